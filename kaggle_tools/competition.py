@@ -1,0 +1,154 @@
+"""What sets one competition apart from another, as one frozen value.
+
+Everything else in the package asks this value instead of knowing names, patterns or sizes. A new
+competition is a new value in `COMPETITIONS`; if it takes a line anywhere else, the seam is wrong.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from numpy.typing import NDArray
+
+from kaggle_tools import metrics
+from kaggle_tools.rle import Order
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file of the competition's Data page."""
+
+    name: str
+    """Its name at Kaggle, such as `train.zip`."""
+    into: str = "."
+    """The folder, below the data folder, in which its contents belong."""
+    on_request: bool = False
+    """Large and not needed: downloaded only when asked for."""
+
+
+@dataclass(frozen=True)
+class Competition:
+    """One competition for masks: its files, names, run lengths and score.
+
+    A photo is known by its *stem*, its file name without the extension. Patterns hold `{stem}`
+    exactly once, and are relative to the data folder.
+    """
+
+    slug: str
+    """The last part of the competition's address at Kaggle."""
+    title: str
+    """For people to read."""
+
+    archives: tuple[Archive, ...]
+    """What there is to download."""
+    train_photos: str
+    """Pattern of the training photos."""
+    train_masks: str
+    """Pattern of their masks. A pixel above 0 is foreground."""
+    test_photos: str
+    """Pattern of the photos to be masked."""
+    sample_submission: str
+    """The CSV that lists every id to be submitted, in order."""
+
+    stem_format: str
+    """How `{group}` and `{view}` make a stem. Photos of one group (one car) look alike and must
+    never be in two folds; a view (an angle) is a position within the group. Without groups:
+    `{view}`, and each photo is a group of its own."""
+
+    id_pattern: str
+    """The id of a photo in a CSV: `{stem}` and whatever surrounds it."""
+    id_column: str
+    """Header of the CSV's first column."""
+    rle_column: str
+    """Header of the CSV's second column."""
+    rle_order: Order
+    """The order in which the pixels are numbered."""
+    rle_first: int
+    """The number of the first pixel."""
+
+    score_name: str
+    """The competition's own score, as reports call it."""
+    score: Callable[[metrics.Overlap], NDArray]
+    """The score of each photo from its pixel counts; the competition's is the mean over photos."""
+
+    metadata: str | None = None
+    """A table about the groups, where the competition has one; nothing needs it."""
+    blank_mask: str = ""
+    """What the CSV holds for a photo without any foreground."""
+    blank_allowed: bool = True
+    """Whether such a photo may occur at all."""
+    coverage_strata: tuple[float, ...] = ()
+    """Inner boundaries, as shares of the photo's pixels that are foreground, of the classes that
+    every fold shall hold alike; empty where folds need no strata."""
+    photo_size: tuple[int, int] | None = None
+    """(height, width) in pixels where all photos are alike. Used only to check a CSV that has
+    neither photos nor masks beside it."""
+
+    def group_and_view(self, stem: str) -> tuple[str, str]:
+        """The group and the view of a photo; the view is empty where the stem names none.
+
+        Raises:
+            ValueError: the stem is not of this competition's form.
+        """
+        found = re.fullmatch(_as_regex(self.stem_format), stem)
+        if found is None:
+            raise ValueError(f"{stem!r} is not of the form {self.stem_format}, as in {self.title}")
+        named = found.groupdict()
+        return named.get("group", stem), named.get("view", "")
+
+    def stem(self, group: str, view: str) -> str:
+        """The stem of a group's photo, the inverse of `group_and_view`."""
+        return self.stem_format.format(group=group, view=view)
+
+    def id_of(self, stem: str) -> str:
+        """What the CSV calls the photo."""
+        return self.id_pattern.format(stem=stem)
+
+    def stem_of(self, photo_id: str) -> str:
+        """The stem of the photo that the CSV calls `photo_id`.
+
+        Raises:
+            ValueError: the id is not of this competition's form.
+        """
+        found = re.fullmatch(_as_regex(self.id_pattern), photo_id)
+        if found is None:
+            raise ValueError(f"{photo_id!r} is not of the form {self.id_pattern}, as in {self.title}")
+        return found["stem"]
+
+
+def _as_regex(pattern: str) -> str:
+    """`{stem}_mask.gif` as a regular expression with the groups that it names."""
+    literal = re.escape(pattern)
+    return re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/\\\\]+)", literal)
+
+
+CARVANA = Competition(
+    slug="carvana-image-masking-challenge",
+    title="Carvana Image Masking",
+    archives=(
+        Archive("train.zip"),
+        Archive("train_masks.zip"),
+        Archive("test.zip"),
+        Archive("metadata.csv.zip"),
+        Archive("sample_submission.csv.zip"),
+        Archive("train_hq.zip", on_request=True),
+        Archive("test_hq.zip", on_request=True),
+    ),
+    train_photos="train/{stem}.jpg",
+    train_masks="train_masks/{stem}_mask.gif",
+    test_photos="test/{stem}.jpg",
+    sample_submission="sample_submission.csv",
+    metadata="metadata.csv",
+    stem_format="{group}_{view}",
+    id_pattern="{stem}.jpg",
+    id_column="img",
+    rle_column="rle_mask",
+    rle_order="row-major",
+    rle_first=1,
+    score_name="dice",
+    score=metrics.dice,
+    photo_size=(1280, 1918),
+)
+
+COMPETITIONS = {competition.slug: competition for competition in (CARVANA,)}
+"""Every known competition by its slug."""

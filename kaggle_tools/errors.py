@@ -1,0 +1,24 @@
+"""The failures that a user can mend. The commands print their text alone, without a traceback.
+
+KaggleToolsError
+├── InputError        a file, a folder or an option is not as it must be
+└── LeaderboardError  Kaggle refused, failed or did not answer
+"""
+
+
+class KaggleToolsError(Exception):
+    """Says what was found, where, and what to do."""
+
+
+class InputError(KaggleToolsError):
+    """A file, a folder or an option is not as it must be."""
+
+
+class LeaderboardError(KaggleToolsError):
+    """Kaggle refused, failed or did not answer."""
+
+
+def first_few(items: list[str], limit: int = 3) -> str:
+    """`a, b, c and 7 more`: enough names to find the fault, not so many that nobody reads them."""
+    named = ", ".join(items[:limit])
+    return named if len(items) <= limit else f"{named} and {len(items) - limit:,} more"

@@ -1,0 +1,52 @@
+"""How well a predicted mask covers the true one. NumPy only.
+
+Every score follows from three pixel counts, so that one pass over a photo is enough for all of them
+and for any number of thresholds.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Overlap(NamedTuple):
+    """Pixel counts of one mask pair, or arrays of counts, one entry for each pair."""
+
+    intersection: ArrayLike
+    """Pixels that are set in both masks."""
+    predicted: ArrayLike
+    """Pixels that are set in the predicted mask."""
+    truth: ArrayLike
+    """Pixels that are set in the true mask."""
+
+
+def overlap(predicted_HW: NDArray[np.bool_], truth_HW: NDArray[np.bool_]) -> Overlap:
+    """Count the pixels of two masks of the same shape.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if predicted_HW.shape != truth_HW.shape:
+        raise ValueError(f"a mask of shape {predicted_HW.shape} cannot be held against one of {truth_HW.shape}")
+    return Overlap(
+        intersection=int(np.count_nonzero(predicted_HW & truth_HW)),
+        predicted=int(np.count_nonzero(predicted_HW)),
+        truth=int(np.count_nonzero(truth_HW)),
+    )
+
+
+def dice(counts: Overlap) -> NDArray[np.float64]:
+    """Twice the shared pixels over the sum of both areas, in [0, 1]; two empty masks agree: 1."""
+    intersection, predicted, truth = (np.asarray(count, dtype=np.float64) for count in counts)
+    return _ratio(2 * intersection, predicted + truth)
+
+
+def iou(counts: Overlap) -> NDArray[np.float64]:
+    """The shared pixels over the union (Jaccard index), in [0, 1]; two empty masks agree: 1."""
+    intersection, predicted, truth = (np.asarray(count, dtype=np.float64) for count in counts)
+    return _ratio(intersection, predicted + truth - intersection)
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.ones_like(whole), where=whole > 0)
