@@ -3,7 +3,10 @@
 Imports nothing heavy, so that `--help` answers at once.
 """
 
+import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -29,10 +32,14 @@ RecordedCompetitionOption = Annotated[
 
 DEFAULT_SLUG = CARVANA.slug
 
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+DEFAULT_WORKERS = min(8, CORES)
+"""More processes than that do not load photos any faster than a network takes them."""
 
-def new_app(help_text: str) -> typer.Typer:
+
+def new_app() -> typer.Typer:
     """A Typer application with the settings that all commands have in common."""
-    return typer.Typer(help=help_text, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def competition_named(slug: str) -> Competition:
@@ -44,6 +51,54 @@ def competition_named(slug: str) -> Competition:
     if slug not in COMPETITIONS:
         raise InputError(f"--competition {slug}: not known; the known ones are {', '.join(COMPETITIONS)}")
     return COMPETITIONS[slug]
+
+
+def agreed_competition(given: str | None, recorded: Mapping[Path, str]) -> Competition:
+    """The competition that folders record, each by its slug; the default one where nothing says which.
+
+    Raises:
+        InputError: the folders, or they and the slug given, contradict each other.
+    """
+    slugs = {**recorded, Path("--competition"): given} if given else dict(recorded)
+    if len(set(slugs.values())) > 1:
+        found = "; ".join(f"{path}: {slug}" for path, slug in slugs.items())
+        raise InputError(f"these belong to different competitions: {found}")
+    return competition_named(next(iter(slugs.values()), DEFAULT_SLUG))
+
+
+def parse_probability(option: str, text: str) -> float:
+    """A number between 0 and 1.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    require(0 < value < 1, f"{option} {text}: must be a number between 0 and 1, or auto")
+    return value
+
+
+def parse_size(option: str, text: str) -> tuple[int, int]:
+    """`HxW` as (height, width) in pixels.
+
+    Raises:
+        InputError: it is not of this form.
+    """
+    height, _, width = text.lower().partition("x")
+    require(height.isdecimal() and width.isdecimal(), f"{option} {text}: must be HEIGHTxWIDTH in pixels, as 256x384")
+    return int(height), int(width)
+
+
+def require(holds: bool, message: str) -> None:
+    """Refuse an option.
+
+    Raises:
+        InputError: with this message, where it does not hold.
+    """
+    if not holds:
+        raise InputError(message)
 
 
 def run(app: typer.Typer) -> NoReturn:

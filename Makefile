@@ -1,0 +1,38 @@
+# `make demo` and `make test` set up everything they need; `make check` is what must pass before a commit.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+DEMO := demo
+
+.PHONY: demo test check format
+
+demo: $(INSTALLED)
+	rm -rf $(DEMO)
+	$(BIN)/python -m kaggle_tools demo-data $(DEMO)/data
+	$(BIN)/python train.py --data $(DEMO)/data --out $(DEMO)/run --preset demo --fold 0
+	$(BIN)/python infer.py $(DEMO)/run --data $(DEMO)/data --out $(DEMO)/pred
+	$(BIN)/python submit.py $(DEMO)/pred --data $(DEMO)/data --dry-run
+	$(BIN)/python -m kaggle_tools score $(DEMO)/pred/submission.csv $(DEMO)/data/hidden_truth.csv
+	@echo "the submission: $(DEMO)/pred/submission.csv"
+	@echo "the run:        $(DEMO)/run"
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+check: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(MAKE) test
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# Only touched when all of it went well, so that a broken installation is repeated.
+$(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	touch $@

@@ -1,0 +1,149 @@
+"""`python -m kaggle_tools COMMAND`: everything around training, inference and submission."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kaggle_tools import cli
+from kaggle_tools.competition import Competition
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kaggle_tools.comparison import ComparedRun
+
+app = cli.new_app()
+
+
+@app.callback(no_args_is_help=True)
+def commands() -> None:
+    """Download the data, draw a demo, check and score a submission, compare runs."""
+
+
+@app.command()
+def download(
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder that becomes the data folder.")] = Path(
+        "data/carvana"
+    ),
+    high_quality: Annotated[
+        bool, typer.Option("--high-quality", help="Also the larger archives that come only on request.")
+    ] = False,
+    competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
+) -> None:
+    """Download a competition's data from Kaggle and unpack it. Interrupted, the same command goes on."""
+    from kaggle_tools import leaderboard
+
+    spec = cli.competition_named(competition)
+    zips = to / "zips"
+    leaderboard.download(spec, zips, high_quality=high_quality)
+    unpack_into(zips, to, spec)
+    print(f"{zips} may be deleted now")
+
+
+@app.command()
+def unpack(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder with the competition's zip files.")],
+    to: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that becomes the data folder.")],
+    competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
+) -> None:
+    """Unpack a competition's zip files that were downloaded by other means."""
+    unpack_into(source, to, cli.competition_named(competition))
+
+
+def unpack_into(source: Path, to: Path, spec: Competition) -> None:
+    """Unpack all of the competition's archives that lie in `source`."""
+    from kaggle_tools import archives
+
+    for file, archive in archives.find(source, spec.archives):
+        written = archives.unpack(file, to, archive.into)
+        print(f"{file.name}: {written:,} files unpacked" if written else f"{file.name}: was unpacked before")
+
+
+@app.command("demo-data")
+def demo_data(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that becomes the data folder.")],
+    train_cars: Annotated[int, typer.Option(min=1, help="Cars with masks, 16 photos each.")] = 12,
+    test_cars: Annotated[int, typer.Option(min=1, help="Cars to be masked, 16 photos each.")] = 2,
+    size: Annotated[str, typer.Option(metavar="HxW", help="Size of the photos in pixels.")] = "320x479",
+    seed: Annotated[int, typer.Option(help="The same seed draws the same photos.")] = 0,
+    competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
+) -> None:
+    """Draw a small competition in Kaggle's layout, with the truth about its test photos aside."""
+    from kaggle_tools.demo import draw_competition
+
+    spec = cli.competition_named(competition)
+    height_width = cli.parse_size("--size", size)
+    demo = draw_competition(folder, spec, train_cars=train_cars, test_cars=test_cars, size=height_width, seed=seed)
+    print(f"{folder}: {len(demo.train_stems):,} photos with masks, {len(demo.test_stems):,} to be masked")
+    print(f"{demo.hidden_truth}: their true masks, for `score` alone")
+
+
+@app.command()
+def score(
+    submission: Annotated[Path, typer.Argument(metavar="SUBMISSION.csv", help="Plain, .gz or .zip.")],
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="A CSV of true run lengths, or a folder of masks.")],
+    per_image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every photo's score to this CSV.", show_default="no")
+    ] = None,
+    competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
+) -> None:
+    """Score a submission whose true masks are known."""
+    from kaggle_tools.files import write_text
+    from kaggle_tools.scoring import score_submission
+
+    spec = cli.competition_named(competition)
+    table = score_submission(submission, truth, spec)
+    if per_image:
+        write_text(per_image, table.to_csv(index=False, lineterminator="\n"))
+    means = table[["score", "dice", "iou"]].mean()
+    without = f", {table.attrs['unscored']:,} without a known truth left out" if table.attrs["unscored"] else ""
+    print(f"{len(table):,} photos{without}")
+    print(f"{spec.score_name} (the competition's score) {means['score']:.5f}")
+    print(f"Dice {means['dice']:.5f}, IoU {means['iou']:.5f}")
+
+
+@app.command()
+def check(
+    submission: Annotated[Path, typer.Argument(metavar="SUBMISSION.csv", help="Plain, .gz or .zip.")],
+    sample: Annotated[Path, typer.Option(metavar="FILE", help="The competition's sample submission.")],
+    force: Annotated[bool, typer.Option("--force", help="Accept it even if all masks are full, or all blank.")] = False,
+    competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
+) -> None:
+    """Check whether Kaggle would accept a submission, without sending it."""
+    from kaggle_tools.checking import check_submission
+
+    report = check_submission(submission, sample, cli.competition_named(competition), allow_degenerate=force)
+    for warning in report.warnings():
+        print(f"warning: {warning}")
+    print(f"{submission}: {report.rows:,} masks, nothing wrong")
+
+
+@app.command()
+def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that train.py made.")]) -> None:
+    """Show runs side by side, on the same held-out photos."""
+    from rich.console import Console
+
+    from kaggle_tools import comparison
+
+    Console().print(comparison_table(comparison.compare(runs)))
+
+
+def comparison_table(compared: "list[ComparedRun]") -> "Table":
+    """The runs as a table for the terminal, the best score in bold."""
+    from rich.table import Table
+
+    best = max(run.score for run in compared)
+    folds = list(compared[0].fold_scores)
+    table = Table("run", "model", "size", *(f"fold {fold}" for fold in folds), "score", "Dice", "IoU", "to the first")
+    for run in compared:
+        size = f"{run.image_size[0]}x{run.image_size[1]}" if run.image_size else "full"
+        scores = [f"{run.fold_scores[fold]:.5f}" for fold in folds]
+        means = [f"{value:.5f}" for value in (run.score, run.dice, run.iou)]
+        style = "bold" if run.score == best else None
+        table.add_row(str(run.run), run.model, size, *scores, *means, f"{run.gain:+.5f}", style=style)
+    return table
+
+
+if __name__ == "__main__":
+    cli.run(app)

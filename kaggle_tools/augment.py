@@ -1,0 +1,52 @@
+"""Random changes of photo and mask alike, with albumentations. Knows nothing of files or torch."""
+
+import os
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for a newer version at import
+import albumentations as A  # noqa: E402
+
+TRANSFORMS: dict[str, list[A.BasicTransform]] = {
+    "none": [],
+    # Of preset `seed`.
+    "seed": [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.1), A.Rotate(limit=35, p=1.0)],
+    # What Carvana's winners used; one of their teams warns against the vertical flip.
+    "mild": [
+        A.HorizontalFlip(p=0.5),
+        A.Affine(
+            scale=(0.9, 1.1),
+            translate_percent=(-0.1, 0.1),
+            rotate=(-10, 10),
+            border_mode=cv2.BORDER_REPLICATE,  # reflecting would show a second piece of the car
+            p=0.7,
+        ),
+        A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.5),
+        A.HueSaturationValue(hue_shift_limit=10, sat_shift_limit=20, val_shift_limit=10, p=0.3),
+        A.ToGray(p=0.1),
+    ],
+}
+"""The augmentations by name."""
+
+
+class Augmenter:
+    """Changes a photo (H, W, 3) and its mask (H, W), both uint8, in the same way.
+
+    The same (seed, epoch, index) always gives the same change. albumentations' own generator must not
+    decide: it is copied into every worker process, which then draw alike, and starts over every epoch.
+    """
+
+    def __init__(self, name: str, seed: int) -> None:
+        self.seed = seed
+        # A mask holds covered shares, 0 to 255, so it is interpolated like a photo.
+        self.compose = A.Compose(TRANSFORMS[name], mask_interpolation=cv2.INTER_LINEAR)
+
+    def __call__(
+        self, photo_HW3: NDArray[np.uint8], mask_HW: NDArray[np.uint8], epoch: int, index: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The changed photo and mask, of the same shapes."""
+        self.compose.set_random_seed(int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]))
+        changed = self.compose(image=photo_HW3, mask=mask_HW)
+        return changed["image"], changed["mask"]

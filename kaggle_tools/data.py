@@ -1,0 +1,157 @@
+"""Photos and masks to tensors: decoded, resized and augmented in worker processes, as uint8.
+
+Normalisation is the model's: a quarter of the bytes then travel to the device.
+
+H height, W width; the size of a photo is (height, width) in pixels, None where it keeps its own.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+
+from kaggle_tools.augment import Augmenter
+from kaggle_tools.errors import InputError
+from kaggle_tools.images import Photo, read_mask, read_photo, resize
+
+Size = tuple[int, int]
+
+
+class MaskedPhotos(Dataset[tuple[Tensor, Tensor]]):
+    """Photos, uint8 (3, H, W), and masks, uint8 (1, H, W) from 0 to 255, at the size for training.
+
+    A mask value between 0 and 255 is the share of the pixel that is covered.
+    """
+
+    def __init__(self, photos: Sequence[Photo], image_size: Size | None) -> None:
+        self.photos = photos
+        self.image_size = image_size
+
+    def __len__(self) -> int:
+        """The number of photos."""
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """The photo and the mask at this place."""
+        return _to_tensors(*self.pixels(index))
+
+    def pixels(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The photo, (H, W, 3), and the mask, (H, W), as arrays.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        photo = self.photos[index]
+        assert photo.mask is not None, f"{photo.stem} has no mask"
+        size = self.image_size or photo.size
+        mask_HW = read_mask(photo.mask).view(np.uint8) * np.uint8(255)
+        return resize(read_photo(photo.path), size), resize(mask_HW, size)
+
+
+class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
+    """`MaskedPhotos`, changed at random. Asked with (epoch, index), as `EpochSampler` gives them."""
+
+    def __init__(self, photos: MaskedPhotos, augmentation: str, seed: int) -> None:
+        self.photos = photos
+        self.augment = Augmenter(augmentation, seed)
+
+    def __len__(self) -> int:
+        """The number of photos."""
+        return len(self.photos)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The photo and the mask at this index, changed as this epoch changes them."""
+        epoch, index = key
+        return _to_tensors(*self.augment(*self.photos.pixels(index), epoch, index))
+
+
+class EpochSampler(DistributedSampler):
+    """Shuffles by (seed, epoch) and tells the dataset the epoch with each index.
+
+    The workers live on from epoch to epoch, so nothing else would tell them. Lightning calls `set_epoch`.
+    """
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield (epoch, index)."""
+        return ((self.epoch, index) for index in super().__iter__())
+
+
+class ResizedPhotos(Dataset[list[Tensor]]):
+    """Each photo at each of several sizes, uint8 (3, H, W)."""
+
+    def __init__(self, photos: Sequence[Photo], sizes: Sequence[Size | None]) -> None:
+        self.photos = photos
+        self.sizes = sizes
+
+    def __len__(self) -> int:
+        """The number of photos."""
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> list[Tensor]:
+        """The photo at this place, once for each size.
+
+        Raises:
+            InputError: the file cannot be read, or is not of the size that it had before.
+        """
+        photo = self.photos[index]
+        pixels = read_photo(photo.path)
+        if pixels.shape[:2] != photo.size:
+            raise InputError(f"{photo.path}: changed while it was being worked on")
+        return [_photo_tensor(resize(pixels, size or photo.size)) for size in self.sizes]
+
+
+class EqualSizeBatches(Sampler[list[int]]):
+    """Batches of consecutive photos of one size: photos of different sizes do not stack."""
+
+    def __init__(self, photos: Sequence[Photo], batch_size: int) -> None:
+        self.batches: list[list[int]] = []
+        for _, run in groupby(range(len(photos)), key=lambda index: photos[index].size):
+            indices = list(run)
+            self.batches += [indices[at : at + batch_size] for at in range(0, len(indices), batch_size)]
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield the indices of each batch."""
+        return iter(self.batches)
+
+
+def loader(dataset: Dataset, *, workers: int, pin_memory: bool = False, **settings: object) -> DataLoader:
+    """A DataLoader whose workers, processes on the CPU, do not fight over the cores."""
+    return DataLoader(
+        dataset,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=pin_memory,
+        worker_init_fn=_one_thread,
+        **settings,  # type: ignore[arg-type]  # passed through
+    )
+
+
+@contextmanager
+def plain_worker_errors() -> Iterator[None]:
+    """Give the InputError of a worker its own words back; a DataLoader hands on the text of a traceback."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).rpartition(f"{InputError.__name__}: ")[2].rstrip()) from error
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(0)
+
+
+def _to_tensors(photo_HW3: NDArray[np.uint8], mask_HW: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+    return _photo_tensor(photo_HW3), torch.from_numpy(np.ascontiguousarray(mask_HW)[None])
+
+
+def _photo_tensor(photo_HW3: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(photo_HW3.transpose(2, 0, 1)))

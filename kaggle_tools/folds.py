@@ -1,0 +1,30 @@
+"""Splitting photos into folds so that no group (no car) is ever in two of them."""
+
+from collections.abc import Sequence
+
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+
+def assign_folds(groups: Sequence[str], n_folds: int, seed: int, strata: Sequence[int] | None = None) -> list[int]:
+    """The fold, 0 to n_folds - 1, of each photo, given the group of each photo.
+
+    All photos of a group share a fold, and the folds are as equal in size as the groups allow. With
+    `strata`, the class of each photo, every fold also holds about the same share of each class.
+
+    Raises:
+        ValueError: fewer than two folds, fewer groups than folds, or a stratum for only some photos.
+    """
+    n_groups = len(set(groups))
+    if n_folds < 2:
+        raise ValueError(f"{n_folds} folds: at least 2 are needed, one to train on and one to validate on")
+    if n_groups < n_folds:
+        raise ValueError(f"{n_folds} folds need at least as many groups, but there are only {n_groups}")
+    if strata is None:
+        splitter = GroupKFold(n_folds, shuffle=True, random_state=seed)
+    else:
+        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    folds = [-1] * len(groups)
+    for fold, (_, validation) in enumerate(splitter.split(groups, strata, groups)):
+        for photo in validation:
+            folds[photo] = fold
+    return folds

@@ -1,0 +1,202 @@
+"""Photos and masks: which files there are, and files to arrays and back. Knows nothing of torch."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from kaggle_tools.competition import Competition
+from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.files import replacing
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+"""What counts as a photo in a folder that is not laid out by Kaggle."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo and, where it is known, its mask."""
+
+    stem: str
+    """The file name without its extension: by it a photo is known everywhere."""
+    path: Path
+    size: tuple[int, int]
+    """(height, width) in pixels."""
+    mask: Path | None = None
+
+
+def training_photos(competition: Competition, folder: Path) -> list[Photo]:
+    """The training photos with their masks, in the order of their stems.
+
+    Raises:
+        InputError: no photos, or photos or masks that are missing, unpaired, unreadable or differ in size;
+            one message names the first few of each kind.
+    """
+    photos = _files_by_stem(folder, competition.train_photos)
+    masks = _files_by_stem(folder, competition.train_masks)
+    problems = {
+        f"without a mask ({competition.train_masks})": sorted(photos.keys() - masks.keys()),
+        f"masks without a photo ({competition.train_photos})": sorted(masks.keys() - photos.keys()),
+        f"not named like {competition.stem_format}": [stem for stem in photos if not _fits(competition, stem)],
+    }
+    pairs, unreadable, unequal = [], [], []
+    for stem in sorted(photos.keys() & masks.keys()):
+        photo_size, mask_size = _size_or_none(photos[stem]), _size_or_none(masks[stem])
+        unreadable += [path.name for path, size in ((photos[stem], photo_size), (masks[stem], mask_size)) if not size]
+        if photo_size and mask_size and photo_size != mask_size:
+            unequal.append(f"{stem} ({_text(photo_size)} and {_text(mask_size)})")
+        if photo_size:
+            pairs.append(Photo(stem, photos[stem], photo_size, masks[stem]))
+    problems["unreadable"] = unreadable
+    problems["whose photo and mask differ in size"] = unequal
+    _refuse(folder, problems)
+    return pairs
+
+
+def test_photos(competition: Competition, folder: Path) -> list[Photo]:
+    """The photos to be masked, in the order of their stems.
+
+    Raises:
+        InputError: there are none, or some cannot be read.
+    """
+    return _readable(folder, _files_by_stem(folder, competition.test_photos))
+
+
+def photos_in(folder: Path) -> list[Photo]:
+    """All photos that lie directly in a folder, in the order of their stems.
+
+    Raises:
+        InputError: there are none, some cannot be read, or two differ only in their extension.
+    """
+    paths = [path for path in _visible(folder.glob("*")) if path.suffix.lower() in PHOTO_SUFFIXES]
+    if not paths:
+        raise InputError(f"{folder}: no photos ({', '.join(sorted(PHOTO_SUFFIXES))}) in it")
+    by_stem = {path.stem: path for path in paths}
+    if len(by_stem) < len(paths):
+        twice = sorted({path.name for path in paths} - {path.name for path in by_stem.values()})
+        raise InputError(f"{folder}: photos that differ only in their extension would share a mask: {first_few(twice)}")
+    return _readable(folder, by_stem)
+
+
+def read_photo(path: Path) -> NDArray[np.uint8]:
+    """The pixels of a photo, shape (H, W, 3), RGB.
+
+    A rotation noted in the file is ignored, as the masks were drawn without it.
+
+    Raises:
+        InputError: the file is missing, cut off or not an image.
+    """
+    content = _read_bytes(path)
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None or _is_cut_off(content):
+        raise InputError(f"{path}: not a photo that can be read; fetch it again")
+    return np.asarray(pixels, dtype=np.uint8)
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """A mask, shape (H, W): every pixel above 0 is foreground.
+
+    Raises:
+        InputError: the file is missing, cut off or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L")) > 0
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's broken PNGs raise SyntaxError
+        raise InputError(f"{path}: not a mask that can be read ({error})") from error
+
+
+def write_mask(path: Path, mask_HW: NDArray[np.bool_]) -> None:
+    """Write a mask of shape (H, W) as a PNG of one bit a pixel, whole or not at all."""
+    with replacing(path) as temporary:
+        Image.fromarray(mask_HW).save(temporary, format="PNG")
+
+
+def resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Bring an image (H, W) or (H, W, C) to `size`, (height, width).
+
+    Shrinking averages over the pixels that fall together: a mask of 0 and 255 then holds the covered
+    share of each pixel, which is worth more to the network than a jagged edge.
+    """
+    if pixels.shape[:2] == size:
+        return pixels
+    shrinks = size[0] <= pixels.shape[0] and size[1] <= pixels.shape[1]
+    height, width = size
+    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(resized, dtype=np.uint8)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) in pixels, from the file's header alone.
+
+    Raises:
+        InputError: the file is missing or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise InputError(f"{path}: not an image that can be read ({error})") from error
+    return height, width
+
+
+def _files_by_stem(folder: Path, pattern: str) -> dict[str, Path]:
+    before, after = pattern.split("{stem}")
+    paths = _visible(folder.glob(f"{before}*{after}"))
+    if not paths:
+        raise InputError(f"{folder / pattern}: no such files; is {folder} the folder with the competition's data?")
+    leading, trailing = len(Path(before + "_").name) - 1, len(after)
+    return {path.name[leading : len(path.name) - trailing]: path for path in paths}
+
+
+def _visible(paths: Iterable[Path]) -> list[Path]:
+    """Without what file managers leave behind, such as `._photo.jpg`."""
+    return [path for path in paths if not path.name.startswith(".")]
+
+
+def _readable(folder: Path, paths: dict[str, Path]) -> list[Photo]:
+    sizes = {stem: _size_or_none(paths[stem]) for stem in sorted(paths)}
+    _refuse(folder, {"unreadable": [paths[stem].name for stem, size in sizes.items() if size is None]})
+    return [Photo(stem, paths[stem], size) for stem, size in sizes.items() if size is not None]
+
+
+def _size_or_none(path: Path) -> tuple[int, int] | None:
+    try:
+        return image_size(path)
+    except InputError:
+        return None
+
+
+def _fits(competition: Competition, stem: str) -> bool:
+    try:
+        competition.group_and_view(stem)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse(folder: Path, problems: dict[str, list[str]]) -> None:
+    found = [f"  {len(names):,} {what}: {first_few(names)}" for what, names in problems.items() if names]
+    if found:
+        raise InputError("\n".join([f"{folder}: mend or remove these files first", *found]))
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
+
+
+def _is_cut_off(content: bytes) -> bool:
+    """Whether a JPEG lacks its end marker: OpenCV fills what is missing with grey and only prints a warning."""
+    return content.startswith(b"\xff\xd8") and b"\xff\xd9" not in content[-4096:]
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"

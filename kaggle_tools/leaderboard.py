@@ -1,0 +1,524 @@
+"""Kaggle: download the data, submit a file, wait for its score, all through the official `kaggle` package.
+
+Knows nothing of masks: it takes and gives files.
+
+The package logs in when it is imported, prints as it likes, may close stdin, swallows some failures
+and sets no time limit on any call; a server that sends one byte a minute can only be stopped from
+outside. So each call runs in a process of its own, `python -m kaggle_tools.leaderboard REQUEST`, that
+is ended when its time is up and answers with one line of JSON. Only that process imports `kaggle`.
+The upper part of this file runs in the parent, the lower part in the child.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+import zipfile
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kaggle_tools.errors import LeaderboardError, first_few
+
+if TYPE_CHECKING:  # for annotations only, as it loads NumPy, which no child needs
+    from kaggle_tools.competition import Archive, Competition
+
+ANSWER_SECONDS = 60.0
+"""How long a call that carries no file may take."""
+STALL_SECONDS = 120.0
+"""How long a download may stand still before it is given up."""
+LOOK_UP_SECONDS = 30.0
+"""What is kept of a submission's time, a third at most, to find out what became of it if Kaggle falls silent."""
+LONGEST_PAUSE = 60
+"""Seconds between two looks at the score, once the doubling pauses have grown to it."""
+
+NO_CREDENTIALS = (
+    "no valid Kaggle credentials on this machine. At https://www.kaggle.com/settings, under API, make a token; then "
+    "either save the file kaggle.json in the folder .kaggle of your home folder, or put the token into the "
+    "environment variable KAGGLE_API_TOKEN"
+)
+
+ADVICE = {
+    400: "If it is the daily limit: the day begins at 00:00 UTC. The competition's page: https://www.kaggle.com/c/{slug}",
+    401: "The credentials are wrong or have expired: make new ones at https://www.kaggle.com/settings. A token in "
+    "KAGGLE_API_TOKEN or in .kaggle/access_token is used before kaggle.json: remove it if it is old",
+    403: "Accept the competition's rules, once, at https://www.kaggle.com/c/{slug}/rules, with the account that the "
+    "credentials belong to, and make sure that the competition is still open to it",
+    404: "Is the name right? https://www.kaggle.com/c/{slug} must open in a browser",
+    429: "Those were too many requests: wait a few minutes",
+}
+"""What to do about an HTTP status."""
+
+
+class NoAnswerError(LeaderboardError):
+    """Kaggle gave no usable answer, so that it is unknown whether it did what it was asked to do."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One submission as Kaggle knows it."""
+
+    slug: str
+    """The competition."""
+    ref: int
+    """Kaggle's number for it."""
+    description: str
+    """Its unique id and the message, as given to Kaggle."""
+    status: str = "PENDING"
+    """`PENDING`, `COMPLETE` or `ERROR`."""
+    public_score: float | None = None
+    """None as long as there is none."""
+    private_score: float | None = None
+    """None until the competition is over."""
+    error: str = ""
+    """Kaggle's reason where the status is `ERROR`."""
+    date: str = ""
+    """When it was made: ISO 8601, UTC."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the status is final."""
+        return self.status in ("COMPLETE", "ERROR")
+
+
+def download(
+    competition: Competition, to: Path, *, high_quality: bool = False, patience: float = STALL_SECONDS
+) -> list[Path]:
+    """Download a competition's archives into the folder `to`.
+
+    What is there with the right size is kept; what a broken download left is continued. A file gets its
+    name only when it is whole.
+
+    Args:
+        competition: the competition; its rules must have been accepted at Kaggle.
+        to: the folder, made if need be.
+        high_quality: also the archives that come only on request.
+        patience: seconds for which a download may stand still.
+
+    Returns:
+        The files, in the competition's order.
+
+    Raises:
+        LeaderboardError: Kaggle lists no such archive, refuses, fails, or stops sending.
+    """
+    wanted = [archive for archive in competition.archives if high_quality or not archive.on_request]
+    sizes = _ask(_list_files, "list the data files", competition.slug, ANSWER_SECONDS)
+    names = [_listed_name(archive, sizes, competition.slug) for archive in wanted]
+    return [_fetched(competition.slug, name, sizes[name], to, patience) for name in names]
+
+
+def submit(
+    csv: Path, competition_slug: str, message: str, *, timeout: float, unique_id: str | None = None
+) -> Submission:
+    """Upload a file and submit it, once.
+
+    A unique id is put before the message, so that a submission whose answer was lost is found again in
+    Kaggle's list instead of being made twice.
+
+    Args:
+        csv: the file, plain or compressed; Kaggle sees its name.
+        competition_slug: the last part of the competition's address.
+        message: the description that Kaggle shows.
+        timeout: seconds for everything, the upload included.
+        unique_id: the id, if the caller has a better one than a random number.
+
+    Returns:
+        The submission, as a rule without a score as yet: see `wait_for_score`.
+
+    Raises:
+        NoAnswerError: Kaggle fell silent or failed after the upload began, and does not list the submission.
+        LeaderboardError: the file is empty, no submission is left, or Kaggle refused. Nothing was submitted.
+    """
+    deadline = time.monotonic() + timeout
+    if csv.stat().st_size == 0:
+        raise LeaderboardError(f"{csv}: the file is empty; Kaggle would take it and count it")
+    unique_id = unique_id or uuid.uuid4().hex[:12]
+    description = f"[{unique_id}] {message}"
+    _require_one_left(competition_slug, timeout=min(ANSWER_SECONDS, timeout))
+    try:
+        ref = _send(csv, competition_slug, description, _left(deadline) - min(LOOK_UP_SECONDS, timeout / 3))
+        return Submission(competition_slug, ref, description)
+    except NoAnswerError as failure:
+        found = _look_up(competition_slug, unique_id, failure, timeout=_left(deadline))
+        if found is None:
+            raise NoAnswerError(
+                f"{failure} Kaggle's list does not show the submission; before you try again, look once more "
+                f"for {unique_id} at https://www.kaggle.com/c/{competition_slug}/submissions"
+            ) from None
+        return found
+
+
+def wait_for_score(submission: Submission, *, timeout: float) -> Submission:
+    """Look after 1, 2, 4 … seconds, at most a minute apart, until Kaggle has scored the submission.
+
+    A look that fails is no reason to give up: the next one may succeed.
+
+    Args:
+        submission: what `submit` returned.
+        timeout: seconds after which to stop waiting.
+
+    Returns:
+        The submission with its status and scores; not `finished` if the time was up before.
+
+    Raises:
+        LeaderboardError: Kaggle refused to list the submissions.
+    """
+    deadline = time.monotonic() + timeout
+    pause = 1
+    while not submission.finished and _left(deadline) > pause:
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+        try:
+            listed = submissions(submission.slug, timeout=min(ANSWER_SECONDS, _left(deadline)))
+        except NoAnswerError:
+            continue
+        submission = next((other for other in listed if other.ref == submission.ref), submission)
+    return submission
+
+
+def submissions(competition_slug: str, *, timeout: float = ANSWER_SECONDS) -> list[Submission]:
+    """The account's last submissions to a competition, the newest first.
+
+    Raises:
+        NoAnswerError: no usable answer within `timeout` seconds.
+        LeaderboardError: Kaggle refused.
+    """
+    rows = _ask(_list_submissions, "list the submissions", competition_slug, timeout)
+    return [Submission(competition_slug, **row) for row in rows]
+
+
+def _require_one_left(slug: str, timeout: float) -> None:
+    """Ask before the long upload: Kaggle itself would say it only afterwards."""
+    try:
+        limits = _ask(_get_limits, "tell how many submissions are left", slug, timeout)
+    except NoAnswerError as failure:
+        raise LeaderboardError(f"{failure} Nothing was uploaded") from None
+    # All zero means that the account has no team yet, which it gets with its first submission.
+    if limits["left"] == 0 and (limits["today"] > 0 or limits["for_good"]):
+        again = "none will be added" if limits["for_good"] else "the next day begins at 00:00 UTC"
+        raise LeaderboardError(
+            f"no submission to {slug} is left: {limits['today']} were made today; {again}. Nothing was uploaded"
+        )
+
+
+def _send(csv: Path, slug: str, description: str, seconds: float) -> int:
+    """Upload and submit; Kaggle's number for the submission."""
+    reply = _ask(_submit, f"take {csv.name}", slug, seconds, csv=str(csv.resolve()), description=description)
+    if reply["ref"]:
+        return int(reply["ref"])
+    if reply["upload_failed"]:
+        raise LeaderboardError(
+            f"the upload of {csv.name} failed: Kaggle's storage did not take it, and its client does not say why. "
+            "Nothing was submitted; try again"
+        )
+    raise NoAnswerError(f"Kaggle took {csv.name} but confirmed no submission (it said {reply['message']!r}).")
+
+
+def _look_up(slug: str, unique_id: str, failure: NoAnswerError, timeout: float) -> Submission | None:
+    """The submission with this id in its description, if Kaggle lists one."""
+    try:
+        listed = submissions(slug, timeout=timeout)
+    except LeaderboardError:
+        raise NoAnswerError(
+            f"{failure} Nor could the submissions be listed: before you try again, look for {unique_id} at "
+            f"https://www.kaggle.com/c/{slug}/submissions"
+        ) from None
+    return next((submission for submission in listed if unique_id in submission.description), None)
+
+
+def _listed_name(archive: Archive, sizes: dict[str, int], slug: str) -> str:
+    """The archive's name at Kaggle, which may be without `.zip`."""
+    for name in (archive.name, archive.name.removesuffix(".zip")):
+        if name in sizes:
+            return name
+    there = first_few(sorted(sizes), limit=10) or "nothing"
+    raise LeaderboardError(f"{slug}: Kaggle does not list {archive.name}; what it lists: {there}")
+
+
+def _fetched(slug: str, name: str, size: int, to: Path, patience: float) -> Path:
+    """The file at its place in `to`, downloaded unless it is there."""
+    here = next((path for path in (to / name, to / f"{name}.zip") if _is_whole(path, size)), None)
+    if here:
+        return here
+    parts = to / f".{name}.part"  # a folder, for the client keeps its notes for resuming beside the file
+    folder = str(parts.resolve())
+    try:
+        _ask(_fetch, f"send {name}", slug, patience, progress=lambda: _bytes_in(parts), name=name, folder=folder)
+    except NoAnswerError as failure:
+        raise LeaderboardError(f"{failure} What has arrived is kept: the same command goes on from there") from None
+    whole = next((path for path in parts.iterdir() if _is_whole(path, size)), None)
+    if whole is None:
+        got = _bytes_in(parts)
+        shutil.rmtree(parts)
+        raise LeaderboardError(f"{name}: Kaggle lists {size:,} bytes but sent {got:,}; run the command again")
+    suffix = ".zip" if zipfile.is_zipfile(whole) and not name.endswith(".zip") else ""
+    whole.replace(to / f"{name}{suffix}")
+    shutil.rmtree(parts)
+    return to / f"{name}{suffix}"
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    """Whether the file is the one that Kaggle lists with `size` bytes; it may send a table `x.csv` as a zip of it."""
+    if not path.is_file():
+        return False
+    if path.stat().st_size == size:
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [member.file_size for member in archive.infolist()] == [size]
+    except zipfile.BadZipFile:
+        return False
+
+
+def _bytes_in(parts: Path) -> int:
+    """How much has arrived, the client's notes aside, which may vanish while we look."""
+    if not parts.is_dir():
+        return 0
+    return sum(path.stat().st_size for path in parts.iterdir() if not path.name.endswith(".kaggle-partial"))
+
+
+def _left(deadline: float) -> float:
+    return deadline - time.monotonic()
+
+
+def _ask(
+    call: Callable[..., Any],
+    task: str,
+    slug: str,
+    seconds: float,
+    progress: Callable[[], int] = lambda: 0,
+    **arguments: str,
+) -> Any:
+    """Have a child process make one of the calls below.
+
+    Args:
+        call: the function to be run there.
+        task: what Kaggle is asked to do, for messages.
+        slug: the competition.
+        seconds: the time after which the child is ended, unless `progress` has grown since it was last asked.
+        progress: a number that grows as long as something happens.
+        arguments: what else the function takes.
+
+    Raises:
+        NoAnswerError: no answer, or none that can be understood.
+        LeaderboardError: Kaggle refused.
+    """
+    seconds = max(0.0, seconds)
+    request = json.dumps({"call": call.__name__, "arguments": {"slug": slug, **arguments}})
+    try:
+        output = _run_child(request, seconds, progress)
+    except subprocess.TimeoutExpired:
+        raise NoAnswerError(f"Kaggle gave no answer within {seconds:.0f} seconds when it was to {task}.") from None
+    try:
+        answer = json.loads(output)
+    except ValueError:
+        raise NoAnswerError(f"the kaggle client ended without a word when Kaggle was to {task}.") from None
+    if "failure" in answer:
+        raise _error(answer["failure"], task, slug)
+    return answer["value"]
+
+
+def _run_child(request: str, seconds: float, progress: Callable[[], int]) -> str:
+    package = Path(__file__).parents[1]
+    paths = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
+    # -P: a file in the working folder that is called like some library must not take its place.
+    command = [sys.executable, "-P", "-m", "kaggle_tools.leaderboard", request]
+    environment = {**os.environ, "PYTHONPATH": paths}
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as child:
+        try:
+            return _output(child, seconds, progress)
+        finally:
+            child.kill()
+
+
+def _output(child: subprocess.Popen[str], seconds: float, progress: Callable[[], int]) -> str:
+    before = progress()
+    while True:
+        try:
+            return child.communicate(timeout=seconds)[0]
+        except subprocess.TimeoutExpired:
+            now = progress()
+            if now == before:
+                raise
+            before = now
+
+
+def _error(failure: dict[str, Any], task: str, slug: str) -> LeaderboardError:
+    """The exception for what the child reports (see `_describe`)."""
+    status, said = failure["status"], failure["said"]
+    quoted = f": {said}" if said else ""
+    match failure["kind"]:
+        case "credentials":
+            return LeaderboardError(NO_CREDENTIALS)
+        case "installation":
+            return LeaderboardError(f"the kaggle package cannot be imported{quoted}. Install requirements.txt again")
+        case "http" if status < 500:
+            advice = ADVICE.get(status, "The competition's page: https://www.kaggle.com/c/{slug}").format(slug=slug)
+            return LeaderboardError(f"Kaggle refused to {task} (HTTP {status}){quoted}. {advice}")
+        case "http":
+            return NoAnswerError(f"Kaggle failed to {task} (HTTP {status}){quoted}. Try again in a few minutes.")
+        case "connection":
+            return NoAnswerError(
+                f"the connection to Kaggle failed when it was to {task}{quoted}. Is the network up? Then try again."
+            )
+        case "garbled":
+            return NoAnswerError(
+                f"Kaggle was to {task} but answered with something that its client cannot read ({said}). Its "
+                "pages may be down for maintenance, or a proxy answers in its place; try again in a few minutes."
+            )
+    return NoAnswerError(f"the kaggle client failed when Kaggle was to {task}{quoted}.")
+
+
+# What follows runs in the child process. `api` is the package's KaggleApi; each call returns what JSON can hold.
+
+
+def _list_files(api: Any, slug: str) -> dict[str, int]:
+    """Every data file's name and size in bytes."""
+    sizes: dict[str, int] = {}
+    token = ""
+    while True:
+        page = api.competition_list_files(slug, page_token=token, page_size=200)
+        sizes |= {file.name: file.total_bytes for file in page.files}
+        token = page.next_page_token
+        if not token:
+            return sizes
+
+
+def _fetch(api: Any, slug: str, name: str, folder: str) -> None:
+    api.competition_download_file(slug, name, path=folder, quiet=not sys.stderr.isatty())
+
+
+def _get_limits(api: Any, slug: str) -> dict[str, int | bool]:
+    limits = api.competition_get_submission_limits(slug)
+    return {"left": limits.num_allowed_now, "today": limits.num_today, "for_good": limits.limited_by_total}
+
+
+def _submit(api: Any, slug: str, csv: str, description: str) -> dict[str, Any]:
+    reply = api.competition_submit(csv, description, slug, quiet=not sys.stderr.isatty())
+    failed = reply.message == api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE
+    return {"ref": reply.ref, "message": reply.message, "upload_failed": failed}
+
+
+def _list_submissions(api: Any, slug: str) -> list[dict[str, Any]]:
+    """The fields of `Submission`, but for the slug."""
+    return [
+        {
+            "ref": row.ref,
+            "description": row.description or "",
+            "status": row.status.name,
+            "public_score": float(row.public_score) if row.public_score else None,
+            "private_score": float(row.private_score) if row.private_score else None,
+            "error": row.error_description or "",
+            "date": row.date.isoformat() if row.date else "",
+        }
+        for row in api.competition_submissions(slug, page_size=100)
+    ]
+
+
+_CALLS: dict[str, Callable[..., Any]] = {
+    call.__name__: call for call in (_list_files, _fetch, _get_limits, _submit, _list_submissions)
+}
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"value": _CALLS[request["call"]](_client(), **request["arguments"])}
+    except (Exception, SystemExit) as error:
+        return {"failure": _describe(error)}
+
+
+def _client() -> Any:
+    """The package's client, logged in.
+
+    Raises:
+        SystemExit: there are no credentials.
+    """
+    import kaggle
+
+    # Importing it has logged in as well, but kept silent about a failure.
+    kaggle.api.authenticate()
+    return kaggle.api
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    """The kind of a failure, its HTTP status if it has one, and what there is to quote."""
+    if isinstance(error, SystemExit):
+        return _failure("credentials")
+    if isinstance(error, ImportError):
+        return _failure("installation", str(error))
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return _failure("http", _without_secrets(_server_text(error.response)), error.response.status_code)
+    if isinstance(error, json.JSONDecodeError):
+        return _failure("garbled", "no JSON")
+    if isinstance(error, KeyError | TypeError | AttributeError):
+        return _failure("garbled", _without_secrets(f"{type(error).__name__}: {error}"))
+    if isinstance(error, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError):
+        return _failure("connection", _root_cause(error))
+    return _failure("other", _without_secrets(f"{type(error).__name__}: {error}"))
+
+
+def _failure(kind: str, said: str = "", status: int | None = None) -> dict[str, Any]:
+    return {"kind": kind, "said": said, "status": status}
+
+
+def _server_text(response: Any) -> str:
+    """The message in an error's body, of the forms `{"message"}` and `{"error": {"message"}}`, or nothing."""
+    try:
+        body = response.json()
+    except ValueError:
+        return ""  # a page of HTML says nothing that helps
+    inner = body.get("error", body) if isinstance(body, dict) else {}
+    message = inner.get("message", "") if isinstance(inner, dict) else inner
+    return " ".join(str(message).split())[:300].rstrip(".")
+
+
+def _root_cause(error: BaseException) -> str:
+    """`Connection refused` and the like. The whole text would show addresses that are signed, so as good as keys."""
+    cause: BaseException | None = error
+    while cause is not None:
+        error, cause = cause, cause.__cause__ or cause.__context__
+    return _without_secrets(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+
+
+def _without_secrets(text: str) -> str:
+    """A server may echo what was sent to it, and exceptions quote addresses."""
+    import kaggle
+    from kagglesdk import get_access_token_from_env
+
+    config = kaggle.api.config_values
+    pair = f"{config.get('username')}:{config.get('key')}"
+    secrets = [config.get("key"), config.get("token"), get_access_token_from_env()[0]]
+    for secret in filter(None, [*secrets, base64.b64encode(pair.encode()).decode()]):
+        text = text.replace(secret, "***")
+    return re.sub(r"\?\S+", "?…", text)
+
+
+def _main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
+    # These would print requests with their Authorization header, or signed addresses.
+    os.environ.pop("VERBOSE", None)
+    os.environ.pop("VERBOSE_OUTPUT", None)
+    logging.disable()
+    with redirect_stdout(io.StringIO()):
+        answer = _answer(json.loads(sys.argv[1]))
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,255 @@
+"""The folder of a training run: what is in it, and what follows from its folds.
+
+RUN/config.json    everything needed to repeat the run
+RUN/folds.csv      image,group,fold
+RUN/fold<K>/       one fold: weights, checkpoints, curves; `oof.csv` is written last and marks it as done
+RUN/oof.csv        every fold's out-of-fold photos: image,fold,score,dice,iou
+RUN/summary.json   the scores over all folds and the best threshold
+
+The last two are derived from the folds alone, at any time and by any machine. Knows nothing of torch.
+"""
+
+import json
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kaggle_tools.competition import Competition
+from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.files import write_json, write_text
+from kaggle_tools.folds import assign_folds
+from kaggle_tools.images import Photo, read_mask
+from kaggle_tools.metrics import Overlap
+from kaggle_tools.presets import TrainingConfig
+
+CONFIG_FILE, FOLDS_FILE, OOF_FILE, SUMMARY_FILE = "config.json", "folds.csv", "oof.csv", "summary.json"
+HISTOGRAMS_FILE = "oof_histograms.npz"
+OOF_COLUMNS = ["image", "fold", "score", "dice", "iou"]
+BINS = 256
+"""Probabilities are counted in this many equal bins; the thresholds tried are the bins' lower ends."""
+DEFAULT_THRESHOLD = 0.5
+
+_RECORDED_PACKAGES = ("torch", "lightning", "segmentation-models-pytorch", "albumentations", "numpy")
+
+
+def fold_folder(run: Path, fold: int) -> Path:
+    """Where a fold keeps its files."""
+    return run / f"fold{fold}"
+
+
+def is_finished(run: Path, fold: int) -> bool:
+    """Whether the fold is trained and its out-of-fold photos are scored."""
+    return (fold_folder(run, fold) / OOF_FILE).exists()
+
+
+def finished_folds(run: Path) -> list[int]:
+    """The folds that are trained and scored, in ascending order; maybe none."""
+    return _folds_with(run, OOF_FILE)
+
+
+def trained_folds(run: Path) -> list[int]:
+    """The folds that hold a network, in ascending order.
+
+    Raises:
+        InputError: there are none.
+    """
+    folds = _folds_with(run, "model.json")
+    if not folds:
+        raise InputError(f"{run}: no trained fold in it; is it a folder that train.py --out made?")
+    return folds
+
+
+def write_config(run: Path, config: TrainingConfig, data: Path, command: str) -> None:
+    """Write `config.json`, or check that the one that is there asks for the same result.
+
+    Raises:
+        InputError: the run was begun with other settings; the differences are named.
+    """
+    path = run / CONFIG_FILE
+    settings = json.loads(json.dumps(asdict(config)))
+    if path.exists():
+        begun = read_config(run)["settings"]
+        differing = [name for name in settings | begun if settings.get(name) != begun.get(name)]
+        if differing:
+            changes = "; ".join(f"{name} was {begun.get(name)}, now {settings.get(name)}" for name in differing)
+            raise InputError(f"{run}: begun with other settings ({changes}). Give those, or another --out.")
+        return
+    write_json(path, {"settings": settings, "data": str(data), "command": command, **_environment()})
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The contents of `config.json`.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = run / CONFIG_FILE
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: missing; is {run} a folder that train.py --out made?") from error
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error})") from error
+
+
+def folds_of(run: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> dict[str, int]:
+    """The fold of each photo by its stem: read from `folds.csv`, or drawn and written there.
+
+    Raises:
+        InputError: too few groups for the folds, or `folds.csv` is about other photos.
+    """
+    path = run / FOLDS_FILE
+    if not path.exists():
+        _write_folds(path, competition, photos, config)
+    try:
+        table = pd.read_csv(path, dtype={"image": str, "group": str, "fold": int})
+        folds = dict(zip(table["image"], table["fold"].tolist(), strict=True))
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a table of image,group,fold ({error})") from error
+    strange = sorted({photo.stem for photo in photos} ^ folds.keys())
+    if strange:
+        raise InputError(f"{path}: not about the photos in the data folder; they differ in {first_few(strange)}")
+    if table.groupby("group")["fold"].nunique().gt(1).any():
+        raise InputError(f"{path}: a group is in two folds, so that the score would be flattered")
+    return folds
+
+
+def split(photos: list[Photo], fold_by_stem: dict[str, int], fold: int) -> tuple[list[Photo], list[Photo]]:
+    """The photos to train on and those that are held out, for one fold."""
+    held_out = [photo for photo in photos if fold_by_stem[photo.stem] == fold]
+    return [photo for photo in photos if fold_by_stem[photo.stem] != fold], held_out
+
+
+def write_summary(run: Path, competition: Competition) -> dict[str, Any]:
+    """Write `oof.csv` and `summary.json` from the folds that are done, and return the summary.
+
+    Raises:
+        InputError: no fold is done, or its files are damaged.
+    """
+    summary = summarise(run, competition)
+    write_text(run / OOF_FILE, read_oof(run, summary["folds"]).to_csv(index=False, lineterminator="\n"))
+    write_json(run / SUMMARY_FILE, summary)
+    return summary
+
+
+def summarise(run: Path, competition: Competition) -> dict[str, Any]:
+    """The scores over the folds that are done, and the best threshold. Nothing is written.
+
+    Raises:
+        InputError: no fold is done, or its files are damaged.
+    """
+    folds = finished_folds(run)
+    if not folds:
+        raise InputError(f"{run}: no finished fold in it; train.py --out {run} makes or finishes one")
+    table = read_oof(run, folds)
+    fold_scores = table.groupby("fold")["score"].mean()
+    threshold, score_at_threshold = _best_threshold(run, folds, competition)
+    return {
+        "competition": competition.slug,
+        "folds": folds,
+        "photos": len(table),
+        "score_name": competition.score_name,
+        "score_mean": float(table["score"].mean()),
+        "score_std": float(fold_scores.std(ddof=1)) if len(folds) > 1 else None,
+        "score_by_fold": {str(fold): float(score) for fold, score in fold_scores.items()},
+        "dice_mean": float(table["dice"].mean()),
+        "iou_mean": float(table["iou"].mean()),
+        "threshold": threshold,
+        "score_at_threshold": score_at_threshold,
+    }
+
+
+def read_oof(run: Path, folds: list[int]) -> pd.DataFrame:
+    """The out-of-fold photos of these folds: image, fold, score, dice, iou.
+
+    Raises:
+        InputError: a table is missing or damaged.
+    """
+    return pd.concat([_read_table(fold_folder(run, fold) / OOF_FILE) for fold in folds], ignore_index=True)
+
+
+def overlap_at(histograms: NDArray[np.int64], threshold_bin: int) -> Overlap:
+    """Pixel counts of photos, were their masks cut at threshold `threshold_bin` / BINS.
+
+    `histograms` has shape (n, 2, BINS): pixels of the background and of the foreground by probability.
+    """
+    above = histograms[..., threshold_bin:].sum(axis=-1)
+    return Overlap(intersection=above[:, 1], predicted=above.sum(axis=1), truth=histograms[:, 1].sum(axis=-1))
+
+
+def commit() -> str | None:
+    """The commit of this code, marked where files differ from it; None outside a git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype={"image": str})[OOF_COLUMNS]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a table of {','.join(OOF_COLUMNS)} ({error})") from error
+
+
+def _best_threshold(run: Path, folds: list[int], competition: Competition) -> tuple[float, float]:
+    """The threshold with the highest mean score over all photos, and that score; among equals the nearest to 0.5."""
+    histograms = np.concatenate([_read_histograms(fold_folder(run, fold)) for fold in folds])
+    bins = sorted(range(1, BINS), key=lambda at: abs(at / BINS - DEFAULT_THRESHOLD))
+    scores = [float(competition.score(overlap_at(histograms, at)).mean()) for at in bins]
+    best = int(np.argmax(scores))
+    return bins[best] / BINS, scores[best]
+
+
+def _read_histograms(folder: Path) -> NDArray[np.int64]:
+    path = folder / HISTOGRAMS_FILE
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return archive["histograms"].astype(np.int64)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path}: missing or damaged ({error}); delete {folder / OOF_FILE} and run train.py again"
+        ) from error
+
+
+def _folds_with(run: Path, name: str) -> list[int]:
+    return sorted(int(path.parent.name[4:]) for path in run.glob(f"fold*/{name}") if path.parent.name[4:].isdecimal())
+
+
+def _write_folds(path: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> None:
+    groups = [competition.group_and_view(photo.stem)[0] for photo in photos]
+    strata = [_stratum(photo, competition.coverage_strata) for photo in photos] if competition.coverage_strata else None
+    try:
+        folds = assign_folds(groups, config.folds, config.seed, strata)
+    except ValueError as error:
+        raise InputError(f"--folds {config.folds}: {error}") from error
+    table = pd.DataFrame({"image": [photo.stem for photo in photos], "group": groups, "fold": folds})
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def _stratum(photo: Photo, boundaries: tuple[float, ...]) -> int:
+    assert photo.mask is not None, f"{photo.stem} has no mask"
+    return int(np.searchsorted(boundaries, read_mask(photo.mask).mean()))
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "commit": commit(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _RECORDED_PACKAGES}},
+        "machine": platform.platform(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

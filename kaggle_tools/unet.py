@@ -1,0 +1,96 @@
+"""U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with batch normalisation, as it is used today.
+
+Knows nothing of photos, competitions or files. The modules stand in the order of
+github.com/milesial/Pytorch-UNet (transposed convolutions), so that its weights and ours map one to
+one: `dict(zip(ours.state_dict(), theirs.state_dict().values()))`.
+
+B batch, C channels, H height, W width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class UNet(nn.Module):
+    """An encoder that halves the size and doubles the channels, and a decoder that undoes it.
+
+    Takes float images (B, in_channels, H, W) of any size and gives logits (B, 1, H, W): the size is
+    padded to a multiple of 2**depth inside, and exactly the padding is cropped.
+
+    Args:
+        width: channels of the first block; each of the `depth` blocks below has twice as many.
+        depth: how often the size is halved.
+        in_channels: channels of the images.
+    """
+
+    def __init__(self, width: int = 64, depth: int = 4, in_channels: int = 3) -> None:
+        super().__init__()
+        if width < 1 or depth < 1:
+            raise ValueError(f"width {width} and depth {depth} must both be at least 1")
+        channels = [width * 2**level for level in range(depth + 1)]
+        self.stem = DoubleConv(in_channels, channels[0])
+        self.down = nn.ModuleList(Down(above, below) for above, below in zip(channels, channels[1:], strict=False))
+        self.up = nn.ModuleList(Up(channels[level + 1], channels[level]) for level in reversed(range(depth)))
+        self.head = nn.Conv2d(channels[0], 1, kernel_size=1)
+        self.multiple = 2**depth
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """The logits (B, 1, H, W) of images (B, C, H, W)."""
+        height, width = images_BCHW.shape[-2:]
+        features = self.stem(pad_to_multiple(images_BCHW, self.multiple))
+        skips = []
+        for down in self.down:
+            skips.append(features)
+            features = down(features)
+        for up in self.up:
+            features = up(features, skips.pop())
+        return self.head(features)[..., :height, :width]
+
+
+class DoubleConv(nn.Sequential):
+    """Twice: 3x3 convolution, batch normalisation, ReLU. The size stays."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            # Without bias: the normalisation that follows has one of its own.
+            nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class Down(nn.Sequential):
+    """Halve the size, then convolve."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(nn.MaxPool2d(2), DoubleConv(in_channels, out_channels))
+
+
+class Up(nn.Module):
+    """Double the size, join what the encoder saw at that size, then convolve."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.upsample = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2)
+        self.convolve = DoubleConv(2 * out_channels, out_channels)
+
+    def forward(self, below_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
+        """Features from below (B, 2C, H/2, W/2) and from the encoder (B, C, H, W) to (B, C, H, W)."""
+        return self.convolve(torch.cat([skip_BCHW, self.upsample(below_BCHW)], dim=1))
+
+
+def pad_to_multiple(images_BCHW: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column until both sides are multiples of `multiple`.
+
+    Only the bottom and the right grow, so that `[..., :H, :W]` undoes it. Repeating works at any size;
+    reflecting would need more pixels than a small image has.
+    """
+    height, width = images_BCHW.shape[-2:]
+    bottom, right = -height % multiple, -width % multiple
+    if not (bottom or right):
+        return images_BCHW
+    return F.pad(images_BCHW, (0, right, 0, bottom), mode="replicate")

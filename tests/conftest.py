@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+from kaggle_tools import metrics
+from kaggle_tools.competition import Competition
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture
+def tiles() -> Competition:
+    """Unlike Carvana wherever it can be: no groups, ids without extension, columns first, from 0, never blank."""
+    return Competition(
+        slug="roof-tiles",
+        title="Roof Tiles",
+        archives=(),
+        train_photos="images/{stem}.png",
+        train_masks="masks/{stem}.png",
+        test_photos="unseen/images/{stem}.png",
+        sample_submission="sample.csv",
+        stem_format="{view}",
+        id_pattern="{stem}",
+        id_column="id",
+        rle_column="pixels",
+        rle_order="column-major",
+        rle_first=0,
+        score_name="iou",
+        score=metrics.iou,
+        blank_mask="-1",
+        blank_allowed=False,
+    )
+
+
+@pytest.fixture
+def carvana_photos() -> Path:
+    """Real photos and masks in Kaggle's layout, where they lie beside the repository."""
+    folder = SHARED / "carvana"
+    if not folder.is_dir():
+        pytest.skip(f"the real photos are not at {folder}")
+    return folder

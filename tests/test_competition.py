@@ -1,0 +1,55 @@
+import dataclasses
+
+import pytest
+
+from kaggle_tools.competition import CARVANA, COMPETITIONS, Competition
+
+
+def test_an_id_of_carvana_leads_to_its_photo_and_back() -> None:
+    assert CARVANA.stem_of("0004d4463b50_01.jpg") == "0004d4463b50_01"
+    assert CARVANA.id_of("0004d4463b50_01") == "0004d4463b50_01.jpg"
+
+
+def test_a_stem_of_carvana_names_its_car_and_angle() -> None:
+    assert CARVANA.group_and_view("0004d4463b50_16") == ("0004d4463b50", "16")
+    assert CARVANA.stem("0004d4463b50", "16") == "0004d4463b50_16"
+
+
+@pytest.mark.parametrize("photo_id", ["0004d4463b50_01", "0004d4463b50_01.png", "../0004d4463b50_01.jpg", "", ".jpg"])
+def test_an_id_of_another_form_is_refused(photo_id: str) -> None:
+    with pytest.raises(ValueError, match=r"is not of the form \{stem\}\.jpg, as in Carvana"):
+        CARVANA.stem_of(photo_id)
+
+
+def test_a_stem_without_an_angle_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'0004d4463b50' is not of the form \{group\}_\{view\}"):
+        CARVANA.group_and_view("0004d4463b50")
+
+
+def test_the_dot_of_a_pattern_is_a_dot() -> None:
+    with pytest.raises(ValueError, match="is not of the form"):
+        CARVANA.stem_of("0004d4463b50_01xjpg")
+
+
+def test_ids_may_be_stems(tiles: Competition) -> None:
+    assert tiles.stem_of("a1.b-2") == "a1.b-2"
+    assert tiles.id_of("a1.b-2") == "a1.b-2"
+
+
+def test_without_groups_each_photo_is_its_own(tiles: Competition) -> None:
+    assert [tiles.group_and_view(stem)[0] for stem in ("a_1", "a_2")] == ["a_1", "a_2"]
+
+
+def test_a_competition_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        CARVANA.rle_first = 0  # type: ignore[misc]
+
+
+def test_each_competition_is_known_by_its_slug() -> None:
+    assert all(competition.slug == slug for slug, competition in COMPETITIONS.items())
+
+
+@pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=COMPETITIONS)
+def test_the_patterns_hold_the_stem_once(competition: Competition) -> None:
+    patterns = [competition.train_photos, competition.train_masks, competition.test_photos, competition.id_pattern]
+    assert [pattern.count("{stem}") for pattern in patterns] == [1, 1, 1, 1]

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kaggle_tools.metrics import Overlap, dice, iou, overlap
+
+COUNTS = st.tuples(st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 10**7)).map(
+    lambda parts: Overlap(parts[0], parts[0] + parts[1], parts[0] + parts[2])
+)
+
+
+def test_a_hand_counted_pair() -> None:
+    predicted = np.array([[1, 1, 0], [1, 0, 0]], dtype=bool)
+    truth = np.array([[0, 1, 0], [1, 0, 1]], dtype=bool)
+    counts = overlap(predicted, truth)
+    assert counts == Overlap(intersection=2, predicted=3, truth=3)
+    assert dice(counts) == pytest.approx(2 / 3)
+    assert iou(counts) == pytest.approx(1 / 2)
+
+
+def test_two_empty_masks_agree() -> None:
+    assert dice(Overlap(0, 0, 0)) == 1
+    assert iou(Overlap(0, 0, 0)) == 1
+
+
+def test_anything_against_an_empty_mask_scores_0() -> None:
+    for counts in (Overlap(0, 5, 0), Overlap(0, 0, 5), Overlap(0, 5, 5)):
+        assert dice(counts) == 0
+        assert iou(counts) == 0
+
+
+def test_a_perfect_mask_scores_1() -> None:
+    assert dice(Overlap(7, 7, 7)) == 1
+    assert iou(Overlap(7, 7, 7)) == 1
+
+
+def test_each_pair_is_scored_by_itself() -> None:
+    counts = Overlap(np.array([0, 2, 1]), np.array([0, 2, 3]), np.array([0, 2, 1]))
+    assert dice(counts).tolist() == [1, 1, 0.5]
+    assert iou(counts).tolist() == [1, 1, 1 / 3]
+
+
+@given(counts=COUNTS)
+def test_dice_follows_from_iou_and_both_stay_between_0_and_1(counts: Overlap) -> None:
+    assert 0 <= iou(counts) <= dice(counts) <= 1
+    assert dice(counts) == pytest.approx(2 * iou(counts) / (1 + iou(counts)))
+
+
+def test_masks_of_different_shapes_are_not_compared() -> None:
+    with pytest.raises(ValueError, match=r"a mask of shape \(2, 3\) cannot be held against one of \(3, 2\)"):
+        overlap(np.zeros((2, 3), dtype=bool), np.zeros((3, 2), dtype=bool))

@@ -1,0 +1,103 @@
+"""Train the folds of a model: photos and masks in, weights and an honest score out.
+
+The way of a photo: files -> folds by group -> decoded, resized, augmented -> logits -> loss; and where
+its fold is held out: probabilities at its own size -> mask -> score.
+"""
+
+import shlex
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kaggle_tools import cli
+from kaggle_tools.presets import (
+    DEFAULT_PRESET,
+    PRESETS,
+    Augmentation,
+    Optimizer,
+    Precision,
+    Schedule,
+    TrainingConfig,
+    Tta,
+    config_from,
+)
+
+app = cli.new_app()
+
+
+def by_preset(help_text: str, metavar: str | None = None) -> Any:
+    """An option whose default the preset sets."""
+    return typer.Option(help=help_text, metavar=metavar, show_default="set by the preset")
+
+
+@app.command(no_args_is_help=True)
+def train(
+    context: typer.Context,
+    data: Annotated[Path, typer.Option(help="Folder with the competition's data, as Kaggle delivers it.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the run; an interrupted one is continued.")],
+    competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
+    preset: Annotated[
+        str, typer.Option(help=f"Where other options have their defaults from: {', '.join(PRESETS)}.")
+    ] = DEFAULT_PRESET,
+    model: Annotated[str | None, by_preset("`unet` or `smp:ARCHITECTURE/ENCODER`, such as smp:Unet/resnet34.")] = None,
+    width: Annotated[int | None, by_preset("Channels of the U-Net's first block.")] = None,
+    depth: Annotated[int | None, by_preset("How often the U-Net halves the size.")] = None,
+    pretrained: Annotated[bool | None, by_preset("Start from ImageNet weights (smp models only).")] = None,
+    folds: Annotated[int | None, by_preset("Parts into which the groups (cars) are split.")] = None,
+    fold: Annotated[
+        list[int] | None,
+        typer.Option(metavar="K", help="Train only this fold, from 0; may be repeated.", show_default="all folds"),
+    ] = None,
+    image_size: Annotated[str | None, by_preset("Pixels that the network sees; `full`: all.", metavar="HxW")] = None,
+    augmentation: Annotated[Augmentation | None, by_preset("Random changes of the training photos.")] = None,
+    epochs: Annotated[int | None, by_preset("Passes over the training photos.")] = None,
+    batch_size: Annotated[int | None, by_preset("Photos for each step and device.")] = None,
+    optimizer: Annotated[Optimizer | None, by_preset("What moves the weights.")] = None,
+    lr: Annotated[float | None, by_preset("Learning rate; with one-cycle its peak.")] = None,
+    weight_decay: Annotated[float | None, by_preset("Weight decay of AdamW.")] = None,
+    schedule: Annotated[Schedule | None, by_preset("How the learning rate moves.")] = None,
+    bce_weight: Annotated[float | None, by_preset("Weight of binary cross-entropy in the loss.")] = None,
+    dice_weight: Annotated[float | None, by_preset("Weight of soft Dice in the loss.")] = None,
+    precision: Annotated[Precision | None, by_preset("Arithmetic; auto: 16 bits where the GPU has them.")] = None,
+    tta: Annotated[Tta | None, by_preset("Flips over which out-of-fold photos are averaged.")] = None,
+    seed: Annotated[int | None, by_preset("Seed of folds, weights, order and augmentation.")] = None,
+    devices: Annotated[str, typer.Option(help="How many GPUs to use; `0,1` for these two.")] = "auto",
+    nodes: Annotated[int, typer.Option(help="How many machines take part.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that load photos, for each device.")
+    ] = cli.DEFAULT_WORKERS,
+) -> None:
+    """Train the folds of a model and score each on the groups (cars) that it never saw."""
+    spec = cli.competition_named(competition)
+    given = {name: value for name, value in context.params.items() if value is not None}
+    if image_size:
+        given["image_size"] = None if image_size == "full" else cli.parse_size("--image-size", image_size)
+    decisive = {field.name for field in fields(TrainingConfig)} - {"competition"}
+    config = config_from(preset, spec.slug, {name: value for name, value in given.items() if name in decisive})
+
+    from kaggle_tools import images, run_folder
+    from kaggle_tools.training import Hardware, train_fold
+
+    photos = images.training_photos(spec, data)
+    chosen = sorted(set(fold)) if fold else list(range(config.folds))
+    cli.require(
+        max(chosen) < config.folds, f"--fold {max(chosen)}: the last of {config.folds} folds is {config.folds - 1}"
+    )
+    run_folder.write_config(out, config, data, shlex.join(sys.argv))
+    fold_by_stem = run_folder.folds_of(out, spec, photos, config)
+    for number in chosen:
+        if run_folder.is_finished(out, number):
+            print(f"fold {number}: finished before")
+            continue
+        training, held_out = run_folder.split(photos, fold_by_stem, number)
+        print(f"fold {number}: {len(training):,} photos to train on, {len(held_out):,} held out")
+        train_fold(out, number, spec, (training, held_out), config, Hardware(devices, nodes, workers))
+    summary = run_folder.write_summary(out, spec)
+    print(f"{out}: {summary['score_name']} {summary['score_mean']:.5f} on {summary['photos']:,} out-of-fold photos")
+
+
+if __name__ == "__main__":
+    cli.run(app)
