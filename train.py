@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from kaggle_tools import cli
+from kaggle_tools.competition import Competition
 from kaggle_tools.presets import (
     DEFAULT_PRESET,
     PRESETS,
@@ -72,20 +73,14 @@ def train(
 ) -> None:
     """Train the folds of a model and score each on the groups (cars) that it never saw."""
     spec = cli.competition_named(competition)
-    given = {name: value for name, value in context.params.items() if value is not None}
-    if image_size:
-        given["image_size"] = None if image_size == "full" else cli.parse_size("--image-size", image_size)
-    decisive = {field.name for field in fields(TrainingConfig)} - {"competition"}
-    config = config_from(preset, spec.slug, {name: value for name, value in given.items() if name in decisive})
+    config = config_of(context.params, spec)
+    chosen = sorted(set(fold)) if fold else list(range(config.folds))
+    cli.require(0 <= chosen[0] and chosen[-1] < config.folds, f"--fold: must be 0 to {config.folds - 1}")
 
     from kaggle_tools import images, run_folder
-    from kaggle_tools.training import Hardware, train_fold
+    from kaggle_tools.training import Hardware, is_first_process, train_fold
 
     photos = images.training_photos(spec, data)
-    chosen = sorted(set(fold)) if fold else list(range(config.folds))
-    cli.require(
-        max(chosen) < config.folds, f"--fold {max(chosen)}: the last of {config.folds} folds is {config.folds - 1}"
-    )
     run_folder.write_config(out, config, data, shlex.join(sys.argv))
     fold_by_stem = run_folder.folds_of(out, spec, photos, config)
     for number in chosen:
@@ -95,8 +90,32 @@ def train(
         training, held_out = run_folder.split(photos, fold_by_stem, number)
         print(f"fold {number}: {len(training):,} photos to train on, {len(held_out):,} held out")
         train_fold(out, number, spec, (training, held_out), config, Hardware(devices, nodes, workers))
-    summary = run_folder.write_summary(out, spec)
-    print(f"{out}: {summary['score_name']} {summary['score_mean']:.5f} on {summary['photos']:,} out-of-fold photos")
+    if is_first_process():
+        print_summary(out, run_folder.write_summary(out, spec))
+
+
+def config_of(options: dict[str, Any], spec: Competition) -> TrainingConfig:
+    """The preset's configuration with the options that were given.
+
+    Raises:
+        InputError: an option cannot be.
+    """
+    decisive = {field.name for field in fields(TrainingConfig)} - {"competition"}
+    given = {name: value for name, value in options.items() if name in decisive and value is not None}
+    if "image_size" in given:
+        text = given["image_size"]
+        given["image_size"] = None if text == "full" else cli.parse_size("--image-size", text)
+    return config_from(options["preset"], spec.slug, given)
+
+
+def print_summary(run: Path, summary: dict[str, Any]) -> None:
+    """Print what the folds that are done have reached."""
+    folds = ", ".join(f"{fold}: {score:.5f}" for fold, score in summary["score_by_fold"].items())
+    print(f"{run}: {summary['photos']:,} held-out photos at their own size")
+    print(f"{summary['score_name']} {summary['score_mean']:.5f} (fold {folds})")
+    print(
+        f"best threshold {summary['threshold']:.4g}, with {summary['score_name']} {summary['score_at_threshold']:.5f}"
+    )
 
 
 if __name__ == "__main__":

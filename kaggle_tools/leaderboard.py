@@ -209,7 +209,7 @@ def _require_one_left(slug: str, timeout: float) -> None:
     if limits["left"] == 0 and (limits["today"] > 0 or limits["for_good"]):
         again = "none will be added" if limits["for_good"] else "the next day begins at 00:00 UTC"
         raise LeaderboardError(
-            f"no submission to {slug} is left: {limits['today']} were made today; {again}. Nothing was uploaded"
+            f"no submission to {slug} is left (made today: {limits['today']}); {again}. Nothing was uploaded"
         )
 
 

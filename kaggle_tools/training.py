@@ -21,6 +21,7 @@ import torch
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import Tensor
@@ -36,8 +37,6 @@ from kaggle_tools.model import ModelCard, Segmenter, build, design, save
 from kaggle_tools.prediction import Member, best_device, predict
 from kaggle_tools.presets import TrainingConfig
 from kaggle_tools.progress import track
-
-LAST_CHECKPOINT = "last.ckpt"
 
 
 @dataclass(frozen=True)
@@ -186,21 +185,23 @@ def train_fold(
         InputError: the model cannot be built, or a file cannot be read.
     """
     folder = run_folder.fold_folder(run, fold)
+    checkpoints = folder / "checkpoints"
+    last = checkpoints / "last.ckpt"
     torch.manual_seed(config.seed)
     architecture = design(config.model, config.width, config.depth, config.pretrained)
     task = SegmentationTask(build(architecture, config.pretrained).to(memory_format=torch.channels_last), config)
-    checkpoint = folder / "checkpoints" / LAST_CHECKPOINT
     with plain_worker_errors(), _quiet_lightning():
-        trainer, best = _trainer(folder, config, hardware)
+        trainer = _trainer(folder, checkpoints, config, hardware)
         trainer.fit(
             task,
             datamodule=FoldData(*photos, config, hardware),
-            ckpt_path=str(checkpoint) if checkpoint.exists() else None,
+            ckpt_path=str(last) if last.exists() else None,
             weights_only=True,  # nothing is unpickled, also not our own
         )
-    if not trainer.is_global_zero:
+    if not is_first_process():
         return
-    task.load_state_dict(torch.load(best.best_model_path, weights_only=True, map_location="cpu")["state_dict"])
+    best = torch.load(checkpoints / "best.ckpt", weights_only=True, map_location="cpu")
+    task.load_state_dict(best["state_dict"])
     card = ModelCard(architecture, config.image_size, competition.slug, fold)
     save(task.model, card, folder)
     member = Member(task.model.eval().to(best_device()), card, folder)
@@ -226,16 +227,22 @@ def score_fold(
     write_text(member.folder / run_folder.OOF_FILE, table.to_csv(index=False, lineterminator="\n"))
 
 
-def _trainer(folder: Path, config: TrainingConfig, hardware: Hardware) -> tuple[Trainer, ModelCheckpoint]:
+def is_first_process() -> bool:
+    """Whether this is the process, of the several that train together, that writes the results."""
+    return rank_zero_only.rank == 0
+
+
+def _trainer(folder: Path, checkpoints: Path, config: TrainingConfig, hardware: Hardware) -> Trainer:
     best = ModelCheckpoint(
-        dirpath=folder / "checkpoints",
+        dirpath=checkpoints,
         filename="best",
         monitor="val_dice",
         mode="max",
         save_last=True,
+        save_on_train_epoch_end=True,  # after MetricsTable has added the epoch, not before
         enable_version_counter=False,
     )
-    trainer = Trainer(
+    return Trainer(
         max_epochs=config.epochs,
         devices=hardware.devices,
         num_nodes=hardware.nodes,
@@ -251,7 +258,6 @@ def _trainer(folder: Path, config: TrainingConfig, hardware: Hardware) -> tuple[
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
-    return trainer, best
 
 
 def _precision(config: TrainingConfig) -> Any:

@@ -91,7 +91,7 @@ def test_what_a_mac_adds_is_left_out(tmp_path: Path) -> None:
 
 
 def test_the_folder_appears_only_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(archive, member, to) -> None:
+    def killed(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None:
         assert not (data / "train").exists()
         if member.filename == "train/a_02.jpg":
             raise KeyboardInterrupt
@@ -108,7 +108,7 @@ def test_the_folder_appears_only_when_it_is_whole(tmp_path: Path, monkeypatch: p
 def test_what_a_killed_run_left_behind_does_not_get_in(tmp_path: Path) -> None:
     left = tmp_path / "data" / ".train.zip.part" / "train"
     left.mkdir(parents=True)
-    (left / "a_01.jpg").write_bytes(b"fir")
+    (left / "a_03.jpg").write_bytes(b"thi")
     unpack(make_zip(tmp_path / "train.zip", PHOTOS), tmp_path / "data")
     assert files_in(tmp_path / "data") == PHOTOS
 
@@ -161,7 +161,7 @@ def test_a_disk_that_is_too_small_is_noticed_before(tmp_path: Path, monkeypatch:
 
 
 def test_whichever_byte_is_damaged_the_message_names_the_file(tmp_path: Path) -> None:
-    file, messages = make_zip(tmp_path / "train.zip", PHOTOS, zipfile.ZIP_DEFLATED), []
+    file, messages = make_zip(tmp_path / "train.zip", {"train/ä_01.jpg": b"photo"}, zipfile.ZIP_DEFLATED), []
     content = file.read_bytes()
     for position in range(len(content)):
         file.write_bytes(content[:position] + bytes([content[position] ^ 0xC3]) + content[position + 1 :])
@@ -180,7 +180,11 @@ def test_a_damaged_archive_is_named_and_leaves_nothing(tmp_path: Path, damage: s
     file = make_zip(tmp_path / "train.zip", PHOTOS)
     content = bytearray(file.read_bytes())
     content[content.index(b"second")] ^= 1
-    damaged = {"truncated": content[:-30], "flipped bit": content, "not a zip": b"<html>Please log in</html>"}
+    damaged = {
+        "truncated": bytes(content[:-30]),
+        "flipped bit": bytes(content),
+        "not a zip": b"<html>Please log in</html>",
+    }
     file.write_bytes(damaged[damage])
     assert "download it again" in refusal(file, tmp_path / "data")
 

@@ -1,6 +1,8 @@
 import csv
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -52,7 +54,15 @@ def demo(tmp_path_factory):
 
 
 def test_two_runs_write_the_same_bytes(demo, tmp_path):
-    assert contents(draw_tiny(tmp_path / "again").folder) == contents(demo.folder)
+    again = f"""
+from pathlib import Path
+from kaggle_tools.competition import CARVANA
+from kaggle_tools.demo import draw_competition
+draw_competition(Path({str(tmp_path)!r}), CARVANA, train_cars=1, test_cars=1, size={TINY})
+"""
+    subprocess.run([sys.executable, "-c", again], check=True, timeout=60)
+
+    assert contents(tmp_path) == contents(demo.folder)
 
 
 def test_another_seed_draws_other_cars(demo, tmp_path):
@@ -64,11 +74,13 @@ def test_another_seed_draws_other_cars(demo, tmp_path):
 
 
 def test_more_cars_leave_the_others_as_they_are(demo, tmp_path):
-    larger = contents(draw_tiny(tmp_path, train_cars=2, test_cars=2).folder)
+    three_each = draw_tiny(tmp_path, train_cars=3, test_cars=3)
+    larger = contents(three_each.folder)
     pictures = {name: data for name, data in contents(demo.folder).items() if "/" in name}
 
     assert len(pictures) == 48
     assert pictures.items() <= larger.items()
+    assert three_each.test_stems == tuple(sorted(three_each.test_stems))
 
 
 def test_the_layout_is_the_competitions(demo):
@@ -93,6 +105,17 @@ def test_all_views_of_a_car_differ(demo):
     masks = {(demo.folder / f"train_masks/{stem}_mask.gif").read_bytes() for stem in demo.train_stems}
 
     assert len(masks) == 16
+
+
+def test_a_car_is_shown_from_its_ends_and_its_sides(demo):
+    proportions = []
+    for stem in demo.train_stems:
+        with Image.open(demo.folder / f"train_masks/{stem}_mask.gif") as mask:
+            left, top, right, bottom = mask.convert("L").getbbox()
+        proportions.append((right - left) / (bottom - top))
+
+    front, left_side, rear, right_side = proportions[::4]
+    assert max(front, rear) * 1.4 < min(left_side, right_side)
 
 
 def test_photos_are_rgb_of_the_asked_size(demo):

@@ -10,12 +10,15 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from kaggle_server import (
     SECRET,
     SLUG,
     USERNAME,
+    Fault,
+    Handler,
     KaggleServer,
     echo_credentials,
     hang_up,
@@ -148,7 +151,7 @@ def test_waiting_ends_at_the_deadline_with_the_submission_unfinished(server: Kag
 
 
 def test_waiting_outlives_a_look_that_fails(server: KaggleServer, pauses: list[float]) -> None:
-    def fail_once(handler, request) -> None:
+    def fail_once(handler: Handler, request: Any) -> None:
         del server.faults["ListSubmissions"]
         refuse(503, "<html>busy</html>")(handler, request)
 
@@ -239,7 +242,7 @@ def test_an_empty_confirmation_is_no_submission(server: KaggleServer, csv: Path)
 
 
 @pytest.mark.parametrize("lost", [hang_up, refuse(200, {})], ids=["hang up", "{}"])
-def test_a_submission_whose_confirmation_was_lost_is_found(server: KaggleServer, csv: Path, lost) -> None:
+def test_a_submission_whose_confirmation_was_lost_is_found(server: KaggleServer, csv: Path, lost: Fault) -> None:
     server.faults["CreateSubmission"] = submit_and(lost)
     made = leaderboard.submit(csv, SLUG, "found again", timeout=PLENTY)
     assert (made.ref, made.description) == (1000, server.submissions[0]["description"])

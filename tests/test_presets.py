@@ -1,0 +1,84 @@
+import dataclasses
+import json
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from kaggle_tools.errors import InputError
+from kaggle_tools.presets import DEFAULT_PRESET, PRESETS, TrainingConfig, config_from
+
+SLUG = "roof-tiles"
+
+
+def test_preset_seed_is_the_write_up() -> None:
+    config = config_from("seed", SLUG, {})
+    assert config.competition == SLUG
+    assert (config.model, config.width, config.depth, config.pretrained) == ("unet", 64, 4, False)
+    assert (config.image_size, config.epochs, config.batch_size) == ((160, 240), 10, 32)
+    assert (config.optimizer, config.lr, config.schedule) == ("adam", 1e-4, "constant")
+    assert (config.bce_weight, config.dice_weight) == (1.0, 0.0)
+    assert (config.augmentation, config.tta) == ("seed", "none")
+
+
+def test_the_default_preset_has_the_winners_augmentation_and_loss_on_the_whole_photo() -> None:
+    config = config_from(DEFAULT_PRESET, SLUG, {})
+    assert config == TrainingConfig(SLUG)
+    assert (config.augmentation, config.bce_weight, config.dice_weight) == ("mild", 1.0, 1.0)
+    assert config.image_size is None
+
+
+def test_an_option_takes_the_place_of_the_presets() -> None:
+    config = config_from("seed", SLUG, {"epochs": 3, "image_size": None, "seed": 5})
+    assert (config.epochs, config.image_size, config.seed) == (3, None, 5)
+    assert config == dataclasses.replace(config_from("seed", SLUG, {}), epochs=3, image_size=None, seed=5)
+
+
+def test_a_preset_is_not_changed_by_the_options_of_one_run() -> None:
+    before = config_from("seed", SLUG, {})
+    config_from("seed", SLUG, {"epochs": 3})
+    assert config_from("seed", SLUG, {}) == before
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_makes_a_configuration_of_values_that_there_are(preset: str) -> None:
+    config = config_from(preset, SLUG, {})
+    hints = get_type_hints(TrainingConfig)
+    for name, value in dataclasses.asdict(config).items():
+        allowed = get_args(hints[name])
+        if allowed and all(isinstance(choice, str) for choice in allowed):
+            assert value in allowed, name
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_survives_being_written_down(preset: str) -> None:
+    config = config_from(preset, SLUG, {})
+    fields = json.loads(json.dumps(dataclasses.asdict(config)))
+    fields["image_size"] = tuple(fields["image_size"]) if fields["image_size"] else None
+    assert TrainingConfig(**fields) == config
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InputError, match=f"--preset sed: not known; the presets are {', '.join(PRESETS)}"):
+        config_from("sed", SLUG, {})
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"epochs": 0}, "--epochs 0: must be above 0"),
+        ({"batch_size": -1}, "--batch-size -1: must be above 0"),
+        ({"lr": 0.0}, "--lr 0.0: must be above 0"),
+        ({"width": 0}, "--width 0: must be above 0"),
+        ({"depth": 0}, "--depth 0: must be above 0"),
+        ({"folds": 1}, "--folds 1: must be at least 2, to train on and to validate on"),
+        ({"image_size": (8, 240)}, "--image-size: each side must be at least 16"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_the_name_of_its_option(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        config_from("seed", SLUG, option)
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config_from("seed", SLUG, {}).epochs = 3
