@@ -44,7 +44,6 @@ def infer(
     competition: cli.RecordedCompetitionOption = None,
 ) -> None:
     """Mask photos with trained networks, at the photos' own size."""
-
     from kaggle_tools import pred_folder
     from kaggle_tools.images import photos_in, test_photos, write_mask
     from kaggle_tools.prediction import best_device, load_members, predict
@@ -96,8 +95,8 @@ def choose_threshold(given: str, runs: list[Path], spec: Competition) -> float:
 
 def describe(member: "Member") -> dict[str, Any]:
     """What PRED/run.json says of a model: enough to know whether another one is the same."""
+    from kaggle_tools.files import sha256
     from kaggle_tools.model import WEIGHTS_FILE
-    from kaggle_tools.pred_folder import sha256
 
     return {
         "run": member.folder.resolve().parent.name,

@@ -14,7 +14,7 @@ import typer
 from kaggle_tools import cli
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError, LeaderboardError
-from kaggle_tools.files import write_json
+from kaggle_tools.files import sha256, write_json
 
 if TYPE_CHECKING:
     from kaggle_tools.leaderboard import Submission
@@ -122,7 +122,6 @@ def send(pred: Path, packed: Path, competition: Competition, message: str, timeo
         LeaderboardError: Kaggle did not take it, or cannot score it.
     """
     from kaggle_tools import leaderboard
-    from kaggle_tools.pred_folder import sha256
 
     deadline = time.monotonic() + timeout
     record = {

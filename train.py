@@ -75,7 +75,7 @@ def train(
     spec = cli.competition_named(competition)
     config = config_of(context.params, spec)
     chosen = sorted(set(fold)) if fold else list(range(config.folds))
-    cli.require(0 <= chosen[0] and chosen[-1] < config.folds, f"--fold: must be 0 to {config.folds - 1}")
+    cli.require(chosen[0] >= 0 and chosen[-1] < config.folds, f"--fold: must be 0 to {config.folds - 1}")
 
     from kaggle_tools import images, run_folder
     from kaggle_tools.training import Hardware, is_first_process, train_fold

@@ -42,7 +42,7 @@ def training_photos(competition: Competition, folder: Path) -> list[Photo]:
     problems = {
         f"without a mask ({competition.train_masks})": sorted(photos.keys() - masks.keys()),
         f"masks without a photo ({competition.train_photos})": sorted(masks.keys() - photos.keys()),
-        f"not named like {competition.stem_format}": [stem for stem in photos if not _fits(competition, stem)],
+        f"not named like {competition.stem_format}": sorted(stem for stem in photos if not _fits(competition, stem)),
     }
     pairs, unreadable, unequal = [], [], []
     for stem in sorted(photos.keys() & masks.keys()):
@@ -92,7 +92,8 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
         InputError: the file is missing, cut off or not an image.
     """
     content = _read_bytes(path)
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     if pixels is None or _is_cut_off(content):
         raise InputError(f"{path}: not a photo that can be read; fetch it again")
     return np.asarray(pixels, dtype=np.uint8)
@@ -150,8 +151,7 @@ def _files_by_stem(folder: Path, pattern: str) -> dict[str, Path]:
     paths = _visible(folder.glob(f"{before}*{after}"))
     if not paths:
         raise InputError(f"{folder / pattern}: no such files; is {folder} the folder with the competition's data?")
-    leading, trailing = len(Path(before + "_").name) - 1, len(after)
-    return {path.name[leading : len(path.name) - trailing]: path for path in paths}
+    return {path.relative_to(folder).as_posix()[len(before) : -len(after) or None]: path for path in paths}
 
 
 def _visible(paths: Iterable[Path]) -> list[Path]:

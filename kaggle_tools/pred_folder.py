@@ -6,7 +6,6 @@ PRED/run.json           what made them: runs, TTA, threshold, sizes, count
 Knows nothing of torch.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -62,9 +61,3 @@ def read_record(pred: Path) -> dict[str, Any]:
         return {"competition": record["competition"], **record}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: missing or damaged ({error!r})") from error
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -60,9 +60,9 @@ class SegmentationTask(LightningModule):
         self.config = config
         self.loss = BceDiceLoss(config.bce_weight, config.dice_weight)
 
-    def on_train_epoch_start(self) -> None:
-        """Begin every epoch from a seed of its own, so that a resumed training draws what an uninterrupted one does."""
-        torch.manual_seed(self.config.seed * 1_000_003 + self.current_epoch)
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Begin every step from a seed of its own, so that a resumed training draws what an uninterrupted one does."""
+        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """The loss of a batch."""
@@ -92,7 +92,8 @@ class SegmentationTask(LightningModule):
             optimizer = torch.optim.AdamW(self.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         if config.schedule == "constant":
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
+        # Not `estimated_stepping_batches`: that starts the workers before a resumed training knows its epoch.
+        steps = config.epochs * len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=config.lr, total_steps=steps, pct_start=0.1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -124,7 +125,10 @@ class FoldData(LightningDataModule):
         sampler = EpochSampler(self.training, num_replicas=ranks, rank=rank, shuffle=True, seed=self.seed)
         # A last batch of one photo would upset the batch normalisation; each epoch leaves out other photos.
         drop_last = len(sampler) >= self.settings["batch_size"]
-        return loader(self.training, sampler=sampler, drop_last=drop_last, **self.settings)
+        batches = loader(self.training, sampler=sampler, drop_last=drop_last, **self.settings)
+        # Lightning starts the workers of a resumed training before it has told the sampler the epoch.
+        sampler.set_epoch(self.trainer.global_step // len(batches))
+        return batches
 
     def val_dataloader(self) -> DataLoader:
         """Every validation photo, as it is."""
@@ -229,7 +233,7 @@ def score_fold(
 
 def is_first_process() -> bool:
     """Whether this is the process, of the several that train together, that writes the results."""
-    return rank_zero_only.rank == 0
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _trainer(folder: Path, checkpoints: Path, config: TrainingConfig, hardware: Hardware) -> Trainer:

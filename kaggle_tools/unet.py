@@ -7,6 +7,8 @@ one: `dict(zip(ours.state_dict(), theirs.state_dict().values()))`.
 B batch, C channels, H height, W width.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,7 +32,7 @@ class UNet(nn.Module):
             raise ValueError(f"width {width} and depth {depth} must both be at least 1")
         channels = [width * 2**level for level in range(depth + 1)]
         self.stem = DoubleConv(in_channels, channels[0])
-        self.down = nn.ModuleList(Down(above, below) for above, below in zip(channels, channels[1:], strict=False))
+        self.down = nn.ModuleList(Down(above, below) for above, below in pairwise(channels))
         self.up = nn.ModuleList(Up(channels[level + 1], channels[level]) for level in reversed(range(depth)))
         self.head = nn.Conv2d(channels[0], 1, kernel_size=1)
         self.multiple = 2**depth

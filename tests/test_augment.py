@@ -5,7 +5,7 @@ import subprocess
 import sys
 from typing import get_args
 
-import albumentations as A
+import albumentations
 import cv2
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_epoch_and_index_do_not_stand_for_each_other() -> None:
 
 @pytest.mark.parametrize("name", CHANGING)
 def test_photo_and_mask_move_together(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    moves = [transform for transform in TRANSFORMS[name] if isinstance(transform, A.DualTransform)]
+    moves = [transform for transform in TRANSFORMS[name] if isinstance(transform, albumentations.DualTransform)]
     monkeypatch.setitem(TRANSFORMS, name, moves)
     augment = Augmenter(name, seed=0)
     moved = 0
@@ -91,7 +91,7 @@ def test_a_mask_keeps_its_soft_edge_when_it_is_turned() -> None:
 
 
 def test_colours_change_in_the_photo_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    colours = [transform for transform in TRANSFORMS["mild"] if not isinstance(transform, A.DualTransform)]
+    colours = [transform for transform in TRANSFORMS["mild"] if not isinstance(transform, albumentations.DualTransform)]
     monkeypatch.setitem(TRANSFORMS, "mild", colours)
     augment = Augmenter("mild", seed=0)
     changed = 0
@@ -103,22 +103,24 @@ def test_colours_change_in_the_photo_alone(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_coin_falls_as_often_as_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TRANSFORMS, "mild", [A.HorizontalFlip(p=0.5)])
+    monkeypatch.setitem(TRANSFORMS, "mild", [albumentations.HorizontalFlip(p=0.5)])
     augment = Augmenter("mild", seed=0)
-    flipped = [not np.array_equal(augment(*draw(), epoch, index)[1], draw()[1]) for epoch in (0, 1) for index in range(200)]
+    flipped = [
+        not np.array_equal(augment(*draw(), epoch, index)[1], draw()[1]) for epoch in (0, 1) for index in range(200)
+    ]
     assert sum(flipped) == pytest.approx(200, abs=40)  # four standard deviations
     assert flipped[:200] != flipped[200:]
 
 
 def test_preset_seed_flips_and_turns_by_up_to_35_degrees() -> None:
     left_right, upside_down, turn = TRANSFORMS["seed"]
-    assert (type(left_right), left_right.p) == (A.HorizontalFlip, 0.5)
-    assert (type(upside_down), upside_down.p) == (A.VerticalFlip, 0.1)
-    assert (type(turn), turn.p, turn.limit) == (A.Rotate, 1.0, (-35, 35))
+    assert (type(left_right), left_right.p) == (albumentations.HorizontalFlip, 0.5)
+    assert (type(upside_down), upside_down.p) == (albumentations.VerticalFlip, 0.1)
+    assert (type(turn), turn.p, turn.limit) == (albumentations.Rotate, 1.0, (-35, 35))
 
 
 def test_the_winners_set_never_turns_a_photo_upside_down() -> None:
-    assert not any(isinstance(transform, A.VerticalFlip) for transform in TRANSFORMS["mild"])
+    assert not any(isinstance(transform, albumentations.VerticalFlip) for transform in TRANSFORMS["mild"])
 
 
 def test_every_name_of_a_configuration_has_its_transforms() -> None:

@@ -86,8 +86,8 @@ def test_as_many_groups_as_folds_are_enough() -> None:
 class TestStrata:
     """Sixty groups of two photos; of the photos of every group one is of class 0 or 1, the other of class 2."""
 
-    groups = [f"g{number // 2:02}" for number in range(120)]
-    strata = [number // 2 % 2 if number % 2 else 2 for number in range(120)]
+    groups = tuple(f"g{number // 2:02}" for number in range(120))
+    strata = tuple(number // 2 % 2 if number % 2 else 2 for number in range(120))
 
     def test_every_fold_holds_about_the_same_share_of_each_class(self) -> None:
         folds = assign_folds(self.groups, 5, 0, self.strata)

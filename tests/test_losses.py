@@ -23,10 +23,10 @@ def bce(logits: Tensor, targets: Tensor) -> float:
 
 
 def dice_loss(logits: Tensor, targets: Tensor) -> float:
-    """Over the whole batch, with 1 added to both areas."""
+    """Over the whole batch, with 1 added to the shared area; what prediction and soft target share is the lesser."""
     z, t = as_numpy(logits), as_numpy(targets)
     p = 1 / (1 + np.exp(-z))
-    return float(1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1))
+    return float(1 - (2 * np.minimum(p, t).sum() + 2) / (p.sum() + t.sum() + 2))
 
 
 def as_numpy(tensor: Tensor) -> NDArray[np.float64]:
@@ -49,10 +49,10 @@ def test_both_weigh_alike_by_default() -> None:
 
 
 def test_a_hand_counted_batch() -> None:
-    logits = torch.zeros(1, 1, 2, 2)  # probability 1/2 everywhere: BCE ln 2, Dice 1 - (2 * 1 + 1) / (2 + 2 + 1)
+    logits = torch.zeros(1, 1, 2, 2)  # probability 1/2 everywhere: BCE ln 2, Dice 1 - (2 * 1 + 2) / (2 + 2 + 2)
     targets = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
     assert BceDiceLoss(1, 0)(logits, targets).item() == pytest.approx(np.log(2))
-    assert BceDiceLoss(0, 1)(logits, targets).item() == pytest.approx(2 / 5)
+    assert BceDiceLoss(0, 1)(logits, targets).item() == pytest.approx(1 / 3)
 
 
 def test_a_perfect_prediction_costs_nothing() -> None:
@@ -60,11 +60,16 @@ def test_a_perfect_prediction_costs_nothing() -> None:
     assert BceDiceLoss()((targets - 0.5) * 100, targets).item() == pytest.approx(0, abs=1e-6)
 
 
+def test_the_right_share_of_a_soft_pixel_costs_no_dice() -> None:
+    targets = draw("soft")[1]
+    assert BceDiceLoss(0, 1)(targets.logit(), targets).item() == pytest.approx(0, abs=1e-6)
+
+
 def test_an_inverted_prediction_costs_the_most() -> None:
     targets = draw("hard")[1]
     inverted = (0.5 - targets) * 100
     assert BceDiceLoss(1, 0)(inverted, targets).item() == pytest.approx(50)
-    assert BceDiceLoss(0, 1)(inverted, targets).item() == pytest.approx(1 - 1 / (targets.numel() + 1))
+    assert BceDiceLoss(0, 1)(inverted, targets).item() == pytest.approx(1 - 2 / (targets.numel() + 2))
 
 
 def test_extreme_logits_leave_the_gradient_finite() -> None:

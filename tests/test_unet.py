@@ -3,8 +3,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from kaggle_tools.unet import UNet, Up, pad_to_multiple
 
@@ -101,21 +101,21 @@ def reference_forward(net: UNet, images_BCHW: Tensor, depth: int) -> Tensor:
     def double_convolution(features: Tensor) -> Tensor:
         for _ in range(2):
             kernel, scale, shift, mean, variance, _ = take(6)
-            convolved = F.conv2d(features, kernel, padding=1)
-            features = torch.relu(F.batch_norm(convolved, mean, variance, scale, shift))
+            convolved = functional.conv2d(features, kernel, padding=1)
+            features = torch.relu(functional.batch_norm(convolved, mean, variance, scale, shift))
         return features
 
     skips = [double_convolution(images_BCHW)]
     for _ in range(depth):
-        skips.append(double_convolution(F.max_pool2d(skips[-1], 2)))
+        skips.append(double_convolution(functional.max_pool2d(skips[-1], 2)))
     features = skips.pop()
     for _ in range(depth):
         kernel, bias = take(2)
-        upsampled = F.conv_transpose2d(features, kernel, bias, stride=2)
+        upsampled = functional.conv_transpose2d(features, kernel, bias, stride=2)
         features = double_convolution(torch.cat([skips.pop(), upsampled], dim=1))
     kernel, bias = take(2)
     assert next(weights, None) is None
-    return F.conv2d(features, kernel, bias)
+    return functional.conv2d(features, kernel, bias)
 
 
 @pytest.mark.parametrize("depth", [1, 3])

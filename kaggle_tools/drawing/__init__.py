@@ -1,0 +1,1 @@
+"""What is on the photos of the demo: invented cars, and the studio that photographs them."""
