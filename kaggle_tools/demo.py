@@ -1,7 +1,7 @@
 """Draws a small competition in Kaggle's layout, so that the whole way can be gone without Kaggle.
 
 File names, columns and run lengths are those of the given `Competition`; what is on the photos comes
-from `studio`. The truth about the test photos, which Kaggle keeps to itself, lies aside in
+from `drawing`. The truth about the test photos, which Kaggle keeps to itself, lies aside in
 `hidden_truth.csv`: nothing may read it but the final `score`.
 """
 
@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kaggle_tools import files, rle, studio
+from kaggle_tools import files, rle
 from kaggle_tools.competition import Competition
+from kaggle_tools.drawing import cars, studio
 from kaggle_tools.errors import InputError, first_few
 
 VIEWS = 16
@@ -112,7 +113,7 @@ class _Entry:
 
     group: str
     """Its name in the competition."""
-    car: studio.Car
+    car: cars.Car
     """What it looks like."""
     year: int
     make: str
@@ -129,7 +130,7 @@ def _invent(competition: Competition, role: Role, number: int, seed: int) -> _En
     group = f"{rng.integers(16**12):012x}"
     make = str(rng.choice(list(_MAKES)))
     year, model, trim = int(rng.integers(2005, 2017)), str(rng.choice(_MAKES[make])), str(rng.choice(_TRIMS))
-    car = studio.random_car(rng)
+    car = cars.random_car(rng)
     views = []
     for i in range(VIEWS):
         view = studio.random_view(i * 360 / VIEWS, np.random.default_rng((*source, i + 1)))

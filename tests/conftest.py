@@ -1,6 +1,9 @@
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kaggle_server import SECRET, USERNAME, KaggleServer
 
 from kaggle_tools import metrics
 from kaggle_tools.competition import Competition
@@ -39,3 +42,21 @@ def carvana_photos() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real photos are not at {folder}")
     return folder
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KaggleServer]:
+    """The server, with the client's way to it and right credentials in the environment, and nothing else."""
+    for name in list(os.environ):
+        if name.upper().startswith("KAGGLE_") or name.upper().endswith("_PROXY"):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("KAGGLE_USERNAME", USERNAME)
+    monkeypatch.setenv("KAGGLE_KEY", SECRET)
+    with KaggleServer() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server

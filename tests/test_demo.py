@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kaggle_tools import rle, studio
+from kaggle_tools import rle
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.demo import draw_competition
+from kaggle_tools.drawing import studio
 from kaggle_tools.errors import InputError
 
 TINY = (48, 71)

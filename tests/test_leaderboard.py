@@ -16,7 +16,6 @@ import pytest
 from kaggle_server import (
     SECRET,
     SLUG,
-    USERNAME,
     Fault,
     Handler,
     KaggleServer,
@@ -36,24 +35,6 @@ from kaggle_tools.errors import LeaderboardError
 CSV = b"img,rle_mask\na_01.jpg,1 1\n"
 PLENTY = 30.0
 """Seconds that a call never needs, even on a busy machine."""
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KaggleServer]:
-    """The server, with the client's way to it and right credentials in the environment, and nothing else."""
-    for name in list(os.environ):
-        if name.upper().startswith("KAGGLE_") or name.upper().endswith("_PROXY"):
-            monkeypatch.delenv(name)
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.setenv("KAGGLE_USERNAME", USERNAME)
-    monkeypatch.setenv("KAGGLE_KEY", SECRET)
-    with KaggleServer() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        yield server
 
 
 @pytest.fixture(autouse=True)

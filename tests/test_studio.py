@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from kaggle_tools import studio
-from kaggle_tools.studio import SHAPES, Backdrop, Car, View
+from kaggle_tools.drawing import studio
+from kaggle_tools.drawing.cars import SHAPES, Car
+from kaggle_tools.drawing.studio import View
 
 SIZE = (96, 143)
 PLAIN = View(grain=0.0)
@@ -16,6 +17,18 @@ def grown(mask, pixels=1):
     return cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=pixels) > 0
 
 
+@pytest.fixture
+def draw_before(monkeypatch):
+    """Draw in a studio whose wall and floor are of one grey."""
+
+    def draw(level, car, view):
+        monkeypatch.setattr(studio, "WALL_COLOUR", (level,) * 3)
+        monkeypatch.setattr(studio, "FLOOR_COLOUR", (level,) * 3)
+        return studio.draw(car, view, SIZE)
+
+    return draw
+
+
 def test_photo_and_mask_have_the_asked_size_even_where_it_is_tall():
     photo, mask = studio.draw(Car(SHAPES[0]), View(), (71, 48))
 
@@ -24,11 +37,11 @@ def test_photo_and_mask_have_the_asked_size_even_where_it_is_tall():
 
 @EVERY_SHAPE
 @pytest.mark.parametrize("angle", [0, 70, 200])
-def test_the_mask_is_what_stays_when_the_studio_is_painted_black(shape, angle):
+def test_the_mask_is_what_stays_when_the_studio_is_painted_black(shape, angle, draw_before):
     car, view = Car(shape, roof_rails=True, antenna=True), replace(PLAIN, angle=angle)
 
-    white, mask = studio.draw(car, view, SIZE, Backdrop(wall=(0.9, 0.9, 0.9), floor=(0.9, 0.9, 0.9)))
-    black, same_mask = studio.draw(car, view, SIZE, Backdrop(wall=(0, 0, 0), floor=(0, 0, 0)))
+    white, mask = draw_before(0.9, car, view)
+    black, same_mask = draw_before(0.0, car, view)
 
     changed = (white != black).any(axis=2)
     assert (mask == same_mask).all()
@@ -37,13 +50,11 @@ def test_the_mask_is_what_stays_when_the_studio_is_painted_black(shape, angle):
 
 
 @EVERY_SHAPE
-def test_a_pixel_that_is_half_car_decides_the_mask(shape):
-    grey, black = (Backdrop(wall=(level,) * 3, floor=(level,) * 3) for level in (0.8, 0.0))
+def test_a_pixel_that_is_half_car_decides_the_mask(shape, draw_before):
     view = replace(PLAIN, angle=90)
-    _, mask = studio.draw(Car(shape), view, SIZE)
-    shine = (
-        studio.draw(Car(shape), view, SIZE, grey)[0].astype(int) - studio.draw(Car(shape), view, SIZE, black)[0]
-    ).sum(2)
+    grey, mask = draw_before(0.8, Car(shape), view)
+    black, _ = draw_before(0.0, Car(shape), view)
+    shine = (grey.astype(int) - black).sum(2)
 
     # At either bumper there is floor behind, even over a few pixels, which shines through as far as there is no car.
     row = int(np.argmin(np.where(mask.any(axis=1), mask.argmax(axis=1), SIZE[1])))
@@ -98,14 +109,14 @@ def test_off_centre_by_all_the_room_brings_the_car_to_the_edge():
 
 def test_a_metre_at_the_axis_is_focal_over_distance_pixels():
     # Turned by 90 degrees the camera looks along y, and x grows to the left.
-    car, view = Car(SHAPES[0]), replace(PLAIN, angle=90)
-    camera = studio._aim(car, studio.assemble(car), view, SIZE)
+    view = replace(PLAIN, angle=90)
+    camera = studio.aim(Car(SHAPES[0]), view, SIZE)
     middle = SHAPES[0].length / 2
     pixels, distances = camera.project(np.array([[middle, 0, view.camera_height], [middle - 1, 0, view.camera_height]]))
 
-    assert distances == pytest.approx([view.distance] * 2)
+    assert distances == pytest.approx([studio.DISTANCE] * 2)
     assert pixels[0] == pytest.approx(camera.centre)
-    assert pixels[1] - pixels[0] == pytest.approx([camera.focal / view.distance, 0])
+    assert pixels[1] - pixels[0] == pytest.approx([camera.focal / studio.DISTANCE, 0])
 
 
 def test_the_shadow_is_dark_and_not_part_of_the_mask():
@@ -125,22 +136,9 @@ def test_neighbouring_views_differ():
 
 
 def test_grain_has_the_asked_deviation_and_leaves_the_mask_alone():
-    clean, mask = studio.draw(Car(SHAPES[0]), replace(PLAIN, exposure=0.7), SIZE)
-    noisy, same_mask = studio.draw(Car(SHAPES[0]), replace(PLAIN, exposure=0.7, grain=0.02), SIZE)
+    clean, mask = studio.draw(Car(SHAPES[0]), replace(PLAIN, balance=(0.7, 0.7, 0.7)), SIZE)
+    noisy, same_mask = studio.draw(Car(SHAPES[0]), replace(PLAIN, balance=(0.7, 0.7, 0.7), grain=0.02), SIZE)
 
     bright = clean > 60  # away from black, where the noise is cut off
     assert np.std(noisy[bright].astype(float) - clean[bright]) == pytest.approx(0.02 * 255, rel=0.03)
     assert (mask == same_mask).all()
-
-
-def test_the_same_source_draws_the_same_car_and_another_another():
-    first, again, other = (studio.random_car(np.random.default_rng(seed)) for seed in (1, 1, 2))
-
-    assert first == again != other
-
-
-def test_every_shape_is_below_the_lowest_camera_and_drawn_by_some_seed():
-    cars = [studio.random_car(np.random.default_rng(seed)) for seed in range(60)]
-
-    assert {car.shape.name for car in cars} == {shape.name for shape in SHAPES}
-    assert all(max(z for _, z in car.shape.hood) * car.stretch[2] < 1.3 for car in cars)

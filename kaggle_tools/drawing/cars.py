@@ -36,10 +36,8 @@ class Shape:
     """(x, z) of the cabin's upper edge; its first stretch carries the windscreen, its last the rear window."""
     windows: tuple[tuple[float, float, float, float], ...]
     """Side windows, x of each corner: front below, front above, rear above, rear below."""
-    axles: tuple[float, float]
-    """x of the front and the rear wheels."""
-    wheel_radius: float
-    """With the tyre."""
+    wheels: tuple[float, float, float]
+    """x of the front and the rear axle, and the radius with the tyre."""
     bed: tuple[float, float] | None = None
     """From where to where a pickup's bed is open."""
 
@@ -57,8 +55,7 @@ SHAPES = (
         sill=((0, 0.3), (0.3, 0.2), (4.3, 0.22), (4.75, 0.36)),
         roof=((1.2, 0.9), (2.15, 1.4), (2.7, 1.45), (3.2, 1.42), (4.2, 0.98)),
         windows=((1.72, 2.2, 2.62, 2.62), (2.72, 2.72, 3.18, 3.62)),
-        axles=(0.92, 3.72),
-        wheel_radius=0.33,
+        wheels=(0.92, 3.72, 0.33),
     ),
     Shape(
         name="coupe",
@@ -67,8 +64,7 @@ SHAPES = (
         sill=((0, 0.24), (0.3, 0.16), (4.1, 0.18), (4.5, 0.34)),
         roof=((1.35, 0.85), (2.25, 1.26), (2.7, 1.3), (3.1, 1.26), (4.1, 0.97)),
         windows=((1.86, 2.3, 2.95, 3.25),),
-        axles=(0.92, 3.55),
-        wheel_radius=0.34,
+        wheels=(0.92, 3.55, 0.34),
     ),
     Shape(
         name="hatchback",
@@ -77,8 +73,7 @@ SHAPES = (
         sill=((0, 0.3), (0.3, 0.2), (3.6, 0.22), (3.98, 0.36)),
         roof=((0.92, 0.92), (1.75, 1.46), (2.3, 1.52), (3.35, 1.46), (3.55, 1.38), (3.9, 1.03)),
         windows=((1.36, 1.82, 2.2, 2.2), (2.3, 2.3, 2.88, 2.98), (3.06, 2.98, 3.26, 3.3)),
-        axles=(0.76, 3.26),
-        wheel_radius=0.31,
+        wheels=(0.76, 3.26, 0.31),
     ),
     Shape(
         name="suv",
@@ -87,8 +82,7 @@ SHAPES = (
         sill=((0, 0.4), (0.35, 0.28), (4.2, 0.3), (4.62, 0.46)),
         roof=((1.12, 1.04), (1.85, 1.64), (2.3, 1.72), (4.0, 1.7), (4.25, 1.62), (4.54, 1.13)),
         windows=((1.5, 1.94, 2.36, 2.36), (2.46, 2.46, 3.16, 3.2), (3.28, 3.26, 3.96, 4.14)),
-        axles=(0.9, 3.68),
-        wheel_radius=0.37,
+        wheels=(0.9, 3.68, 0.37),
     ),
     Shape(
         name="pickup",
@@ -97,8 +91,7 @@ SHAPES = (
         sill=((0, 0.44), (0.35, 0.34), (5.1, 0.36), (5.5, 0.52)),
         roof=((1.32, 1.08), (1.98, 1.7), (2.4, 1.78), (3.3, 1.76), (3.5, 1.68), (3.64, 1.15)),
         windows=((1.66, 2.08, 2.46, 2.46), (2.56, 2.56, 3.3, 3.38)),
-        axles=(0.98, 4.36),
-        wheel_radius=0.4,
+        wheels=(0.98, 4.36, 0.4),
         bed=(3.8, 5.32),
     ),
     Shape(
@@ -108,8 +101,7 @@ SHAPES = (
         sill=((0, 0.34), (0.3, 0.24), (4.5, 0.26), (4.9, 0.4)),
         roof=((0.72, 1.02), (1.5, 1.74), (1.95, 1.86), (4.4, 1.86), (4.7, 1.8), (4.86, 1.13)),
         windows=((1.12, 1.62, 2.06, 2.06), (2.18, 2.18, 3.3, 3.3), (3.42, 3.42, 4.36, 4.5)),
-        axles=(0.88, 3.94),
-        wheel_radius=0.35,
+        wheels=(0.88, 3.94, 0.35),
     ),
 )
 
@@ -134,8 +126,6 @@ class Car:
     """The brightness of the windows."""
     rims: float = 0.7
     """The brightness of the wheels inside the tyre."""
-    spokes: int = 5
-    """Of each wheel."""
     cladding: bool = False
     """Whether bumpers and sills are of dark plastic."""
     roof_rails: bool = False
@@ -161,7 +151,6 @@ def random_car(rng: np.random.Generator) -> Car:
         metallic=rng.uniform(0.0, 0.6),
         glass=rng.uniform(0.07, 0.26),
         rims=float(rng.choice([0.16, 0.6, 0.72, 0.8])),
-        spokes=int(rng.choice([5, 6, 7, 10])),
         cladding=bool(rng.random() < 0.35),
         roof_rails=bool(rng.random() < 0.5) and len(shape.windows) > 2,
         antenna=bool(rng.random() < 0.5),
@@ -229,7 +218,7 @@ def faces_of(car: Car) -> tuple[Faces, ...]:
     parts = [
         Faces(body.quads(), paint, BODY, core),
         *(Faces(piece, of, ON_BODY + i / 100, core) for i, (piece, of) in enumerate(_on_body(car, body))),
-        *(wheel for x in car.shape.axles for side in SIDES for wheel in _wheel(car, x, side)),
+        *(wheel for x in car.shape.wheels[:2] for side in SIDES for wheel in _wheel(car, x, side)),
         Faces(cabin.quads(), paint, CABIN, head),
         *(Faces(pane, Material((car.glass,) * 3, gloss=1.0), ON_CABIN, head) for pane in _panes(car.shape, cabin)),
         *_outside_the_cabin(car, cabin, paint),
@@ -322,56 +311,55 @@ def _rounded(outline: Outline) -> Floats:
 
 
 def _wheel(car: Car, x: float, side: int) -> list[Faces]:
-    radius = car.shape.wheel_radius
+    *_, radius = car.shape.wheels
     outer, inner = side * (car.shape.width / 2 - 0.015), side * (car.shape.width / 2 - 0.24)
     hub = np.array([x, (outer + inner) / 2, radius])
     rim = Material((car.rims,) * 3, gloss=0.5, metallic=0.4)
 
-    def disc(y: float, share: float) -> Floats:
-        along, up = circle(radius * share)
-        return np.stack([x + along, np.full_like(along, y), radius + up], axis=-1)[None]
+    def upright(flat: Floats, y: float) -> Floats:
+        return np.stack([x + flat[..., 0], np.full(flat.shape[:-1], y), radius + flat[..., 1]], axis=-1)
 
-    tyre, back = disc(outer, 1), disc(inner, 1)
-    tread = np.stack([tyre, np.roll(tyre, 1, 1), np.roll(back, 1, 1), back], axis=2)[0]
-    spokes = _spokes(radius, car.spokes)
-    spokes = np.stack([x + spokes[..., 0], np.full(spokes.shape[:2], outer), radius + spokes[..., 1]], axis=-1)
-    face = [(tyre, TYRE), (disc(outer, 0.7), rim), (disc(outer, 0.62), GAP), (spokes, rim), (disc(outer, 0.16), rim)]
+    tyre, back = upright(circle(radius), outer), upright(circle(radius), inner)
+    tread = np.stack([tyre, np.roll(tyre, 1, 0), np.roll(back, 1, 0), back], axis=1)
+    rim_edge, gaps, cap = (upright(circle(radius * share), outer)[None] for share in (0.7, 0.62, 0.16))
+    face = [(tyre[None], TYRE), (rim_edge, rim), (gaps, GAP), (upright(_spokes(radius), outer), rim), (cap, rim)]
     return [
         Faces(tread, TYRE, UNDER, hub),
-        Faces(back, TYRE, UNDER, hub),
+        Faces(back[None], TYRE, UNDER, hub),
         *(Faces(corners, of, WHEEL_FACE + i / 10, hub) for i, (corners, of) in enumerate(face)),
     ]
 
 
-def _spokes(radius: float, count: int) -> Floats:
+def _spokes(radius: float, count: int = 6) -> Floats:
     """Shape (count, 4, 2)."""
-    reach, root, tip = radius * 0.64, radius * 0.35 / count**0.5, radius * 0.25 / count**0.5
-    turn = np.arange(count) * 2 * np.pi / count + np.pi / 2
-    out, across = np.stack([np.cos(turn), np.sin(turn)], -1), np.stack([-np.sin(turn), np.cos(turn)], -1)
-    return np.stack([-across * root, across * root, out * reach + across * tip, out * reach - across * tip], axis=1)
+    out = circle(1.0, count)[:, None]
+    across = out[..., ::-1] * np.array([-1, 1])
+    lengths, widths = np.array([0.0, 0.0, 0.64, 0.64]), np.array([-0.14, 0.14, 0.1, -0.1])
+    return radius * (lengths[:, None] * out + widths[:, None] * across)
 
 
 def _on_body(car: Car, body: Loft) -> Iterator[tuple[Floats, Material]]:
     """What lies on the body, each piece over those before it."""
-    shape = car.shape
+    front, rear, radius = car.shape.wheels
     for side in SIDES:
-        for x in shape.axles:
-            arch = circle(shape.wheel_radius + 0.07).T + np.array([x, shape.wheel_radius])
+        for x in (front, rear):
+            arch = circle(radius + 0.07) + np.array([x, radius])
             yield _on_side(body, side, arch[None]), GAP
         for quad, of in _side_fittings(car, body):
             yield _on_side(body, side, _grid(quad)), of
     for end in (1, -1):
         for quad, of in _end_fittings(car, body, end):
             yield _on_end(body, end, _grid(quad)), of
-    if shape.bed is not None:
-        yield _on_top(body, *shape.bed, share=0.92), GAP
+    if car.shape.bed is not None:
+        yield _on_top(body, *car.shape.bed, share=0.92), GAP
 
 
 def _side_fittings(car: Car, body: Loft) -> Iterator[tuple[Outline, Material]]:
     """Quads (x, z) on either side."""
     shape, end = car.shape, car.shape.length
     nose, tail, low = float(body.top[0]), float(body.top[-1]), float(np.median(body.bottom))
-    (front, rear), clear = shape.axles, shape.wheel_radius + 0.1
+    front, rear, radius = shape.wheels
+    clear = radius + 0.1
     yield _box(front + clear, rear - clear, low, low + 0.12), _trim(car)
     yield _box(0, front - clear, 0, nose - 0.14), _trim(car)
     yield _box(rear + clear, end, 0, tail - 0.2), _trim(car)
@@ -441,9 +429,9 @@ def _outside_the_cabin(car: Car, cabin: Loft, paint: Material) -> list[Faces]:
 
 
 def circle(radius: float, corners: int = 28) -> Floats:
-    """Shape (2, corners)."""
+    """Shape (corners, 2)."""
     turn = np.linspace(0, 2 * np.pi, corners, endpoint=False)
-    return radius * np.stack([np.cos(turn), np.sin(turn)])
+    return radius * np.stack([np.cos(turn), np.sin(turn)], axis=-1)
 
 
 def _box(left: float, right: float, low: float, high: float) -> Outline:

@@ -20,12 +20,11 @@ SUPERSAMPLING = 3
 FRACTION_BITS = 4
 """Of the fixed-point coordinates that OpenCV is given."""
 WALL_COLOUR, FLOOR_COLOUR = (0.93, 0.93, 0.925), (0.66, 0.67, 0.69)
-WALL, TURNTABLE = 6.0, 3.3
-"""Radius of the floor, at whose end the wall stands, and of the turntable, in metres."""
+DISTANCE, WALL, TURNTABLE = 8.5, 6.0, 3.3
+"""Metres from the turntable's axis to the camera, to the wall around the floor, and to the turntable's edge."""
 SIGN: tuple[Outline, ...] = (
     ((0.0, 0.0), (0.0, 1.0), (0.5, 1.0), (0.8, 0.75), (0.8, 0.25), (0.5, 0.0), (0.0, 0.0)),
-    ((1.9, 0.0), (1.2, 0.0), (1.2, 1.0), (1.9, 1.0)),
-    ((1.2, 0.5), (1.8, 0.5)),
+    ((1.9, 0.0), (1.2, 0.0), (1.2, 0.5), (1.8, 0.5), (1.2, 0.5), (1.2, 1.0), (1.9, 1.0)),
     ((2.3, 0.0), (2.3, 1.0), (2.8, 0.4), (3.3, 1.0), (3.3, 0.0)),
     ((3.7, 0.3), (3.7, 0.7), (3.95, 1.0), (4.4, 1.0), (4.65, 0.7), (4.65, 0.3), (4.4, 0.0), (3.95, 0.0), (3.7, 0.3)),
 )
@@ -41,8 +40,6 @@ class View:
     """By how many degrees the turntable is turned; at 0 the camera sees the car's front."""
     camera_height: float = 1.6
     """Metres above the floor, from 1.3: above every waistline, on which the order of painting relies."""
-    distance: float = 8.5
-    """Metres from the camera to the turntable's axis."""
     fill: float = 0.9
     """The share of the photo's width, or of four fifths of its height, that the car takes."""
     off_centre: tuple[float, float] = (0.0, 0.0)
@@ -61,7 +58,6 @@ def random_view(angle: float, rng: np.random.Generator) -> View:
     return View(
         angle=angle + rng.normal(0, 1.0),
         camera_height=rng.uniform(1.5, 1.75),
-        distance=rng.uniform(8.0, 9.0),
         fill=rng.uniform(0.76, 0.91),
         off_centre=(rng.uniform(-0.6, 0.6), rng.uniform(-0.4, 0.4)),
         balance=(exposure * (1 + warmth), exposure, exposure * (1 - warmth)),
@@ -71,12 +67,7 @@ def random_view(angle: float, rng: np.random.Generator) -> View:
 
 
 def draw(car: Car, view: View, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Take a photo of a car.
-
-    Args:
-        car: what stands on the turntable.
-        view: how the photo is taken.
-        size: (height, width) of the photo in pixels.
+    """Take a photo of a car, `size` being its (height, width) in pixels.
 
     Returns:
         The photo, shape (H, W, 3), uint8, RGB; and its mask, shape (H, W), bool: the pixels of
@@ -97,8 +88,6 @@ class Camera:
     """Shape (3, 3), from the car's axes to the camera's."""
     at: Floats
     """Shape (3,), where it stands in the car's axes."""
-    distance: float
-    """Metres to the turntable's axis, straight ahead."""
     focal: float = 1.0
     """Pixels of one metre at one metre's distance."""
     centre: tuple[float, float] = (0.0, 0.0)
@@ -112,7 +101,7 @@ class Camera:
     def in_room(self, right: Floats, away: Floats, up: Floats | float = 0.0) -> NDArray[np.int32]:
         """Samples of points of the room, each measured from the foot of the turntable's axis, shape (n, 2)."""
         down = self.at[2] - np.broadcast_to(up, right.shape)
-        seen = np.stack([right, down], axis=-1) / (self.distance + away)[:, None]
+        seen = np.stack([right, down], axis=-1) / (DISTANCE + away)[:, None]
         return _to_samples(seen * self.focal + np.array(self.centre))
 
 
@@ -122,7 +111,7 @@ def aim(car: Car, view: View, size: tuple[int, int]) -> Camera:
     away = np.array([np.cos(angle), np.sin(angle), 0.0])
     turn = np.stack([np.array([-away[1], away[0], 0.0]), np.array([0.0, 0.0, -1.0]), away])
     axis = np.array([car.footprint[0] / 2, 0.0, view.camera_height])
-    camera = Camera(turn, axis - view.distance * away, view.distance)
+    camera = Camera(turn, axis - DISTANCE * away)
     seen, _ = camera.project(np.concatenate([faces.corners.reshape(-1, 3) for faces in faces_of(car)]))
     low, high = seen.min(axis=0), seen.max(axis=0)
     photo = np.array(size[::-1])
@@ -180,13 +169,13 @@ def _lines(camera: Camera, size: tuple[int, int]) -> Picture:
     """How much of each pixel is floor, and how dark the lines on it are, shape (H, W, 2), in [0, 1]."""
     canvas = np.zeros((size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING, 2), dtype=np.uint8)
     arc = np.linspace(-np.pi / 2, np.pi / 2, 60)
-    beside, close = 2 * WALL, 1.0 - camera.distance
+    beside, close = 2 * WALL, 1.0 - DISTANCE
     right = np.concatenate([[-beside], WALL * np.sin(arc), [beside]])
     floor = camera.in_room(right, np.concatenate([[close], WALL * np.cos(arc), [close]]))
     cv2.fillPoly(canvas, [floor], (255, 0), shift=FRACTION_BITS)
-    metre = camera.focal / camera.distance * SUPERSAMPLING
+    metre = camera.focal / DISTANCE * SUPERSAMPLING
     thin, thick = max(1, round(0.02 * metre)), max(1, round(0.13 * metre))
-    right, away = circle(TURNTABLE, corners=120)
+    right, away = circle(TURNTABLE, corners=120).T
     cv2.polylines(canvas, [camera.in_room(right, away)], True, (255, 110), thin, shift=FRACTION_BITS)
     for end in range(7, 120, 15):
         seam = camera.in_room(np.array([0, right[end]]), np.array([0, away[end]]))
@@ -200,21 +189,17 @@ def _lines(camera: Camera, size: tuple[int, int]) -> Picture:
 
 def _shadow(car: Car, camera: Camera, size: tuple[int, int]) -> Picture:
     """How much of the floor's light the car takes, shape (H, W), in [0, 1]."""
+    y, x = np.ogrid[0.5 : size[0], 0.5 : size[1]]
+    # Where the pixel looks at the floor, first seen from the camera, then in the car's axes.
+    ahead = camera.at[2] * camera.focal / np.maximum(y - camera.centre[1], 1.0)
+    right = (x - camera.centre[0]) / camera.focal * ahead
+    along, across = (camera.at[i] + right * camera.turn[0, i] + ahead * camera.turn[2, i] for i in (0, 1))
     length, width = car.footprint
-    along, across = np.sign(unit := circle(1.0, corners=60)) * np.abs(unit) ** 0.4  # a rectangle with round corners
-    coarse = 1 + min(size) // 80  # a blur has no detail, so it is drawn small
-    small = (-(-size[0] // coarse), -(-size[1] // coarse))
-    left = np.ones(small, dtype=np.float32)
-    for spread, blur, depth in ((0.0, 0.07, 0.6), (0.15, 0.3, 0.38)):  # close under the car, and around it
-        x, y = length / 2 + (length / 2 + spread) * along, (width / 2 + spread) * across
-        corners, _ = camera.project(np.stack([x, y, np.zeros_like(x)], axis=-1))
-        footprint = np.zeros(small, dtype=np.float32)
-        fixed = np.rint((corners / coarse - 0.5) * 2**FRACTION_BITS).astype(np.int32)
-        cv2.fillConvexPoly(footprint, fixed, depth, shift=FRACTION_BITS)
-        sigma = blur * camera.focal / camera.distance / coarse
-        left *= 1 - cv2.GaussianBlur(footprint, (0, 0), max(sigma, 0.3))
-    whole = cv2.resize(left, (small[1] * coarse, small[0] * coarse), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(1 - np.clip(whole[: size[0], : size[1]], 0, 1), dtype=np.float32)
+    corner = 0.5
+    beside = [np.abs(along - length / 2) - length / 2, np.abs(across) - width / 2]
+    outside = np.hypot(*(np.maximum(beyond + corner, 0) for beyond in beside)) - corner
+    close, around = (0.5 - 0.5 * np.tanh((outside - spread) / blur) for spread, blur in ((0.0, 0.12), (0.2, 0.5)))
+    return np.asarray(1 - (1 - 0.6 * close) * (1 - 0.38 * around), dtype=np.float32)
 
 
 def _develop(photo_HW3: Picture, view: View) -> NDArray[np.uint8]:

@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+import typer
+
+from kaggle_tools import cli
+from kaggle_tools.competition import CARVANA
+from kaggle_tools.errors import InputError
+
+
+def outcome_of(failure: Exception | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple:
+    app = cli.new_app()
+
+    @app.command()
+    def command() -> None:
+        if failure:
+            raise failure
+
+    monkeypatch.setattr("sys.argv", ["command"])
+    with pytest.raises(SystemExit) as ended:
+        cli.run(app)
+    return ended.value.code, capsys.readouterr().err
+
+
+def test_success_exits_with_0(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert outcome_of(None, capsys, monkeypatch) == (0, "")
+
+
+@pytest.mark.parametrize("failure", [InputError("mend this"), OSError("mend this")])
+def test_what_the_user_can_mend_is_one_line_and_exit_code_1(
+    failure: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert outcome_of(failure, capsys, monkeypatch) == (1, "error: mend this\n")
+
+
+def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def command() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("sys.argv", ["command"])
+    with pytest.raises(ZeroDivisionError):
+        cli.run(app)
+
+
+def test_sizes_are_height_by_width() -> None:
+    assert cli.parse_size("--size", "256x384") == (256, 384)
+
+
+@pytest.mark.parametrize("text", ["256", "256x", "x384", "-1x5", "axb", "256*384"])
+def test_other_sizes_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--size .*: must be HEIGHTxWIDTH"):
+        cli.parse_size("--size", text)
+
+
+@pytest.mark.parametrize("text", ["0", "1", "nan", "half", "-0.5"])
+def test_only_numbers_between_0_and_1_are_probabilities(text: str) -> None:
+    with pytest.raises(InputError, match="--threshold"):
+        cli.parse_probability("--threshold", text)
+    assert cli.parse_probability("--threshold", "0.25") == 0.25
+
+
+def test_an_unknown_competition_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=f"titanic.*{CARVANA.slug}"):
+        cli.competition_named("titanic")
+
+
+def test_the_recorded_competition_counts_and_carvana_is_the_default() -> None:
+    assert cli.agreed_competition(None, {Path("run"): CARVANA.slug}) is CARVANA
+    assert cli.agreed_competition(None, {}) is CARVANA
+    assert cli.agreed_competition(CARVANA.slug, {}) is CARVANA
+
+
+def test_folders_of_different_competitions_are_refused() -> None:
+    with pytest.raises(InputError, match="different competitions: a: one; b: two"):
+        cli.agreed_competition(None, {Path("a"): "one", Path("b"): "two"})
+    with pytest.raises(InputError, match="--competition: two"):
+        cli.agreed_competition("two", {Path("a"): "one"})

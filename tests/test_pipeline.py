@@ -1,0 +1,255 @@
+"""The whole way through the scripts as a user runs them, on a tiny drawn demo, in processes of their own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from kaggle_server import KaggleServer
+from PIL import Image
+from safetensors.numpy import load_file
+
+from kaggle_tools import rle
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZE = (49, 73)
+TINY = ["--preset", "demo", "--folds", "2", "--width", "4", "--depth", "2", "--image-size", "24x36"]
+TINY += ["--epochs", "2", "--workers", "1"]
+
+
+class Demo(NamedTuple):
+    data: Path
+    run: Path
+    pred: Path
+    infer_says: str
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, *map(str, arguments)]
+
+
+def run(*arguments: object) -> str:
+    """What the command prints; it must succeed."""
+    done = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def refusal(*arguments: object) -> str:
+    """The one message with which the command fails."""
+    done = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The demo drawn, trained in two folds, masked and turned into a CSV."""
+    folder = tmp_path_factory.mktemp("demo")
+    data, trained, pred = folder / "data", folder / "run", folder / "pred"
+    height, width = SIZE
+    options = ["--train-cars", 3, "--test-cars", 1, "--size", f"{height}x{width}"]
+    run("-m", "kaggle_tools", "demo-data", data, *options)
+    run("train.py", "--data", data, "--out", trained, *TINY)
+    said = run("infer.py", trained, "--data", data, "--out", pred, "--workers", 1)
+    run("submit.py", pred, "--data", data, "--dry-run")
+    return Demo(data, trained, pred, said)
+
+
+def mask_of(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L")) > 0
+
+
+def dice(predicted: np.ndarray, truth: np.ndarray) -> float:
+    return 2 * (predicted & truth).sum() / (predicted.sum() + truth.sum())
+
+
+def test_each_training_photo_is_held_out_once_with_its_car(demo: Demo) -> None:
+    folds = pd.read_csv(demo.run / "folds.csv")
+    oof = pd.read_csv(demo.run / "oof.csv")
+    photos = sorted(path.stem for path in (demo.data / "train").iterdir())
+    assert list(folds.columns) == ["image", "group", "fold"]
+    assert sorted(folds["image"]) == sorted(oof["image"]) == photos
+    assert folds.groupby("group")["fold"].nunique().eq(1).all()
+    assert oof.set_index("image")["fold"].to_dict() == folds.set_index("image")["fold"].to_dict()
+
+
+def test_the_score_of_a_run_is_that_of_its_masks_at_the_photos_own_size(demo: Demo) -> None:
+    summary = json.loads((demo.run / "summary.json").read_text())
+    by_hand = {}
+    for path in demo.run.glob("fold*/oof/masks/*.png"):
+        truth = mask_of(demo.data / "train_masks" / f"{path.stem}_mask.gif")
+        assert truth.shape == SIZE
+        by_hand[path.stem] = dice(mask_of(path), truth)
+    assert summary["score_mean"] == pytest.approx(np.mean(list(by_hand.values())))
+    assert summary["dice_mean"] == summary["score_mean"]
+    oof = pd.read_csv(demo.run / "oof.csv").set_index("image")
+    assert oof["dice"].to_dict() == pytest.approx(by_hand)
+
+
+def test_a_fold_leaves_its_weights_curves_and_events(demo: Demo) -> None:
+    for fold in (0, 1):
+        folder = demo.run / f"fold{fold}"
+        curves = pd.read_csv(folder / "metrics.csv")
+        assert curves["epoch"].tolist() == [0, 1]
+        assert {"train_loss", "val_loss", "val_dice", "val_iou", "lr"} <= set(curves.columns)
+        card = json.loads((folder / "model.json").read_text())
+        assert (card["fold"], card["image_size"], card["architecture"]["width"]) == (fold, [24, 36], 4)
+        assert list((folder / "tensorboard").glob("events*"))
+
+
+def test_the_best_epoch_is_kept_not_the_last(demo: Demo) -> None:
+    import torch
+
+    for fold in (0, 1):
+        folder = demo.run / f"fold{fold}"
+        best_epoch = int(pd.read_csv(folder / "metrics.csv")["val_dice"].idxmax())
+        checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+        assert checkpoint["epoch"] == best_epoch
+        saved = load_file(folder / "model.safetensors")
+        for name, tensor in saved.items():
+            assert np.array_equal(checkpoint["state_dict"][f"model.net.{name}"].numpy(), tensor)
+
+
+def test_the_config_is_enough_to_repeat_the_run(demo: Demo) -> None:
+    config = json.loads((demo.run / "config.json").read_text())
+    assert config["settings"]["seed"] == 0
+    assert config["settings"]["image_size"] == [24, 36]
+    assert config["command"].startswith("train.py --data")
+    assert {"python", "torch", "lightning"} <= config["versions"].keys()
+    assert "commit" in config
+
+
+def test_a_finished_training_is_not_repeated(demo: Demo) -> None:
+    weights = demo.run / "fold0" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    assert run("train.py", "--data", demo.data, "--out", demo.run, *TINY).count("finished before") == 2
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_other_settings_for_an_existing_run_are_refused_and_named(demo: Demo) -> None:
+    said = refusal("train.py", "--data", demo.data, "--out", demo.run, *TINY, "--lr", 0.5)
+    assert "lr was 0.005, now 0.5" in said
+
+
+def test_every_test_photo_has_a_mask_of_its_size_and_one_bit_a_pixel(demo: Demo) -> None:
+    masks = sorted((demo.pred / "masks").iterdir())
+    assert [path.stem for path in masks] == sorted(path.stem for path in (demo.data / "test").iterdir())
+    for path in masks:
+        with Image.open(path) as image:
+            assert (image.mode, image.size) == ("1", (SIZE[1], SIZE[0]))
+
+
+def test_the_masks_record_what_made_them(demo: Demo) -> None:
+    record = json.loads((demo.pred / "run.json").read_text())
+    summary = json.loads((demo.run / "summary.json").read_text())
+    assert [(model["run"], model["fold"]) for model in record["models"]] == [("run", 0), ("run", 1)]
+    assert (record["tta"], record["threshold"], record["count"]) == ("hflip", summary["threshold"], 16)
+
+
+def test_inference_goes_on_with_what_is_missing(demo: Demo) -> None:
+    lost = sorted((demo.pred / "masks").iterdir())[3]
+    content = lost.read_bytes()
+    lost.unlink()
+    said = run("infer.py", demo.run, "--data", demo.data, "--out", demo.pred, "--workers", 1)
+    assert said.startswith("1 of 16 photos")
+    assert lost.read_bytes() == content
+
+
+def test_masks_of_other_settings_do_not_mix(demo: Demo) -> None:
+    said = refusal("infer.py", demo.run, "--data", demo.data, "--out", demo.pred, "--tta", "none")
+    assert "tta was hflip, now none" in said
+
+
+def test_any_folder_of_photos_can_be_masked(demo: Demo, tmp_path: Path) -> None:
+    Image.new("RGB", (50, 31), "gray").save(tmp_path / "mine.png")
+    Image.new("RGB", (20, 44), "gray").save(tmp_path / "yours.jpg")
+    out = tmp_path / "out"
+    run("infer.py", demo.run, "--images", tmp_path, "--out", out, "--fold", 1, "--threshold", 0.4, "--batch-size", 2)
+    assert mask_of(out / "masks" / "mine.png").shape == (31, 50)
+    assert mask_of(out / "masks" / "yours.png").shape == (44, 20)
+
+
+def test_the_csv_holds_the_masks_in_the_order_of_the_sample(demo: Demo) -> None:
+    sample = pd.read_csv(demo.data / "sample_submission.csv")
+    submission = pd.read_csv(demo.pred / "submission.csv", keep_default_na=False)
+    assert submission["img"].tolist() == sample["img"].tolist()
+    for name, text in zip(submission["img"], submission["rle_mask"], strict=True):
+        assert np.array_equal(rle.decode(text, SIZE), mask_of(demo.pred / "masks" / f"{Path(name).stem}.png"))
+
+
+def test_score_tells_the_dice_of_the_hidden_photos(demo: Demo) -> None:
+    truth = demo.data / "hidden_truth.csv"
+    said = run("-m", "kaggle_tools", "score", demo.pred / "submission.csv", truth)
+    hidden = pd.read_csv(truth).set_index("img")["rle_mask"]
+    expected = np.mean(
+        [
+            dice(mask_of(demo.pred / "masks" / f"{Path(name).stem}.png"), rle.decode(text, SIZE))
+            for name, text in hidden.items()
+        ]
+    )
+    assert f"score) {expected:.5f}" in said
+
+
+def test_compare_shows_a_run_beside_itself(demo: Demo) -> None:
+    said = run("-m", "kaggle_tools", "compare", demo.run, demo.run)
+    summary = json.loads((demo.run / "summary.json").read_text())
+    assert said.count(f"{summary['score_mean']:.5f}"[:6]) >= 2
+
+
+def test_the_masks_reach_the_leaderboard(demo: Demo, server: KaggleServer) -> None:
+    said = run("submit.py", demo.pred, "--data", demo.data, "-m", "tiny demo", "--timeout", 60)
+    assert "public score 0.99612" in said
+    assert len(server.submissions) == 1
+    assert json.loads((demo.pred / "submitted.json").read_text())["public_score"] == 0.99612
+
+
+def test_a_killed_training_goes_on_to_the_same_result(demo: Demo, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ["train.py", "--data", demo.data, "--out", out, *TINY, "--fold", 0]
+    with subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True) as training:
+        wait_for(lambda: (out / "fold0" / "checkpoints" / "last.ckpt").exists())
+        os.kill(training.pid, signal.SIGKILL)
+    assert not (out / "fold0" / "oof.csv").exists()
+    run(*arguments)
+    for name in ("model.safetensors", "metrics.csv", "oof.csv"):
+        assert (out / "fold0" / name).read_bytes() == (demo.run / "fold0" / name).read_bytes()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_photo_that_breaks_off_is_named_without_a_traceback(demo: Demo, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    content = next((demo.data / "test").iterdir()).read_bytes()
+    (photos / "broken.jpg").write_bytes(content[: len(content) // 2])
+    said = refusal("infer.py", demo.run, "--images", photos, "--out", tmp_path / "out")
+    assert re.search(r"broken\.jpg: not a photo that can be read", said)
+
+
+@pytest.mark.parametrize("script", [["train.py"], ["infer.py"], ["submit.py"], ["-m", "kaggle_tools"]])
+def test_help_does_not_wait_for_torch(script: list[str]) -> None:
+    loaded = "import sys, atexit; atexit.register(lambda: print('LOADED', sorted({'torch', 'pandas', 'cv2'} & set(sys.modules))))"
+    code = f"{loaded}; import runpy; sys.argv = ['x', '--help']; "
+    code += (
+        "runpy.run_module('kaggle_tools', run_name='__main__')"
+        if "-m" in script
+        else f"runpy.run_path('{script[0]}', run_name='__main__')"
+    )
+    assert "LOADED []" in run("-c", code)
