@@ -1,9 +1,9 @@
 import csv
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -223,13 +223,13 @@ def test_a_killed_drawing_has_no_sample_and_is_completed_by_the_next(
 
 def test_the_sample_is_written_after_everything_else(demo, tmp_path, monkeypatch):
     order = []
-    real_replace = os.replace
+    real_replace = Path.replace
 
     def spying_replace(source, target):
         order.append(target.name)
-        real_replace(source, target)
+        return real_replace(source, target)
 
-    monkeypatch.setattr("kaggle_tools.files.os.replace", spying_replace)
+    monkeypatch.setattr(Path, "replace", spying_replace)
     draw_tiny(tmp_path)
 
     assert order[0] == "demo.json"

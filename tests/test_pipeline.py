@@ -243,13 +243,34 @@ def test_a_photo_that_breaks_off_is_named_without_a_traceback(demo: Demo, tmp_pa
     assert re.search(r"broken\.jpg: not a photo that can be read", said)
 
 
-@pytest.mark.parametrize("script", [["train.py"], ["infer.py"], ["submit.py"], ["-m", "kaggle_tools"]])
-def test_help_does_not_wait_for_torch(script: list[str]) -> None:
-    loaded = "import sys, atexit; atexit.register(lambda: print('LOADED', sorted({'torch', 'pandas', 'cv2'} & set(sys.modules))))"
-    code = f"{loaded}; import runpy; sys.argv = ['x', '--help']; "
-    code += (
-        "runpy.run_module('kaggle_tools', run_name='__main__')"
-        if "-m" in script
-        else f"runpy.run_path('{script[0]}', run_name='__main__')"
-    )
-    assert "LOADED []" in run("-c", code)
+HELP = """
+import runpy, sys
+sys.argv = ["command", "--help"]
+try:
+    {start}
+finally:
+    print("heavy:", sorted({{"torch", "pandas", "cv2", "kaggle"}} & sys.modules.keys()))
+"""
+
+
+@pytest.mark.parametrize("script", ["train.py", "infer.py", "submit.py", "kaggle_tools"])
+def test_help_waits_for_nothing_heavy(script: str) -> None:
+    start = f"runpy.run_path({script!r}, run_name='__main__')"
+    if script == "kaggle_tools":
+        start = f"runpy.run_module({script!r}, run_name='__main__')"
+    said = run("-c", HELP.format(start=start))
+    assert "Usage" in said
+    assert "heavy: []" in said
+
+
+def test_submit_never_loads_torch(demo: Demo) -> None:
+    code = f"""
+import runpy, sys
+sys.argv = ["submit.py", {str(demo.pred)!r}, "--data", {str(demo.data)!r}, "--dry-run"]
+try:
+    runpy.run_path("submit.py", run_name="__main__")
+finally:
+    print("torch" in sys.modules)
+"""
+    said = run("-c", code)
+    assert said.splitlines()[-2:] == ["dry run: nothing was sent", "False"]
