@@ -4,36 +4,24 @@ Knows nothing of masks: it takes and gives files.
 
 The package logs in when it is imported, prints as it likes, may close stdin, swallows some failures
 and sets no time limit on any call; a server that sends one byte a minute can only be stopped from
-outside. So each call runs in a process of its own, `python -m kaggle_tools.leaderboard REQUEST`, that
-is ended when its time is up and answers with one line of JSON. Only that process imports `kaggle`.
-The upper part of this file runs in the parent, the lower part in the child.
+outside. So each call runs in a process of its own, `kaggle_client`, that is ended when its time is up.
 """
 
-from __future__ import annotations
-
-import base64
-import io
 import json
-import logging
 import os
-import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 import uuid
 import zipfile
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kaggle_tools.competition import Archive, Competition
 from kaggle_tools.errors import LeaderboardError, first_few
-
-if TYPE_CHECKING:  # for annotations only, as it loads NumPy, which no child needs
-    from kaggle_tools.competition import Archive, Competition
 
 ANSWER_SECONDS = 60.0
 """How long a call that carries no file may take."""
@@ -114,7 +102,7 @@ def download(
         LeaderboardError: Kaggle lists no such archive, refuses, fails, or stops sending.
     """
     wanted = [archive for archive in competition.archives if high_quality or not archive.on_request]
-    sizes = _ask(_list_files, "list the data files", competition.slug, ANSWER_SECONDS)
+    sizes = _ask("list_files", "list the data files", competition.slug, ANSWER_SECONDS)
     names = [_listed_name(archive, sizes, competition.slug) for archive in wanted]
     return [_fetched(competition.slug, name, sizes[name], to, patience) for name in names]
 
@@ -195,14 +183,14 @@ def submissions(competition_slug: str, *, timeout: float = ANSWER_SECONDS) -> li
         NoAnswerError: no usable answer within `timeout` seconds.
         LeaderboardError: Kaggle refused.
     """
-    rows = _ask(_list_submissions, "list the submissions", competition_slug, timeout)
+    rows = _ask("list_submissions", "list the submissions", competition_slug, timeout)
     return [Submission(competition_slug, **row) for row in rows]
 
 
 def _require_one_left(slug: str, timeout: float) -> None:
     """Ask before the long upload: Kaggle itself would say it only afterwards."""
     try:
-        limits = _ask(_get_limits, "tell how many submissions are left", slug, timeout)
+        limits = _ask("get_limits", "tell how many submissions are left", slug, timeout)
     except NoAnswerError as failure:
         raise LeaderboardError(f"{failure} Nothing was uploaded") from None
     # All zero means that the account has no team yet, which it gets with its first submission.
@@ -215,7 +203,7 @@ def _require_one_left(slug: str, timeout: float) -> None:
 
 def _send(csv: Path, slug: str, description: str, seconds: float) -> int:
     """Upload and submit; Kaggle's number for the submission."""
-    reply = _ask(_submit, f"take {csv.name}", slug, seconds, csv=str(csv.resolve()), description=description)
+    reply = _ask("submit", f"take {csv.name}", slug, seconds, csv=str(csv.resolve()), description=description)
     if reply["ref"]:
         return int(reply["ref"])
     if reply["upload_failed"]:
@@ -255,7 +243,7 @@ def _fetched(slug: str, name: str, size: int, to: Path, patience: float) -> Path
     parts = to / f".{name}.part"  # a folder, for the client keeps its notes for resuming beside the file
     folder = str(parts.resolve())
     try:
-        _ask(_fetch, f"send {name}", slug, patience, progress=lambda: _bytes_in(parts), name=name, folder=folder)
+        _ask("fetch", f"send {name}", slug, patience, progress=lambda: _bytes_in(parts), name=name, folder=folder)
     except NoAnswerError as failure:
         raise LeaderboardError(f"{failure} What has arrived is kept: the same command goes on from there") from None
     whole = next((path for path in parts.iterdir() if _is_whole(path, size)), None)
@@ -294,17 +282,17 @@ def _left(deadline: float) -> float:
 
 
 def _ask(
-    call: Callable[..., Any],
+    call: str,
     task: str,
     slug: str,
     seconds: float,
     progress: Callable[[], int] = lambda: 0,
     **arguments: str,
 ) -> Any:
-    """Have a child process make one of the calls below.
+    """Have a child process make one of the calls of `kaggle_client`.
 
     Args:
-        call: the function to be run there.
+        call: the name of the function of `kaggle_client` to be run there.
         task: what Kaggle is asked to do, for messages.
         slug: the competition.
         seconds: the time after which the child is ended, unless `progress` has grown since it was last asked.
@@ -316,7 +304,7 @@ def _ask(
         LeaderboardError: Kaggle refused.
     """
     seconds = max(0.0, seconds)
-    request = json.dumps({"call": call.__name__, "arguments": {"slug": slug, **arguments}})
+    request = json.dumps({"call": call, "arguments": {"slug": slug, **arguments}})
     try:
         output = _run_child(request, seconds, progress)
     except subprocess.TimeoutExpired:
@@ -334,7 +322,7 @@ def _run_child(request: str, seconds: float, progress: Callable[[], int]) -> str
     package = Path(__file__).parents[1]
     paths = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
     # -P: a file in the working folder that is called like some library must not take its place.
-    command = [sys.executable, "-P", "-m", "kaggle_tools.leaderboard", request]
+    command = [sys.executable, "-P", "-m", "kaggle_tools.kaggle_client", request]
     environment = {**os.environ, "PYTHONPATH": paths}
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
@@ -358,7 +346,7 @@ def _output(child: subprocess.Popen[str], seconds: float, progress: Callable[[],
 
 
 def _error(failure: dict[str, Any], task: str, slug: str) -> LeaderboardError:
-    """The exception for what the child reports (see `_describe`)."""
+    """The exception for what the child reports (see `kaggle_client`)."""
     status, said = failure["status"], failure["said"]
     quoted = f": {said}" if said else ""
     match failure["kind"]:
@@ -381,144 +369,3 @@ def _error(failure: dict[str, Any], task: str, slug: str) -> LeaderboardError:
                 "pages may be down for maintenance, or a proxy answers in its place; try again in a few minutes."
             )
     return NoAnswerError(f"the kaggle client failed when Kaggle was to {task}{quoted}.")
-
-
-# What follows runs in the child process. `api` is the package's KaggleApi; each call returns what JSON can hold.
-
-
-def _list_files(api: Any, slug: str) -> dict[str, int]:
-    """Every data file's name and size in bytes."""
-    sizes: dict[str, int] = {}
-    token = ""
-    while True:
-        page = api.competition_list_files(slug, page_token=token, page_size=200)
-        sizes |= {file.name: file.total_bytes for file in page.files}
-        token = page.next_page_token
-        if not token:
-            return sizes
-
-
-def _fetch(api: Any, slug: str, name: str, folder: str) -> None:
-    api.competition_download_file(slug, name, path=folder, quiet=not sys.stderr.isatty())
-
-
-def _get_limits(api: Any, slug: str) -> dict[str, int | bool]:
-    limits = api.competition_get_submission_limits(slug)
-    return {"left": limits.num_allowed_now, "today": limits.num_today, "for_good": limits.limited_by_total}
-
-
-def _submit(api: Any, slug: str, csv: str, description: str) -> dict[str, Any]:
-    reply = api.competition_submit(csv, description, slug, quiet=not sys.stderr.isatty())
-    failed = reply.message == api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE
-    return {"ref": reply.ref, "message": reply.message, "upload_failed": failed}
-
-
-def _list_submissions(api: Any, slug: str) -> list[dict[str, Any]]:
-    """The fields of `Submission`, but for the slug."""
-    return [
-        {
-            "ref": row.ref,
-            "description": row.description or "",
-            "status": row.status.name,
-            "public_score": float(row.public_score) if row.public_score else None,
-            "private_score": float(row.private_score) if row.private_score else None,
-            "error": row.error_description or "",
-            "date": row.date.isoformat() if row.date else "",
-        }
-        for row in api.competition_submissions(slug, page_size=100)
-    ]
-
-
-_CALLS: dict[str, Callable[..., Any]] = {
-    call.__name__: call for call in (_list_files, _fetch, _get_limits, _submit, _list_submissions)
-}
-
-
-def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return {"value": _CALLS[request["call"]](_client(), **request["arguments"])}
-    except (Exception, SystemExit) as error:
-        return {"failure": _describe(error)}
-
-
-def _client() -> Any:
-    """The package's client, logged in.
-
-    Raises:
-        SystemExit: there are no credentials.
-    """
-    import kaggle
-
-    # Importing it has logged in as well, but kept silent about a failure.
-    kaggle.api.authenticate()
-    return kaggle.api
-
-
-def _describe(error: BaseException) -> dict[str, Any]:
-    """The kind of a failure, its HTTP status if it has one, and what there is to quote."""
-    if isinstance(error, SystemExit):
-        return _failure("credentials")
-    if isinstance(error, ImportError):
-        return _failure("installation", str(error))
-    import requests
-
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return _failure("http", _without_secrets(_server_text(error.response)), error.response.status_code)
-    if isinstance(error, json.JSONDecodeError):
-        return _failure("garbled", "no JSON")
-    if isinstance(error, KeyError | TypeError | AttributeError):
-        return _failure("garbled", _without_secrets(f"{type(error).__name__}: {error}"))
-    if isinstance(error, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError):
-        return _failure("connection", _root_cause(error))
-    return _failure("other", _without_secrets(f"{type(error).__name__}: {error}"))
-
-
-def _failure(kind: str, said: str = "", status: int | None = None) -> dict[str, Any]:
-    return {"kind": kind, "said": said, "status": status}
-
-
-def _server_text(response: Any) -> str:
-    """The message in an error's body, of the forms `{"message"}` and `{"error": {"message"}}`, or nothing."""
-    try:
-        body = response.json()
-    except ValueError:
-        return ""  # a page of HTML says nothing that helps
-    inner = body.get("error", body) if isinstance(body, dict) else {}
-    message = inner.get("message", "") if isinstance(inner, dict) else inner
-    return " ".join(str(message).split())[:300].rstrip(".")
-
-
-def _root_cause(error: BaseException) -> str:
-    """`Connection refused` and the like. The whole text would show addresses that are signed, so as good as keys."""
-    cause: BaseException | None = error
-    while cause is not None:
-        error, cause = cause, cause.__cause__ or cause.__context__
-    return _without_secrets(getattr(error, "strerror", None) or str(error) or type(error).__name__)
-
-
-def _without_secrets(text: str) -> str:
-    """A server may echo what was sent to it, and exceptions quote addresses."""
-    import kaggle
-    from kagglesdk import get_access_token_from_env
-
-    config = kaggle.api.config_values
-    pair = f"{config.get('username')}:{config.get('key')}"
-    secrets = [config.get("key"), config.get("token"), get_access_token_from_env()[0]]
-    for secret in filter(None, [*secrets, base64.b64encode(pair.encode()).decode()]):
-        text = text.replace(secret, "***")
-    return re.sub(r"\?\S+", "?…", text)
-
-
-def _main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
-    # These would print requests with their Authorization header, or signed addresses.
-    os.environ.pop("VERBOSE", None)
-    os.environ.pop("VERBOSE_OUTPUT", None)
-    logging.disable()
-    with redirect_stdout(io.StringIO()):
-        answer = _answer(json.loads(sys.argv[1]))
-    print(json.dumps(answer))
-
-
-if __name__ == "__main__":
-    _main()
