@@ -81,6 +81,8 @@ def train(
     from kaggle_tools.training import Hardware, is_first_process, train_fold
 
     photos = images.training_photos(spec, data)
+    alike = config.image_size or config.batch_size == 1 or len({photo.size for photo in photos}) == 1
+    cli.require(bool(alike), f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
     run_folder.write_config(out, config, data, shlex.join(sys.argv))
     fold_by_stem = run_folder.folds_of(out, spec, photos, config)
     for number in chosen:

@@ -64,7 +64,7 @@ def unpack_into(source: Path, to: Path, spec: Competition) -> None:
 def demo_data(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that becomes the data folder.")],
     train_cars: Annotated[int, typer.Option(min=1, help="Cars with masks, 16 photos each.")] = 12,
-    test_cars: Annotated[int, typer.Option(min=1, help="Cars to be masked, 16 photos each.")] = 2,
+    test_cars: Annotated[int, typer.Option(min=1, help="Cars to be masked, 16 photos each.")] = 4,
     size: Annotated[str, typer.Option(metavar="HxW", help="Size of the photos in pixels.")] = "320x479",
     seed: Annotated[int, typer.Option(help="The same seed draws the same photos.")] = 0,
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
@@ -120,28 +120,35 @@ def check(
 
 
 @app.command()
-def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that train.py made.")]) -> None:
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that train.py made.")],
+    competition: cli.RecordedCompetitionOption = None,
+) -> None:
     """Show runs side by side, on the same held-out photos."""
     from rich.console import Console
 
-    from kaggle_tools import comparison
+    from kaggle_tools import comparison, run_folder
 
-    Console().print(comparison_table(comparison.compare(runs)))
+    recorded = {run: run_folder.read_config(run)["settings"]["competition"] for run in runs}
+    spec = cli.agreed_competition(competition, recorded)
+    Console().print(comparison_table(comparison.compare(runs), spec.score_name))
 
 
-def comparison_table(compared: "list[ComparedRun]") -> "Table":
-    """The runs as a table for the terminal, the best score in bold."""
+def comparison_table(compared: "list[ComparedRun]", score_name: str) -> "Table":
+    """The runs as columns of a table for the terminal."""
     from rich.table import Table
 
-    best = max(run.score for run in compared)
-    folds = list(compared[0].fold_scores)
-    table = Table("run", "model", "size", *(f"fold {fold}" for fold in folds), "score", "Dice", "IoU", "to the first")
-    for run in compared:
-        size = f"{run.image_size[0]}x{run.image_size[1]}" if run.image_size else "full"
-        scores = [f"{run.fold_scores[fold]:.5f}" for fold in folds]
-        means = [f"{value:.5f}" for value in (run.score, run.dice, run.iou)]
-        style = "bold" if run.score == best else None
-        table.add_row(str(run.run), run.model, size, *scores, *means, f"{run.gain:+.5f}", style=style)
+    table = Table("", *(str(run.run) for run in compared))
+    table.add_row("model", *(run.model for run in compared))
+    table.add_row(
+        "size", *(f"{run.image_size[0]}x{run.image_size[1]}" if run.image_size else "full" for run in compared)
+    )
+    for fold in compared[0].fold_scores:
+        table.add_row(f"fold {fold}", *(f"{run.fold_scores[fold]:.5f}" for run in compared))
+    table.add_row(f"{score_name} (score)", *(f"{run.score:.5f}" for run in compared), style="bold")
+    table.add_row("Dice", *(f"{run.dice:.5f}" for run in compared))
+    table.add_row("IoU", *(f"{run.iou:.5f}" for run in compared))
+    table.add_row("score to the first", *(f"{run.gain:+.5f}" for run in compared))
     return table
 
 

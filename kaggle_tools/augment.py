@@ -11,6 +11,7 @@ import albumentations as A
 
 TRANSFORMS: dict[str, list[A.BasicTransform]] = {
     "none": [],
+    "hflip": [A.HorizontalFlip(p=0.5)],
     # Of preset `seed`.
     "seed": [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.1), A.Rotate(limit=35, p=1.0)],
     # What Carvana's winners used; one of their teams warns against the vertical flip.

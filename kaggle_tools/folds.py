@@ -8,8 +8,8 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 def assign_folds(groups: Sequence[str], n_folds: int, seed: int, strata: Sequence[int] | None = None) -> list[int]:
     """The fold, 0 to n_folds - 1, of each photo, given the group of each photo.
 
-    All photos of a group share a fold, and the folds are as equal in size as the groups allow. With
-    `strata`, the class of each photo, every fold also holds about the same share of each class.
+    All photos of a group share a fold, and every fold has as many groups as the others, give or take one.
+    With `strata`, the class of each photo, every fold holds about the same share of each class instead.
 
     Raises:
         ValueError: fewer than two folds, fewer groups than folds, or a stratum for only some photos.

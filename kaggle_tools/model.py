@@ -126,10 +126,10 @@ def load(folder: Path) -> tuple[Segmenter, ModelCard]:
         InputError: a file is missing or damaged, or the weights do not fit the card.
     """
     card = read_card(folder)
-    model = build(card.architecture)
     try:
+        model = build(card.architecture)
         model.net.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"{folder / WEIGHTS_FILE}: cannot be loaded as the {CARD_FILE} beside it says ({reason})"

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -92,11 +93,12 @@ def read_config(run: Path) -> dict[str, Any]:
     """
     path = run / CONFIG_FILE
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return {"settings": config["settings"], **config}
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing; is {run} a folder that train.py --out made?") from error
-    except ValueError as error:
-        raise InputError(f"{path}: damaged ({error})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error!r})") from error
 
 
 def folds_of(run: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> dict[str, int]:
@@ -111,12 +113,13 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
     try:
         table = pd.read_csv(path, dtype={"image": str, "group": str, "fold": int})
         folds = dict(zip(table["image"], table["fold"].tolist(), strict=True))
+        folds_per_group = table.groupby("group")["fold"].nunique()
     except (ValueError, KeyError) as error:
         raise InputError(f"{path}: not a table of image,group,fold ({error})") from error
     strange = sorted({photo.stem for photo in photos} ^ folds.keys())
     if strange:
         raise InputError(f"{path}: not about the photos in the data folder; they differ in {first_few(strange)}")
-    if table.groupby("group")["fold"].nunique().gt(1).any():
+    if folds_per_group.gt(1).any():
         raise InputError(f"{path}: a group is in two folds, so that the score would be flattered")
     return folds
 
@@ -214,7 +217,7 @@ def _read_histograms(folder: Path) -> NDArray[np.int64]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return archive["histograms"].astype(np.int64)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise InputError(
             f"{path}: missing or damaged ({error}); delete {folder / OOF_FILE} and run train.py again"
         ) from error

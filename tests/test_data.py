@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from kaggle_tools.data import (
     AugmentedPhotos,
@@ -173,19 +174,26 @@ class TestEqualSizeBatches:
 
 
 class TestBrokenPhotos:
+    def message(self, dataset: Dataset, workers: int) -> str:
+        batches = loader(dataset, workers=workers, batch_size=2)
+        with pytest.raises(InputError) as refusal, plain_worker_errors():
+            list(batches)
+        if workers:
+            batches._iterator._shutdown_workers()  # as garbage, the iterator would wait 5 seconds for each worker
+        return str(refusal.value)
+
     @pytest.mark.parametrize("workers", [0, 1])
     def test_the_message_is_one_clean_line(self, photos: list[Photo], workers: int) -> None:
         photos[4].path.write_bytes(b"\xff\xd8 cut off")
-        with pytest.raises(InputError) as refusal, plain_worker_errors():
-            list(loader(ResizedPhotos(photos, [None]), workers=workers, batch_size=2))
-        assert str(refusal.value) == f"{photos[4].path}: not a photo that can be read; fetch it again"
+        assert self.message(ResizedPhotos(photos, [None]), workers) == (
+            f"{photos[4].path}: not a photo that can be read; fetch it again"
+        )
 
     @pytest.mark.parametrize("workers", [0, 1])
     def test_so_it_is_for_a_mask_whose_reader_had_an_error_of_its_own(self, photos: list[Photo], workers: int) -> None:
         photos[4].mask.write_bytes(b"GIF")
-        with pytest.raises(InputError) as refusal, plain_worker_errors():
-            list(loader(MaskedPhotos(photos, None), workers=workers, batch_size=2))
-        assert re.fullmatch(rf"{photos[4].mask}: not a mask that can be read \(.*\)", str(refusal.value))
+        message = self.message(MaskedPhotos(photos, None), workers)
+        assert re.fullmatch(rf"{photos[4].mask}: not a mask that can be read \(.*\)", message)
 
     def test_other_errors_pass_as_they_are(self) -> None:
         with pytest.raises(ZeroDivisionError, match="division by zero"), plain_worker_errors():

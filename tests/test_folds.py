@@ -62,10 +62,10 @@ def test_the_groups_need_not_be_named_in_the_order_of_the_folds() -> None:
     assert folds != sorted(folds)
 
 
-@pytest.mark.parametrize("strata", [None, [0, 1, 0, 1]])
+@pytest.mark.parametrize("strata", [None, [0, 1, 0, 1, 0, 1]])
 def test_fewer_groups_than_folds_are_refused(strata: list[int] | None) -> None:
     with pytest.raises(ValueError, match="5 folds need at least as many groups, but there are only 2"):
-        assign_folds(["a", "a", "b", "b"], 5, 0, strata)
+        assign_folds(["a", "a", "a", "b", "b", "b"], 5, 0, strata)
 
 
 def test_no_photos_at_all_are_refused() -> None:

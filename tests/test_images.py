@@ -241,6 +241,14 @@ class TestReadingPhotos:
         with pytest.raises(InputError, match=rf"p\.{suffix}: not a photo that can be read; fetch it again"):
             read_photo(path)
 
+    def test_it_is_refused_also_by_an_opencv_that_fills_up_with_grey(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = cut_in_half(save(tmp_path / "p.jpg", pixels()))
+        monkeypatch.setattr(cv2, "imdecode", lambda *_: np.full((HEIGHT, WIDTH, 3), 128, np.uint8))  # as OpenCV 4 does
+        with pytest.raises(InputError, match=r"p\.jpg: not a photo that can be read; fetch it again"):
+            read_photo(path)
+
     def test_bytes_after_the_end_of_a_jpeg_do_no_harm(self, tmp_path: Path) -> None:
         path = save(tmp_path / "p.jpg", pixels())
         intact = read_photo(path)

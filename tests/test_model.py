@@ -289,7 +289,7 @@ class TestPretrained:
         std: tuple[float, ...],
     ) -> None:
         params = {"input_space": "RGB", "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]} | given
-        monkeypatch.setattr(smp.encoders, "get_preprocessing_params", lambda encoder: params)
+        monkeypatch.setattr(smp.encoders, "get_preprocessing_params", {"mobilenet_v2": params}.__getitem__)
         architecture = design(SMP, pretrained=True)
         assert architecture.mean == pytest.approx(mean)
         assert architecture.std == pytest.approx(std)

@@ -22,8 +22,8 @@ from kaggle_tools import rle
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (49, 73)
-TINY = ["--preset", "demo", "--folds", "2", "--width", "4", "--depth", "2", "--image-size", "24x36"]
-TINY += ["--epochs", "2", "--workers", "1"]
+TINY = ["--preset", "demo", "--folds", "2", "--width", "8", "--depth", "2", "--image-size", "24x36"]
+TINY += ["--epochs", "3", "--batch-size", "2", "--workers", "1"]
 
 
 class Demo(NamedTuple):
@@ -102,10 +102,10 @@ def test_a_fold_leaves_its_weights_curves_and_events(demo: Demo) -> None:
     for fold in (0, 1):
         folder = demo.run / f"fold{fold}"
         curves = pd.read_csv(folder / "metrics.csv")
-        assert curves["epoch"].tolist() == [0, 1]
+        assert curves["epoch"].tolist() == [0, 1, 2]
         assert {"train_loss", "val_loss", "val_dice", "val_iou", "lr"} <= set(curves.columns)
         card = json.loads((folder / "model.json").read_text())
-        assert (card["fold"], card["image_size"], card["architecture"]["width"]) == (fold, [24, 36], 4)
+        assert (card["fold"], card["image_size"], card["architecture"]["width"]) == (fold, [24, 36], 8)
         assert list((folder / "tensorboard").glob("events*"))
 
 
@@ -205,7 +205,9 @@ def test_score_tells_the_dice_of_the_hidden_photos(demo: Demo) -> None:
 def test_compare_shows_a_run_beside_itself(demo: Demo) -> None:
     said = run("-m", "kaggle_tools", "compare", demo.run, demo.run)
     summary = json.loads((demo.run / "summary.json").read_text())
-    assert said.count(f"{summary['score_mean']:.5f}"[:6]) >= 2
+    assert re.search(r"unet, width 8 .*unet, width 8", said)
+    assert said.count(f"{summary['score_mean']:.5f}") == 4  # as score and as Dice
+    assert said.count("+0.00000") == 2
 
 
 def test_the_masks_reach_the_leaderboard(demo: Demo, server: KaggleServer) -> None:

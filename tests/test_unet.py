@@ -93,7 +93,7 @@ def test_a_gradient_reaches_every_parameter() -> None:
 
 def reference_forward(net: UNet, images_BCHW: Tensor, depth: int) -> Tensor:
     """The network of the paper, written down again on the bare weights in their order."""
-    weights = iter(net.state_dict().values())
+    weights = iter(net.state_dict(keep_vars=True).values())
 
     def take(count: int) -> Iterator[Tensor]:
         return (next(weights) for _ in range(count))
@@ -125,12 +125,21 @@ def test_it_computes_what_the_paper_describes(depth: int) -> None:
     assert torch.allclose(net(batch), reference_forward(net, batch, depth), atol=1e-5)
 
 
+def test_the_gradient_flows_through_skips_and_bottleneck_alike() -> None:
+    net, batch = small_unet(), images(48, 32)
+    weights = list(net.parameters())
+    gradients = torch.autograd.grad(net(batch).square().mean(), weights)
+    expected = torch.autograd.grad(reference_forward(net, batch, depth=3).square().mean(), weights)
+    assert all(torch.allclose(one, two, rtol=1e-3, atol=1e-5) for one, two in zip(gradients, expected, strict=True))
+
+
 @torch.inference_mode()
 def test_exactly_the_padding_is_cropped() -> None:
     net = small_unet(depth=4)
-    photo = images(61, 93)
-    padded = np.pad(photo.numpy(), [(0, 0), (0, 0), (0, 64 - 61), (0, 96 - 93)], mode="edge")
-    assert torch.equal(net(photo), net(torch.from_numpy(padded))[:, :, :61, :93])
+    photo = images(67, 107)
+    padded = np.pad(photo.numpy(), [(0, 0), (0, 0), (0, 80 - 67), (0, 112 - 107)], mode="edge")
+    expected = reference_forward(net, torch.from_numpy(padded), depth=4)[:, :, :67, :107]
+    assert torch.allclose(net(photo), expected, atol=1e-5)
 
 
 def test_padding_repeats_the_last_row_and_column() -> None:

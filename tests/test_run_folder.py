@@ -1,0 +1,309 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from kaggle_tools import metrics, run_folder
+from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.errors import InputError
+from kaggle_tools.images import Photo, write_mask
+from kaggle_tools.presets import TrainingConfig, config_from
+
+SEED = config_from("seed", CARVANA.slug, {})
+FOLDS = replace(SEED, folds=3)
+
+PHOTOS = [
+    Photo(f"car{car}_{angle:02}", Path(f"car{car}_{angle:02}.jpg"), (4, 6)) for car in range(7) for angle in (1, 2, 3)
+]
+
+
+def refusal(function: Any, *arguments: Any) -> str:
+    with pytest.raises(InputError) as raised:
+        function(*arguments)
+    return str(raised.value)
+
+
+def histogram(background: dict[int, int], foreground: dict[int, int]) -> NDArray[np.uint32]:
+    """Pixels by the bin of their probability, shape (2, BINS)."""
+    counts = np.zeros((2, run_folder.BINS), np.uint32)
+    for row, pixels in enumerate((background, foreground)):
+        for at, count in pixels.items():
+            counts[row, at] = count
+    return counts
+
+
+def finish_fold(run: Path, fold: int, rows: list[tuple], histograms: list[NDArray[np.uint32]] | None = None) -> None:
+    """Write what a trained fold leaves. A row: image, score, Dice, IoU."""
+    folder = run_folder.fold_folder(run, fold)
+    folder.mkdir(parents=True)
+    table = pd.DataFrame(rows, columns=["image", "score", "dice", "iou"])
+    table.assign(fold=fold)[run_folder.OOF_COLUMNS].to_csv(folder / "oof.csv", index=False)
+    stacked = np.stack(histograms or [histogram({0: 1}, {255: 1})] * len(rows))
+    np.savez_compressed(folder / run_folder.HISTOGRAMS_FILE, histograms=stacked)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Two folds out of three, of two photos and one."""
+    finish_fold(tmp_path, 0, [("a_01", 0.9, 0.91, 0.8), ("a_02", 0.8, 0.81, 0.7)])
+    finish_fold(tmp_path, 2, [("b_01", 0.6, 0.62, 0.3)])
+    return tmp_path
+
+
+class TestConfig:
+    def test_it_holds_everything_that_is_needed_to_repeat_the_run(self, tmp_path: Path) -> None:
+        run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py --preset seed")
+        config = run_folder.read_config(tmp_path)
+        settings = config["settings"] | {"image_size": tuple(config["settings"]["image_size"])}
+        assert TrainingConfig(**settings) == SEED
+        assert (config["data"], config["command"]) == ("somewhere", "train.py --preset seed")
+        assert config["commit"] == run_folder.commit()
+        assert config["versions"]["torch"]
+        assert config["versions"].keys() >= {"python", "torch", "lightning", "albumentations", "numpy"}
+
+    def test_a_run_is_continued_with_the_same_settings_and_keeps_its_record(self, tmp_path: Path) -> None:
+        run_folder.write_config(tmp_path, SEED, Path("somewhere"), "the first command")
+        before = (tmp_path / "config.json").read_bytes()
+        run_folder.write_config(tmp_path, SEED, Path("elsewhere"), "the second command")
+        assert (tmp_path / "config.json").read_bytes() == before
+
+    def test_other_settings_are_refused_and_each_is_named(self, tmp_path: Path) -> None:
+        run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py")
+        other = replace(SEED, lr=0.5, image_size=None)
+        assert refusal(run_folder.write_config, tmp_path, other, Path("somewhere"), "train.py") == (
+            f"{tmp_path}: begun with other settings (image_size was [160, 240], now None; lr was 0.0001, now 0.5). "
+            "Give those, or another --out."
+        )
+
+    def test_settings_that_the_run_did_not_have_yet_differ(self, tmp_path: Path) -> None:
+        run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py")
+        config = run_folder.read_config(tmp_path)
+        del config["settings"]["tta"]
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        message = refusal(run_folder.write_config, tmp_path, SEED, Path("somewhere"), "train.py")
+        assert "(tta was None, now none)" in message
+
+    def test_a_folder_without_one_is_no_run(self, tmp_path: Path) -> None:
+        assert "missing; is" in refusal(run_folder.read_config, tmp_path)
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
+    def test_a_damaged_one_is_refused(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "config.json").write_text(text)
+        assert f"{tmp_path / 'config.json'}: damaged" in refusal(run_folder.read_config, tmp_path)
+
+
+class TestFolds:
+    def test_they_are_drawn_by_car_and_written_down(self, tmp_path: Path) -> None:
+        folds = run_folder.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS)
+        table = pd.read_csv(tmp_path / "folds.csv")
+        assert list(table.columns) == ["image", "group", "fold"]
+        assert table["image"].tolist() == [photo.stem for photo in PHOTOS]
+        assert (table["group"] == table["image"].str[:-3]).all()
+        assert (table.groupby("group")["fold"].nunique() == 1).all()
+        assert dict(zip(table["image"], table["fold"], strict=True)) == folds
+        assert set(folds.values()) == {0, 1, 2}
+
+    def test_what_is_written_down_is_used_again_whatever_the_seed(self, tmp_path: Path) -> None:
+        rows = [f"{photo.stem},{photo.stem[:-3]},{int(photo.stem[3] == '5')}" for photo in PHOTOS]
+        (tmp_path / "folds.csv").write_text("\n".join(["image,group,fold", *rows]))
+        for seed in (0, 1):
+            folds = run_folder.folds_of(tmp_path, CARVANA, PHOTOS, replace(FOLDS, seed=seed))
+            assert [stem for stem, fold in folds.items() if fold == 1] == ["car5_01", "car5_02", "car5_03"]
+
+    def test_the_order_of_the_rows_does_not_matter(self, tmp_path: Path) -> None:
+        folds = run_folder.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS)
+        header, *rows = (tmp_path / "folds.csv").read_text().splitlines()
+        (tmp_path / "folds.csv").write_text("\n".join([header, *reversed(rows)]) + "\n")
+        assert run_folder.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS) == folds
+
+    def test_a_seed_decides(self, tmp_path: Path) -> None:
+        drawn = [
+            run_folder.folds_of(tmp_path / name, CARVANA, PHOTOS, replace(FOLDS, seed=seed))
+            for name, seed in (("first", 0), ("second", 0), ("third", 1))
+        ]
+        assert drawn[0] == drawn[1] != drawn[2]
+
+    def test_a_group_in_two_folds_is_refused(self, tmp_path: Path) -> None:
+        folds = run_folder.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS)
+        text = (tmp_path / "folds.csv").read_text()
+        row = f"car4_02,car4,{folds['car4_02']}"
+        assert row in text
+        (tmp_path / "folds.csv").write_text(text.replace(row, f"car4_02,car4,{(folds['car4_02'] + 1) % 3}"))
+        assert "folds.csv: a group is in two folds" in refusal(run_folder.folds_of, tmp_path, CARVANA, PHOTOS, FOLDS)
+
+    @pytest.mark.parametrize("photos", [PHOTOS[:-1], [*PHOTOS, replace(PHOTOS[0], stem="car9_01")]])
+    def test_folds_of_other_photos_are_refused(self, tmp_path: Path, photos: list[Photo]) -> None:
+        run_folder.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS)
+        stranger = ({photo.stem for photo in photos} ^ {photo.stem for photo in PHOTOS}).pop()
+        assert refusal(run_folder.folds_of, tmp_path, CARVANA, photos, FOLDS) == (
+            f"{tmp_path / 'folds.csv'}: not about the photos in the data folder; they differ in {stranger}"
+        )
+
+    @pytest.mark.parametrize(
+        "text", ["", "image,group\na_01,a\n", "image,fold\na_01,1\n", "image,group,fold\na_01,a,first\n", "\0\1\2"]
+    )
+    def test_what_is_no_table_of_folds_is_refused(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "folds.csv").write_text(text)
+        message = refusal(run_folder.folds_of, tmp_path, CARVANA, PHOTOS, FOLDS)
+        assert f"{tmp_path / 'folds.csv'}: not a table of image,group,fold" in message
+
+    def test_fewer_cars_than_folds_are_refused_and_nothing_is_written(self, tmp_path: Path) -> None:
+        assert refusal(run_folder.folds_of, tmp_path, CARVANA, PHOTOS[:6], FOLDS) == (
+            "--folds 3: 3 folds need at least as many groups, but there are only 2"
+        )
+        assert list(tmp_path.iterdir()) == []
+
+    def test_stems_that_look_like_numbers_stay_as_they_are(self, tmp_path: Path, tiles: Competition) -> None:
+        photos = [replace(PHOTOS[0], stem=stem) for stem in ("0012", "12", "1e3", "1000")]
+        for _ in range(2):
+            assert run_folder.folds_of(tmp_path, tiles, photos, FOLDS).keys() == {"0012", "12", "1e3", "1000"}
+
+    def test_strata_share_small_and_large_masks_out(self, tmp_path: Path, tiles: Competition) -> None:
+        photos = []
+        for number in range(24):
+            mask = np.zeros((4, 6), dtype=bool)
+            mask[: 1 if number < 12 else 3] = True
+            write_mask(tmp_path / f"{number}.png", mask)
+            photos.append(Photo(str(number), Path("photo"), (4, 6), tmp_path / f"{number}.png"))
+        stratified = replace(tiles, coverage_strata=(0.5,))
+        folds = run_folder.folds_of(tmp_path, stratified, photos, FOLDS)
+        small = [fold for stem, fold in folds.items() if int(stem) < 12]
+        large = [fold for stem, fold in folds.items() if int(stem) >= 12]
+        assert [small.count(fold) for fold in range(3)] == [4, 4, 4]
+        assert [large.count(fold) for fold in range(3)] == [4, 4, 4]
+
+    def test_a_fold_is_held_out_and_the_others_are_trained_on(self) -> None:
+        folds = {photo.stem: int(photo.stem[3]) % 3 for photo in PHOTOS}
+        training, held_out = run_folder.split(PHOTOS, folds, 1)
+        assert {photo.stem[:4] for photo in held_out} == {"car1", "car4"}
+        assert sorted([*training, *held_out], key=lambda photo: photo.stem) == PHOTOS
+
+
+class TestWhichFoldsThereAre:
+    def test_they_are_counted_not_spelled(self, tmp_path: Path) -> None:
+        for fold in (10, 2, 0):
+            finish_fold(tmp_path, fold, [(f"a_{fold}", 1, 1, 1)])
+            (run_folder.fold_folder(tmp_path, fold) / "model.json").touch()
+        (tmp_path / "fold3").mkdir()
+        (tmp_path / "fold2 old").mkdir()
+        (tmp_path / "fold2 old" / "oof.csv").touch()
+        assert run_folder.finished_folds(tmp_path) == [0, 2, 10]
+        assert run_folder.trained_folds(tmp_path) == [0, 2, 10]
+
+    def test_a_fold_is_finished_with_its_out_of_fold_table_and_trained_with_its_card(self, tmp_path: Path) -> None:
+        folder = run_folder.fold_folder(tmp_path, 1)
+        folder.mkdir()
+        assert not run_folder.is_finished(tmp_path, 1)
+        (folder / "model.json").touch()
+        assert run_folder.trained_folds(tmp_path) == [1]
+        assert not run_folder.is_finished(tmp_path, 1)
+        assert run_folder.finished_folds(tmp_path) == []
+        (folder / "oof.csv").touch()
+        assert run_folder.is_finished(tmp_path, 1)
+
+    def test_a_folder_without_a_network_is_no_run(self, tmp_path: Path) -> None:
+        assert f"{tmp_path}: no trained fold in it" in refusal(run_folder.trained_folds, tmp_path)
+
+
+class TestSummary:
+    def test_it_follows_from_the_tables_of_the_folds(self, run: Path) -> None:
+        summary = run_folder.summarise(run, CARVANA)
+        assert (summary["competition"], summary["score_name"]) == (CARVANA.slug, "dice")
+        assert (summary["folds"], summary["photos"]) == ([0, 2], 3)
+        assert summary["score_mean"] == pytest.approx((0.9 + 0.8 + 0.6) / 3)  # over photos, not over folds
+        assert summary["dice_mean"] == pytest.approx((0.91 + 0.81 + 0.62) / 3)
+        assert summary["iou_mean"] == pytest.approx((0.8 + 0.7 + 0.3) / 3)
+        assert summary["score_by_fold"] == pytest.approx({"0": 0.85, "2": 0.6})
+        assert summary["score_std"] == pytest.approx((0.85 - 0.6) / 2**0.5)
+
+    def test_a_single_fold_has_no_spread(self, tmp_path: Path) -> None:
+        finish_fold(tmp_path, 1, [("a_01", 0.9, 0.9, 0.8)])
+        assert run_folder.summarise(tmp_path, CARVANA)["score_std"] is None
+
+    def test_it_is_written_beside_the_table_of_all_photos(self, run: Path) -> None:
+        summary = run_folder.write_summary(run, CARVANA)
+        assert json.loads((run / "summary.json").read_text()) == summary
+        assert (run / "oof.csv").read_text().splitlines() == [
+            "image,fold,score,dice,iou",
+            "a_01,0,0.9,0.91,0.8",
+            "a_02,0,0.8,0.81,0.7",
+            "b_01,2,0.6,0.62,0.3",
+        ]
+
+    def test_written_again_it_is_the_same_to_the_byte(self, run: Path) -> None:
+        def written() -> list[bytes]:
+            run_folder.write_summary(run, CARVANA)
+            return [(run / name).read_bytes() for name in ("oof.csv", "summary.json")]
+
+        assert written() == written()
+
+    def test_without_a_finished_fold_there_is_none(self, tmp_path: Path) -> None:
+        assert f"{tmp_path}: no finished fold in it" in refusal(run_folder.summarise, tmp_path, CARVANA)
+
+    @pytest.mark.parametrize("text", ["", "image,fold\na_01,0\n"])
+    def test_a_damaged_table_is_refused(self, run: Path, text: str) -> None:
+        (run / "fold2" / "oof.csv").write_text(text)
+        message = refusal(run_folder.summarise, run, CARVANA)
+        assert f"{run / 'fold2' / 'oof.csv'}: not a table of image,fold,score,dice,iou" in message
+
+    @pytest.mark.parametrize("keep", [None, 0, 3, 200])
+    def test_missing_or_damaged_histograms_are_refused(self, run: Path, keep: int | None) -> None:
+        path = run / "fold2" / run_folder.HISTOGRAMS_FILE
+        content = path.read_bytes()
+        path.unlink()
+        if keep is not None:
+            path.write_bytes(content[:keep])
+        message = refusal(run_folder.summarise, run, CARVANA)
+        assert f"{path}: missing or damaged" in message
+        assert f"delete {run / 'fold2' / 'oof.csv'} and run train.py again" in message
+
+
+class TestThreshold:
+    def best(self, folder: Path, competition: Competition, *folds: list[NDArray[np.uint32]]) -> tuple[float, float]:
+        for fold, histograms in enumerate(folds):
+            rows = [(f"{fold}_{number}", 0.5, 0.5, 0.5) for number in range(len(histograms))]
+            finish_fold(folder, fold, rows, histograms)
+        summary = run_folder.summarise(folder, competition)
+        return summary["threshold"], summary["score_at_threshold"]
+
+    def test_it_parts_foreground_from_background_as_near_to_one_half_as_it_can(self, tmp_path: Path) -> None:
+        above, below = histogram({0: 50, 179: 9}, {204: 7}), histogram({179: 1}, {255: 1})
+        assert self.best(tmp_path / "above", CARVANA, [above], [below]) == (180 / 256, 1)
+        above, below = histogram({10: 9}, {99: 7}), histogram({20: 1}, {100: 1})
+        assert self.best(tmp_path / "below", CARVANA, [above], [below]) == (99 / 256, 1)
+
+    def test_a_run_without_mistakes_keeps_one_half(self, tmp_path: Path) -> None:
+        assert self.best(tmp_path, CARVANA, [histogram({0: 5}, {255: 5})]) == (0.5, 1)
+
+    def test_it_serves_the_mean_over_the_photos_of_all_folds_not_over_their_pixels(self, tmp_path: Path) -> None:
+        small, large = histogram({90: 1}, {100: 1}), histogram({150: 1000}, {200: 1000})
+        # Bins 91 to 100: the small photo is right, of the large one all is foreground: Dice 1 and 2/3.
+        # Bins 151 to 200: the large photo is right, of the small one nothing is foreground: Dice 0 and 1.
+        assert self.best(tmp_path, CARVANA, [small], [large]) == (100 / 256, pytest.approx(5 / 6))
+
+    def test_it_serves_the_competitions_own_score(self, tmp_path: Path, tiles: Competition) -> None:
+        small, large = histogram({90: 1}, {100: 1}), histogram({150: 1000}, {200: 1000})
+        assert self.best(tmp_path, tiles, [small, large]) == (100 / 256, pytest.approx(3 / 4))
+
+    @pytest.mark.parametrize("threshold_bin", [1, 64, 128, 200, 255])
+    def test_counts_from_histograms_are_those_of_cutting_the_probabilities(self, threshold_bin: int) -> None:
+        generator = np.random.default_rng(0)
+        probabilities = generator.random((5, 30, 40)).astype(np.float32)
+        probabilities[:, :4] = generator.integers(0, 257, (5, 4, 40)) / 256  # the bins' own bounds, and 1
+        truths = generator.random((5, 30, 40)) < probabilities
+        bounds = np.arange(257) / 256
+        histograms = np.array(
+            [
+                [np.histogram(probability[truth == wanted], bounds)[0] for wanted in (False, True)]
+                for probability, truth in zip(probabilities, truths, strict=True)
+            ]
+        )
+        counts = run_folder.overlap_at(histograms, threshold_bin)
+        for photo, (probability, truth) in enumerate(zip(probabilities, truths, strict=True)):
+            direct = metrics.overlap(probability >= threshold_bin / 256, truth)
+            assert metrics.Overlap(*(count[photo] for count in counts)) == direct
