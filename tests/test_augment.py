@@ -62,9 +62,10 @@ def test_epochs_photos_and_seeds_draw_differently(name: str) -> None:
     def drawn(seed: int, epoch: int, index: int) -> bytes:
         return Augmenter(name, seed)(*draw(), epoch, index)[0].tobytes()
 
-    assert len({drawn(0, epoch, 0) for epoch in range(30)}) >= 20  # `mild` may leave a photo as it is
-    assert len({drawn(0, 0, index) for index in range(30)}) >= 20
-    assert len({drawn(seed, 0, 0) for seed in range(30)}) >= 20
+    kinds = {"hflip": 2}.get(name, 20)  # a flip or none; `mild` may leave a photo as it is
+    assert len({drawn(0, epoch, 0) for epoch in range(30)}) >= kinds
+    assert len({drawn(0, 0, index) for index in range(30)}) >= kinds
+    assert len({drawn(seed, 0, 0) for seed in range(30)}) >= kinds
 
 
 def test_epoch_and_index_do_not_stand_for_each_other() -> None:
@@ -82,7 +83,7 @@ def test_photo_and_mask_move_together(name: str, monkeypatch: pytest.MonkeyPatch
         photo, mask = augment(*draw(), epoch=0, index=index)
         assert np.abs(photo[..., 0].astype(int) - mask).max() <= 1
         moved += not np.array_equal(mask, draw()[1])
-    assert moved >= 20
+    assert moved >= 10
 
 
 def test_a_mask_keeps_its_soft_edge_when_it_is_turned() -> None:
