@@ -45,14 +45,14 @@ def infer(
 ) -> None:
     """Mask photos with trained networks, at the photos' own size."""
     from kaggle_tools import pred_folder
-    from kaggle_tools.images import photos_in, test_photos, write_mask
+    from kaggle_tools.images import photos_in, photos_to_mask, write_mask
     from kaggle_tools.prediction import best_device, load_members, predict
     from kaggle_tools.progress import track
 
     members = load_members(runs, fold, best_device())
     spec = cli.agreed_competition(competition, {member.folder: member.card.competition for member in members})
     if data and not images:
-        photos = test_photos(spec, data)
+        photos = photos_to_mask(spec, data)
     elif images and not data:
         photos = photos_in(images)
     else:
@@ -60,6 +60,7 @@ def infer(
     cut = choose_threshold(threshold, runs, spec)
     settings = {
         "competition": spec.slug,
+        "photos": str((data or images or out).resolve()),
         "models": [describe(member) for member in members],
         "tta": tta,
         "threshold": cut,
@@ -72,7 +73,7 @@ def infer(
     predictions = predict(members, missing, tta=tta, batch_size=batch_size, workers=workers)
     for photo, probability_HW in track(predictions, len(missing), "masks"):
         write_mask(pred_folder.mask_path(out, photo.stem), (probability_HW >= cut).cpu().numpy())
-    pred_folder.finish(out, settings, len(photos))
+    pred_folder.finish(out, settings, [photo.size for photo in photos])
     print(f"{out}: {len(photos):,} masks")
 
 

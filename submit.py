@@ -92,7 +92,11 @@ def prepare(pred: Path, competition: Competition, data: Path | None, sample: Pat
     csv, ids = pred / "submission.csv", listed_ids(data, sample, competition)
     photo_size = size_of_photos(data, competition.test_photos) if data else None
     sizes = write_submission(pred / "masks", ids, csv, competition, size_of=photo_size)
-    report = check_submission(csv, ids, competition, size_of=sizes.get, allow_degenerate=force)
+    try:
+        report = check_submission(csv, ids, competition, size_of=sizes.get, allow_degenerate=force)
+    except InputError:
+        csv.unlink()  # what is called submission.csv has passed the check
+        raise
     packed = compress(csv)
     print(f"{competition.title}: {report.rows:,} masks, {report.blank:,} of them blank")
     for warning in report.warnings():

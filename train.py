@@ -29,9 +29,11 @@ from kaggle_tools.presets import (
 app = cli.new_app()
 
 
-def by_preset(help_text: str, metavar: str | None = None) -> Any:
-    """An option whose default the preset sets."""
-    return typer.Option(help=help_text, metavar=metavar, show_default="set by the preset")
+def by_preset(field: str, help_text: str, metavar: str | None = None) -> Any:
+    """An option whose default the preset sets; shown is that of the default preset."""
+    default = getattr(config_from(DEFAULT_PRESET, cli.DEFAULT_SLUG, {}), field)
+    shown = "full" if default is None else "off" if default is False else default
+    return typer.Option(help=help_text, metavar=metavar, show_default=f"{shown} in preset {DEFAULT_PRESET}")
 
 
 @app.command(no_args_is_help=True)
@@ -43,28 +45,38 @@ def train(
     preset: Annotated[
         str, typer.Option(help=f"Where other options have their defaults from: {', '.join(PRESETS)}.")
     ] = DEFAULT_PRESET,
-    model: Annotated[str | None, by_preset("`unet` or `smp:ARCHITECTURE/ENCODER`, such as smp:Unet/resnet34.")] = None,
-    width: Annotated[int | None, by_preset("Channels of the U-Net's first block.")] = None,
-    depth: Annotated[int | None, by_preset("How often the U-Net halves the size.")] = None,
-    pretrained: Annotated[bool | None, by_preset("Start from ImageNet weights (smp models only).")] = None,
-    folds: Annotated[int | None, by_preset("Parts into which the groups (cars) are split.")] = None,
+    model: Annotated[
+        str | None, by_preset("model", "`unet` or `smp:ARCHITECTURE/ENCODER`, such as smp:Unet/resnet34.")
+    ] = None,
+    width: Annotated[int | None, by_preset("width", "Channels of the U-Net's first block.")] = None,
+    depth: Annotated[int | None, by_preset("depth", "How often the U-Net halves the size.")] = None,
+    pretrained: Annotated[
+        bool | None, by_preset("pretrained", "Start from ImageNet weights (smp models only).")
+    ] = None,
+    folds: Annotated[int | None, by_preset("folds", "Parts into which the groups (cars) are split.")] = None,
     fold: Annotated[
         list[int] | None,
         typer.Option(metavar="K", help="Train only this fold, from 0; may be repeated.", show_default="all folds"),
     ] = None,
-    image_size: Annotated[str | None, by_preset("Pixels that the network sees; `full`: all.", metavar="HxW")] = None,
-    augmentation: Annotated[Augmentation | None, by_preset("Random changes of the training photos.")] = None,
-    epochs: Annotated[int | None, by_preset("Passes over the training photos.")] = None,
-    batch_size: Annotated[int | None, by_preset("Photos for each step and device.")] = None,
-    optimizer: Annotated[Optimizer | None, by_preset("What moves the weights.")] = None,
-    lr: Annotated[float | None, by_preset("Learning rate; with one-cycle its peak.")] = None,
-    weight_decay: Annotated[float | None, by_preset("Weight decay of AdamW.")] = None,
-    schedule: Annotated[Schedule | None, by_preset("How the learning rate moves.")] = None,
-    bce_weight: Annotated[float | None, by_preset("Weight of binary cross-entropy in the loss.")] = None,
-    dice_weight: Annotated[float | None, by_preset("Weight of soft Dice in the loss.")] = None,
-    precision: Annotated[Precision | None, by_preset("Arithmetic; auto: 16 bits where the GPU has them.")] = None,
-    tta: Annotated[Tta | None, by_preset("Flips over which out-of-fold photos are averaged.")] = None,
-    seed: Annotated[int | None, by_preset("Seed of folds, weights, order and augmentation.")] = None,
+    image_size: Annotated[
+        str | None, by_preset("image_size", "Pixels that the network sees; `full`: all.", metavar="HxW")
+    ] = None,
+    augmentation: Annotated[
+        Augmentation | None, by_preset("augmentation", "Random changes of the training photos.")
+    ] = None,
+    epochs: Annotated[int | None, by_preset("epochs", "Passes over the training photos.")] = None,
+    batch_size: Annotated[int | None, by_preset("batch_size", "Photos for each step and device.")] = None,
+    optimizer: Annotated[Optimizer | None, by_preset("optimizer", "What moves the weights.")] = None,
+    lr: Annotated[float | None, by_preset("lr", "Learning rate; with one-cycle its peak.")] = None,
+    weight_decay: Annotated[float | None, by_preset("weight_decay", "Weight decay of AdamW.")] = None,
+    schedule: Annotated[Schedule | None, by_preset("schedule", "How the learning rate moves.")] = None,
+    bce_weight: Annotated[float | None, by_preset("bce_weight", "Weight of binary cross-entropy in the loss.")] = None,
+    dice_weight: Annotated[float | None, by_preset("dice_weight", "Weight of soft Dice in the loss.")] = None,
+    precision: Annotated[
+        Precision | None, by_preset("precision", "Arithmetic; auto: 16 bits where the GPU has them.")
+    ] = None,
+    tta: Annotated[Tta | None, by_preset("tta", "Flips over which out-of-fold photos are averaged.")] = None,
+    seed: Annotated[int | None, by_preset("seed", "Seed of folds, weights, order and augmentation.")] = None,
     devices: Annotated[str, typer.Option(help="How many GPUs to use; `0,1` for these two.")] = "auto",
     nodes: Annotated[int, typer.Option(help="How many machines take part.")] = 1,
     workers: Annotated[

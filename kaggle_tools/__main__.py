@@ -55,7 +55,12 @@ def unpack_into(source: Path, to: Path, spec: Competition) -> None:
     """Unpack all of the competition's archives that lie in `source`."""
     from kaggle_tools import archives
 
-    for file, archive in archives.find(source, spec.archives):
+    found = archives.find(source, spec.archives)
+    missing = [archive.name for archive in spec.archives if not archive.on_request]
+    missing = [name for name in missing if name not in {archive.name for _, archive in found}]
+    if missing:
+        print(f"warning: {source} lacks {', '.join(missing)}")
+    for file, archive in found:
         written = archives.unpack(file, to, archive.into)
         print(f"{file.name}: {written:,} files unpacked" if written else f"{file.name}: was unpacked before")
 

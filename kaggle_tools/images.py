@@ -58,7 +58,7 @@ def training_photos(competition: Competition, folder: Path) -> list[Photo]:
     return pairs
 
 
-def test_photos(competition: Competition, folder: Path) -> list[Photo]:
+def photos_to_mask(competition: Competition, folder: Path) -> list[Photo]:
     """The photos to be masked, in the order of their stems.
 
     Raises:

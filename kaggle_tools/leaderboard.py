@@ -354,11 +354,12 @@ def _error(failure: dict[str, Any], task: str, slug: str) -> LeaderboardError:
             return LeaderboardError(NO_CREDENTIALS)
         case "installation":
             return LeaderboardError(f"the kaggle package cannot be imported{quoted}. Install requirements.txt again")
-        case "http" if status < 500:
+        case "http" if status < 500 and status not in (408, 429):
             advice = ADVICE.get(status, "The competition's page: https://www.kaggle.com/c/{slug}").format(slug=slug)
             return LeaderboardError(f"Kaggle refused to {task} (HTTP {status}){quoted}. {advice}")
         case "http":
-            return NoAnswerError(f"Kaggle failed to {task} (HTTP {status}){quoted}. Try again in a few minutes.")
+            advice = ADVICE.get(status, "Try again in a few minutes")
+            return NoAnswerError(f"Kaggle failed to {task} (HTTP {status}){quoted}. {advice}.")
         case "connection":
             return NoAnswerError(
                 f"the connection to Kaggle failed when it was to {task}{quoted}. Is the network up? Then try again."

@@ -172,6 +172,8 @@ def _build_smp(name: str, pretrained: bool) -> nn.Module:
             raise _no_weights(encoder, error) from error
         raise InputError(f"--model {name}: segmentation-models-pytorch cannot build it: {error}") from error
     except Exception as error:  # the hub's client has no common base class for "cannot be reached"
+        if not pretrained:
+            raise
         raise _no_weights(encoder, error) from error
 
 

@@ -7,6 +7,7 @@ Knows nothing of torch.
 """
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,10 @@ def begin(pred: Path, settings: dict[str, Any]) -> None:
         raise InputError(f"{pred}: begun with other settings ({'; '.join(changes)}). Give those, or another --out.")
 
 
-def finish(pred: Path, settings: dict[str, Any], count: int) -> None:
-    """Record that all masks are there."""
-    write_json(pred / RECORD_FILE, {**settings, COUNT: count})
+def finish(pred: Path, settings: dict[str, Any], sizes: list[tuple[int, int]]) -> None:
+    """Record that all masks are there: how many, and how many of each size, (height, width) in pixels."""
+    by_size = {f"{height}x{width}": count for (height, width), count in sorted(Counter(sizes).items())}
+    write_json(pred / RECORD_FILE, {**settings, COUNT: len(sizes), "sizes": by_size})
 
 
 def read_record(pred: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kaggle_tools import run_folder
 from kaggle_tools.data import EqualSizeBatches, ResizedPhotos, Size, loader, plain_worker_errors
+from kaggle_tools.errors import InputError
 from kaggle_tools.images import Photo
 from kaggle_tools.model import ModelCard, Segmenter, load
 from kaggle_tools.presets import Tta
@@ -62,7 +63,7 @@ def predict(
     The mean over members and flips. Memory does not grow with the number of photos.
 
     Raises:
-        InputError: a photo cannot be read.
+        InputError: a photo cannot be read, or the network gives no numbers for it.
     """
     device = members[0].model.mean.device
     sizes = list(dict.fromkeys(member.card.image_size for member in members))
@@ -74,6 +75,8 @@ def predict(
         for indices, images in zip(batches, resized, strict=True):
             at_size = {size: tensor.to(device, non_blocking=True) for size, tensor in zip(sizes, images, strict=True)}
             probabilities_BHW = ensemble_probabilities(members, at_size, photos[indices[0]].size, tta)
+            if not bool(probabilities_BHW.isfinite().all()):
+                raise InputError(f"{photos[indices[0]].path}: the network's answer is not a number; train it again")
             for index, probability_HW in zip(indices, probabilities_BHW, strict=True):
                 yield photos[index], probability_HW
 
@@ -118,9 +121,14 @@ def best_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def has_bfloat16() -> bool:
+    """Whether the GPU itself computes in bfloat16; older ones only imitate it, slowly."""
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def _logits(model: Segmenter, photos_B3HW: Tensor) -> Tensor:
     """Logits in float32, computed in half precision where the device is made for it."""
     on_gpu = photos_B3HW.device.type == "cuda"
-    half = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float16
+    half = torch.bfloat16 if on_gpu and has_bfloat16() else torch.float16
     with torch.autocast(photos_B3HW.device.type, dtype=half, enabled=on_gpu):
         return model(photos_B3HW.to(memory_format=torch.channels_last)).float()

@@ -63,6 +63,11 @@ class TrainingConfig:
         positive = {name: getattr(self, name) for name in ("width", "depth", "epochs", "batch_size", "lr")}
         for name, value in positive.items():
             _require(value > 0, f"{_option(name)} {value}: must be above 0")
+        _require(self.seed >= 0 and self.weight_decay >= 0, "--seed and --weight-decay must not be below 0")
+        weights = (self.bce_weight, self.dice_weight)
+        _require(min(weights) >= 0 and max(weights) > 0, "--bce-weight and --dice-weight: neither below 0, not both 0")
+        no_weights = self.model == "unet" and self.pretrained
+        _require(not no_weights, "--pretrained: there are no pretrained weights for `unet`; take an smp model instead")
         _require(self.folds >= 2, f"--folds {self.folds}: must be at least 2, to train on and to validate on")
         _require(self.image_size is None or min(self.image_size) >= 16, "--image-size: each side must be at least 16")
 
@@ -91,7 +96,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 8,
         "lr": 5e-3,
     },
-    # Under an hour for one fold of 2,000 photos on two CPU cores: too short for more augmentation to pay.
+    # Under an hour for one fold of 1,664 photos on two CPU cores: too short for more augmentation to pay.
     "laptop": {
         "width": 16,
         "image_size": (256, 384),

@@ -37,7 +37,16 @@ BINS = 256
 """Probabilities are counted in this many equal bins; the thresholds tried are the bins' lower ends."""
 DEFAULT_THRESHOLD = 0.5
 
-_RECORDED_PACKAGES = ("torch", "lightning", "segmentation-models-pytorch", "albumentations", "numpy")
+_RECORDED_PACKAGES = (
+    "torch",
+    "lightning",
+    "segmentation-models-pytorch",
+    "timm",
+    "albumentations",
+    "opencv-python-headless",
+    "pillow",
+    "numpy",
+)
 
 
 def fold_folder(run: Path, fold: int) -> Path:
@@ -78,10 +87,12 @@ def write_config(run: Path, config: TrainingConfig, data: Path, command: str) ->
     if path.exists():
         begun = read_config(run)["settings"]
         differing = [name for name in settings | begun if settings.get(name) != begun.get(name)]
-        if differing:
+        if not differing:
+            return
+        if any(run.glob("fold*/checkpoints/*")):
             changes = "; ".join(f"{name} was {begun.get(name)}, now {settings.get(name)}" for name in differing)
             raise InputError(f"{run}: begun with other settings ({changes}). Give those, or another --out.")
-        return
+        (run / FOLDS_FILE).unlink(missing_ok=True)  # drawn with settings under which nothing was trained
     write_json(path, {"settings": settings, "data": str(data), "command": command, **_environment()})
 
 
@@ -121,6 +132,8 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
         raise InputError(f"{path}: not about the photos in the data folder; they differ in {first_few(strange)}")
     if folds_per_group.gt(1).any():
         raise InputError(f"{path}: a group is in two folds, so that the score would be flattered")
+    if set(folds.values()) != set(range(config.folds)):
+        raise InputError(f"{path}: its folds are {sorted(set(folds.values()))}, but {config.folds} were asked for")
     return folds
 
 

@@ -22,6 +22,7 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import Tensor
@@ -30,18 +31,19 @@ from torch.utils.data import DataLoader
 from kaggle_tools import metrics, run_folder
 from kaggle_tools.competition import Competition
 from kaggle_tools.data import AugmentedPhotos, EpochSampler, MaskedPhotos, loader, plain_worker_errors
+from kaggle_tools.errors import InputError
 from kaggle_tools.files import replacing, write_text
 from kaggle_tools.images import Photo, read_mask, write_mask
 from kaggle_tools.losses import BceDiceLoss
 from kaggle_tools.model import ModelCard, Segmenter, build, design, save
-from kaggle_tools.prediction import Member, best_device, predict
+from kaggle_tools.prediction import Member, has_bfloat16, predict
 from kaggle_tools.presets import TrainingConfig
 from kaggle_tools.progress import track
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What decides how fast a training is, but not its result."""
+    """What a training runs on. It decides the speed, and with several devices how many photos make a step."""
 
     devices: str = "auto"
     """How many devices, as Lightning takes it: `auto`, `2`, or `0,1` for these two."""
@@ -65,9 +67,17 @@ class SegmentationTask(LightningModule):
         torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        """The loss of a batch."""
+        """The loss of a batch.
+
+        Raises:
+            InputError: the loss is not a finite number any more.
+        """
         photos_B3HW, masks_B1HW = batch
         loss = self.loss(self._logits(photos_B3HW), masks_B1HW.float() / 255)
+        if not bool(loss.isfinite()):
+            raise InputError(
+                f"the loss became {loss.item()} at step {self.global_step}: lower --lr or --precision 32-true"
+            )
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(photos_B3HW), sync_dist=True)
         return loss
 
@@ -94,7 +104,8 @@ class SegmentationTask(LightningModule):
             return optimizer
         # Not `estimated_stepping_batches`: that starts the workers before a resumed training knows its epoch.
         steps = config.epochs * len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=config.lr, total_steps=steps, pct_start=0.1)
+        warm_up = min(0.9, max(0.1, 1.5 / steps))  # a tenth of the steps, but more than one: torch divides by the rest
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps, pct_start=warm_up)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _logits(self, photos_B3HW: Tensor) -> Tensor:
@@ -208,7 +219,7 @@ def train_fold(
     task.load_state_dict(best["state_dict"])
     card = ModelCard(architecture, config.image_size, competition.slug, fold)
     save(task.model, card, folder)
-    member = Member(task.model.eval().to(best_device()), card, folder)
+    member = Member(task.model.eval().to(trainer.strategy.root_device), card, folder)
     score_fold(member, competition, photos[1], config, hardware)
 
 
@@ -246,22 +257,25 @@ def _trainer(folder: Path, checkpoints: Path, config: TrainingConfig, hardware: 
         save_on_train_epoch_end=True,  # after MetricsTable has added the epoch, not before
         enable_version_counter=False,
     )
-    return Trainer(
-        max_epochs=config.epochs,
-        devices=hardware.devices,
-        num_nodes=hardware.nodes,
-        precision=_precision(config),
-        callbacks=[
-            best,
-            MetricsTable(folder / "metrics.csv"),
-            RichProgressBar(leave=True) if sys.stdout.isatty() else EpochLines(),
-        ],
-        enable_progress_bar=sys.stdout.isatty(),
-        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-        log_every_n_steps=1,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-    )
+    try:
+        return Trainer(
+            max_epochs=config.epochs,
+            devices=hardware.devices,
+            num_nodes=hardware.nodes,
+            precision=_precision(config),
+            callbacks=[
+                best,
+                MetricsTable(folder / "metrics.csv"),
+                RichProgressBar(leave=True) if sys.stdout.isatty() else EpochLines(),
+            ],
+            enable_progress_bar=sys.stdout.isatty(),
+            logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+            log_every_n_steps=1,
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+        )
+    except MisconfigurationException as error:
+        raise InputError(f"--devices {hardware.devices} --nodes {hardware.nodes}: {error}") from error
 
 
 def _precision(config: TrainingConfig) -> Any:
@@ -269,7 +283,7 @@ def _precision(config: TrainingConfig) -> Any:
         return config.precision
     if not torch.cuda.is_available():
         return "32-true"
-    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    return "bf16-mixed" if has_bfloat16() else "16-mixed"
 
 
 def _overlap(predicted_B1HW: Tensor, truth_B1HW: Tensor) -> metrics.Overlap:

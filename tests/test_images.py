@@ -151,22 +151,22 @@ class TestFindingTrainingPhotos:
 
 class TestFindingPhotosToMask:
     def test_test_photos_have_no_masks(self, folder: Path) -> None:
-        assert images.test_photos(CARVANA, folder) == [Photo("c_01", folder / "test" / "c_01.jpg", (HEIGHT, WIDTH))]
+        assert images.photos_to_mask(CARVANA, folder) == [Photo("c_01", folder / "test" / "c_01.jpg", (HEIGHT, WIDTH))]
 
     def test_they_come_in_the_order_of_their_stems(self, folder: Path) -> None:
         for stem in ("z_01", "b_10", "b_09"):
             save(folder / "test" / f"{stem}.jpg", pixels())
-        assert [photo.stem for photo in images.test_photos(CARVANA, folder)] == ["b_09", "b_10", "c_01", "z_01"]
+        assert [photo.stem for photo in images.photos_to_mask(CARVANA, folder)] == ["b_09", "b_10", "c_01", "z_01"]
 
     def test_those_that_cannot_be_read_are_named(self, folder: Path) -> None:
         (folder / "test" / "c_02.jpg").write_bytes(b"")
         with pytest.raises(InputError, match=r"mend or remove these files first\n  1 unreadable: c_02\.jpg$"):
-            images.test_photos(CARVANA, folder)
+            images.photos_to_mask(CARVANA, folder)
 
     def test_a_folder_without_any_is_refused(self, folder: Path) -> None:
         (folder / "test" / "c_01.jpg").unlink()
         with pytest.raises(InputError, match=r"test/\{stem\}\.jpg: no such files; is"):
-            images.test_photos(CARVANA, folder)
+            images.photos_to_mask(CARVANA, folder)
 
     def test_any_folder_gives_all_its_photos_whatever_their_names(self, tmp_path: Path) -> None:
         for name in ("holiday.JPG", "b.png", "a.b.jpeg", "c.webp", "d.tif", "e.bmp"):

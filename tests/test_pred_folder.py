@@ -33,15 +33,15 @@ def test_the_record_says_from_the_start_what_makes_the_masks_and_in_the_end_how_
     written = json.loads(json.dumps(SETTINGS))
     pred_folder.begin(tmp_path, SETTINGS)
     assert pred_folder.read_record(tmp_path) == {**written, "count": None}
-    pred_folder.finish(tmp_path, SETTINGS, 32)
-    assert pred_folder.read_record(tmp_path) == {**written, "count": 32}
+    pred_folder.finish(tmp_path, SETTINGS, [(20, 30), (7, 9), (20, 30)])
+    assert pred_folder.read_record(tmp_path) == {**written, "count": 3, "sizes": {"7x9": 1, "20x30": 2}}
 
 
 def test_masks_of_the_same_making_are_continued(tmp_path: Path) -> None:
     pred_folder.begin(tmp_path, SETTINGS)
     write_mask(pred_folder.mask_path(tmp_path, "a_01"), np.ones((2, 3), dtype=bool))
     pred_folder.begin(tmp_path, SETTINGS)
-    pred_folder.finish(tmp_path, SETTINGS, 1)
+    pred_folder.finish(tmp_path, SETTINGS, [(2, 3)])
     pred_folder.begin(tmp_path, SETTINGS)
     assert pred_folder.read_record(tmp_path)["count"] == 1
 

@@ -55,6 +55,11 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def begin_training(run: Path) -> None:
+    (run / "fold0" / "checkpoints").mkdir(parents=True)
+    (run / "fold0" / "checkpoints" / "last.ckpt").touch()
+
+
 class TestConfig:
     def test_it_holds_everything_that_is_needed_to_repeat_the_run(self, tmp_path: Path) -> None:
         run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py --preset seed")
@@ -74,17 +79,26 @@ class TestConfig:
 
     def test_other_settings_are_refused_and_each_is_named(self, tmp_path: Path) -> None:
         run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py")
+        begin_training(tmp_path)
         other = replace(SEED, lr=0.5, image_size=None)
         assert refusal(run_folder.write_config, tmp_path, other, Path("somewhere"), "train.py") == (
             f"{tmp_path}: begun with other settings (image_size was [160, 240], now None; lr was 0.0001, now 0.5). "
             "Give those, or another --out."
         )
 
+    def test_settings_under_which_nothing_was_trained_may_be_corrected(self, tmp_path: Path) -> None:
+        run_folder.write_config(tmp_path, replace(FOLDS, folds=2), Path("somewhere"), "train.py")
+        run_folder.folds_of(tmp_path, CARVANA, PHOTOS, replace(FOLDS, folds=2))
+        run_folder.write_config(tmp_path, FOLDS, Path("somewhere"), "train.py")
+        assert run_folder.read_config(tmp_path)["settings"]["folds"] == 3
+        assert set(run_folder.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS).values()) == {0, 1, 2}
+
     def test_settings_that_the_run_did_not_have_yet_differ(self, tmp_path: Path) -> None:
         run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py")
         config = run_folder.read_config(tmp_path)
         del config["settings"]["tta"]
         (tmp_path / "config.json").write_text(json.dumps(config))
+        begin_training(tmp_path)
         message = refusal(run_folder.write_config, tmp_path, SEED, Path("somewhere"), "train.py")
         assert "(tta was None, now none)" in message
 
@@ -109,11 +123,16 @@ class TestFolds:
         assert set(folds.values()) == {0, 1, 2}
 
     def test_what_is_written_down_is_used_again_whatever_the_seed(self, tmp_path: Path) -> None:
-        rows = [f"{photo.stem},{photo.stem[:-3]},{int(photo.stem[3] == '5')}" for photo in PHOTOS]
+        rows = [f"{photo.stem},{photo.stem[:-3]},{ {'5': 1, '6': 2}.get(photo.stem[3], 0) }" for photo in PHOTOS]
         (tmp_path / "folds.csv").write_text("\n".join(["image,group,fold", *rows]))
         for seed in (0, 1):
             folds = run_folder.folds_of(tmp_path, CARVANA, PHOTOS, replace(FOLDS, seed=seed))
             assert [stem for stem, fold in folds.items() if fold == 1] == ["car5_01", "car5_02", "car5_03"]
+
+    def test_another_number_of_folds_is_refused(self, tmp_path: Path) -> None:
+        run_folder.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS)
+        message = refusal(run_folder.folds_of, tmp_path, CARVANA, PHOTOS, replace(FOLDS, folds=4))
+        assert "its folds are [0, 1, 2], but 4 were asked for" in message
 
     def test_the_order_of_the_rows_does_not_matter(self, tmp_path: Path) -> None:
         folds = run_folder.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS)

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from kaggle_tools import metrics
+from kaggle_tools.errors import InputError
 from kaggle_tools.model import Segmenter
 from kaggle_tools.presets import config_from
 from kaggle_tools.training import MetricsTable, SegmentationTask, _histogram, _overlap, _precision
@@ -21,7 +22,8 @@ def task() -> SegmentationTask:
 def logged_by(task: SegmentationTask, photos: torch.Tensor, masks: torch.Tensor) -> dict[str, float]:
     logged: dict[str, float] = {}
     task.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign]
-    task.validation_step((photos, masks), 0)
+    with torch.no_grad():
+        task.validation_step((photos, masks), 0)
     return {name: float(value) for name, value in logged.items()}
 
 
@@ -80,7 +82,7 @@ def test_arithmetic_is_as_short_as_the_device_allows(
     cuda: bool, bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
     assert _precision(config_from("laptop", "roof-tiles", {})) == expected
     assert _precision(config_from("laptop", "roof-tiles", {"precision": "32-true"})) == "32-true"
 
@@ -91,3 +93,10 @@ def test_the_optimiser_is_the_one_that_is_named(name: str, kind: type, task: Seg
     optimizer = task.configure_optimizers()
     assert type(optimizer) is kind
     assert optimizer.param_groups[0]["lr"] == 1e-4
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_what_to_do(task: SegmentationTask) -> None:
+    task.model.net.weight.data.fill_(float("nan"))
+    batch = (torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), torch.zeros(1, 1, 2, 2, dtype=torch.uint8))
+    with pytest.raises(InputError, match="the loss became nan at step 0: lower --lr"):
+        task.training_step(batch, 0)
