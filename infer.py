@@ -46,7 +46,7 @@ def infer(
     """Mask photos with trained networks, at the photos' own size."""
     from kaggle_tools import pred_folder
     from kaggle_tools.images import photos_in, photos_to_mask, write_mask
-    from kaggle_tools.prediction import best_device, load_members, predict
+    from kaggle_tools.prediction import best_device, load_members, mask_notes, predict
     from kaggle_tools.progress import track
 
     members = load_members(runs, fold, best_device())
@@ -57,7 +57,7 @@ def infer(
         photos = photos_in(images)
     else:
         raise InputError("give either --data DIR or --images DIR: where the photos are")
-    cut = choose_threshold(threshold, runs, spec)
+    cut = choose_threshold(threshold, runs, fold, spec, data)
     settings = {
         "competition": spec.slug,
         "photos": str((data or images or out).resolve()),
@@ -72,24 +72,39 @@ def infer(
     )
     predictions = predict(members, missing, tta=tta, batch_size=batch_size, workers=workers)
     for photo, probability_HW in track(predictions, len(missing), "masks"):
-        write_mask(pred_folder.mask_path(out, photo.stem), (probability_HW >= cut).cpu().numpy())
-    pred_folder.finish(out, settings, [photo.size for photo in photos])
+        mask_HW = probability_HW >= cut
+        notes = mask_notes(probability_HW, mask_HW)
+        write_mask(pred_folder.mask_path(out, photo.stem), mask_HW.cpu().numpy(), notes)
+    pred_folder.finish(out, settings, photos)
     print(f"{out}: {len(photos):,} masks")
 
 
-def choose_threshold(given: str, runs: list[Path], spec: Competition) -> float:
-    """The threshold that is given, or the best on the out-of-fold photos where one run alone has some.
+def choose_threshold(
+    given: str, runs: list[Path], folds: list[int] | None, spec: Competition, data: Path | None
+) -> float:
+    """The threshold that is given, or the best on the out-of-fold photos where these can tell it.
+
+    A mix of runs is mixed on its out-of-fold photos as well, if their probabilities were saved; their true
+    masks are then looked for where the first run was trained, or else in `data`.
 
     Raises:
         InputError: it is neither `auto` nor a probability.
     """
     from kaggle_tools import run_folder
+    from kaggle_tools.images import training_photos
+    from kaggle_tools.out_of_fold import has_probabilities, mix_threshold
+    from kaggle_tools.summary import summarise
 
     if given != "auto":
         return cli.parse_probability("--threshold", given)
     if len(runs) == 1 and run_folder.finished_folds(runs[0]):
-        return run_folder.summarise(runs[0], spec)["threshold"]
-    why = "a mix of runs" if len(runs) > 1 else f"no out-of-fold photos in {runs[0]}"
+        return summarise(runs[0], spec)["threshold"]
+    if len(runs) > 1 and all(has_probabilities(run) for run in runs):
+        trained_on = Path(run_folder.read_config(runs[0])["data"])
+        photos = training_photos(spec, trained_on if trained_on.is_dir() else data or trained_on)
+        models_per_run = [len(folds) if folds else len(run_folder.trained_folds(run)) for run in runs]
+        return mix_threshold(runs, models_per_run, spec, photos)[0]
+    why = "a mix of runs without --save-oof-probabilities" if len(runs) > 1 else f"no out-of-fold photos in {runs[0]}"
     print(f"threshold: {run_folder.DEFAULT_THRESHOLD}, as the best is not known for {why}")
     return run_folder.DEFAULT_THRESHOLD
 

@@ -6,7 +6,8 @@ its fold is held out: probabilities at its own size -> mask -> score.
 
 import shlex
 import sys
-from dataclasses import fields
+import time
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ import typer
 
 from kaggle_tools import cli
 from kaggle_tools.competition import Competition
+from kaggle_tools.errors import InputError, require
+from kaggle_tools.files import locked, read_json
 from kaggle_tools.presets import (
     DEFAULT_PRESET,
     PRESETS,
@@ -24,16 +27,22 @@ from kaggle_tools.presets import (
     TrainingConfig,
     Tta,
     config_from,
+    config_of_settings,
 )
 
 app = cli.new_app()
 
+DATA, MODEL, LOSS, STEPS = "What is learned from", "Model", "Loss", "Optimisation"
+MACHINE, BESIDE = "Machine (does not change the result)", "Beside the training (does not change the result)"
 
-def by_preset(field: str, help_text: str, metavar: str | None = None) -> Any:
+
+def by_preset(field: str, help_text: str, panel: str, metavar: str | None = None) -> Any:
     """An option whose default the preset sets; shown is that of the default preset."""
     default = getattr(config_from(DEFAULT_PRESET, cli.DEFAULT_SLUG, {}), field)
-    shown = "full" if default is None else "off" if default is False else default
-    return typer.Option(help=help_text, metavar=metavar, show_default=f"{shown} in preset {DEFAULT_PRESET}")
+    shown = "full" if field == "image_size" else "off" if default is None or default is False else default
+    return typer.Option(
+        help=help_text, metavar=metavar, rich_help_panel=panel, show_default=f"{shown} in preset {DEFAULT_PRESET}"
+    )
 
 
 @app.command(no_args_is_help=True)
@@ -43,93 +52,216 @@ def train(
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the run; an interrupted one is continued.")],
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
     preset: Annotated[
-        str, typer.Option(help=f"Where other options have their defaults from: {', '.join(PRESETS)}.")
-    ] = DEFAULT_PRESET,
-    model: Annotated[
-        str | None, by_preset("model", "`unet` or `smp:ARCHITECTURE/ENCODER`, such as smp:Unet/resnet34.")
+        str | None,
+        typer.Option(
+            help=f"Where other options have their defaults from: {', '.join(PRESETS)}.", show_default=DEFAULT_PRESET
+        ),
     ] = None,
-    width: Annotated[int | None, by_preset("width", "Channels of the U-Net's first block.")] = None,
-    depth: Annotated[int | None, by_preset("depth", "How often the U-Net halves the size.")] = None,
-    pretrained: Annotated[
-        bool | None, by_preset("pretrained", "Start from ImageNet weights (smp models only).")
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Instead of a preset: the config.json of a run, to repeat it.")
     ] = None,
-    folds: Annotated[int | None, by_preset("folds", "Parts into which the groups (cars) are split.")] = None,
     fold: Annotated[
         list[int] | None,
         typer.Option(metavar="K", help="Train only this fold, from 0; may be repeated.", show_default="all folds"),
     ] = None,
+    folds: Annotated[int | None, by_preset("folds", "Parts into which the groups (cars) are split.", DATA)] = None,
     image_size: Annotated[
-        str | None, by_preset("image_size", "Pixels that the network sees; `full`: all.", metavar="HxW")
+        str | None, by_preset("image_size", "Pixels that the network sees; `full`: all.", DATA, "HxW")
     ] = None,
     augmentation: Annotated[
-        Augmentation | None, by_preset("augmentation", "Random changes of the training photos.")
+        Augmentation | None, by_preset("augmentation", "Random changes of the training photos.", DATA)
     ] = None,
-    epochs: Annotated[int | None, by_preset("epochs", "Passes over the training photos.")] = None,
-    batch_size: Annotated[int | None, by_preset("batch_size", "Photos for each step and device.")] = None,
-    optimizer: Annotated[Optimizer | None, by_preset("optimizer", "What moves the weights.")] = None,
-    lr: Annotated[float | None, by_preset("lr", "Learning rate; with one-cycle its peak.")] = None,
-    weight_decay: Annotated[float | None, by_preset("weight_decay", "Weight decay of AdamW.")] = None,
-    schedule: Annotated[Schedule | None, by_preset("schedule", "How the learning rate moves.")] = None,
-    bce_weight: Annotated[float | None, by_preset("bce_weight", "Weight of binary cross-entropy in the loss.")] = None,
-    dice_weight: Annotated[float | None, by_preset("dice_weight", "Weight of soft Dice in the loss.")] = None,
+    extra: Annotated[
+        Path | None, by_preset("extra", "Train on the masks that infer.py made in this folder as well.", DATA, "PRED")
+    ] = None,
+    extra_confidence: Annotated[
+        float | None, by_preset("extra_confidence", "Of --extra, only masks with at least this expected Dice.", DATA)
+    ] = None,
+    model: Annotated[
+        str | None, by_preset("model", "`unet` or `smp:ARCHITECTURE/ENCODER`, such as smp:Unet/resnet34.", MODEL)
+    ] = None,
+    width: Annotated[int | None, by_preset("width", "Channels of the U-Net's first block.", MODEL)] = None,
+    depth: Annotated[int | None, by_preset("depth", "How often the U-Net halves the size.", MODEL)] = None,
+    pretrained: Annotated[
+        bool | None, by_preset("pretrained", "Start from ImageNet weights (smp models only).", MODEL)
+    ] = None,
+    init: Annotated[
+        Path | None, by_preset("init", "Start each fold from the same fold of another run.", MODEL, "RUN")
+    ] = None,
+    bce_weight: Annotated[
+        float | None, by_preset("bce_weight", "Weight of binary cross-entropy in the loss.", LOSS)
+    ] = None,
+    border_weight: Annotated[
+        float | None, by_preset("border_weight", "How much more it counts near the outline; 1: twice as much.", LOSS)
+    ] = None,
+    border_width: Annotated[
+        int | None, by_preset("border_width", "Pixels to either side that are near the outline.", LOSS)
+    ] = None,
+    dice_weight: Annotated[float | None, by_preset("dice_weight", "Weight of soft Dice in the loss.", LOSS)] = None,
+    lovasz_weight: Annotated[
+        float | None, by_preset("lovasz_weight", "Weight of the Lovasz hinge in the loss.", LOSS)
+    ] = None,
+    epochs: Annotated[int | None, by_preset("epochs", "Passes over the training photos.", STEPS)] = None,
+    patience: Annotated[
+        int | None, by_preset("patience", "Stop after this many epochs without a better Dice.", STEPS)
+    ] = None,
+    batch_size: Annotated[
+        str | None,
+        by_preset("batch_size", "Photos at once, on all devices together; auto: as many as fit.", STEPS, "N|auto"),
+    ] = None,
+    accumulate: Annotated[int | None, by_preset("accumulate", "Batches whose gradients make one step.", STEPS)] = None,
+    optimizer: Annotated[Optimizer | None, by_preset("optimizer", "What moves the weights.", STEPS)] = None,
+    lr: Annotated[float | None, by_preset("lr", "Learning rate; with one-cycle and cosine its peak.", STEPS)] = None,
+    weight_decay: Annotated[float | None, by_preset("weight_decay", "Weight decay of AdamW and SGD.", STEPS)] = None,
+    schedule: Annotated[Schedule | None, by_preset("schedule", "The learning rate after the warm-up.", STEPS)] = None,
+    warm_up: Annotated[
+        float | None, by_preset("warm_up", "Share of the steps in which the learning rate rises.", STEPS)
+    ] = None,
+    clip_norm: Annotated[float | None, by_preset("clip_norm", "Shorten the gradient to this norm.", STEPS)] = None,
+    ema_decay: Annotated[
+        float | None, by_preset("ema_decay", "Keep a moving average of the weights, such as 0.999.", STEPS)
+    ] = None,
+    seed: Annotated[int | None, by_preset("seed", "Seed of folds, weights, order and augmentation.", STEPS)] = None,
     precision: Annotated[
-        Precision | None, by_preset("precision", "Arithmetic; auto: 16 bits where the GPU has them.")
+        Precision | None, by_preset("precision", "Arithmetic; auto: 16 bits where the GPU has them.", STEPS)
     ] = None,
-    tta: Annotated[Tta | None, by_preset("tta", "Flips over which out-of-fold photos are averaged.")] = None,
-    seed: Annotated[int | None, by_preset("seed", "Seed of folds, weights, order and augmentation.")] = None,
-    devices: Annotated[str, typer.Option(help="How many GPUs to use; `0,1` for these two.")] = "auto",
-    nodes: Annotated[int, typer.Option(help="How many machines take part.")] = 1,
+    tta: Annotated[Tta | None, by_preset("tta", "Flips over which out-of-fold photos are averaged.", STEPS)] = None,
+    devices: Annotated[
+        str, typer.Option(help="How many GPUs to use; `0,1` for these two.", rich_help_panel=MACHINE)
+    ] = "auto",
+    nodes: Annotated[
+        int, typer.Option(min=1, help="How many machines take part in each fold.", rich_help_panel=MACHINE)
+    ] = 1,
+    parallel_folds: Annotated[
+        bool, typer.Option("--parallel-folds", help="Train one fold on each GPU.", rich_help_panel=MACHINE)
+    ] = False,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that load photos, for each device.")
+        int, typer.Option(min=0, help="Processes that load photos, for each device.", rich_help_panel=MACHINE)
     ] = cli.DEFAULT_WORKERS,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network; pays on GPUs.", rich_help_panel=MACHINE)
+    ] = False,
+    max_hours: Annotated[
+        float | None,
+        typer.Option(help="Begin no epoch that would end later; then exit with code 75.", rich_help_panel=MACHINE),
+    ] = None,
+    pictures_every: Annotated[
+        int, typer.Option(min=0, help="Log outlines on held-out photos every N epochs.", rich_help_panel=BESIDE)
+    ] = 0,
+    wandb: Annotated[
+        str | None,
+        typer.Option(metavar="PROJECT", help="Log to Weights & Biases as well.", rich_help_panel=BESIDE),
+    ] = None,
+    save_oof_probabilities: Annotated[
+        bool,
+        typer.Option("--save-oof-probabilities", help="Keep out-of-fold probabilities.", rich_help_panel=BESIDE),
+    ] = False,
 ) -> None:
     """Train the folds of a model and score each on the groups (cars) that it never saw."""
+    deadline = time.monotonic() + max_hours * 3600 if max_hours is not None else None
     spec = cli.competition_named(competition)
-    config = config_of(context.params, spec)
-    chosen = sorted(set(fold)) if fold else list(range(config.folds))
-    cli.require(chosen[0] >= 0 and chosen[-1] < config.folds, f"--fold: must be 0 to {config.folds - 1}")
+    settings = config_of(context, spec)
+    chosen = sorted(set(fold)) if fold else list(range(settings.folds))
+    require(min(chosen) >= 0 and max(chosen) < settings.folds, f"--fold: must be 0 to {settings.folds - 1}")
 
-    from kaggle_tools import images, run_folder
-    from kaggle_tools.training import Hardware, is_first_process, train_fold
+    from kaggle_tools import cross_validation, images, run_folder
+    from kaggle_tools.callbacks import TimeLimit
+    from kaggle_tools.training import Execution
 
     photos = images.training_photos(spec, data)
-    alike = config.image_size or config.batch_size == 1 or len({photo.size for photo in photos}) == 1
-    cli.require(bool(alike), f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
-    run_folder.write_config(out, config, data, shlex.join(sys.argv))
-    fold_by_stem = run_folder.folds_of(out, spec, photos, config)
-    for number in chosen:
-        if run_folder.is_finished(out, number):
-            print(f"fold {number}: finished before")
-            continue
-        training, held_out = run_folder.split(photos, fold_by_stem, number)
-        print(f"fold {number}: {len(training):,} photos to train on, {len(held_out):,} held out")
-        train_fold(out, number, spec, (training, held_out), config, Hardware(devices, nodes, workers))
-    if is_first_process():
-        print_summary(out, run_folder.write_summary(out, spec))
+    execution = Execution(
+        devices=devices,
+        nodes=nodes,
+        workers=workers,
+        compiled=compiled,
+        time_limit=TimeLimit(deadline) if deadline is not None else None,
+        pictures_every=pictures_every,
+        wandb=wandb,
+        save_oof_probabilities=save_oof_probabilities,
+    )
+    if batch_size == "auto":
+        settings = cross_validation.with_batch_size_that_fits(out, photos, settings, execution)
+    alike = settings.image_size or settings.batch_size == 1 or len({photo.size for photo in photos}) == 1
+    require(bool(alike), f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
+    with locked(out, run_folder.WRITES):
+        run_folder.write_config(out, settings, data, shlex.join(sys.argv))
+        fold_by_stem = run_folder.folds_of(out, spec, photos, settings)
+    try:
+        if parallel_folds:
+            command = [sys.executable, __file__, "--data", str(data), *repeated_options(context)]
+            cross_validation.train_in_parallel(out, chosen, spec, command, deadline)
+        else:
+            cross_validation.train_one_by_one(out, chosen, spec, photos, fold_by_stem, settings, execution)
+    finally:
+        print_summary(out, spec)
 
 
-def config_of(options: dict[str, Any], spec: Competition) -> TrainingConfig:
-    """The preset's configuration with the options that were given.
+def config_of(context: typer.Context, spec: Competition) -> TrainingConfig:
+    """The configuration of the preset, or of --config, with the options that were given.
 
     Raises:
         InputError: an option cannot be.
     """
+    options = context.params
     decisive = {field.name for field in fields(TrainingConfig)} - {"competition"}
     given = {name: value for name, value in options.items() if name in decisive and value is not None}
+    for name in ("init", "extra"):
+        if name in given:
+            given[name] = str(given[name])
     if "image_size" in given:
         text = given["image_size"]
         given["image_size"] = None if text == "full" else cli.parse_size("--image-size", text)
-    return config_from(options["preset"], spec.slug, given)
+    if given.get("batch_size") == "auto":
+        del given["batch_size"]
+    elif "batch_size" in given:
+        given["batch_size"] = cli.parse_count("--batch-size", given["batch_size"])
+    if options["config"] is None:
+        return config_from(options["preset"] or DEFAULT_PRESET, spec.slug, given)
+    require(options["preset"] is None, "--preset and --config: give one of them")
+    return replace(config_in_file(Path(options["config"]), spec), **given)
 
 
-def print_summary(run: Path, summary: dict[str, Any]) -> None:
-    """Print what the folds that are done have reached."""
+def config_in_file(path: Path, spec: Competition) -> TrainingConfig:
+    """The configuration in the `config.json` of a run.
+
+    Raises:
+        InputError: it is missing or damaged, or about another competition.
+    """
+    recorded = read_json(path, if_missing="it is in the folder of a run").get("settings")
+    if not isinstance(recorded, dict):
+        raise InputError(f"{path}: damaged (no settings in it)")
+    require(recorded.get("competition") == spec.slug, f"{path}: not about --competition {spec.slug}")
+    try:
+        return config_of_settings(recorded)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def repeated_options(context: typer.Context) -> list[str]:
+    """The options given that do not change the result, as they are to be given to the processes of the folds."""
+    options = context.params
+    repeated = ["--workers", str(options["workers"]), "--pictures-every", str(options["pictures_every"])]
+    repeated += ["--compile"] if options["compiled"] else []
+    repeated += ["--save-oof-probabilities"] if options["save_oof_probabilities"] else []
+    repeated += ["--wandb", options["wandb"]] if options["wandb"] else []
+    return repeated
+
+
+def print_summary(run: Path, spec: Competition) -> None:
+    """Write what the folds that are done have reached, and print it."""
+    from kaggle_tools import resources, run_folder
+    from kaggle_tools.summary import write_summary
+
+    if not resources.is_first_process() or not run_folder.finished_folds(run):
+        return
+    summary = write_summary(run, spec)
+    name = summary["score_name"]
     folds = ", ".join(f"{fold}: {score:.5f}" for fold, score in summary["score_by_fold"].items())
-    print(f"{run}: {summary['photos']:,} held-out photos at their own size")
-    print(f"{summary['score_name']} {summary['score_mean']:.5f} (fold {folds})")
-    print(
-        f"best threshold {summary['threshold']:.4g}, with {summary['score_name']} {summary['score_at_threshold']:.5f}"
-    )
+    interval = summary["score_interval"]
+    likely = f", between {interval[0]:.5f} and {interval[1]:.5f} for other groups like these" if interval else ""
+    print(f"{run}: {summary['photos']:,} held-out photos of {summary['groups']:,} groups at their own size")
+    print(f"{name} {summary['score_mean']:.5f} (fold {folds}){likely}")
+    print(f"best threshold {summary['threshold']:.4g}, with {name} {summary['score_at_threshold']:.5f}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from kaggle_tools.competition import CARVANA, COMPETITIONS, Competition
-from kaggle_tools.errors import InputError, KaggleToolsError
+from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError, require
 
 CompetitionOption = Annotated[
     str, typer.Option("--competition", metavar="SLUG", help="Which competition, by the last part of its address.")
@@ -80,6 +80,16 @@ def parse_probability(option: str, text: str) -> float:
     return value
 
 
+def parse_count(option: str, text: str) -> int:
+    """A whole number above 0.
+
+    Raises:
+        InputError: it is none.
+    """
+    require(text.isdecimal() and int(text) > 0, f"{option} {text}: must be a whole number above 0, or auto")
+    return int(text)
+
+
 def parse_size(option: str, text: str) -> tuple[int, int]:
     """`HxW` as (height, width) in pixels.
 
@@ -91,20 +101,15 @@ def parse_size(option: str, text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def require(holds: bool, message: str) -> None:
-    """Refuse an option.
-
-    Raises:
-        InputError: with this message, where it does not hold.
-    """
-    if not holds:
-        raise InputError(message)
-
-
 def run(app: typer.Typer) -> NoReturn:
-    """Run the command line. What the user can mend ends in one message and exit code 1, not in a traceback."""
+    """Run the command line. What the user can mend ends in one message and an exit code, not in a traceback."""
     try:
         app()
+    except OutOfTimeError as stopped:
+        if any(int(os.environ.get(name, 0)) > 0 for name in ("RANK", "LOCAL_RANK")):
+            sys.exit(0)  # the first process speaks for all, and would be killed if another one seemed to fail
+        print(stopped, file=sys.stderr)
+        sys.exit(OutOfTimeError.exit_code)
     except (KaggleToolsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -2,7 +2,8 @@
 
 KaggleToolsError
 ├── InputError        a file, a folder or an option is not as it must be
-└── LeaderboardError  Kaggle refused, failed or did not answer
+├── LeaderboardError  Kaggle refused, failed or did not answer
+└── OutOfTimeError    stopped where it was asked to stop; the same command goes on
 """
 
 
@@ -16,6 +17,22 @@ class InputError(KaggleToolsError):
 
 class LeaderboardError(KaggleToolsError):
     """Kaggle refused, failed or did not answer."""
+
+
+class OutOfTimeError(KaggleToolsError):
+    """Stopped where it was asked to stop; the same command goes on."""
+
+    exit_code = 75  # "try again", as sysexits.h has it: neither success nor failure
+
+
+def require(holds: bool, message: str) -> None:
+    """Refuse what the user gave.
+
+    Raises:
+        InputError: with this message, where it does not hold.
+    """
+    if not holds:
+        raise InputError(message)
 
 
 def first_few(items: list[str], limit: int = 3) -> str:

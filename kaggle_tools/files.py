@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from kaggle_tools.errors import InputError, require
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -24,6 +28,37 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def locked(folder: Path, what: str, timeout: float = 60.0) -> Iterator[None]:
+    """Hold a folder against other commands, on this machine or on others that share its disk.
+
+    A lock goes with the processes that hold it, however they end; until those of a killed command are gone, it waits.
+
+    Raises:
+        InputError: another command holds it longer than `timeout` seconds; `what` says what that one does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=timeout)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(f"{folder}: another command {what}; wait for it, or end it first") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether another command holds the folder."""
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        with lock:
+            return False
+    except Timeout:
+        return True
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with Unix line ends."""
     with replacing(path) as temporary:
@@ -33,6 +68,22 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON that people can read and `diff` can compare."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path, if_missing: str) -> dict[str, Any]:
+    """Read a JSON object; `if_missing` says what its absence may mean.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: missing; {if_missing}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({error})") from error
+    require(isinstance(value, dict), f"{path}: damaged (not a JSON object)")
+    return value
 
 
 def sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Photos and masks: which files there are, and files to arrays and back. Knows nothing of torch."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError, first_few
@@ -112,10 +113,48 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         raise InputError(f"{path}: not a mask that can be read ({error})") from error
 
 
-def write_mask(path: Path, mask_HW: NDArray[np.bool_]) -> None:
-    """Write a mask of shape (H, W) as a PNG of one bit a pixel, whole or not at all."""
+def write_mask(path: Path, mask_HW: NDArray[np.bool_], notes: Mapping[str, float] | None = None) -> None:
+    """Write a mask of shape (H, W) as a PNG of one bit a pixel, whole or not at all.
+
+    `notes` are numbers about the mask that lie in the same file, for `read_notes`.
+    """
+    text = PngInfo()
+    for name, value in (notes or {}).items():
+        text.add_text(name, repr(value))
     with replacing(path) as temporary:
-        Image.fromarray(mask_HW).save(temporary, format="PNG")
+        Image.fromarray(mask_HW).save(temporary, format="PNG", pnginfo=text)
+
+
+def read_notes(path: Path) -> dict[str, float]:
+    """The numbers that `write_mask` put beside a mask; the mask itself is not decoded.
+
+    Raises:
+        InputError: the file is missing or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return {str(name): float(value) for name, value in image.info.items() if isinstance(value, str)}
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: not a mask that can be read ({error})") from error
+
+
+def read_gray(path: Path) -> NDArray[np.uint8]:
+    """An image of one channel, shape (H, W).
+
+    Raises:
+        InputError: the file is missing, cut off or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: not an image that can be read ({error})") from error
+
+
+def write_gray(path: Path, gray_HW: NDArray[np.uint8]) -> None:
+    """Write an image of one channel, shape (H, W), as a PNG, whole or not at all."""
+    with replacing(path) as temporary:
+        Image.fromarray(gray_HW).save(temporary, format="PNG")
 
 
 def resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -130,6 +169,17 @@ def resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     height, width = size
     resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return np.asarray(resized, dtype=np.uint8)
+
+
+def draw_outlines(
+    photo_HW3: NDArray[np.uint8], truth_HW: NDArray[np.bool_], predicted_HW: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """A copy of the photo, (H, W, 3) uint8, with the outline of the true mask in green and of the predicted in red."""
+    drawn = photo_HW3.copy()
+    for mask_HW, colour in ((truth_HW, (0, 255, 0)), (predicted_HW, (255, 0, 0))):
+        outlines, _ = cv2.findContours(mask_HW.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(drawn, outlines, -1, colour, thickness=1)
+    return drawn
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -6,7 +6,6 @@ code when it is opened, beside a `model.json` that says how to build the network
 B batch, H height, W width.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kaggle_tools.errors import InputError
-from kaggle_tools.files import replacing, write_json
+from kaggle_tools.files import read_json, replacing, write_json
 from kaggle_tools.unet import UNet, pad_to_multiple
 
 WEIGHTS_FILE = "model.safetensors"
@@ -93,7 +92,10 @@ def design(name: str, width: int = 64, depth: int = 4, pretrained: bool = False)
             raise InputError("--pretrained: there are no pretrained weights for `unet`; take an smp model instead")
         return Architecture(name, width, depth)
     encoder = _smp_parts(name)[1]
-    mean, std = _encoder_normalisation(encoder) if pretrained else (IMAGENET_MEAN, IMAGENET_STD)
+    if not pretrained:
+        return Architecture(name, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    _create_smp(name, weights=None)  # so that a name that does not exist is not taken for a missing network
+    mean, std = _encoder_normalisation(encoder)
     return Architecture(name, mean=mean, std=std)
 
 
@@ -144,12 +146,10 @@ def read_card(folder: Path) -> ModelCard:
         InputError: it is missing or damaged.
     """
     path = folder / CARD_FILE
+    fields = read_json(path, if_missing=f"is {folder} a fold of a run that train.py has finished?")
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
         architecture = Architecture(**_tuples(fields.pop("architecture")))
         return ModelCard(architecture=architecture, **_tuples(fields))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: missing; is {folder} a fold of a run that train.py has finished?") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: not a model card of this version ({error})") from error
 
@@ -160,21 +160,26 @@ def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build_smp(name: str, pretrained: bool) -> nn.Module:
+    if not pretrained:
+        return _create_smp(name, weights=None)
+    encoder = _smp_parts(name)[1]
+    try:
+        # timm's encoders ("tu-") take True where smp's own take the name of the weights.
+        return _create_smp(name, weights=True if encoder.startswith("tu-") else "imagenet")
+    except Exception as error:  # the hub's client has no common base class for "cannot be reached"
+        raise _no_weights(encoder, error) from error
+
+
+def _create_smp(name: str, weights: str | bool | None) -> nn.Module:
     import segmentation_models_pytorch as smp
 
     architecture, encoder = _smp_parts(name)
-    # timm's encoders ("tu-") take True where smp's own take the name of the weights.
-    weights = (True if encoder.startswith("tu-") else "imagenet") if pretrained else None
     try:
         return smp.create_model(architecture, encoder_name=encoder, encoder_weights=weights, in_channels=3, classes=1)
     except (KeyError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
-        if pretrained and not isinstance(error, KeyError):
-            raise _no_weights(encoder, error) from error
-        raise InputError(f"--model {name}: segmentation-models-pytorch cannot build it: {error}") from error
-    except Exception as error:  # the hub's client has no common base class for "cannot be reached"
-        if not pretrained:
+        if weights is not None:
             raise
-        raise _no_weights(encoder, error) from error
+        raise InputError(f"--model {name}: segmentation-models-pytorch cannot build it: {error}") from error
 
 
 def _encoder_normalisation(encoder: str) -> tuple[RGB, RGB]:
@@ -183,9 +188,7 @@ def _encoder_normalisation(encoder: str) -> tuple[RGB, RGB]:
 
     try:
         given = get_preprocessing_params(encoder)
-    except KeyError as error:
-        raise InputError(f"--model smp:…/{encoder}: segmentation-models-pytorch has no such encoder") from error
-    except Exception as error:  # as above
+    except Exception as error:  # the hub's client has no common base class for "cannot be reached"
         raise _no_weights(encoder, error) from error
     order = slice(None, None, -1 if given["input_space"] == "BGR" else 1)
     scale = max(given["input_range"])

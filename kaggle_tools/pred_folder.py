@@ -2,19 +2,26 @@
 
 PRED/masks/<stem>.png   one bit a pixel, of the photo's own size
 PRED/run.json           what made them: runs, TTA, threshold, sizes, count
+PRED/photos.csv         image,file,area,expected_dice: the most doubtful first
 
 Knows nothing of torch.
 """
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kaggle_tools.errors import InputError
-from kaggle_tools.files import write_json
+import pandas as pd
 
-RECORD_FILE = "run.json"
+from kaggle_tools.competition import Competition
+from kaggle_tools.errors import InputError, require
+from kaggle_tools.files import read_json, write_json, write_text
+from kaggle_tools.images import Photo, image_size, read_notes
+
+RECORD_FILE, PHOTOS_FILE = "run.json", "photos.csv"
+PHOTO_COLUMNS = ["image", "file", "area", "expected_dice"]
 COUNT = "count"
 
 
@@ -45,10 +52,41 @@ def begin(pred: Path, settings: dict[str, Any]) -> None:
         raise InputError(f"{pred}: begun with other settings ({'; '.join(changes)}). Give those, or another --out.")
 
 
-def finish(pred: Path, settings: dict[str, Any], sizes: list[tuple[int, int]]) -> None:
-    """Record that all masks are there: how many, and how many of each size, (height, width) in pixels."""
-    by_size = {f"{height}x{width}": count for (height, width), count in sorted(Counter(sizes).items())}
-    write_json(pred / RECORD_FILE, {**settings, COUNT: len(sizes), "sizes": by_size})
+def finish(pred: Path, settings: dict[str, Any], photos: Sequence[Photo]) -> None:
+    """Record that the masks of all these photos are there, and what is known of each."""
+    rows = [
+        {"image": photo.stem, "file": str(photo.path.resolve()), **read_notes(mask_path(pred, photo.stem))}
+        for photo in photos
+    ]
+    table = pd.DataFrame(rows, columns=PHOTO_COLUMNS).sort_values(["expected_dice", "image"])
+    write_text(pred / PHOTOS_FILE, table.to_csv(index=False, lineterminator="\n"))
+    sizes = Counter(photo.size for photo in photos)
+    by_size = {f"{height}x{width}": count for (height, width), count in sorted(sizes.items())}
+    write_json(pred / RECORD_FILE, {**settings, COUNT: len(photos), "sizes": by_size})
+
+
+def confident_photos(pred: Path, competition: Competition, expected_dice: float) -> list[Photo]:
+    """The photos with their predicted masks, of those with at least this expected Dice, in the order of their stems.
+
+    Raises:
+        InputError: the folder is not finished, of another competition, or holds no such photo.
+    """
+    slug = read_record(pred)["competition"]
+    require(slug == competition.slug, f"{pred}: holds masks of {slug}, not of {competition.slug}")
+    path = pred / PHOTOS_FILE
+    try:
+        table = pd.read_csv(path, dtype={"image": str, "file": str})[PHOTO_COLUMNS]
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: missing; run infer.py to its end first") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a table of {','.join(PHOTO_COLUMNS)} ({error})") from error
+    sure = table[table["expected_dice"] >= expected_dice].sort_values("image")
+    best = table["expected_dice"].max()
+    require(len(sure) > 0, f"{pred}: no mask has an expected Dice of {expected_dice}; the best has {best:.4f}")
+    return [
+        Photo(stem, Path(file), image_size(Path(file)), mask_path(pred, stem))
+        for stem, file in zip(sure["image"].tolist(), sure["file"].tolist(), strict=True)
+    ]
 
 
 def read_record(pred: Path) -> dict[str, Any]:
@@ -58,8 +96,6 @@ def read_record(pred: Path) -> dict[str, Any]:
         InputError: it is missing or damaged.
     """
     path = pred / RECORD_FILE
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return {"competition": record["competition"], **record}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: missing or damaged ({error!r})") from error
+    record = read_json(path, if_missing=f"is {pred} a folder that infer.py --out made?")
+    require("competition" in record, f"{path}: damaged (no competition in it)")
+    return record

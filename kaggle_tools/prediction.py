@@ -114,6 +114,19 @@ def enlarge(probabilities_B1HW: Tensor, size: Size) -> Tensor:
     return F.interpolate(probabilities_B1HW, size=size, mode="bilinear", align_corners=False)
 
 
+def mask_notes(probability_HW: Tensor, mask_HW: Tensor) -> dict[str, float]:
+    """What can be said of a mask without the truth.
+
+    `area`: the share of the photo that it covers. `expected_dice`: the Dice to be expected if the
+    probabilities are right: twice the probability inside the mask over the mask's area and all probability.
+    """
+    probability_HW = probability_HW.double()  # so that the order of the sum does not show in the digits kept
+    inside, total = float(probability_HW[mask_HW].sum()), float(probability_HW.sum())
+    area = int(mask_HW.sum())
+    expected = 2 * inside / (area + total) if area + total > 0 else 1.0
+    return {"area": round(area / mask_HW.numel(), 6), "expected_dice": round(expected, 6)}
+
+
 def best_device() -> torch.device:
     """The fastest device of this machine."""
     if torch.cuda.is_available():

@@ -1,41 +1,36 @@
-"""The folder of a training run: what is in it, and what follows from its folds.
+"""The folder of a training run: what is in it.
 
 RUN/config.json    everything needed to repeat the run
 RUN/folds.csv      image,group,fold
 RUN/fold<K>/       one fold: weights, checkpoints, curves; `oof.csv` is written last and marks it as done
-RUN/oof.csv        every fold's out-of-fold photos: image,fold,score,dice,iou
-RUN/summary.json   the scores over all folds and the best threshold
+RUN/oof.csv, thresholds.csv, summary.json    what follows from the folds: see `summary`
 
-The last two are derived from the folds alone, at any time and by any machine. Knows nothing of torch.
+Knows nothing of torch.
 """
 
-import json
 import platform
 import subprocess
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.errors import InputError, first_few
-from kaggle_tools.files import write_json, write_text
+from kaggle_tools.errors import InputError, first_few, require
+from kaggle_tools.files import is_locked, read_json, write_json, write_text
 from kaggle_tools.folds import assign_folds
 from kaggle_tools.images import Photo, read_mask
-from kaggle_tools.metrics import Overlap
-from kaggle_tools.presets import TrainingConfig
+from kaggle_tools.presets import TrainingConfig, settings_of
 
-CONFIG_FILE, FOLDS_FILE, OOF_FILE, SUMMARY_FILE = "config.json", "folds.csv", "oof.csv", "summary.json"
+CONFIG_FILE, FOLDS_FILE, OOF_FILE = "config.json", "folds.csv", "oof.csv"
 HISTOGRAMS_FILE = "oof_histograms.npz"
 OOF_COLUMNS = ["image", "fold", "score", "dice", "iou"]
 BINS = 256
 """Probabilities are counted in this many equal bins; the thresholds tried are the bins' lower ends."""
 DEFAULT_THRESHOLD = 0.5
+WRITES = "writes the tables of this run"
 
 _RECORDED_PACKAGES = (
     "torch",
@@ -83,13 +78,13 @@ def write_config(run: Path, config: TrainingConfig, data: Path, command: str) ->
         InputError: the run was begun with other settings; the differences are named.
     """
     path = run / CONFIG_FILE
-    settings = json.loads(json.dumps(asdict(config)))
+    settings = settings_of(config)
     if path.exists():
         begun = read_config(run)["settings"]
         differing = [name for name in settings | begun if settings.get(name) != begun.get(name)]
         if not differing:
             return
-        if any(run.glob("fold*/checkpoints/*")):
+        if _is_begun(run):
             changes = "; ".join(f"{name} was {begun.get(name)}, now {settings.get(name)}" for name in differing)
             raise InputError(f"{run}: begun with other settings ({changes}). Give those, or another --out.")
         (run / FOLDS_FILE).unlink(missing_ok=True)  # drawn with settings under which nothing was trained
@@ -103,13 +98,9 @@ def read_config(run: Path) -> dict[str, Any]:
         InputError: it is missing or damaged.
     """
     path = run / CONFIG_FILE
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        return {"settings": config["settings"], **config}
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: missing; is {run} a folder that train.py --out made?") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({error!r})") from error
+    config = read_json(path, if_missing=f"is {run} a folder that train.py --out made?")
+    require(isinstance(config.get("settings"), dict), f"{path}: damaged (no settings in it)")
+    return config
 
 
 def folds_of(run: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> dict[str, int]:
@@ -121,12 +112,9 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
     path = run / FOLDS_FILE
     if not path.exists():
         _write_folds(path, competition, photos, config)
-    try:
-        table = pd.read_csv(path, dtype={"image": str, "group": str, "fold": int})
-        folds = dict(zip(table["image"], table["fold"].tolist(), strict=True))
-        folds_per_group = table.groupby("group")["fold"].nunique()
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a table of image,group,fold ({error})") from error
+    table = _read_folds(path)
+    folds = dict(zip(table["image"], table["fold"].tolist(), strict=True))
+    folds_per_group = table.groupby("group")["fold"].nunique()
     strange = sorted({photo.stem for photo in photos} ^ folds.keys())
     if strange:
         raise InputError(f"{path}: not about the photos in the data folder; they differ in {first_few(strange)}")
@@ -137,49 +125,27 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
     return folds
 
 
+def require_unseen(parent: Path, fold: int, held_out: list[Photo], competition: Competition) -> None:
+    """Check that the same fold of another run, whose weights are to be taken over, never saw a group held out here.
+
+    Raises:
+        InputError: it did, so that the score would be flattered; or its `folds.csv` cannot be read.
+    """
+    path = parent / FOLDS_FILE
+    table = _read_folds(path)
+    seen = set(table.loc[table["fold"] != fold, "group"])
+    flattered = sorted({competition.group_and_view(photo.stem)[0] for photo in held_out} & seen)
+    if flattered:
+        raise InputError(
+            f"--init {parent}: its fold {fold} was trained on {first_few(flattered)}, held out in fold {fold} here, "
+            f"so that the score would be flattered. Copy {path} into the new run's folder first."
+        )
+
+
 def split(photos: list[Photo], fold_by_stem: dict[str, int], fold: int) -> tuple[list[Photo], list[Photo]]:
     """The photos to train on and those that are held out, for one fold."""
     held_out = [photo for photo in photos if fold_by_stem[photo.stem] == fold]
     return [photo for photo in photos if fold_by_stem[photo.stem] != fold], held_out
-
-
-def write_summary(run: Path, competition: Competition) -> dict[str, Any]:
-    """Write `oof.csv` and `summary.json` from the folds that are done, and return the summary.
-
-    Raises:
-        InputError: no fold is done, or its files are damaged.
-    """
-    summary = summarise(run, competition)
-    write_text(run / OOF_FILE, read_oof(run, summary["folds"]).to_csv(index=False, lineterminator="\n"))
-    write_json(run / SUMMARY_FILE, summary)
-    return summary
-
-
-def summarise(run: Path, competition: Competition) -> dict[str, Any]:
-    """The scores over the folds that are done, and the best threshold. Nothing is written.
-
-    Raises:
-        InputError: no fold is done, or its files are damaged.
-    """
-    folds = finished_folds(run)
-    if not folds:
-        raise InputError(f"{run}: no finished fold in it; train.py --out {run} makes or finishes one")
-    table = read_oof(run, folds)
-    fold_scores = table.groupby("fold")["score"].mean()
-    threshold, score_at_threshold = _best_threshold(run, folds, competition)
-    return {
-        "competition": competition.slug,
-        "folds": folds,
-        "photos": len(table),
-        "score_name": competition.score_name,
-        "score_mean": float(table["score"].mean()),
-        "score_std": float(fold_scores.std(ddof=1)) if len(folds) > 1 else None,
-        "score_by_fold": {str(fold): float(score) for fold, score in fold_scores.items()},
-        "dice_mean": float(table["dice"].mean()),
-        "iou_mean": float(table["iou"].mean()),
-        "threshold": threshold,
-        "score_at_threshold": score_at_threshold,
-    }
 
 
 def read_oof(run: Path, folds: list[int]) -> pd.DataFrame:
@@ -191,15 +157,6 @@ def read_oof(run: Path, folds: list[int]) -> pd.DataFrame:
     return pd.concat([_read_table(fold_folder(run, fold) / OOF_FILE) for fold in folds], ignore_index=True)
 
 
-def overlap_at(histograms: NDArray[np.int64], threshold_bin: int) -> Overlap:
-    """Pixel counts of photos, were their masks cut at threshold `threshold_bin` / BINS.
-
-    `histograms` has shape (n, 2, BINS): pixels of the background and of the foreground by probability.
-    """
-    above = histograms[..., threshold_bin:].sum(axis=-1)
-    return Overlap(intersection=above[:, 1], predicted=above.sum(axis=1), truth=histograms[:, 1].sum(axis=-1))
-
-
 def commit() -> str | None:
     """The commit of this code, marked where files differ from it; None outside a git checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
@@ -209,31 +166,26 @@ def commit() -> str | None:
         return None
 
 
+def _is_begun(run: Path) -> bool:
+    """Whether anything was trained in it, or is being trained."""
+    traces = ("checkpoints/*", "model.json", OOF_FILE)
+    return any(any(run.glob(f"fold*/{trace}")) for trace in traces) or any(
+        is_locked(lock.parent) for lock in run.glob("fold*/.lock")
+    )
+
+
+def _read_folds(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype={"image": str, "group": str, "fold": int})[["image", "group", "fold"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a table of image,group,fold ({error})") from error
+
+
 def _read_table(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path, dtype={"image": str})[OOF_COLUMNS]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a table of {','.join(OOF_COLUMNS)} ({error})") from error
-
-
-def _best_threshold(run: Path, folds: list[int], competition: Competition) -> tuple[float, float]:
-    """The threshold with the highest mean score over all photos, and that score; among equals the nearest to 0.5."""
-    histograms = np.concatenate([_read_histograms(fold_folder(run, fold)) for fold in folds])
-    bins = sorted(range(1, BINS), key=lambda at: abs(at / BINS - DEFAULT_THRESHOLD))
-    scores = [float(competition.score(overlap_at(histograms, at)).mean()) for at in bins]
-    best = int(np.argmax(scores))
-    return bins[best] / BINS, scores[best]
-
-
-def _read_histograms(folder: Path) -> NDArray[np.int64]:
-    path = folder / HISTOGRAMS_FILE
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return archive["histograms"].astype(np.int64)
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
-        raise InputError(
-            f"{path}: missing or damaged ({error}); delete {folder / OOF_FILE} and run train.py again"
-        ) from error
 
 
 def _folds_with(run: Path, name: str) -> list[int]:

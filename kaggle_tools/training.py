@@ -6,44 +6,50 @@ own size. Knows nothing of the command line.
 B batch, H height, W width.
 """
 
+import copy
+import gc
 import logging
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.callbacks import Callback, RichProgressBar, WeightAveraging
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kaggle_tools import metrics, run_folder
+from kaggle_tools import metrics, out_of_fold, resources, run_folder
+from kaggle_tools.callbacks import Checkpoint, EpochLines, MetricsTable, Patience, Pictures, TimeLimit
 from kaggle_tools.competition import Competition
-from kaggle_tools.data import AugmentedPhotos, EpochSampler, MaskedPhotos, loader, plain_worker_errors
-from kaggle_tools.errors import InputError
-from kaggle_tools.files import replacing, write_text
-from kaggle_tools.images import Photo, read_mask, write_mask
-from kaggle_tools.losses import BceDiceLoss
-from kaggle_tools.model import ModelCard, Segmenter, build, design, save
-from kaggle_tools.prediction import Member, has_bfloat16, predict
+from kaggle_tools.data import AugmentedPhotos, EpochSampler, MaskedPhotos, Size, loader, plain_worker_errors
+from kaggle_tools.errors import InputError, require
+from kaggle_tools.files import locked
+from kaggle_tools.images import Photo
+from kaggle_tools.losses import SegmentationLoss
+from kaggle_tools.model import Architecture, ModelCard, Segmenter, build, design, load, save
+from kaggle_tools.optimisation import make_optimizer, make_schedule, moving_average
+from kaggle_tools.prediction import Member, best_device, has_bfloat16
 from kaggle_tools.presets import TrainingConfig
-from kaggle_tools.progress import track
+
+LOCK_SECONDS = 20.0
+"""How long to wait for a killed training's processes to let go of the fold."""
 
 
 @dataclass(frozen=True)
-class Hardware:
-    """What a training runs on. It decides the speed, and with several devices how many photos make a step."""
+class Execution:
+    """How a training is carried out: what decides its speed and what is kept beside it, but not its result."""
 
     devices: str = "auto"
     """How many devices, as Lightning takes it: `auto`, `2`, or `0,1` for these two."""
@@ -51,6 +57,18 @@ class Hardware:
     """How many machines."""
     workers: int = 2
     """Processes that load photos, for each device."""
+    compiled: bool = False
+    """Compile the network with torch.compile."""
+    time_limit: TimeLimit | None = None
+    """Begins no epoch that would end too late."""
+    pictures_every: int = 0
+    """Draw outlines on some validation photos every so many epochs; 0: never."""
+    wandb: str | None = None
+    """The project at Weights & Biases to which metrics go as well."""
+    save_oof_probabilities: bool = False
+    """Keep the out-of-fold probabilities as 8-bit images."""
+    folds_left: int = 1
+    """How many folds there are to train, this one included: for the time that is left."""
 
 
 class SegmentationTask(LightningModule):
@@ -60,11 +78,11 @@ class SegmentationTask(LightningModule):
         super().__init__()
         self.model = model
         self.config = config
-        self.loss = BceDiceLoss(config.bce_weight, config.dice_weight)
+        self.loss = loss_of(config)
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        """Begin every step from a seed of its own, so that a resumed training draws what an uninterrupted one does."""
-        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Begin every batch from a seed of its own, so that a resumed training draws what an uninterrupted one does."""
+        torch.manual_seed((self.config.seed * 10_007 + self.current_epoch) * 1_000_003 + batch_idx)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """The loss of a batch.
@@ -75,37 +93,42 @@ class SegmentationTask(LightningModule):
         photos_B3HW, masks_B1HW = batch
         loss = self.loss(self._logits(photos_B3HW), masks_B1HW.float() / 255)
         if not bool(loss.isfinite()):
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
             raise InputError(
-                f"the loss became {loss.item()} at step {self.global_step}: lower --lr or --precision 32-true"
+                f"the loss became {loss.item()} at step {self.global_step}, where the learning rate was {rate:.3g}. "
+                f"The last whole epoch is kept. Train into another --out with a lower --lr (was {self.config.lr:g}), "
+                "--clip-norm 1 or --precision 32-true."
             )
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(photos_B3HW), sync_dist=True)
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        """Let all processes validate the first one's statistics: those of the model that is saved."""
+        if self.trainer.world_size > 1:
+            for buffer in self.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        """Log the loss, and the mean Dice and IoU over photos at the size for training."""
+        """Log the loss, and the mean Dice, IoU and share of foreground over photos, at the size for training."""
         photos_B3HW, masks_B1HW = batch
         logits_B1HW = self._logits(photos_B3HW)
-        counts = _overlap(logits_B1HW > 0, masks_B1HW > 127)
-        values = {
+        counts = overlap_of_batch(logits_B1HW > 0, masks_B1HW > 127)
+        pixels = masks_B1HW[0].numel()
+        scores = {"val_dice": float(metrics.dice(counts).mean()), "val_iou": float(metrics.iou(counts).mean())}
+        others = {
             "val_loss": self.loss(logits_B1HW, masks_B1HW.float() / 255),
-            "val_dice": float(metrics.dice(counts).mean()),
-            "val_iou": float(metrics.iou(counts).mean()),
+            "val_foreground": float(np.asarray(counts.predicted).mean()) / pixels,
+            "val_foreground_true": float(np.asarray(counts.truth).mean()) / pixels,
         }
-        self.log_dict(values, on_epoch=True, prog_bar=True, batch_size=len(photos_B3HW), sync_dist=True)
+        self.log_dict(scores, prog_bar=True, on_epoch=True, batch_size=len(photos_B3HW), sync_dist=True)
+        self.log_dict(others, on_epoch=True, batch_size=len(photos_B3HW), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser and the schedule that the configuration names."""
-        config = self.config
-        if config.optimizer == "adam":
-            optimizer: torch.optim.Optimizer = torch.optim.Adam(self.parameters(), lr=config.lr)
-        else:
-            optimizer = torch.optim.AdamW(self.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-        if config.schedule == "constant":
-            return optimizer
+        optimizer = make_optimizer(self.config, self.parameters())
         # Not `estimated_stepping_batches`: that starts the workers before a resumed training knows its epoch.
-        steps = config.epochs * len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
-        warm_up = min(0.9, max(0.1, 1.5 / steps))  # a tenth of the steps, but more than one: torch divides by the rest
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps, pct_start=warm_up)
+        steps = self.config.epochs * self.trainer.datamodule.steps_per_epoch()  # type: ignore[attr-defined]
+        schedule = make_schedule(self.config, optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _logits(self, photos_B3HW: Tensor) -> Tensor:
@@ -114,74 +137,47 @@ class SegmentationTask(LightningModule):
 
 
 class FoldData(LightningDataModule):
-    """A fold's photos, shared out over the devices."""
+    """A fold's photos, shared out over the processes that train together."""
 
     def __init__(
-        self, training: list[Photo], validation: list[Photo], config: TrainingConfig, hardware: Hardware
+        self, training: list[Photo], validation: list[Photo], config: TrainingConfig, execution: Execution
     ) -> None:
         super().__init__()
         self.training = AugmentedPhotos(MaskedPhotos(training, config.image_size), config.augmentation, config.seed)
         self.validation = MaskedPhotos(validation, config.image_size)
-        self.settings: dict[str, Any] = {
-            "batch_size": config.batch_size,
-            "workers": hardware.workers,
-            "pin_memory": torch.cuda.is_available(),
-        }
-        self.seed = config.seed
+        self.config = config
+        self.batch_size = config.batch_size  # of all processes together; Lightning's tuner tries others
+        self.settings: dict[str, Any] = {"workers": execution.workers, "pin_memory": torch.cuda.is_available()}
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled and augmented batches."""
-        assert self.trainer is not None
-        ranks, rank = self.trainer.world_size, self.trainer.global_rank
-        sampler = EpochSampler(self.training, num_replicas=ranks, rank=rank, shuffle=True, seed=self.seed)
+        ranks, rank, batch_size = self._share()
+        sampler = EpochSampler(self.training, num_replicas=ranks, rank=rank, shuffle=True, seed=self.config.seed)
         # A last batch of one photo would upset the batch normalisation; each epoch leaves out other photos.
-        drop_last = len(sampler) >= self.settings["batch_size"]
-        batches = loader(self.training, sampler=sampler, drop_last=drop_last, **self.settings)
+        drop_last = len(sampler) >= batch_size
+        batches = loader(self.training, sampler=sampler, batch_size=batch_size, drop_last=drop_last, **self.settings)
         # Lightning starts the workers of a resumed training before it has told the sampler the epoch.
-        sampler.set_epoch(self.trainer.global_step // len(batches))
+        assert self.trainer is not None
+        sampler.set_epoch(self.trainer.global_step // self._steps(len(batches)))
         return batches
 
     def val_dataloader(self) -> DataLoader:
-        """Every validation photo, as it is."""
-        return loader(self.validation, **self.settings)
+        """Every validation photo once, as it is, in one of the processes."""
+        ranks, rank, batch_size = self._share()
+        share = range(rank, len(self.validation), ranks)
+        return loader(self.validation, sampler=share, batch_size=batch_size, **self.settings)
 
+    def steps_per_epoch(self) -> int:
+        """How often the weights are moved in an epoch."""
+        return self._steps(len(self.train_dataloader()))
 
-class MetricsTable(Callback):
-    """Writes every epoch's metrics to a CSV.
+    def _steps(self, batches: int) -> int:
+        return -(-batches // self.config.accumulate)
 
-    The rows travel in the checkpoint, so that the table of a resumed training is that of an uninterrupted
-    one; Lightning's CSVLogger would delete the table that it finds.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: list[dict[str, float]] = []
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add this epoch's row and write the table."""
-        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        row = {"epoch": pl_module.current_epoch, "step": trainer.global_step, "lr": _learning_rate(trainer), **values}
-        self.rows.append(row)
-        if trainer.is_global_zero:
-            write_text(self.path, pd.DataFrame(self.rows).to_csv(index=False, lineterminator="\n"))
-
-    def state_dict(self) -> dict[str, Any]:
-        """The rows so far."""
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the rows of the training that is resumed."""
-        self.rows = state_dict["rows"]
-
-
-class EpochLines(Callback):
-    """One line an epoch, where there is no terminal on which a bar could move."""
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the epoch's metrics."""
-        if trainer.is_global_zero:
-            values = "  ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
-            print(f"epoch {pl_module.current_epoch + 1}/{trainer.max_epochs}  {values}", flush=True)
+    def _share(self) -> tuple[int, int, int]:
+        """How many processes there are, which one this is, and its photos in each batch."""
+        assert self.trainer is not None
+        return self.trainer.world_size, self.trainer.global_rank, self.batch_size // self.trainer.world_size
 
 
 def train_fold(
@@ -190,92 +186,217 @@ def train_fold(
     competition: Competition,
     photos: tuple[list[Photo], list[Photo]],
     config: TrainingConfig,
-    hardware: Hardware,
+    execution: Execution,
 ) -> None:
     """Train a fold, or go on where it was interrupted, and write everything into its folder.
 
     `photos` are those to train on and those held out.
 
     Raises:
-        InputError: the model cannot be built, or a file cannot be read.
+        InputError: the model cannot be built, a file cannot be read, the loss is no number, the memory does not
+            suffice, or another process trains the fold.
+        OutOfTimeError: the deadline is near; the same call goes on.
     """
     folder = run_folder.fold_folder(run, fold)
-    checkpoints = folder / "checkpoints"
-    last = checkpoints / "last.ckpt"
-    torch.manual_seed(config.seed)
-    architecture = design(config.model, config.width, config.depth, config.pretrained)
-    task = SegmentationTask(build(architecture, config.pretrained).to(memory_format=torch.channels_last), config)
-    with plain_worker_errors(), _quiet_lightning():
-        trainer = _trainer(folder, checkpoints, config, hardware)
-        trainer.fit(
-            task,
-            datamodule=FoldData(*photos, config, hardware),
-            ckpt_path=str(last) if last.exists() else None,
-            weights_only=True,  # nothing is unpickled, also not our own
-        )
-    if not is_first_process():
-        return
-    best = torch.load(checkpoints / "best.ckpt", weights_only=True, map_location="cpu")
-    task.load_state_dict(best["state_dict"])
-    card = ModelCard(architecture, config.image_size, competition.slug, fold)
-    save(task.model, card, folder)
-    member = Member(task.model.eval().to(trainer.strategy.root_device), card, folder)
-    score_fold(member, competition, photos[1], config, hardware)
+    first = resources.is_first_process()
+    with locked(folder, "trains this fold", LOCK_SECONDS) if first else nullcontext():
+        resources.keep_freed_memory()
+        torch.manual_seed(config.seed)
+        architecture, model = _initial_model(config, fold)
+        task = SegmentationTask(model.to(memory_format=torch.channels_last), config)
+        trainer = _fit(task, FoldData(*photos, config, execution), folder, execution)
+        card = ModelCard(architecture, config.image_size, competition.slug, fold)
+        if trainer.is_global_zero:
+            save(task.model, card, folder)
+        trained = build(architecture)  # not the task's own, which may be compiled for photos of one size
+        trained.load_state_dict(task.model.state_dict())
+        trained.to(trainer.strategy.root_device).to(memory_format=torch.channels_last)
+        with _explained_memory(task, photos[1][0].size, trainer.world_size):
+            out_of_fold.score_fold(
+                Member(trained.eval(), card, folder),
+                competition,
+                photos[1],
+                tta=config.tta,
+                batch_size=max(1, config.batch_size // trainer.world_size),
+                workers=execution.workers,
+                save_probabilities=execution.save_oof_probabilities,
+            )
 
 
-def score_fold(
-    member: Member, competition: Competition, photos: Sequence[Photo], config: TrainingConfig, hardware: Hardware
-) -> None:
-    """Predict a fold's own validation photos at their own size: masks, histograms and, last, `oof.csv`."""
-    rows, histograms = [], []
-    predictions = predict([member], photos, tta=config.tta, batch_size=config.batch_size, workers=hardware.workers)
-    for photo, probability_HW in track(predictions, len(photos), "out-of-fold masks"):
-        assert photo.mask is not None, f"{photo.stem} has no mask"
-        truth_HW = read_mask(photo.mask)
-        mask_HW = (probability_HW >= run_folder.DEFAULT_THRESHOLD).cpu().numpy()
-        write_mask(member.folder / "oof" / "masks" / f"{photo.stem}.png", mask_HW)
-        histograms.append(_histogram(probability_HW, torch.from_numpy(truth_HW).to(probability_HW.device)))
-        rows.append(_row(photo.stem, member.card.fold, metrics.overlap(mask_HW, truth_HW), competition))
-    with replacing(member.folder / run_folder.HISTOGRAMS_FILE) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, histograms=np.stack(histograms))
-    table = pd.DataFrame(rows, columns=run_folder.OOF_COLUMNS)
-    write_text(member.folder / run_folder.OOF_FILE, table.to_csv(index=False, lineterminator="\n"))
+def make_trainer(folder: Path, config: TrainingConfig, data: FoldData, execution: Execution) -> Trainer:
+    """The trainer of a fold, whose files go into `folder`.
 
-
-def is_first_process() -> bool:
-    """Whether this is the process, of the several that train together, that writes the results."""
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def _trainer(folder: Path, checkpoints: Path, config: TrainingConfig, hardware: Hardware) -> Trainer:
-    best = ModelCheckpoint(
-        dirpath=checkpoints,
-        filename="best",
-        monitor="val_dice",
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,  # after MetricsTable has added the epoch, not before
-        enable_version_counter=False,
-    )
+    Raises:
+        InputError: there are no such devices.
+    """
+    devices, nodes = resources.processes(execution.devices, execution.nodes)
     try:
         return Trainer(
             max_epochs=config.epochs,
-            devices=hardware.devices,
-            num_nodes=hardware.nodes,
+            devices=devices,
+            num_nodes=nodes,
             precision=_precision(config),
-            callbacks=[
-                best,
-                MetricsTable(folder / "metrics.csv"),
-                RichProgressBar(leave=True) if sys.stdout.isatty() else EpochLines(),
-            ],
+            accumulate_grad_batches=config.accumulate,
+            gradient_clip_val=config.clip_norm,
+            callbacks=_callbacks(folder, config, data, execution),
             enable_progress_bar=sys.stdout.isatty(),
-            logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+            logger=_loggers(folder, execution),
             log_every_n_steps=1,
             num_sanity_val_steps=0,
             enable_model_summary=False,
+            use_distributed_sampler=False,  # it would validate some photos twice
+            sync_batchnorm=torch.cuda.is_available(),  # so that devices that share a batch learn what one would
         )
-    except MisconfigurationException as error:
-        raise InputError(f"--devices {hardware.devices} --nodes {hardware.nodes}: {error}") from error
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(f"--devices {execution.devices} --nodes {execution.nodes}: {error}") from error
+
+
+def find_batch_size(photos: tuple[list[Photo], list[Photo]], config: TrainingConfig, execution: Execution) -> int:
+    """The largest batch, a power of two, that one GPU holds in training.
+
+    Raises:
+        InputError: not even one photo fits.
+    """
+    task = SegmentationTask(_initial_model(config, fold=0)[1].to(memory_format=torch.channels_last), config)
+    own_size = photos[0][0].size
+    data = FoldData(*photos, replace(config, batch_size=1), execution)
+    with TemporaryDirectory() as folder, plain_worker_errors(), _quiet_lightning(), _explained_memory(task, own_size):
+        step_on(task, best_device())(1, config.image_size or own_size)  # Lightning's tuner would try no photos next
+        trainer = Trainer(
+            devices=1,
+            precision=_precision(config),
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            default_root_dir=folder,
+            max_epochs=-1,
+        )
+        found = Tuner(trainer).scale_batch_size(task, datamodule=data, mode="power", init_val=1, max_trials=10)
+    assert found is not None
+    return found
+
+
+def estimated_hours(photos: Sequence[Photo], config: TrainingConfig, folds: int, execution: Execution) -> float:
+    """About how many hours it takes to train `folds` folds, from a step timed on this machine."""
+    resources.keep_freed_memory()
+    device = best_device()
+    model = build(design(config.model, config.width, config.depth)).to(memory_format=torch.channels_last)
+    step = step_on(SegmentationTask(model, config), device)
+    seconds = resources.seconds_per_photo(step, config.image_size or photos[0].size, device)
+    training_photos = len(photos) * (config.folds - 1) / config.folds
+    devices = resources.device_count(execution.devices, execution.nodes)
+    return seconds / devices * training_photos * config.epochs * folds / 3600
+
+
+def step_on(task: SegmentationTask, device: torch.device) -> resources.Step:
+    """Training steps of grey photos on a device, which leave the task as it was."""
+
+    def step(batch_size: int, size: Size) -> None:
+        state = copy.deepcopy(task.state_dict())
+        half = None if _precision(task.config) == "32-true" else _half()
+        photos_B3HW = torch.full((batch_size, 3, *size), 128, dtype=torch.uint8, device=device)
+        targets_B1HW = torch.zeros(batch_size, 1, *size, device=device)
+        try:
+            task.to(device).train()
+            optimizer = make_optimizer(task.config, task.parameters())
+            with torch.autocast(device.type, dtype=half, enabled=half is not None):
+                logits_B1HW = task.model(photos_B3HW.to(memory_format=torch.channels_last))
+            task.loss(logits_B1HW.float(), targets_B1HW).backward()
+            optimizer.step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+        finally:
+            task.zero_grad(set_to_none=True)
+            task.load_state_dict(state)
+
+    return step
+
+
+def loss_of(config: TrainingConfig) -> SegmentationLoss:
+    """The loss that the configuration describes."""
+    return SegmentationLoss(
+        bce=config.bce_weight,
+        dice=config.dice_weight,
+        lovasz=config.lovasz_weight,
+        border=config.border_weight,
+        border_width=config.border_width,
+    )
+
+
+def overlap_of_batch(predicted_B1HW: Tensor, truth_B1HW: Tensor) -> metrics.Overlap:
+    """Count the pixels of each pair of masks: three arrays of shape (B,)."""
+    counted = (predicted_B1HW & truth_B1HW, predicted_B1HW, truth_B1HW)
+    return metrics.Overlap(*(mask.sum(dim=(1, 2, 3)).cpu().numpy() for mask in counted))
+
+
+def _initial_model(config: TrainingConfig, fold: int) -> tuple[Architecture, Segmenter]:
+    """The network before the first step: fresh, with a pretrained encoder, or from another run's same fold."""
+    architecture = design(config.model, config.width, config.depth, config.pretrained)
+    if config.init is None:
+        return architecture, build(architecture, config.pretrained)
+    model, card = load(run_folder.fold_folder(Path(config.init), fold))
+    theirs, ours = ((of.name, of.width, of.depth) for of in (card.architecture, architecture))
+    require(theirs == ours, f"--init {config.init}: its network is {theirs}, not {ours}; give the same model options")
+    return card.architecture, model.train()
+
+
+def _fit(task: SegmentationTask, data: FoldData, folder: Path, execution: Execution) -> Trainer:
+    """Train to the end, from the last checkpoint where there is one; the task then has the best weights."""
+    checkpoints = folder / "checkpoints"
+    last = checkpoints / "last.ckpt"
+    config = task.config
+    if execution.compiled:
+        task.model.compile()
+    ranks = resources.device_count(execution.devices, execution.nodes)
+    with plain_worker_errors(), _quiet_lightning(), _explained_memory(task, data.validation.photos[0].size, ranks):
+        trainer = make_trainer(folder, config, data, execution)
+        ranks = trainer.world_size
+        require(
+            config.batch_size % ranks == 0,
+            f"--batch-size {config.batch_size}: the photos of a batch are shared by {ranks} devices; "
+            f"give a multiple of {ranks}",
+        )
+        require(len(data.validation) >= ranks, f"--devices: {ranks} is more than there are photos held out")
+        trainer.fit(
+            task,
+            datamodule=data,
+            ckpt_path=str(last) if last.exists() else None,
+            weights_only=True,  # nothing is unpickled, also not our own
+        )
+    best = torch.load(checkpoints / "best.ckpt", weights_only=True, map_location="cpu")
+    task.load_state_dict(best["state_dict"])
+    return trainer
+
+
+def _callbacks(folder: Path, config: TrainingConfig, data: FoldData, execution: Execution) -> list[Callback]:
+    callbacks: list[Callback] = [
+        MetricsTable(folder / "metrics.csv"),
+        EpochLines(execution.folds_left),
+        Checkpoint(folder / "checkpoints", "best", monitor="val_dice"),
+        Checkpoint(folder / "checkpoints", "last"),
+    ]
+    if sys.stdout.isatty():
+        callbacks.append(RichProgressBar())
+    if execution.time_limit:
+        callbacks.append(execution.time_limit)
+    if execution.pictures_every:
+        callbacks.append(Pictures(data.validation, execution.pictures_every))
+    if config.patience is not None:
+        callbacks.append(Patience(config.patience))
+    if config.ema_decay is not None:  # after Pictures, which shall see the averaged weights
+        callbacks.append(WeightAveraging(avg_fn=moving_average(config.ema_decay)))
+    return callbacks
+
+
+def _loggers(folder: Path, execution: Execution) -> list[Logger]:
+    loggers: list[Logger] = [TensorBoardLogger(folder, name="", version="tensorboard")]
+    if execution.wandb:
+        run = f"{folder.resolve().parent.name}-{folder.name}"
+        try:
+            loggers.append(WandbLogger(name=run, id=run, project=execution.wandb, save_dir=folder, resume="allow"))
+        except ModuleNotFoundError as error:
+            raise InputError("--wandb: Weights & Biases is not installed; run `pip install wandb`") from error
+    return loggers
 
 
 def _precision(config: TrainingConfig) -> Any:
@@ -286,24 +407,40 @@ def _precision(config: TrainingConfig) -> Any:
     return "bf16-mixed" if has_bfloat16() else "16-mixed"
 
 
-def _overlap(predicted_B1HW: Tensor, truth_B1HW: Tensor) -> metrics.Overlap:
-    counted = (predicted_B1HW & truth_B1HW, predicted_B1HW, truth_B1HW)
-    return metrics.Overlap(*(mask.sum(dim=(1, 2, 3)).cpu().numpy() for mask in counted))
+def _half() -> torch.dtype:
+    return torch.bfloat16 if not torch.cuda.is_available() or has_bfloat16() else torch.float16
 
 
-def _histogram(probability_HW: Tensor, truth_HW: Tensor) -> NDArray[np.uint32]:
-    """Pixels of background and foreground by probability, shape (2, BINS)."""
-    bins_HW = (probability_HW * run_folder.BINS).long().clamp(max=run_folder.BINS - 1)
-    counts = torch.bincount((bins_HW + truth_HW * run_folder.BINS).ravel(), minlength=2 * run_folder.BINS)
-    return counts.view(2, run_folder.BINS).cpu().numpy().astype(np.uint32)
+@contextmanager
+def _explained_memory(task: SegmentationTask, own_size: Size, devices: int = 1) -> Iterator[None]:
+    """Say what would fit where the GPU's memory does not suffice."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        _forget(error)
+        config = task.config
+        size = config.image_size or own_size
+        fits = resources.what_fits(step_on(task, best_device()), config.batch_size // devices, size)
+        what_to_do = "no smaller size fits either; take a smaller model or --width"
+        if fits:
+            batch_size, (height, width) = fits
+            what_to_do = f"--batch-size {batch_size * devices} --image-size {height}x{width} would fit"
+            accumulate = config.batch_size // (batch_size * devices) * config.accumulate
+            what_to_do += f"; --accumulate {accumulate} makes as many photos a step" if accumulate > 1 else ""
+        raise InputError(
+            f"out of memory with {config.batch_size} photos of {size[0]}x{size[1]} ({str(error).splitlines()[0]}).\n"
+            f"{what_to_do}."
+        ) from error
 
 
-def _row(stem: str, fold: int, counts: metrics.Overlap, competition: Competition) -> tuple[Any, ...]:
-    return stem, fold, float(competition.score(counts)), float(metrics.dice(counts)), float(metrics.iou(counts))
-
-
-def _learning_rate(trainer: Trainer) -> float:
-    return float(trainer.optimizers[0].param_groups[0]["lr"])
+def _forget(error: BaseException) -> None:
+    """Give back the memory that the frames of a traceback still hold: the tensors of the step that failed."""
+    failed: BaseException | None = error
+    while failed:
+        traceback.clear_frames(failed.__traceback__)
+        failed = failed.__context__
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 @contextmanager

@@ -11,6 +11,11 @@ from kaggle_tools.competition import Competition
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How hard to try: the tests that kill processes kill so many more."""
+    parser.addoption("--kills", type=int, default=1, help="random kills in each test that kills processes")
+
+
 @pytest.fixture
 def tiles() -> Competition:
     """Unlike Carvana wherever it can be: no groups, ids without extension, columns first, from 0, never blank."""

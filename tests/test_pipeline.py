@@ -1,9 +1,10 @@
 """The whole way through the scripts as a user runs them, on a tiny drawn demo, in processes of their own."""
 
+import contextlib
 import json
-import os
+import random
 import re
-import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -23,7 +24,11 @@ from kaggle_tools import rle
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (49, 73)
 TINY = ["--preset", "demo", "--folds", "2", "--width", "8", "--depth", "2", "--image-size", "24x36"]
-TINY += ["--epochs", "3", "--batch-size", "2", "--workers", "1"]
+TINY += ["--epochs", "3", "--batch-size", "2", "--workers", "1", "--ema-decay", "0.9"]
+
+
+REPEATABLE = {".safetensors", ".csv", ".json", ".npz", ".png"}
+"""Files in which the same training leaves the same bytes; checkpoints and logs hold times."""
 
 
 class Demo(NamedTuple):
@@ -217,16 +222,72 @@ def test_the_masks_reach_the_leaderboard(demo: Demo, server: KaggleServer) -> No
     assert json.loads((demo.pred / "submitted.json").read_text())["public_score"] == 0.99612
 
 
-def test_a_killed_training_goes_on_to_the_same_result(demo: Demo, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    arguments = ["train.py", "--data", demo.data, "--out", out, *TINY, "--fold", 0]
-    with subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True) as training:
-        wait_for(lambda: (out / "fold0" / "checkpoints" / "last.ckpt").exists())
-        os.kill(training.pid, signal.SIGKILL)
-    assert not (out / "fold0" / "oof.csv").exists()
+@pytest.mark.timeout(1200)
+def test_a_training_killed_again_and_again_ends_the_same(
+    demo: Demo, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """Both folds; killed once after the first checkpoint, then at random moments (`--kills` of them)."""
+    arguments = ["train.py", "--data", demo.data, "--out", tmp_path, *TINY]
+    moments = random.Random(0)
+    for kill in range(1 + pytestconfig.getoption("--kills")):
+        with subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL) as killed:
+            if kill == 0:
+                wait_for(lambda: (tmp_path / "fold0" / "checkpoints" / "last.ckpt").exists())
+            else:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    killed.wait(timeout=moments.uniform(1, 25))
+            killed.kill()
     run(*arguments)
-    for name in ("model.safetensors", "metrics.csv", "oof.csv"):
-        assert (out / "fold0" / name).read_bytes() == (demo.run / "fold0" / name).read_bytes()
+    made = {path.relative_to(demo.run) for path in demo.run.rglob("*") if path.suffix in REPEATABLE and path.is_file()}
+    made -= {Path("config.json")}  # holds the command
+    assert {path.name for path in made} >= {"model.safetensors", "metrics.csv", "oof.csv", "summary.json"}
+    for path in sorted(made):
+        assert (tmp_path / path).read_bytes() == (demo.run / path).read_bytes(), path
+
+
+def test_a_run_is_repeated_from_its_config(demo: Demo, tmp_path: Path) -> None:
+    config = demo.run / "config.json"
+    run("train.py", "--data", demo.data, "--out", tmp_path, "--config", config, "--fold", 0, "--workers", 0)
+    for name in ("model.safetensors", "oof.csv"):
+        assert (tmp_path / "fold0" / name).read_bytes() == (demo.run / "fold0" / name).read_bytes()
+
+
+def test_two_processes_score_what_one_does(demo: Demo, tmp_path: Path) -> None:
+    """Trained before, the fold is only scored again: each process takes half of the photos."""
+    shutil.copytree(demo.run, tmp_path / "run")
+    fold = tmp_path / "run" / "fold0"
+    before = pd.read_csv(fold / "oof.csv").set_index("image")
+    (fold / "oof.csv").unlink()
+    shutil.rmtree(fold / "oof")
+    said = run("train.py", "--data", demo.data, "--out", tmp_path / "run", *TINY, "--fold", 0, "--devices", 2)
+    after = pd.read_csv(fold / "oof.csv").set_index("image")
+    pd.testing.assert_frame_equal(after, before, check_like=True, rtol=0, atol=1e-6)
+    assert len(list((fold / "oof" / "masks").iterdir())) == len(before)
+    assert said.count("held-out photos") == 1
+
+
+def test_two_processes_learn_what_one_does(demo: Demo, tmp_path: Path) -> None:
+    """Each step has the same photos; only the statistics of the normalisation are those of half a batch each."""
+    run("train.py", "--data", demo.data, "--out", tmp_path, *TINY, "--fold", 0, "--devices", 2)
+    together, alone = (pd.read_csv(folder / "fold0" / "metrics.csv") for folder in (tmp_path, demo.run))
+    assert together["step"].tolist() == alone["step"].tolist()
+    assert together["val_loss"].tolist() == pytest.approx(alone["val_loss"].tolist(), rel=0.25)
+
+
+def test_the_masks_of_another_run_are_trained_on_as_well(demo: Demo, tmp_path: Path) -> None:
+    extra = ["--extra", demo.pred, "--extra-confidence", 0.1, "--init", demo.run, "--epochs", 1]
+    said = run("train.py", "--data", demo.data, "--out", tmp_path, *TINY, *extra, "--fold", 0)
+    assert re.search(rf"fold 0: \d+ photos and 16 of {demo.pred} to train on", said)
+    assert not set(pd.read_csv(tmp_path / "oof.csv")["image"]) & {path.stem for path in (demo.data / "test").iterdir()}
+
+
+def test_out_of_time_is_neither_success_nor_failure(demo: Demo, tmp_path: Path) -> None:
+    arguments = ["train.py", "--data", demo.data, "--out", tmp_path, *TINY, "--fold", 0]
+    done = subprocess.run(command(*arguments, "--max-hours", 0), cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stderr) == (
+        75,
+        "stopped after 0 of 3 epochs, as --max-hours asks; the same command goes on from there\n",
+    )
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:

@@ -5,7 +5,14 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from kaggle_tools.errors import InputError
-from kaggle_tools.presets import DEFAULT_PRESET, PRESETS, TrainingConfig, config_from
+from kaggle_tools.presets import (
+    DEFAULT_PRESET,
+    PRESETS,
+    TrainingConfig,
+    config_from,
+    config_of_settings,
+    settings_of,
+)
 
 SLUG = "roof-tiles"
 
@@ -52,9 +59,17 @@ def test_every_preset_makes_a_configuration_of_values_that_there_are(preset: str
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_survives_being_written_down(preset: str) -> None:
     config = config_from(preset, SLUG, {})
-    fields = json.loads(json.dumps(dataclasses.asdict(config)))
-    fields["image_size"] = tuple(fields["image_size"]) if fields["image_size"] else None
-    assert TrainingConfig(**fields) == config
+    assert config_of_settings(json.loads(json.dumps(settings_of(config)))) == config
+
+
+def test_settings_of_another_version_are_refused_by_name() -> None:
+    settings = settings_of(config_from("seed", SLUG, {}))
+    with pytest.raises(InputError, match="does not know: moon_phase"):
+        config_of_settings(settings | {"moon_phase": 0.5})
+    with pytest.raises(InputError, match="--epochs 0"):
+        config_of_settings(settings | {"epochs": 0})
+    with pytest.raises(InputError, match="settings that cannot be"):
+        config_of_settings(settings | {"epochs": "many"})
 
 
 def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
@@ -72,6 +87,21 @@ def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
         ({"depth": 0}, "--depth 0: must be above 0"),
         ({"folds": 1}, "--folds 1: must be at least 2, to train on and to validate on"),
         ({"image_size": (8, 240)}, "--image-size: each side must be at least 16"),
+        ({"accumulate": 0}, "--accumulate 0: must be above 0"),
+        ({"patience": 0}, "--patience 0: must be above 0"),
+        ({"clip_norm": -1.0}, "--clip-norm -1.0: must be above 0"),
+        ({"warm_up": 1.0}, "--warm-up 1.0: must be at least 0 and below 1"),
+        ({"ema_decay": 1.0}, "--ema-decay 1.0: must be at least 0 and below 1"),
+        ({"seed": -1}, "--seed -1: must not be below 0"),
+        ({"border_weight": -1.0}, "--border-weight -1.0: must not be below 0"),
+        ({"dice_weight": -1.0}, "--bce-weight, --dice-weight and --lovasz-weight: none below 0, not all 0"),
+        ({"bce_weight": 0.0}, "--bce-weight, --dice-weight and --lovasz-weight: none below 0, not all 0"),
+        ({"bce_weight": 0.0, "lovasz_weight": 1.0, "border_weight": 2.0}, "--border-weight: weighs the BCE"),
+        ({"border_weight": 2.0, "border_width": 0}, "--border-weight: needs a --border-width above 0"),
+        ({"optimizer": "adamm"}, "--optimizer adamm: must be one of adam, adamw, sgd"),
+        ({"tta": "x"}, "--tta x: must be one of none, hflip, flips"),
+        ({"pretrained": True}, "--pretrained: there are no pretrained weights for `unet`"),
+        ({"model": "smp:Unet/resnet34", "pretrained": True, "init": "runs/a"}, "--init and --pretrained"),
     ],
 )
 def test_what_cannot_be_is_refused_by_the_name_of_its_option(option: dict[str, Any], message: str) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 
-from kaggle_tools import metrics, run_folder
+from kaggle_tools import run_folder
 from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.errors import InputError
+from kaggle_tools.files import locked
 from kaggle_tools.images import Photo, write_mask
 from kaggle_tools.presets import TrainingConfig, config_from
 
@@ -26,33 +26,6 @@ def refusal(function: Any, *arguments: Any) -> str:
     with pytest.raises(InputError) as raised:
         function(*arguments)
     return str(raised.value)
-
-
-def histogram(background: dict[int, int], foreground: dict[int, int]) -> NDArray[np.uint32]:
-    """Pixels by the bin of their probability, shape (2, BINS)."""
-    counts = np.zeros((2, run_folder.BINS), np.uint32)
-    for row, pixels in enumerate((background, foreground)):
-        for at, count in pixels.items():
-            counts[row, at] = count
-    return counts
-
-
-def finish_fold(run: Path, fold: int, rows: list[tuple], histograms: list[NDArray[np.uint32]] | None = None) -> None:
-    """Write what a trained fold leaves. A row: image, score, Dice, IoU."""
-    folder = run_folder.fold_folder(run, fold)
-    folder.mkdir(parents=True)
-    table = pd.DataFrame(rows, columns=["image", "score", "dice", "iou"])
-    table.assign(fold=fold)[run_folder.OOF_COLUMNS].to_csv(folder / "oof.csv", index=False)
-    stacked = np.stack(histograms or [histogram({0: 1}, {255: 1})] * len(rows))
-    np.savez_compressed(folder / run_folder.HISTOGRAMS_FILE, histograms=stacked)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """Two folds out of three, of two photos and one."""
-    finish_fold(tmp_path, 0, [("a_01", 0.9, 0.91, 0.8), ("a_02", 0.8, 0.81, 0.7)])
-    finish_fold(tmp_path, 2, [("b_01", 0.6, 0.62, 0.3)])
-    return tmp_path
 
 
 def begin_training(run: Path) -> None:
@@ -92,6 +65,22 @@ class TestConfig:
         run_folder.write_config(tmp_path, FOLDS, Path("somewhere"), "train.py")
         assert run_folder.read_config(tmp_path)["settings"]["folds"] == 3
         assert set(run_folder.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS).values()) == {0, 1, 2}
+
+    @pytest.mark.parametrize("trace", ["model.json", "oof.csv"])
+    def test_a_run_whose_checkpoints_were_deleted_keeps_its_settings(self, tmp_path: Path, trace: str) -> None:
+        run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py")
+        (tmp_path / "fold0").mkdir()
+        (tmp_path / "fold0" / trace).touch()
+        assert "begun with other settings" in refusal(
+            run_folder.write_config, tmp_path, replace(SEED, epochs=3), Path("somewhere"), "train.py"
+        )
+
+    def test_a_run_in_its_first_epoch_keeps_its_settings(self, tmp_path: Path) -> None:
+        run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py")
+        with locked(tmp_path / "fold0", "trains this fold"):
+            assert "begun with other settings" in refusal(
+                run_folder.write_config, tmp_path, replace(SEED, epochs=3), Path("somewhere"), "train.py"
+            )
 
     def test_settings_that_the_run_did_not_have_yet_differ(self, tmp_path: Path) -> None:
         run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py")
@@ -206,8 +195,10 @@ class TestFolds:
 class TestWhichFoldsThereAre:
     def test_they_are_counted_not_spelled(self, tmp_path: Path) -> None:
         for fold in (10, 2, 0):
-            finish_fold(tmp_path, fold, [(f"a_{fold}", 1, 1, 1)])
-            (run_folder.fold_folder(tmp_path, fold) / "model.json").touch()
+            folder = run_folder.fold_folder(tmp_path, fold)
+            folder.mkdir()
+            (folder / "oof.csv").touch()
+            (folder / "model.json").touch()
         (tmp_path / "fold3").mkdir()
         (tmp_path / "fold2 old").mkdir()
         (tmp_path / "fold2 old" / "oof.csv").touch()
@@ -229,100 +220,25 @@ class TestWhichFoldsThereAre:
         assert f"{tmp_path}: no trained fold in it" in refusal(run_folder.trained_folds, tmp_path)
 
 
-class TestSummary:
-    def test_it_follows_from_the_tables_of_the_folds(self, run: Path) -> None:
-        summary = run_folder.summarise(run, CARVANA)
-        assert (summary["competition"], summary["score_name"]) == (CARVANA.slug, "dice")
-        assert (summary["folds"], summary["photos"]) == ([0, 2], 3)
-        assert summary["score_mean"] == pytest.approx((0.9 + 0.8 + 0.6) / 3)  # over photos, not over folds
-        assert summary["dice_mean"] == pytest.approx((0.91 + 0.81 + 0.62) / 3)
-        assert summary["iou_mean"] == pytest.approx((0.8 + 0.7 + 0.3) / 3)
-        assert summary["score_by_fold"] == pytest.approx({"0": 0.85, "2": 0.6})
-        assert summary["score_std"] == pytest.approx((0.85 - 0.6) / 2**0.5)
+class TestUnseen:
+    def parent(self, folder: Path, **fold_by_car: int) -> Path:
+        rows = [f"{car}_{angle:02},{car},{fold}" for car, fold in fold_by_car.items() for angle in (1, 2)]
+        folder.mkdir()
+        (folder / "folds.csv").write_text("\n".join(["image,group,fold", *rows, ""]))
+        return folder
 
-    def test_a_single_fold_has_no_spread(self, tmp_path: Path) -> None:
-        finish_fold(tmp_path, 1, [("a_01", 0.9, 0.9, 0.8)])
-        assert run_folder.summarise(tmp_path, CARVANA)["score_std"] is None
+    def test_weights_may_start_from_a_fold_that_held_out_the_same_cars(self, tmp_path: Path) -> None:
+        parent = self.parent(tmp_path / "parent", car1=2, car2=2, car3=0)
+        run_folder.require_unseen(parent, 2, [photo for photo in PHOTOS if photo.stem[:4] in ("car1", "car2")], CARVANA)
 
-    def test_it_is_written_beside_the_table_of_all_photos(self, run: Path) -> None:
-        summary = run_folder.write_summary(run, CARVANA)
-        assert json.loads((run / "summary.json").read_text()) == summary
-        assert (run / "oof.csv").read_text().splitlines() == [
-            "image,fold,score,dice,iou",
-            "a_01,0,0.9,0.91,0.8",
-            "a_02,0,0.8,0.81,0.7",
-            "b_01,2,0.6,0.62,0.3",
-        ]
+    def test_cars_that_the_parent_does_not_know_at_all_are_unseen(self, tmp_path: Path) -> None:
+        run_folder.require_unseen(self.parent(tmp_path / "parent", other=0), 2, PHOTOS, CARVANA)
 
-    def test_written_again_it_is_the_same_to_the_byte(self, run: Path) -> None:
-        def written() -> list[bytes]:
-            run_folder.write_summary(run, CARVANA)
-            return [(run / name).read_bytes() for name in ("oof.csv", "summary.json")]
+    def test_a_car_that_the_parent_was_trained_on_flatters_the_score(self, tmp_path: Path) -> None:
+        parent = self.parent(tmp_path / "parent", car1=2, car2=1)
+        held_out = [photo for photo in PHOTOS if photo.stem[:4] in ("car1", "car2")]
+        said = refusal(run_folder.require_unseen, parent, 2, held_out, CARVANA)
+        assert said.startswith(f"--init {parent}: its fold 2 was trained on car2, held out in fold 2 here")
 
-        assert written() == written()
-
-    def test_without_a_finished_fold_there_is_none(self, tmp_path: Path) -> None:
-        assert f"{tmp_path}: no finished fold in it" in refusal(run_folder.summarise, tmp_path, CARVANA)
-
-    @pytest.mark.parametrize("text", ["", "image,fold\na_01,0\n"])
-    def test_a_damaged_table_is_refused(self, run: Path, text: str) -> None:
-        (run / "fold2" / "oof.csv").write_text(text)
-        message = refusal(run_folder.summarise, run, CARVANA)
-        assert f"{run / 'fold2' / 'oof.csv'}: not a table of image,fold,score,dice,iou" in message
-
-    @pytest.mark.parametrize("keep", [None, 0, 3, 200])
-    def test_missing_or_damaged_histograms_are_refused(self, run: Path, keep: int | None) -> None:
-        path = run / "fold2" / run_folder.HISTOGRAMS_FILE
-        content = path.read_bytes()
-        path.unlink()
-        if keep is not None:
-            path.write_bytes(content[:keep])
-        message = refusal(run_folder.summarise, run, CARVANA)
-        assert f"{path}: missing or damaged" in message
-        assert f"delete {run / 'fold2' / 'oof.csv'} and run train.py again" in message
-
-
-class TestThreshold:
-    def best(self, folder: Path, competition: Competition, *folds: list[NDArray[np.uint32]]) -> tuple[float, float]:
-        for fold, histograms in enumerate(folds):
-            rows = [(f"{fold}_{number}", 0.5, 0.5, 0.5) for number in range(len(histograms))]
-            finish_fold(folder, fold, rows, histograms)
-        summary = run_folder.summarise(folder, competition)
-        return summary["threshold"], summary["score_at_threshold"]
-
-    def test_it_parts_foreground_from_background_as_near_to_one_half_as_it_can(self, tmp_path: Path) -> None:
-        above, below = histogram({0: 50, 179: 9}, {204: 7}), histogram({179: 1}, {255: 1})
-        assert self.best(tmp_path / "above", CARVANA, [above], [below]) == (180 / 256, 1)
-        above, below = histogram({10: 9}, {99: 7}), histogram({20: 1}, {100: 1})
-        assert self.best(tmp_path / "below", CARVANA, [above], [below]) == (99 / 256, 1)
-
-    def test_a_run_without_mistakes_keeps_one_half(self, tmp_path: Path) -> None:
-        assert self.best(tmp_path, CARVANA, [histogram({0: 5}, {255: 5})]) == (0.5, 1)
-
-    def test_it_serves_the_mean_over_the_photos_of_all_folds_not_over_their_pixels(self, tmp_path: Path) -> None:
-        small, large = histogram({90: 1}, {100: 1}), histogram({150: 1000}, {200: 1000})
-        # Bins 91 to 100: the small photo is right, of the large one all is foreground: Dice 1 and 2/3.
-        # Bins 151 to 200: the large photo is right, of the small one nothing is foreground: Dice 0 and 1.
-        assert self.best(tmp_path, CARVANA, [small], [large]) == (100 / 256, pytest.approx(5 / 6))
-
-    def test_it_serves_the_competitions_own_score(self, tmp_path: Path, tiles: Competition) -> None:
-        small, large = histogram({90: 1}, {100: 1}), histogram({150: 1000}, {200: 1000})
-        assert self.best(tmp_path, tiles, [small, large]) == (100 / 256, pytest.approx(3 / 4))
-
-    @pytest.mark.parametrize("threshold_bin", [1, 64, 128, 200, 255])
-    def test_counts_from_histograms_are_those_of_cutting_the_probabilities(self, threshold_bin: int) -> None:
-        generator = np.random.default_rng(0)
-        probabilities = generator.random((5, 30, 40)).astype(np.float32)
-        probabilities[:, :4] = generator.integers(0, 257, (5, 4, 40)) / 256  # the bins' own bounds, and 1
-        truths = generator.random((5, 30, 40)) < probabilities
-        bounds = np.arange(257) / 256
-        histograms = np.array(
-            [
-                [np.histogram(probability[truth == wanted], bounds)[0] for wanted in (False, True)]
-                for probability, truth in zip(probabilities, truths, strict=True)
-            ]
-        )
-        counts = run_folder.overlap_at(histograms, threshold_bin)
-        for photo, (probability, truth) in enumerate(zip(probabilities, truths, strict=True)):
-            direct = metrics.overlap(probability >= threshold_bin / 256, truth)
-            assert metrics.Overlap(*(count[photo] for count in counts)) == direct
+    def test_a_parent_without_folds_is_refused(self, tmp_path: Path) -> None:
+        assert "not a table of image,group,fold" in refusal(run_folder.require_unseen, tmp_path, 0, PHOTOS, CARVANA)

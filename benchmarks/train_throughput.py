@@ -1,0 +1,272 @@
+"""How much of a training is the network itself: photos per second of the real training over those without data.
+
+    python benchmarks/train_throughput.py DATA [--preset laptop] [--image-size 256x384] [--milesial CHECKOUT]
+
+The three take turns within one run, as the speed of a machine changes from minute to minute:
+
+- real: `train.py`'s own trainer on the photos in DATA, decoded, augmented and logged, after its first steps;
+- data-free: the same network, loss and optimiser on one batch that stays on the device;
+- milesial: the training loop of a checkout of milesial/Pytorch-UNet on the same photos, network, size and batch.
+  Its loop needs wandb and tqdm; both are replaced by what only counts its batches. Its photos are scaled by one
+  factor, so DATA must hold photos of the shape of --image-size.
+"""
+
+import importlib
+import statistics
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from kaggle_tools import cli, images, resources
+from kaggle_tools.competition import CARVANA
+from kaggle_tools.images import Photo
+from kaggle_tools.model import Segmenter, build, design
+from kaggle_tools.optimisation import make_optimizer
+from kaggle_tools.prediction import best_device, has_bfloat16
+from kaggle_tools.presets import TrainingConfig, config_from
+from kaggle_tools.training import Execution, FoldData, SegmentationTask, loss_of, make_trainer
+
+WARM_UP_STEPS = 4
+
+
+class Stopwatch(Callback):
+    """Notes when each batch was done."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Note it, once the device has finished."""
+        _wait()
+        self.times.append(time.perf_counter())
+
+
+def real(photos: list[Photo], config: TrainingConfig, workers: int, steps: int) -> float:
+    """Seconds for each photo in the real training."""
+    needed = photos[: (steps + WARM_UP_STEPS) * config.batch_size]
+    execution = Execution(devices="1", workers=workers)
+    task = SegmentationTask(_network(config), config)
+    stopwatch = Stopwatch()
+    with tempfile.TemporaryDirectory() as folder, _silence():
+        data = FoldData(needed, photos[: config.batch_size], config, execution)
+        trainer = make_trainer(Path(folder), config, data, execution)
+        trainer.callbacks.append(stopwatch)  # type: ignore[attr-defined]
+        trainer.fit(task, datamodule=data)
+    return _seconds_per_photo(stopwatch.times, config.batch_size)
+
+
+def data_free(photos: list[Photo], config: TrainingConfig, steps: int) -> float:
+    """Seconds for each photo of the same network, loss and optimiser on one batch that stays on the device."""
+    device = best_device()
+    model, loss = _network(config).to(device).train(), loss_of(config)
+    optimizer = make_optimizer(config, model.parameters())
+    height, width = config.image_size or photos[0].size
+    batch_B3HW = torch.randint(0, 256, (config.batch_size, 3, height, width), dtype=torch.uint8, device=device)
+    batch_B3HW = batch_B3HW.to(memory_format=torch.channels_last)
+    targets_B1HW = torch.rand(config.batch_size, 1, height, width, device=device).round()
+    times = []
+    for _ in range(steps + WARM_UP_STEPS):
+        optimizer.zero_grad()
+        half = torch.bfloat16 if device.type == "cuda" and has_bfloat16() else torch.float16
+        with torch.autocast(device.type, dtype=half, enabled=device.type == "cuda"):
+            logits_B1HW = model(batch_B3HW)
+        loss(logits_B1HW.float(), targets_B1HW).backward()
+        optimizer.step()
+        _wait()
+        times.append(time.perf_counter())
+    return _seconds_per_photo(times, config.batch_size)
+
+
+def milesial(photos: list[Photo], config: TrainingConfig, steps: int, checkout: Path) -> float:
+    """Seconds for each photo in the training loop of a checkout of milesial/Pytorch-UNet."""
+    height, width = config.image_size or photos[0].size
+    scale = width / photos[0].size[1]
+    if (int(photos[0].size[0] * scale), int(photos[0].size[1] * scale)) != (height, width):
+        raise typer.BadParameter(
+            f"milesial's loop cannot bring {photos[0].size} to {(height, width)}: it keeps the shape"
+        )
+    if len(photos) * 0.9 < 5 * config.batch_size * (steps + WARM_UP_STEPS + 1):
+        raise typer.BadParameter(f"{len(photos)} photos are too few for {steps} steps before the peer first evaluates")
+    with tempfile.TemporaryDirectory() as folder, _peer(checkout) as (module, counter):
+        module.dir_img, module.dir_mask = Path(folder) / "imgs", Path(folder) / "masks"
+        for path in (module.dir_img, module.dir_mask):
+            path.mkdir()
+        for photo in photos:  # all: its loop evaluates five times an epoch, which must not fall into what is timed
+            (module.dir_img / photo.path.name).symlink_to(photo.path.resolve())
+            assert photo.mask is not None
+            (module.dir_mask / photo.mask.name).symlink_to(photo.mask.resolve())
+        network = build(design(config.model, config.width, config.depth)).net.to(memory_format=torch.channels_last)
+        network.n_channels, network.n_classes = 3, 1
+        counter.limit = steps + WARM_UP_STEPS
+        cuda = best_device().type == "cuda"
+        with suppress(EndOfMeasurement):
+            module.train_model(
+                network.to(best_device()),
+                best_device(),
+                1,
+                config.batch_size,
+                save_checkpoint=False,
+                img_scale=scale,
+                amp=cuda,
+            )
+        return _seconds_per_photo(counter.times, config.batch_size)
+
+
+class EndOfMeasurement(Exception):  # noqa: N818  # not an error
+    """Leaves the peer's loop when enough batches are counted."""
+
+
+class BatchCounter:
+    """Stands in for tqdm's bar in the peer's loop, and notes when each batch was done."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.limit = 0
+
+    def __call__(self, iterable: Any = None, **_: Any) -> Any:
+        """The bar itself where there is nothing to iterate over."""
+        return self if iterable is None else iterable
+
+    def __enter__(self) -> "BatchCounter":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        return None
+
+    def set_postfix(self, **_: Any) -> None:
+        """Nothing: only batches are counted."""
+
+    def update(self, _: int) -> None:
+        """Note the time of a batch."""
+        _wait()
+        self.times.append(time.perf_counter())
+        if len(self.times) == self.limit:
+            raise EndOfMeasurement
+
+
+@contextmanager
+def _peer(checkout: Path) -> Iterator[tuple[Any, BatchCounter]]:
+    """The peer's `train` module, with the counter in the place of tqdm and without wandb."""
+    counter = BatchCounter()
+    wandb = types.ModuleType("wandb")
+    wandb.Histogram = wandb.Image = lambda *_: None  # type: ignore[attr-defined]
+    wandb.init = lambda **_: types.SimpleNamespace(config={}, log=lambda *_: None)  # type: ignore[attr-defined]
+    before = set(sys.modules)
+    sys.modules["wandb"] = wandb
+    sys.path.insert(0, str(checkout))
+    try:
+        module = importlib.import_module("train")
+        module.tqdm = counter  # type: ignore[attr-defined]
+        yield module, counter
+    finally:
+        sys.path.remove(str(checkout))
+        for name in set(sys.modules) - before:
+            if name.split(".")[0] in {"train", "unet", "utils", "evaluate", "wandb"}:
+                del sys.modules[name]
+
+
+def flop_per_photo(config: TrainingConfig, photos: list[Photo]) -> int:
+    """Floating-point operations of forward and backward, for one photo."""
+    height, width = config.image_size or photos[0].size
+    model = _network(config)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, height, width, dtype=torch.uint8)).sum().backward()
+    return counter.get_total_flops()
+
+
+def matmul_flops() -> float:
+    """Floating-point operations a second that this machine reaches in a large matrix product."""
+    device = best_device()
+    size, dtype = (8192, torch.bfloat16) if device.type == "cuda" else (2048, torch.float32)
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    seconds = []
+    for _ in range(8):
+        start = time.perf_counter()
+        left @ right
+        _wait()
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)
+
+
+def main(
+    data: Annotated[Path, typer.Argument(help="Folder with the competition's data.")],
+    preset: Annotated[str, typer.Option(help="Network, loss and augmentation.")] = "laptop",
+    image_size: Annotated[str, typer.Option(metavar="HxW", help="Pixels that the network sees.")] = "256x384",
+    batch_size: Annotated[int, typer.Option(help="Photos a step.")] = 4,
+    steps: Annotated[int, typer.Option(help="Steps of each, each round.")] = 16,
+    rounds: Annotated[int, typer.Option(help="How often they take turns.")] = 5,
+    workers: Annotated[int, typer.Option(help="Processes that load photos.")] = cli.DEFAULT_WORKERS,
+    checkout: Annotated[Path | None, typer.Option("--milesial", help="A checkout of milesial/Pytorch-UNet.")] = None,
+) -> None:
+    """Measure, in turns."""
+    size = cli.parse_size("--image-size", image_size)
+    config = replace(config_from(preset, CARVANA.slug, {}), image_size=size, batch_size=batch_size, epochs=1)
+    photos = images.training_photos(CARVANA, data)
+    resources.keep_freed_memory()
+    contestants: dict[str, Callable[[], float]] = {
+        "data-free": lambda: data_free(photos, config, steps),
+        "real": lambda: real(photos, config, workers, steps),
+    }
+    if checkout:
+        contestants["milesial"] = lambda: milesial(photos, config, steps, checkout)
+    found: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(rounds):
+        for name, measure in contestants.items():
+            found[name].append(measure())
+            print(f"round {turn + 1} {name}: {1 / found[name][-1]:.2f} photos a second", flush=True)
+    _report(found, flop_per_photo(config, photos), matmul_flops())
+
+
+def _report(found: dict[str, list[float]], flop: int, peak: float) -> None:
+    seconds = {name: statistics.median(values) for name, values in found.items()}
+    for name, value in seconds.items():
+        share = f"{flop / value / peak:.2f} of the matrix product's {peak / 1e9:.0f} GFLOP/s"
+        print(f"{name}: {1 / value:.2f} photos a second, {share}")
+    for name, other in (("real", "data-free"), ("real", "milesial")):
+        if other in found:
+            ratios = [theirs / ours for ours, theirs in zip(found[name], found[other], strict=True)]
+            print(f"{name} / {other}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+
+
+def _network(config: TrainingConfig) -> Segmenter:
+    torch.manual_seed(0)
+    return build(design(config.model, config.width, config.depth)).to(memory_format=torch.channels_last)
+
+
+def _seconds_per_photo(times: list[float], batch_size: int) -> float:
+    """From the times at which batches were done."""
+    return (times[-1] - times[WARM_UP_STEPS - 1]) / (len(times) - WARM_UP_STEPS) / batch_size
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    import contextlib
+    import io
+    import warnings
+
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+if __name__ == "__main__":
+    typer.run(main)

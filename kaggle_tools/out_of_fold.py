@@ -1,0 +1,133 @@
+"""The photos that a fold never saw: masked at their own size, scored, and counted for the best threshold.
+
+A histogram of each photo's probabilities, by what is really there, is enough to know its score at every
+threshold, and how far its probabilities can be trusted.
+
+H height, W width.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, distributed
+
+from kaggle_tools import metrics, run_folder
+from kaggle_tools.competition import Competition
+from kaggle_tools.errors import require
+from kaggle_tools.files import replacing, write_text
+from kaggle_tools.images import Photo, read_gray, read_mask, write_gray, write_mask
+from kaggle_tools.prediction import Member, predict
+from kaggle_tools.presets import Tta
+from kaggle_tools.progress import track
+from kaggle_tools.summary import best_threshold
+
+
+def score_fold(
+    member: Member,
+    competition: Competition,
+    photos: Sequence[Photo],
+    *,
+    tta: Tta,
+    batch_size: int,
+    workers: int,
+    save_probabilities: bool = False,
+) -> None:
+    """Predict a fold's held-out photos: masks, histograms and, last, `oof.csv`.
+
+    Processes that trained together share the photos; the first one writes the tables.
+    """
+    rank, ranks = _rank_and_ranks()
+    share = photos[rank::ranks]
+    predictions = predict([member], share, tta=tta, batch_size=batch_size, workers=workers)
+    found: list[tuple[tuple[Any, ...], NDArray[np.uint32]]] = []
+    for photo, probability_HW in track(predictions, len(share), "out-of-fold masks"):
+        assert photo.mask is not None, f"{photo.stem} has no mask"
+        truth_HW = read_mask(photo.mask)
+        mask_HW = (probability_HW >= run_folder.DEFAULT_THRESHOLD).cpu().numpy()
+        write_mask(member.folder / "oof" / "masks" / f"{photo.stem}.png", mask_HW)
+        if save_probabilities:
+            write_gray(probability_path(member.folder, photo.stem), as_bytes(probability_HW))
+        row = _row(photo.stem, member.card.fold, metrics.overlap(mask_HW, truth_HW), competition)
+        found.append((row, histogram(probability_HW, torch.from_numpy(truth_HW).to(probability_HW.device))))
+    found = _gathered(found)
+    if rank == 0:
+        _write_tables(member.folder, sorted(found, key=lambda entry: entry[0]))
+
+
+def mix_threshold(
+    runs: Sequence[Path], weights: Sequence[float], competition: Competition, photos: Sequence[Photo]
+) -> tuple[float, float]:
+    """The best threshold for a weighted mean of runs on the photos that all of them held out, and its score.
+
+    Raises:
+        InputError: the runs hold out no photo in common, or its probabilities were not saved.
+    """
+    by_run = [_saved_probabilities(run) for run in runs]
+    common = [photo for photo in photos if all(photo.stem in saved for saved in by_run)]
+    require(bool(common), f"no out-of-fold probabilities that {', '.join(map(str, runs))} have in common")
+    histograms = []
+    for photo in common:
+        assert photo.mask is not None, f"{photo.stem} has no mask"
+        maps_HW = [read_gray(saved[photo.stem]) / 255 for saved in by_run]
+        mean_HW = np.average(maps_HW, axis=0, weights=weights)
+        histograms.append(histogram(torch.from_numpy(mean_HW), torch.from_numpy(read_mask(photo.mask))))
+    return best_threshold(np.stack(histograms).astype(np.int64), competition)
+
+
+def has_probabilities(run: Path) -> bool:
+    """Whether the run was trained with `--save-oof-probabilities`."""
+    return bool(_saved_probabilities(run))
+
+
+def histogram(probability_HW: Tensor, truth_HW: Tensor) -> NDArray[np.uint32]:
+    """Pixels of background and foreground by probability, shape (2, BINS)."""
+    bins_HW = (probability_HW * run_folder.BINS).long().clamp(max=run_folder.BINS - 1)
+    counts = torch.bincount((bins_HW + truth_HW * run_folder.BINS).ravel(), minlength=2 * run_folder.BINS)
+    return counts.view(2, run_folder.BINS).cpu().numpy().astype(np.uint32)
+
+
+def as_bytes(probability_HW: Tensor) -> NDArray[np.uint8]:
+    """Probabilities as 0 to 255, rounded."""
+    return (probability_HW * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def probability_path(fold_folder: Path, stem: str) -> Path:
+    """Where the probabilities of a held-out photo are."""
+    return fold_folder / "oof" / "probabilities" / f"{stem}.png"
+
+
+def _saved_probabilities(run: Path) -> dict[str, Path]:
+    return {path.stem: path for path in run.glob("fold*/oof/probabilities/*.png") if not path.name.startswith(".")}
+
+
+def _rank_and_ranks() -> tuple[int, int]:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def _gathered(share: list[Any]) -> list[Any]:
+    """The entries of all processes."""
+    _, ranks = _rank_and_ranks()
+    if ranks == 1:
+        return share
+    shares: list[Any] = [None] * ranks
+    distributed.all_gather_object(shares, share)
+    return [entry for share in shares for entry in share]
+
+
+def _write_tables(folder: Path, found: list[tuple[tuple[Any, ...], NDArray[np.uint32]]]) -> None:
+    images = np.array([row[0] for row, _ in found])
+    with replacing(folder / run_folder.HISTOGRAMS_FILE) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, images=images, histograms=np.stack([counts for _, counts in found]))
+    table = pd.DataFrame([row for row, _ in found], columns=run_folder.OOF_COLUMNS)
+    write_text(folder / run_folder.OOF_FILE, table.to_csv(index=False, lineterminator="\n"))
+
+
+def _row(stem: str, fold: int, counts: metrics.Overlap, competition: Competition) -> tuple[Any, ...]:
+    return stem, fold, float(competition.score(counts)), float(metrics.dice(counts)), float(metrics.iou(counts))

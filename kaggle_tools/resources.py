@@ -1,0 +1,96 @@
+"""What a training needs of the machine: processes, memory and time."""
+
+import ctypes
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.utilities import rank_zero_only
+
+from kaggle_tools.data import Size
+
+Step = Callable[[int, Size], None]
+"""Takes a training step with so many photos of this size, (height, width), and leaves no trace of it."""
+
+PROBE_SIZE = {"cpu": (128, 192), "cuda": (640, 960)}
+"""Size, (height, width), of the photo on which a training step is timed: quickly done, and large enough to tell."""
+
+
+def is_first_process() -> bool:
+    """Whether this is the process, of the several that train together, that prints and writes the results."""
+    node = int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", 0)))
+    return node == 0 and getattr(rank_zero_only, "rank", 0) == 0
+
+
+def processes(devices: str, nodes: int) -> tuple[str, int]:
+    """The devices of each node and the number of nodes, as torchrun or SLURM started this process.
+
+    Without either, or where `devices` was given, what was given.
+    """
+    if devices == "auto" and TorchElasticEnvironment.detect():
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        return str(local), int(os.environ["WORLD_SIZE"]) // local
+    if devices == "auto" and SLURMEnvironment.detect():
+        slurm_nodes = int(os.environ.get("SLURM_NNODES", "1"))
+        return str(int(os.environ["SLURM_NTASKS"]) // slurm_nodes), slurm_nodes
+    return devices, nodes
+
+
+def device_count(devices: str, nodes: int) -> int:
+    """How many devices `--devices` and `--nodes` mean on this machine."""
+    devices, nodes = processes(devices, nodes)
+    if devices.isdecimal():
+        return int(devices) * nodes
+    here = max(1, torch.cuda.device_count())
+    return nodes * (here if devices in ("auto", "-1") else len(devices.split(",")))
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep memory that a step has freed for the next step.
+
+    By default glibc hands blocks above 32 MB back to Linux at once, which then clears them for the next
+    step page by page: a quarter of the time of a training step on a CPU (benchmarks/RESULTS.md).
+    """
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:  # not glibc
+        return
+    m_trim_threshold, m_mmap_max = -1, -4  # from malloc.h
+    libc.mallopt(m_mmap_max, 0)
+    libc.mallopt(m_trim_threshold, -1)
+
+
+def seconds_per_photo(step: Step, size: Size, device: torch.device) -> float:
+    """About how long one photo of this size, (height, width), takes in training, from a smaller photo's time."""
+    probe = PROBE_SIZE.get(device.type, PROBE_SIZE["cpu"])
+    height, width = (min(side, probed) for side, probed in zip(size, probe, strict=True))
+    step_seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        step(2, (height, width))
+        step_seconds.append(time.perf_counter() - start)
+    pixels = size[0] * size[1] / (height * width)
+    return min(step_seconds) / 2 * pixels
+
+
+def what_fits(step: Step, batch_size: int, size: Size) -> tuple[int, Size] | None:
+    """The first smaller batch, or then smaller photo, with which a training step does not run out of memory."""
+    for smaller_batch, smaller_size in _smaller(batch_size, size):
+        try:
+            step(smaller_batch, smaller_size)
+        except torch.OutOfMemoryError:
+            continue
+        return smaller_batch, smaller_size
+    return None
+
+
+def _smaller(batch_size: int, size: Size) -> Iterator[tuple[int, Size]]:
+    while batch_size > 1:
+        batch_size //= 2
+        yield batch_size, size
+    for share in (0.8, 0.65, 0.5, 0.35, 0.25, 0.15):
+        height, width = (round(side * share / 32) * 32 for side in size)
+        if min(height, width) >= 32:
+            yield 1, (height, width)

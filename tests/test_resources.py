@@ -1,0 +1,104 @@
+import pytest
+import torch
+
+from kaggle_tools import resources
+from kaggle_tools.data import Size
+
+
+class Limited:
+    """A training step that runs out of memory above so many pixels."""
+
+    def __init__(self, pixels: int) -> None:
+        self.pixels = pixels
+        self.seen: list[tuple[int, Size]] = []
+
+    def __call__(self, batch_size: int, size: Size) -> None:
+        self.seen.append((batch_size, size))
+        if batch_size * size[0] * size[1] > self.pixels:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+
+def test_a_smaller_batch_is_tried_before_a_smaller_photo() -> None:
+    assert resources.what_fits(Limited(3 * 64 * 96), 8, (64, 96)) == (2, (64, 96))
+    assert resources.what_fits(Limited(64 * 96), 8, (64, 96)) == (1, (64, 96))
+
+
+def test_smaller_photos_have_sides_that_every_network_takes() -> None:
+    assert resources.what_fits(Limited(200 * 300), 2, (320, 480)) == (1, (160, 256))
+    assert resources.what_fits(Limited(300 * 400), 1, (320, 480)) == (1, (256, 384))
+
+
+def test_where_nothing_fits_nothing_is_found() -> None:
+    assert resources.what_fits(Limited(10), 4, (64, 96)) is None
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ticks once a look: a step, between two looks, takes a second."""
+    ticks = iter(range(100))
+    monkeypatch.setattr(resources.time, "perf_counter", lambda: float(next(ticks)))
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("kind", ["cpu", "mps"])
+def test_the_time_of_a_photo_grows_with_its_pixels(kind: str) -> None:
+    step = Limited(10**9)
+    height, width = resources.PROBE_SIZE["cpu"]
+    seconds = resources.seconds_per_photo(step, (2 * height, 3 * width), torch.device(kind))
+    assert seconds == pytest.approx(6 / 2)
+    assert set(step.seen) == {(2, (height, width))}
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_photo_smaller_than_the_probe_is_timed_as_it_is() -> None:
+    step = Limited(10**9)
+    assert resources.seconds_per_photo(step, (32, 48), torch.device("cpu")) == pytest.approx(1 / 2)
+    assert set(step.seen) == {(2, (32, 48))}
+
+
+class TestProcesses:
+    @pytest.fixture(autouse=True)
+    def alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID", "GROUP_RANK", "NODE_RANK"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES", "SLURM_JOB_NAME"):
+            monkeypatch.delenv(name, raising=False)
+
+    def test_by_itself_it_is_what_was_given(self) -> None:
+        assert resources.processes("auto", 1) == ("auto", 1)
+        assert resources.processes("0,1", 3) == ("0,1", 3)
+
+    def test_torchrun_is_recognised(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in {
+            "TORCHELASTIC_RUN_ID": "x",
+            "RANK": "5",
+            "WORLD_SIZE": "8",
+            "LOCAL_WORLD_SIZE": "4",
+        }.items():
+            monkeypatch.setenv(name, value)
+        assert resources.processes("auto", 1) == ("4", 2)
+
+    def test_slurm_is_recognised(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        slurm = {"SLURM_NTASKS": "16", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}
+        for name, value in slurm.items():
+            monkeypatch.setenv(name, value)
+        assert resources.processes("auto", 1) == ("8", 2)
+        assert resources.processes("2", 1) == ("2", 1)
+        assert resources.device_count("auto", 1) == 16
+
+    def test_devices_are_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+        assert [resources.device_count(devices, 2) for devices in ("3", "0,2", "-1", "auto")] == [6, 4, 8, 8]
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+        assert resources.device_count("auto", 1) == 1
+
+    @pytest.mark.parametrize("name", ["NODE_RANK", "GROUP_RANK"])
+    def test_the_first_process_is_on_the_first_node(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert resources.is_first_process()
+        monkeypatch.setenv(name, "1")
+        assert not resources.is_first_process()
+
+
+def test_freed_memory_is_kept_wherever_it_can_be() -> None:
+    resources.keep_freed_memory()
+    assert torch.ones(4 << 20).sum() == 4 << 20
