@@ -261,7 +261,8 @@ def find_batch_size(photos: tuple[list[Photo], list[Photo]], config: TrainingCon
     own_size = photos[0][0].size
     data = FoldData(*photos, replace(config, batch_size=1), execution)
     with TemporaryDirectory() as folder, plain_worker_errors(), _quiet_lightning(), _explained_memory(task, own_size):
-        step_on(task, best_device())(1, config.image_size or own_size)  # Lightning's tuner would try no photos next
+        with trial_steps(task, best_device()) as step:  # Lightning's tuner would try no photos after one
+            step(1, config.image_size or own_size)
         trainer = Trainer(
             devices=1,
             precision=_precision(config),
@@ -281,24 +282,28 @@ def estimated_hours(photos: Sequence[Photo], config: TrainingConfig, folds: int,
     resources.keep_freed_memory()
     device = best_device()
     model = build(design(config.model, config.width, config.depth)).to(memory_format=torch.channels_last)
-    step = step_on(SegmentationTask(model, config), device)
-    seconds = resources.seconds_per_photo(step, config.image_size or photos[0].size, device)
+    with trial_steps(SegmentationTask(model, config), device) as step:
+        seconds = resources.seconds_per_photo(step, config.image_size or photos[0].size, device)
     training_photos = len(photos) * (config.folds - 1) / config.folds
     devices = resources.device_count(execution.devices, execution.nodes)
     return seconds / devices * training_photos * config.epochs * folds / 3600
 
 
-def step_on(task: SegmentationTask, device: torch.device) -> resources.Step:
-    """Training steps of grey photos on a device, which leave the task as it was."""
+@contextmanager
+def trial_steps(task: SegmentationTask, device: torch.device) -> Iterator[resources.Step]:
+    """Lend training steps of grey photos on a device, to see how long they take and whether they fit.
+
+    In the end the task is as it was before.
+    """
+    state = copy.deepcopy(task.state_dict())
+    half = None if _precision(task.config) == "32-true" else _half()
+    task.to(device).train()
+    optimizer = make_optimizer(task.config, task.parameters())
 
     def step(batch_size: int, size: Size) -> None:
-        state = copy.deepcopy(task.state_dict())
-        half = None if _precision(task.config) == "32-true" else _half()
         photos_B3HW = torch.full((batch_size, 3, *size), 128, dtype=torch.uint8, device=device)
         targets_B1HW = torch.zeros(batch_size, 1, *size, device=device)
         try:
-            task.to(device).train()
-            optimizer = make_optimizer(task.config, task.parameters())
             with torch.autocast(device.type, dtype=half, enabled=half is not None):
                 logits_B1HW = task.model(photos_B3HW.to(memory_format=torch.channels_last))
             task.loss(logits_B1HW.float(), targets_B1HW).backward()
@@ -307,9 +312,11 @@ def step_on(task: SegmentationTask, device: torch.device) -> resources.Step:
                 torch.cuda.synchronize()
         finally:
             task.zero_grad(set_to_none=True)
-            task.load_state_dict(state)
 
-    return step
+    try:
+        yield step
+    finally:
+        task.load_state_dict(state)
 
 
 def loss_of(config: TrainingConfig) -> SegmentationLoss:
@@ -420,7 +427,8 @@ def _explained_memory(task: SegmentationTask, own_size: Size, devices: int = 1) 
         _forget(error)
         config = task.config
         size = config.image_size or own_size
-        fits = resources.what_fits(step_on(task, best_device()), config.batch_size // devices, size)
+        with trial_steps(task, best_device()) as step:
+            fits = resources.what_fits(step, config.batch_size // devices, size)
         what_to_do = "no smaller size fits either; take a smaller model or --width"
         if fits:
             batch_size, (height, width) = fits

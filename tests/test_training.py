@@ -27,8 +27,8 @@ from kaggle_tools.training import (
     estimated_hours,
     find_batch_size,
     overlap_of_batch,
-    step_on,
     train_fold,
+    trial_steps,
 )
 
 
@@ -313,9 +313,11 @@ class TestMemory:
             find_batch_size((photos[:9], photos[9:]), config, Execution(devices="1", workers=0))
 
 
-def test_a_step_on_trial_leaves_the_network_as_it_was(task: SegmentationTask) -> None:
+def test_steps_on_trial_leave_the_network_as_it_was(task: SegmentationTask) -> None:
     before = {name: tensor.clone() for name, tensor in task.state_dict().items()}
-    step_on(task, torch.device("cpu"))(2, (8, 8))
+    with trial_steps(task, torch.device("cpu")) as step:
+        step(2, (8, 8))
+        assert any(not torch.equal(tensor, before[name]) for name, tensor in task.state_dict().items())
     assert all(torch.equal(tensor, before[name]) for name, tensor in task.state_dict().items())
     assert all(parameter.grad is None for parameter in task.parameters())
 
