@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +29,9 @@ from kaggle_tools.presets import (
     config_from,
     config_of_settings,
 )
+
+if TYPE_CHECKING:
+    from kaggle_tools.images import Photo
 
 app = cli.new_app()
 
@@ -164,11 +167,21 @@ def train(
     chosen = sorted(set(fold)) if fold else list(range(settings.folds))
     require(min(chosen) >= 0 and max(chosen) < settings.folds, f"--fold: must be 0 to {settings.folds - 1}")
 
-    from kaggle_tools import cross_validation, images, run_folder
+    from kaggle_tools import images, run_folder
+
+    photos = images.training_photos(spec, data)
+    if batch_size == "auto":
+        settings = replace(settings, batch_size=batch_size_of(out, photos, settings, devices, workers))
+    alike = settings.image_size or settings.batch_size == 1 or len({photo.size for photo in photos}) == 1
+    require(bool(alike), f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
+    with locked(out, run_folder.WRITES):
+        run_folder.write_config(out, settings, data, shlex.join(sys.argv))
+        fold_by_stem = run_folder.folds_of(out, spec, photos, settings)
+
+    from kaggle_tools import cross_validation
     from kaggle_tools.callbacks import TimeLimit
     from kaggle_tools.training import Execution
 
-    photos = images.training_photos(spec, data)
     execution = Execution(
         devices=devices,
         nodes=nodes,
@@ -179,13 +192,6 @@ def train(
         wandb=wandb,
         save_oof_probabilities=save_oof_probabilities,
     )
-    if batch_size == "auto":
-        settings = cross_validation.with_batch_size_that_fits(out, photos, settings, execution)
-    alike = settings.image_size or settings.batch_size == 1 or len({photo.size for photo in photos}) == 1
-    require(bool(alike), f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
-    with locked(out, run_folder.WRITES):
-        run_folder.write_config(out, settings, data, shlex.join(sys.argv))
-        fold_by_stem = run_folder.folds_of(out, spec, photos, settings)
     try:
         if parallel_folds:
             command = [sys.executable, __file__, "--data", str(data), *repeated_options(context)]
@@ -194,6 +200,16 @@ def train(
             cross_validation.train_one_by_one(out, chosen, spec, photos, fold_by_stem, settings, execution)
     finally:
         print_summary(out, spec)
+
+
+def batch_size_of(run: Path, photos: "list[Photo]", config: TrainingConfig, devices: str, workers: int) -> int:
+    """The batch size that the run was begun with, or else the largest that the GPU holds."""
+    from kaggle_tools import cross_validation, run_folder
+    from kaggle_tools.training import Execution
+
+    if (run / run_folder.CONFIG_FILE).exists():
+        return int(run_folder.read_config(run)["settings"]["batch_size"])
+    return cross_validation.batch_size_that_fits(photos, config, Execution(devices=devices, workers=workers))
 
 
 def config_of(context: typer.Context, spec: Competition) -> TrainingConfig:
@@ -249,10 +265,11 @@ def repeated_options(context: typer.Context) -> list[str]:
 
 def print_summary(run: Path, spec: Competition) -> None:
     """Write what the folds that are done have reached, and print it."""
-    from kaggle_tools import resources, run_folder
+    from kaggle_tools import run_folder
+    from kaggle_tools.parallel import is_first_process
     from kaggle_tools.summary import write_summary
 
-    if not resources.is_first_process() or not run_folder.finished_folds(run):
+    if not is_first_process() or not run_folder.finished_folds(run):
         return
     summary = write_summary(run, spec)
     name = summary["score_name"]

@@ -13,6 +13,7 @@ import typer
 
 from kaggle_tools.competition import CARVANA, COMPETITIONS, Competition
 from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError, require
+from kaggle_tools.parallel import is_first_process
 
 CompetitionOption = Annotated[
     str, typer.Option("--competition", metavar="SLUG", help="Which competition, by the last part of its address.")
@@ -106,7 +107,7 @@ def run(app: typer.Typer) -> NoReturn:
     try:
         app()
     except OutOfTimeError as stopped:
-        if any(int(os.environ.get(name, 0)) > 0 for name in ("RANK", "LOCAL_RANK")):
+        if not is_first_process():
             sys.exit(0)  # the first process speaks for all, and would be killed if another one seemed to fail
         print(stopped, file=sys.stderr)
         sys.exit(OutOfTimeError.exit_code)

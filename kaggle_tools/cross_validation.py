@@ -12,7 +12,7 @@ from kaggle_tools.callbacks import duration
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import OutOfTimeError, first_few, require
 from kaggle_tools.images import Photo
-from kaggle_tools.parallel import run_on_gpus, visible_gpus
+from kaggle_tools.parallel import is_first_process, run_on_gpus, visible_gpus
 from kaggle_tools.pred_folder import confident_photos
 from kaggle_tools.presets import TrainingConfig
 from kaggle_tools.training import Execution, estimated_hours, find_batch_size, train_fold
@@ -38,13 +38,13 @@ def train_one_by_one(
     """
     unfinished = _unfinished(run, folds)
     extra = _extra_photos(photos, competition, config)
-    if unfinished and resources.is_first_process():
+    if unfinished and is_first_process():
         _print_estimate(photos, config, len(unfinished), execution)
     for done, fold in enumerate(unfinished):
         training, held_out = run_folder.split(list(photos), fold_by_stem, fold)
         if config.init:
             run_folder.require_unseen(Path(config.init), fold, held_out, competition)
-        if resources.is_first_process():
+        if is_first_process():
             added = f" and {len(extra):,} of {config.extra}" if extra else ""
             print(f"fold {fold}: {len(training):,} photos{added} to train on, {len(held_out):,} held out", flush=True)
         left = replace(execution, folds_left=len(unfinished) - done)
@@ -84,21 +84,17 @@ def train_in_parallel(
         )
 
 
-def with_batch_size_that_fits(
-    run: Path, photos: list[Photo], config: TrainingConfig, execution: Execution
-) -> TrainingConfig:
-    """The configuration with the batch size that the run was begun with, or else the largest that the GPU holds.
+def batch_size_that_fits(photos: list[Photo], config: TrainingConfig, execution: Execution) -> int:
+    """The largest batch that the GPU holds.
 
     Raises:
-        InputError: there is no GPU whose memory could decide, or not even one photo fits.
+        InputError: there is not one GPU whose memory could decide, or not even one photo fits.
     """
-    if (run / run_folder.CONFIG_FILE).exists():
-        return replace(config, batch_size=run_folder.read_config(run)["settings"]["batch_size"])
     one_gpu = torch.cuda.is_available() and resources.device_count(execution.devices, execution.nodes) == 1
     require(one_gpu, "--batch-size auto: needs one GPU, as with --devices 1; give a number")
     found = find_batch_size((photos, photos[:1]), config, execution)
     print(f"batch size: {found} photos fit")
-    return replace(config, batch_size=found)
+    return found
 
 
 def _extra_photos(photos: Sequence[Photo], competition: Competition, config: TrainingConfig) -> list[Photo]:
@@ -119,7 +115,7 @@ def _extra_photos(photos: Sequence[Photo], competition: Competition, config: Tra
 
 def _unfinished(run: Path, folds: Sequence[int]) -> list[int]:
     for fold in folds:
-        if run_folder.is_finished(run, fold) and resources.is_first_process():
+        if run_folder.is_finished(run, fold) and is_first_process():
             print(f"fold {fold}: finished before")
     return [fold for fold in folds if not run_folder.is_finished(run, fold)]
 

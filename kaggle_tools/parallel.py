@@ -1,10 +1,20 @@
-"""Several folds at once, each on a GPU of its own: processes that do not wait for each other."""
+"""Several processes: which one this is, and folds that are trained at once, each on a GPU of its own."""
 
 import os
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
+
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+
+
+def is_first_process() -> bool:
+    """Whether this is the process, of the several that train together, that prints and writes the results.
+
+    Lightning, torchrun and SLURM say so in the environment; Lightning's own first process has none of the names.
+    """
+    return all(int(os.environ.get(name, 0)) == 0 for name in RANKS)
 
 
 def run_on_gpus(folds: Sequence[int], gpus: Sequence[str], command: Callable[[int], Sequence[str]]) -> dict[int, int]:

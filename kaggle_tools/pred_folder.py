@@ -7,17 +7,16 @@ PRED/photos.csv         image,file,area,expected_dice: the most doubtful first
 Knows nothing of torch.
 """
 
+import csv
 import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError, require
-from kaggle_tools.files import read_json, write_json, write_text
+from kaggle_tools.files import read_json, replacing, write_json
 from kaggle_tools.images import Photo, image_size, read_notes
 
 RECORD_FILE, PHOTOS_FILE = "run.json", "photos.csv"
@@ -58,8 +57,11 @@ def finish(pred: Path, settings: dict[str, Any], photos: Sequence[Photo]) -> Non
         {"image": photo.stem, "file": str(photo.path.resolve()), **read_notes(mask_path(pred, photo.stem))}
         for photo in photos
     ]
-    table = pd.DataFrame(rows, columns=PHOTO_COLUMNS).sort_values(["expected_dice", "image"])
-    write_text(pred / PHOTOS_FILE, table.to_csv(index=False, lineterminator="\n"))
+    rows.sort(key=lambda row: (row.get("expected_dice", 0.0), row["image"]))  # none in a mask that someone has edited
+    with replacing(pred / PHOTOS_FILE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, PHOTO_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     sizes = Counter(photo.size for photo in photos)
     by_size = {f"{height}x{width}": count for (height, width), count in sorted(sizes.items())}
     write_json(pred / RECORD_FILE, {**settings, COUNT: len(photos), "sizes": by_size})
@@ -73,20 +75,23 @@ def confident_photos(pred: Path, competition: Competition, expected_dice: float)
     """
     slug = read_record(pred)["competition"]
     require(slug == competition.slug, f"{pred}: holds masks of {slug}, not of {competition.slug}")
-    path = pred / PHOTOS_FILE
+    expected = {
+        (row["image"], row["file"]): float(row["expected_dice"] or 0) for row in _read_photos(pred / PHOTOS_FILE)
+    }
+    sure = sorted(photo for photo, dice in expected.items() if dice >= expected_dice)
+    best = max(expected.values(), default=0)
+    require(bool(sure), f"{pred}: no mask has an expected Dice of {expected_dice}; the best has {best:.4f}")
+    return [Photo(stem, Path(file), image_size(Path(file)), mask_path(pred, stem)) for stem, file in sure]
+
+
+def _read_photos(path: Path) -> list[dict[str, str]]:
     try:
-        table = pd.read_csv(path, dtype={"image": str, "file": str})[PHOTO_COLUMNS]
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            require(rows.fieldnames == PHOTO_COLUMNS, f"{path}: not a table of {','.join(PHOTO_COLUMNS)}")
+            return list(rows)
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing; run infer.py to its end first") from error
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a table of {','.join(PHOTO_COLUMNS)} ({error})") from error
-    sure = table[table["expected_dice"] >= expected_dice].sort_values("image")
-    best = table["expected_dice"].max()
-    require(len(sure) > 0, f"{pred}: no mask has an expected Dice of {expected_dice}; the best has {best:.4f}")
-    return [
-        Photo(stem, Path(file), image_size(Path(file)), mask_path(pred, stem))
-        for stem, file in zip(sure["image"].tolist(), sure["file"].tolist(), strict=True)
-    ]
 
 
 def read_record(pred: Path) -> dict[str, Any]:

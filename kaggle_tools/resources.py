@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from lightning.pytorch.utilities import rank_zero_only
 
 from kaggle_tools.data import Size
 
@@ -16,12 +15,6 @@ Step = Callable[[int, Size], None]
 
 PROBE_SIZE = {"cpu": (128, 192), "cuda": (640, 960)}
 """Size, (height, width), of the photo on which a training step is timed: quickly done, and large enough to tell."""
-
-
-def is_first_process() -> bool:
-    """Whether this is the process, of the several that train together, that prints and writes the results."""
-    node = int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", 0)))
-    return node == 0 and getattr(rank_zero_only, "rank", 0) == 0
 
 
 def processes(devices: str, nodes: int) -> tuple[str, int]:

@@ -40,6 +40,7 @@ from kaggle_tools.images import Photo
 from kaggle_tools.losses import SegmentationLoss
 from kaggle_tools.model import Architecture, ModelCard, Segmenter, build, design, load, save
 from kaggle_tools.optimisation import make_optimizer, make_schedule, moving_average
+from kaggle_tools.parallel import is_first_process
 from kaggle_tools.prediction import Member, best_device, has_bfloat16
 from kaggle_tools.presets import TrainingConfig
 
@@ -198,7 +199,7 @@ def train_fold(
         OutOfTimeError: the deadline is near; the same call goes on.
     """
     folder = run_folder.fold_folder(run, fold)
-    first = resources.is_first_process()
+    first = is_first_process()
     with locked(folder, "trains this fold", LOCK_SECONDS) if first else nullcontext():
         resources.keep_freed_memory()
         torch.manual_seed(config.seed)

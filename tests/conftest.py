@@ -2,11 +2,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from kaggle_server import SECRET, USERNAME, KaggleServer
+from PIL import Image
 
 from kaggle_tools import metrics
 from kaggle_tools.competition import Competition
+from kaggle_tools.images import Photo, write_mask
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -38,6 +41,24 @@ def tiles() -> Competition:
         blank_mask="-1",
         blank_allowed=False,
     )
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Photo]:
+    """Thirteen photos of 20x30: bright boxes on a dark ground."""
+    size = (20, 30)
+    folder = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(0)
+    drawn = []
+    for number in range(13):
+        mask_HW = np.zeros(size, dtype=bool)
+        top, left = generator.integers(1, (8, 12))
+        mask_HW[top : top + 9, left : left + 14] = True
+        pixels = np.where(mask_HW, 190, 70)[..., None] + generator.integers(-40, 40, (*size, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+        write_mask(folder / f"{number}_mask.png", mask_HW)
+        drawn.append(Photo(str(number), folder / f"{number}.png", size, folder / f"{number}_mask.png"))
+    return drawn
 
 
 @pytest.fixture

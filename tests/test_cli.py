@@ -5,7 +5,7 @@ import typer
 
 from kaggle_tools import cli
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, OutOfTimeError
 
 
 def outcome_of(failure: Exception | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple:
@@ -78,3 +78,28 @@ def test_folders_of_different_competitions_are_refused() -> None:
         cli.agreed_competition(None, {Path("a"): "one", Path("b"): "two"})
     with pytest.raises(InputError, match="--competition: two"):
         cli.agreed_competition("two", {Path("a"): "one"})
+
+
+def test_out_of_time_is_neither_success_nor_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    def stop() -> None:
+        raise OutOfTimeError("stopped after 2 of 3 epochs")
+
+    with pytest.raises(SystemExit) as ended:
+        cli.run(stop)  # type: ignore[arg-type]
+    assert ended.value.code == 75
+    assert capsys.readouterr().err == "stopped after 2 of 3 epochs\n"
+
+
+def test_of_several_processes_only_the_first_says_that_time_is_over(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning would kill the first one if another process seemed to fail."""
+
+    def stop() -> None:
+        raise OutOfTimeError("stopped")
+
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(SystemExit) as ended:
+        cli.run(stop)  # type: ignore[arg-type]
+    assert ended.value.code == 0
+    assert capsys.readouterr().err == ""

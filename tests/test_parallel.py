@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kaggle_tools.parallel import run_on_gpus, visible_gpus
+from kaggle_tools.parallel import RANKS, is_first_process, run_on_gpus, visible_gpus
 
 REPORT = """
 import os, pathlib, sys, time
@@ -68,3 +68,14 @@ def test_a_machine_without_gpus_has_none(hidden: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     assert visible_gpus() == []
+
+
+@pytest.mark.parametrize("name", RANKS)
+def test_the_first_process_is_the_first_of_the_first_node(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for other in RANKS:
+        monkeypatch.delenv(other, raising=False)
+    assert is_first_process()
+    monkeypatch.setenv(name, "0")
+    assert is_first_process()
+    monkeypatch.setenv(name, "1")
+    assert not is_first_process()

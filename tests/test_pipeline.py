@@ -245,13 +245,6 @@ def test_a_training_killed_again_and_again_ends_the_same(
         assert (tmp_path / path).read_bytes() == (demo.run / path).read_bytes(), path
 
 
-def test_a_run_is_repeated_from_its_config(demo: Demo, tmp_path: Path) -> None:
-    config = demo.run / "config.json"
-    run("train.py", "--data", demo.data, "--out", tmp_path, "--config", config, "--fold", 0, "--workers", 0)
-    for name in ("model.safetensors", "oof.csv"):
-        assert (tmp_path / "fold0" / name).read_bytes() == (demo.run / "fold0" / name).read_bytes()
-
-
 def test_two_processes_score_what_one_does(demo: Demo, tmp_path: Path) -> None:
     """Trained before, the fold is only scored again: each process takes half of the photos."""
     shutil.copytree(demo.run, tmp_path / "run")
@@ -264,30 +257,6 @@ def test_two_processes_score_what_one_does(demo: Demo, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(after, before, check_like=True, rtol=0, atol=1e-6)
     assert len(list((fold / "oof" / "masks").iterdir())) == len(before)
     assert said.count("held-out photos") == 1
-
-
-def test_two_processes_learn_what_one_does(demo: Demo, tmp_path: Path) -> None:
-    """Each step has the same photos; only the statistics of the normalisation are those of half a batch each."""
-    run("train.py", "--data", demo.data, "--out", tmp_path, *TINY, "--fold", 0, "--devices", 2)
-    together, alone = (pd.read_csv(folder / "fold0" / "metrics.csv") for folder in (tmp_path, demo.run))
-    assert together["step"].tolist() == alone["step"].tolist()
-    assert together["val_loss"].tolist() == pytest.approx(alone["val_loss"].tolist(), rel=0.25)
-
-
-def test_the_masks_of_another_run_are_trained_on_as_well(demo: Demo, tmp_path: Path) -> None:
-    extra = ["--extra", demo.pred, "--extra-confidence", 0.1, "--init", demo.run, "--epochs", 1]
-    said = run("train.py", "--data", demo.data, "--out", tmp_path, *TINY, *extra, "--fold", 0)
-    assert re.search(rf"fold 0: \d+ photos and 16 of {demo.pred} to train on", said)
-    assert not set(pd.read_csv(tmp_path / "oof.csv")["image"]) & {path.stem for path in (demo.data / "test").iterdir()}
-
-
-def test_out_of_time_is_neither_success_nor_failure(demo: Demo, tmp_path: Path) -> None:
-    arguments = ["train.py", "--data", demo.data, "--out", tmp_path, *TINY, "--fold", 0]
-    done = subprocess.run(command(*arguments, "--max-hours", 0), cwd=ROOT, capture_output=True, text=True, timeout=200)
-    assert (done.returncode, done.stderr) == (
-        75,
-        "stopped after 0 of 3 epochs, as --max-hours asks; the same command goes on from there\n",
-    )
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:

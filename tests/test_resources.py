@@ -92,12 +92,6 @@ class TestProcesses:
         monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
         assert resources.device_count("auto", 1) == 1
 
-    @pytest.mark.parametrize("name", ["NODE_RANK", "GROUP_RANK"])
-    def test_the_first_process_is_on_the_first_node(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert resources.is_first_process()
-        monkeypatch.setenv(name, "1")
-        assert not resources.is_first_process()
-
 
 def test_freed_memory_is_kept_wherever_it_can_be() -> None:
     resources.keep_freed_memory()

@@ -122,7 +122,7 @@ def test_the_competition_is_read_from_the_folder(pred: Path, data: Path) -> None
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
 def test_a_damaged_record_is_named(pred: Path, data: Path, content: str) -> None:
     (pred / "run.json").write_text(content)
-    assert "run.json: missing or damaged" in refusal(pred, "--data", data, "--dry-run")
+    assert "run.json: damaged" in refusal(pred, "--data", data, "--dry-run")
 
 
 class FakeKaggle:

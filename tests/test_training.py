@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
-from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ from kaggle_tools import metrics, training
 from kaggle_tools.callbacks import TimeLimit
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError, OutOfTimeError
-from kaggle_tools.images import Photo, read_gray, read_mask, write_mask
+from kaggle_tools.images import Photo, read_gray, read_mask
 from kaggle_tools.model import Architecture, Segmenter
 from kaggle_tools.presets import config_from
 from kaggle_tools.training import (
@@ -103,25 +102,7 @@ def test_a_loss_that_is_no_number_ends_the_training_with_what_to_do(task: Segmen
     assert "The last whole epoch is kept. Train into another --out with a lower --lr (was 0.001)" in str(raised.value)
 
 
-SIZE = (20, 30)
 TINY: dict[str, Any] = {"width": 4, "depth": 2, "image_size": (16, 24), "epochs": 3, "batch_size": 2, "lr": 1e-2}
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Photo]:
-    """Bright boxes on a dark ground: nine to train on, four held out."""
-    folder = tmp_path_factory.mktemp("photos")
-    generator = np.random.default_rng(0)
-    drawn = []
-    for number in range(13):
-        mask_HW = np.zeros(SIZE, dtype=bool)
-        top, left = generator.integers(1, (8, 12))
-        mask_HW[top : top + 9, left : left + 14] = True
-        pixels = np.where(mask_HW, 190, 70)[..., None] + generator.integers(-40, 40, (*SIZE, 3))
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
-        write_mask(folder / f"{number}_mask.png", mask_HW)
-        drawn.append(Photo(str(number), folder / f"{number}.png", SIZE, folder / f"{number}_mask.png"))
-    return drawn
 
 
 @pytest.fixture
@@ -255,7 +236,7 @@ def test_saved_probabilities_are_those_that_were_cut(fold: Any) -> None:
     assert [path.stem for path in maps] == ["10", "11", "12", "9"]
     for path in maps:
         mask_HW, map_HW = read_mask(folder / "oof" / "masks" / path.name), read_gray(path)
-        assert map_HW.shape == SIZE
+        assert map_HW.shape == (20, 30)
         assert (map_HW[mask_HW] >= 127).all()
         assert (map_HW[~mask_HW] <= 128).all()
 
