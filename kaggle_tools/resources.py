@@ -1,6 +1,7 @@
 """What a training needs of the machine: processes, memory and time."""
 
 import ctypes
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +14,8 @@ from kaggle_tools.data import Size
 Step = Callable[[int, Size], None]
 """Takes a training step with so many photos of this size, (height, width), and leaves no trace of it."""
 
-PROBE_SIZE = {"cpu": (128, 192), "cuda": (640, 960)}
-"""Size, (height, width), of the photo on which a training step is timed: quickly done, and large enough to tell."""
+SMALL = 128  # pixels
+LONG_ENOUGH = 0.5  # seconds
 
 
 def processes(devices: str, nodes: int) -> tuple[str, int]:
@@ -55,17 +56,26 @@ def keep_freed_memory() -> None:
     libc.mallopt(m_trim_threshold, -1)
 
 
-def seconds_per_photo(step: Step, size: Size, device: torch.device) -> float:
-    """About how long one photo of this size, (height, width), takes in training, from a smaller photo's time."""
-    probe = PROBE_SIZE.get(device.type, PROBE_SIZE["cpu"])
-    height, width = (min(side, probed) for side, probed in zip(size, probe, strict=True))
-    step_seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        step(2, (height, width))
-        step_seconds.append(time.perf_counter() - start)
-    pixels = size[0] * size[1] / (height * width)
-    return min(step_seconds) / 2 * pixels
+def seconds_per_photo(step: Step, size: Size) -> float:
+    """About how long one photo of this size, (height, width), takes in training.
+
+    Timed are steps of two small photos, then of larger ones, until a step takes long enough to be told from
+    what a step costs at any size; the rest is in proportion to the pixels.
+    """
+    seconds = math.inf
+    height, width = (min(side, SMALL) for side in size)
+    while True:
+        try:
+            step(2, (height, width))  # the first one of a size chooses its algorithms
+            start = time.perf_counter()
+            step(2, (height, width))
+        except torch.OutOfMemoryError:
+            return seconds
+        step_seconds = time.perf_counter() - start
+        seconds = step_seconds / 2 * (size[0] * size[1]) / (height * width)
+        if step_seconds > LONG_ENOUGH or (height, width) == size:
+            return seconds
+        height, width = min(2 * height, size[0]), min(2 * width, size[1])
 
 
 def what_fits(step: Step, batch_size: int, size: Size) -> tuple[int, Size] | None:

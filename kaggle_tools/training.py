@@ -284,7 +284,7 @@ def estimated_hours(photos: Sequence[Photo], config: TrainingConfig, folds: int,
     device = best_device()
     model = build(design(config.model, config.width, config.depth)).to(memory_format=torch.channels_last)
     with trial_steps(SegmentationTask(model, config), device) as step:
-        seconds = resources.seconds_per_photo(step, config.image_size or photos[0].size, device)
+        seconds = resources.seconds_per_photo(step, config.image_size or photos[0].size)
     training_photos = len(photos) * (config.folds - 1) / config.folds
     devices = resources.device_count(execution.devices, execution.nodes)
     return seconds / devices * training_photos * config.epochs * folds / 3600

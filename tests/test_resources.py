@@ -32,28 +32,40 @@ def test_where_nothing_fits_nothing_is_found() -> None:
     assert resources.what_fits(Limited(10), 4, (64, 96)) is None
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ticks once a look: a step, between two looks, takes a second."""
-    ticks = iter(range(100))
-    monkeypatch.setattr(resources.time, "perf_counter", lambda: float(next(ticks)))
+class Timed:
+    """A training step that takes a microsecond a pixel, and a tenth of a second besides."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.seen: list[tuple[int, Size]] = []
+        monkeypatch.setattr(resources.time, "perf_counter", lambda: self.now)
+
+    def __call__(self, batch_size: int, size: Size) -> None:
+        self.seen.append((batch_size, size))
+        self.now += 0.1 + batch_size * size[0] * size[1] / 1e6
 
 
-@pytest.mark.usefixtures("clock")
-@pytest.mark.parametrize("kind", ["cpu", "mps"])
-def test_the_time_of_a_photo_grows_with_its_pixels(kind: str) -> None:
-    step = Limited(10**9)
-    height, width = resources.PROBE_SIZE["cpu"]
-    seconds = resources.seconds_per_photo(step, (2 * height, 3 * width), torch.device(kind))
-    assert seconds == pytest.approx(6 / 2)
-    assert set(step.seen) == {(2, (height, width))}
+def test_the_time_of_a_photo_is_told_from_a_step_that_takes_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.133, 0.231 and 0.624 seconds: half of that for each photo of 512x512, and 7.5 times the pixels."""
+    step = Timed(monkeypatch)
+    assert resources.seconds_per_photo(step, (1280, 1536)) == pytest.approx(0.624288 / 2 * 7.5)
+    assert list(dict.fromkeys(step.seen)) == [(2, (128, 128)), (2, (256, 256)), (2, (512, 512))]
 
 
-@pytest.mark.usefixtures("clock")
-def test_a_photo_smaller_than_the_probe_is_timed_as_it_is() -> None:
-    step = Limited(10**9)
-    assert resources.seconds_per_photo(step, (32, 48), torch.device("cpu")) == pytest.approx(1 / 2)
-    assert set(step.seen) == {(2, (32, 48))}
+def test_a_small_photo_is_timed_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Timed(monkeypatch)
+    assert resources.seconds_per_photo(step, (32, 200)) == pytest.approx((0.1 + 2 * 32 * 200 / 1e6) / 2)
+    assert step.seen[-1] == (2, (32, 200))
+
+
+def test_where_the_memory_ends_the_last_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    step, limit = Timed(monkeypatch), Limited(2 * 128 * 128)
+
+    def limited(batch_size: int, size: Size) -> None:
+        limit(batch_size, size)
+        step(batch_size, size)
+
+    assert resources.seconds_per_photo(limited, (256, 256)) == pytest.approx((0.1 + 2 * 128 * 128 / 1e6) / 2 * 4)
 
 
 class TestProcesses:
