@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.presets import Tta
 
 if TYPE_CHECKING:
+    from kaggle_tools.competition import Competition
     from kaggle_tools.prediction import Member
 
 app = cli.new_app()
@@ -80,7 +80,7 @@ def infer(
 
 
 def choose_threshold(
-    given: str, runs: list[Path], folds: list[int] | None, spec: Competition, data: Path | None
+    given: str, runs: list[Path], folds: list[int] | None, spec: "Competition", data: Path | None
 ) -> float:
     """The threshold that is given, or the best on the out-of-fold photos where these can tell it.
 

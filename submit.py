@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError, LeaderboardError
 from kaggle_tools.files import sha256, write_json
 
 if TYPE_CHECKING:
+    from kaggle_tools.competition import Competition
     from kaggle_tools.leaderboard import Submission
 
 app = cli.new_app()
@@ -67,7 +67,7 @@ def submit(
         send(pred, packed, competition, message, timeout, wait=not no_wait)
 
 
-def competition_of(pred: Path, slug: str | None) -> Competition:
+def competition_of(pred: Path, slug: str | None) -> "Competition":
     """The competition that PRED/run.json records; a folder with nothing but masks may be for any.
 
     Raises:
@@ -80,7 +80,7 @@ def competition_of(pred: Path, slug: str | None) -> Competition:
     return cli.agreed_competition(slug, recorded)
 
 
-def prepare(pred: Path, competition: Competition, data: Path | None, sample: Path | None, force: bool) -> Path:
+def prepare(pred: Path, competition: "Competition", data: Path | None, sample: Path | None, force: bool) -> Path:
     """Write and check PRED/submission.csv, say what is in it, and return its compressed form.
 
     Raises:
@@ -106,7 +106,7 @@ def prepare(pred: Path, competition: Competition, data: Path | None, sample: Pat
     return packed
 
 
-def listed_ids(data: Path | None, sample: Path | None, competition: Competition) -> Path:
+def listed_ids(data: Path | None, sample: Path | None, competition: "Competition") -> Path:
     """The sample submission, whose ids are to be submitted.
 
     Raises:
@@ -119,7 +119,7 @@ def listed_ids(data: Path | None, sample: Path | None, competition: Competition)
     raise InputError("give either --data DIR or --sample FILE: it lists the ids to be submitted")
 
 
-def send(pred: Path, packed: Path, competition: Competition, message: str, timeout: float, *, wait: bool) -> None:
+def send(pred: Path, packed: Path, competition: "Competition", message: str, timeout: float, *, wait: bool) -> None:
     """Upload the CSV and keep PRED/submitted.json up to date about what becomes of it.
 
     Raises:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError, require
 from kaggle_tools.files import locked, read_json
 from kaggle_tools.presets import (
@@ -31,6 +30,7 @@ from kaggle_tools.presets import (
 )
 
 if TYPE_CHECKING:
+    from kaggle_tools.competition import Competition
     from kaggle_tools.images import Photo
 
 app = cli.new_app()
@@ -212,7 +212,7 @@ def batch_size_of(run: Path, photos: "list[Photo]", config: TrainingConfig, devi
     return cross_validation.batch_size_that_fits(photos, config, Execution(devices=devices, workers=workers))
 
 
-def config_of(context: typer.Context, spec: Competition) -> TrainingConfig:
+def config_of(context: typer.Context, spec: "Competition") -> TrainingConfig:
     """The configuration of the preset, or of --config, with the options that were given.
 
     Raises:
@@ -237,7 +237,7 @@ def config_of(context: typer.Context, spec: Competition) -> TrainingConfig:
     return replace(config_in_file(Path(options["config"]), spec), **given)
 
 
-def config_in_file(path: Path, spec: Competition) -> TrainingConfig:
+def config_in_file(path: Path, spec: "Competition") -> TrainingConfig:
     """The configuration in the `config.json` of a run.
 
     Raises:
@@ -263,7 +263,7 @@ def repeated_options(context: typer.Context) -> list[str]:
     return repeated
 
 
-def print_summary(run: Path, spec: Competition) -> None:
+def print_summary(run: Path, spec: "Competition") -> None:
     """Write what the folds that are done have reached, and print it."""
     from kaggle_tools import run_folder
     from kaggle_tools.parallel import is_first_process

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.competition import Competition
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from kaggle_tools.comparison import ComparedRun
+    from kaggle_tools.competition import Competition
 
 app = cli.new_app()
 
@@ -51,7 +51,7 @@ def unpack(
     unpack_into(source, to, cli.competition_named(competition))
 
 
-def unpack_into(source: Path, to: Path, spec: Competition) -> None:
+def unpack_into(source: Path, to: Path, spec: "Competition") -> None:
     """Unpack all of the competition's archives that lie in `source`."""
     from kaggle_tools import archives
 

@@ -7,13 +7,15 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from kaggle_tools.competition import CARVANA, COMPETITIONS, Competition
 from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError, require
 from kaggle_tools.parallel import is_first_process
+
+if TYPE_CHECKING:
+    from kaggle_tools.competition import Competition
 
 CompetitionOption = Annotated[
     str, typer.Option("--competition", metavar="SLUG", help="Which competition, by the last part of its address.")
@@ -31,7 +33,7 @@ RecordedCompetitionOption = Annotated[
 ]
 """For commands whose input folder records its competition."""
 
-DEFAULT_SLUG = CARVANA.slug
+DEFAULT_SLUG = "carvana-image-masking-challenge"
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 DEFAULT_WORKERS = min(8, CORES)
@@ -43,18 +45,20 @@ def new_app() -> typer.Typer:
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def competition_named(slug: str) -> Competition:
+def competition_named(slug: str) -> "Competition":
     """The competition with this slug.
 
     Raises:
         InputError: there is none; the known ones are named.
     """
+    from kaggle_tools.competition import COMPETITIONS  # loads NumPy: half of the time that --help would take
+
     if slug not in COMPETITIONS:
         raise InputError(f"--competition {slug}: not known; the known ones are {', '.join(COMPETITIONS)}")
     return COMPETITIONS[slug]
 
 
-def agreed_competition(given: str | None, recorded: Mapping[Path, str]) -> Competition:
+def agreed_competition(given: str | None, recorded: Mapping[Path, str]) -> "Competition":
     """The competition that folders record, each by its slug; the default one where nothing says which.
 
     Raises:

@@ -103,3 +103,7 @@ def test_of_several_processes_only_the_first_says_that_time_is_over(
         cli.run(stop)  # type: ignore[arg-type]
     assert ended.value.code == 0
     assert capsys.readouterr().err == ""
+
+
+def test_the_competition_that_is_taken_by_default_is_one_that_there_is() -> None:
+    assert cli.competition_named(cli.DEFAULT_SLUG).slug == cli.DEFAULT_SLUG
