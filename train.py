@@ -165,7 +165,10 @@ def train(
     spec = cli.competition_named(competition)
     settings = config_of(context, spec)
     chosen = sorted(set(fold)) if fold else list(range(settings.folds))
-    require(min(chosen) >= 0 and max(chosen) < settings.folds, f"--fold: must be 0 to {settings.folds - 1}")
+    strange = [number for number in chosen if not 0 <= number < settings.folds]
+    require(
+        not strange, f"--fold {strange and strange[0]}: of {settings.folds} folds, the last is {settings.folds - 1}"
+    )
 
     from kaggle_tools import images, run_folder
 

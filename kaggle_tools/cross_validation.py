@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from kaggle_tools import resources, run_folder
-from kaggle_tools.callbacks import duration
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import OutOfTimeError, first_few, require
 from kaggle_tools.images import Photo
@@ -39,7 +38,7 @@ def train_one_by_one(
     unfinished = _unfinished(run, folds)
     extra = _extra_photos(photos, competition, config)
     if unfinished and is_first_process():
-        _print_estimate(photos, config, len(unfinished), execution)
+        _warn_of_a_long_run(photos, config, len(unfinished), execution)
     for done, fold in enumerate(unfinished):
         training, held_out = run_folder.split(list(photos), fold_by_stem, fold)
         if config.init:
@@ -120,10 +119,10 @@ def _unfinished(run: Path, folds: Sequence[int]) -> list[int]:
     return [fold for fold in folds if not run_folder.is_finished(run, fold)]
 
 
-def _print_estimate(photos: Sequence[Photo], config: TrainingConfig, folds: int, execution: Execution) -> None:
-    """Say before it starts how long it will take, and what to take instead where that is more than a day."""
+def _warn_of_a_long_run(photos: Sequence[Photo], config: TrainingConfig, folds: int, execution: Execution) -> None:
+    """Say before it starts that it would take more than a day on this machine, and what to take instead."""
     hours = estimated_hours(photos, config, folds, execution)
-    print(f"about {duration(hours * 3600)} for {folds} of {config.folds} folds on this machine", flush=True)
     if hours > LONG_HOURS:
         instead = "a smaller --image-size" if config.width <= LAPTOP_WIDTH else "--preset laptop --fold 0"
-        print(f"warning: that is {hours / 24:.1f} days; try {instead}", flush=True)
+        about = f"about {hours / 24:.1f} days for {folds} of {config.folds} folds on this machine"
+        print(f"warning: {about}; try {instead}", flush=True)

@@ -34,7 +34,7 @@ from kaggle_tools import metrics, out_of_fold, resources, run_folder
 from kaggle_tools.callbacks import Checkpoint, EpochLines, MetricsTable, Patience, Pictures, TimeLimit
 from kaggle_tools.competition import Competition
 from kaggle_tools.data import AugmentedPhotos, EpochSampler, MaskedPhotos, Size, loader, plain_worker_errors
-from kaggle_tools.errors import InputError, require
+from kaggle_tools.errors import InputError, KaggleToolsError, require
 from kaggle_tools.files import locked
 from kaggle_tools.images import Photo
 from kaggle_tools.losses import SegmentationLoss
@@ -365,12 +365,15 @@ def _fit(task: SegmentationTask, data: FoldData, folder: Path, execution: Execut
             f"give a multiple of {ranks}",
         )
         require(len(data.validation) >= ranks, f"--devices: {ranks} is more than there are photos held out")
-        trainer.fit(
-            task,
-            datamodule=data,
-            ckpt_path=str(last) if last.exists() else None,
-            weights_only=True,  # nothing is unpickled, also not our own
-        )
+        try:
+            trainer.fit(
+                task,
+                datamodule=data,
+                ckpt_path=str(last) if last.exists() else None,
+                weights_only=True,  # nothing is unpickled, also not our own
+            )
+        except SystemExit as end:  # with which Lightning answers Ctrl-C
+            raise KaggleToolsError("interrupted; the same command goes on from the last whole epoch") from end
     best = torch.load(checkpoints / "best.ckpt", weights_only=True, map_location="cpu")
     task.load_state_dict(best["state_dict"])
     return trainer
