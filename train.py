@@ -175,8 +175,8 @@ def train(
     photos = images.training_photos(spec, data)
     if batch_size == "auto":
         settings = replace(settings, batch_size=batch_size_of(out, photos, settings, devices, workers))
-    alike = settings.image_size or settings.batch_size == 1 or len({photo.size for photo in photos}) == 1
-    require(bool(alike), f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
+    alike = settings.takes_sizes({photo.size for photo in photos})
+    require(alike, f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
     with locked(out, run_folder.WRITES):
         run_folder.write_config(out, settings, data, shlex.join(sys.argv))
         fold_by_stem = run_folder.folds_of(out, spec, photos, settings)

@@ -106,9 +106,8 @@ def _extra_photos(photos: Sequence[Photo], competition: Competition, config: Tra
     require(
         not flattering, f"--extra {config.extra}: holds photos that are held out in a fold: {first_few(flattering)}"
     )
-    sizes = {photo.size for photo in (*photos, *extra)}
-    alike = config.image_size or config.batch_size == 1 or len(sizes) == 1
-    require(bool(alike), f"--extra {config.extra}: its photos have another size; give --image-size HxW")
+    alike = config.takes_sizes({photo.size for photo in (*photos, *extra)})
+    require(alike, f"--extra {config.extra}: its photos have another size; give --image-size HxW")
     return extra
 
 

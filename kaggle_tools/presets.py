@@ -100,6 +100,10 @@ class TrainingConfig:
         self._require_a_loss()
         self._require_one_start()
 
+    def takes_sizes(self, sizes: set[tuple[int, int]]) -> bool:
+        """Whether photos of these sizes, (height, width), can stand in one batch."""
+        return self.image_size is not None or self.batch_size == 1 or len(sizes) == 1
+
     def _require_a_loss(self) -> None:
         weights = (self.bce_weight, self.dice_weight, self.lovasz_weight)
         options = "--bce-weight, --dice-weight and --lovasz-weight"

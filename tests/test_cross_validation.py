@@ -30,22 +30,23 @@ def fold_by_stem(photos: list[Photo]) -> dict[str, int]:
 
 
 class TestOneByOne:
+    @pytest.fixture
+    def train(self, photos: list[Photo], tiles: Competition, fold_by_stem: dict[str, int]) -> Any:
+        def train(run: Path, folds: list[int], config: TrainingConfig) -> None:
+            train_one_by_one(run, folds, tiles, photos, fold_by_stem, config, HERE)
+
+        return train
+
     def test_what_is_finished_is_not_trained_again(
-        self,
-        photos: list[Photo],
-        tiles: Competition,
-        config: TrainingConfig,
-        fold_by_stem: dict[str, int],
-        tmp_path: Path,
-        capsys: Any,
+        self, train: Any, config: TrainingConfig, tmp_path: Path, capsys: Any
     ) -> None:
-        train_one_by_one(tmp_path, [0, 2], tiles, photos, fold_by_stem, config, HERE)
+        train(tmp_path, [0, 2], config)
         said = capsys.readouterr().out
         assert "fold 0: 8 photos to train on, 5 held out" in said
         assert "fold 2: 9 photos to train on, 4 held out" in said
         assert run_folder.finished_folds(tmp_path) == [0, 2]
         before = (tmp_path / "fold0" / "model.safetensors").stat().st_mtime_ns
-        train_one_by_one(tmp_path, [0, 1], tiles, photos, fold_by_stem, config, HERE)
+        train(tmp_path, [0, 1], config)
         said = capsys.readouterr().out
         assert said.startswith("fold 0: finished before\n")
         assert "fold 1: 9 photos" in said
@@ -63,12 +64,7 @@ class TestOneByOne:
         ) is warned
 
     def test_weights_that_saw_what_is_held_out_are_refused(
-        self,
-        photos: list[Photo],
-        tiles: Competition,
-        config: TrainingConfig,
-        fold_by_stem: dict[str, int],
-        tmp_path: Path,
+        self, train: Any, config: TrainingConfig, fold_by_stem: dict[str, int], tmp_path: Path
     ) -> None:
         parent = tmp_path / "parent"
         parent.mkdir()
@@ -76,7 +72,7 @@ class TestOneByOne:
         (parent / "folds.csv").write_text("\n".join(["image,group,fold", *rows, ""]))
         config = replace(config, init=str(parent))
         with pytest.raises(InputError, match="so that the score would be flattered"):
-            train_one_by_one(tmp_path / "run", [0], tiles, photos, fold_by_stem, config, HERE)
+            train(tmp_path / "run", [0], config)
 
 
 class TestExtra:
