@@ -1,23 +1,29 @@
 """Mask photos with trained networks: runs and photos in, one PNG for each photo out.
 
-The way of a photo: decoded, resized -> logits of every network in every flip -> probabilities, flipped
-back and averaged -> its own size -> threshold -> mask file.
+The way of a photo: decoded, resized -> logits of every network in every flip and scale -> probabilities,
+flipped back, brought to the photo's own size and averaged -> threshold -> mask file.
 """
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, require
 from kaggle_tools.presets import Tta
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
-    from kaggle_tools.prediction import Member
+    from kaggle_tools.ensemble import Ensemble, Member
+    from kaggle_tools.images import Photo
 
 app = cli.new_app()
+
+MODELS, MACHINE, BESIDE = "Networks", "Machine", "Beside the masks"
+NAMED = 10
+"""So many photos that cannot be read are named."""
 
 
 @app.command(no_args_is_help=True)
@@ -30,57 +36,163 @@ def infer(
         Path | None, typer.Option(metavar="DIR", help="Folder with the competition's data: its test photos.")
     ] = None,
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="Instead of --data: any folder of photos.")] = None,
-    fold: Annotated[
-        list[int] | None,
-        typer.Option(metavar="K", help="Use only this fold of the runs; may be repeated.", show_default="all folds"),
-    ] = None,
-    tta: Annotated[Tta, typer.Option(help="Flips over which probabilities are averaged.")] = "hflip",
     threshold: Annotated[
         str,
         typer.Option(metavar="auto|P", help="Foreground from this probability on; auto: the run's out-of-fold best."),
     ] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Photos that go through the network together.")] = 1,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load photos.")] = cli.DEFAULT_WORKERS,
     competition: cli.RecordedCompetitionOption = None,
+    fold: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="K",
+            help="Use only this fold of the runs; may be repeated.",
+            show_default="all folds",
+            rich_help_panel=MODELS,
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="2,1,…",
+            help="How much each RUN counts; its folds share that.",
+            show_default="each network alike",
+            rich_help_panel=MODELS,
+        ),
+    ] = None,
+    tta: Annotated[
+        Tta | None,
+        typer.Option(
+            help="Flips over which probabilities are averaged.",
+            show_default="as in the run's out-of-fold",
+            rich_help_panel=MODELS,
+        ),
+    ] = None,
+    tta_scales: Annotated[
+        str | None,
+        typer.Option(
+            metavar="0.75,1,…",
+            help="Factors of the image size over which they are averaged.",
+            show_default="as in the run's out-of-fold",
+            rich_help_panel=MODELS,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto", help="Photos at once; auto: as many as pay on this device.", rich_help_panel=MACHINE
+        ),
+    ] = "auto",
+    devices: Annotated[
+        str, typer.Option(help="How many GPUs share the photos; `0,1` for these two.", rich_help_panel=MACHINE)
+    ] = "auto",
+    nodes: Annotated[int, typer.Option(min=1, help="How many machines share the photos.", rich_help_panel=MACHINE)] = 1,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that load photos, for each device.", rich_help_panel=MACHINE)
+    ] = cli.DEFAULT_WORKERS,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the networks; pays on GPUs.", rich_help_panel=MACHINE)
+    ] = False,
+    max_hours: Annotated[
+        float | None,
+        typer.Option(help="Stop after so many hours with exit code 75, to go on later.", rich_help_panel=MACHINE),
+    ] = None,
+    save_probabilities: Annotated[
+        bool,
+        typer.Option("--save-probabilities", help="Keep the probabilities, for `blend`.", rich_help_panel=BESIDE),
+    ] = False,
+    overlays: Annotated[
+        bool, typer.Option("--overlays", help="Draw the outlines on the photos, to look at.", rich_help_panel=BESIDE)
+    ] = False,
 ) -> None:
     """Mask photos with trained networks, at the photos' own size."""
-    from kaggle_tools import pred_folder
-    from kaggle_tools.images import photos_in, photos_to_mask, write_mask
-    from kaggle_tools.prediction import best_device, load_members, mask_notes, predict
-    from kaggle_tools.progress import track
+    deadline = time.monotonic() + max_hours * 3600 if max_hours is not None else float("inf")
+    require(bool(data) != bool(images), "give either --data DIR or --images DIR: where the photos are")
+    scales = cli.parse_numbers("--tta-scales", tta_scales) if tta_scales else None
+    run_weights = cli.parse_numbers("--weights", weights) if weights else None
+    require(
+        run_weights is None or len(run_weights) == len(runs),
+        f"--weights {weights}: {len(runs)} runs need {len(runs)} weights",
+    )
 
-    members = load_members(runs, fold, best_device())
+    from kaggle_tools import masking, parallel, pred_folder, resources
+    from kaggle_tools.ensemble import Ensemble, load_members
+    from kaggle_tools.images import photos_in, photos_to_mask
+
+    members = load_members(runs, fold, run_weights)
     spec = cli.agreed_competition(competition, {member.folder: member.card.competition for member in members})
-    if data and not images:
-        photos = photos_to_mask(spec, data)
-    elif images and not data:
-        photos = photos_in(images)
-    else:
-        raise InputError("give either --data DIR or --images DIR: where the photos are")
-    cut = choose_threshold(threshold, runs, fold, spec, data)
-    settings = {
+    photos, unreadable = photos_to_mask(spec, data) if data else photos_in(images or out)
+    flips, factors = choose_tta(tta, scales, members)
+    cut = choose_threshold(threshold, runs, fold, run_weights, spec, data)
+
+    resources.keep_freed_memory()
+    device = parallel.launch(devices, nodes).device
+    ensemble = Ensemble(members, device, tta=flips, scales=factors, threshold=cut)
+    if compiled:
+        ensemble.compile()
+    settings: dict[str, Any] = {
         "competition": spec.slug,
         "photos": str((data or images or out).resolve()),
         "models": [describe(member) for member in members],
-        "tta": tta,
+        "tta": flips,
+        "tta_scales": list(factors),
         "threshold": cut,
+        "batch_size": choose_batch_size(batch_size, out, ensemble, photos),
     }
-    pred_folder.begin(out, settings)
-    missing = [photo for photo in photos if not pred_folder.mask_path(out, photo.stem).exists()]
-    print(
-        f"{len(missing):,} of {len(photos):,} photos to mask with {len(members)} models, TTA {tta}, threshold {cut:.4g}"
-    )
-    predictions = predict(members, missing, tta=tta, batch_size=batch_size, workers=workers)
-    for photo, probability_HW in track(predictions, len(missing), "masks"):
-        mask_HW = probability_HW >= cut
-        notes = mask_notes(probability_HW, mask_HW)
-        write_mask(pred_folder.mask_path(out, photo.stem), mask_HW.cpu().numpy(), notes)
-    pred_folder.finish(out, settings, photos)
-    print(f"{out}: {len(photos):,} masks")
+    with pred_folder.begun(out, settings, parallel.rank_and_ranks()[0]):
+        unreadable += masking.mask_photos(
+            out,
+            ensemble,
+            photos,
+            pred_folder.outputs(save_probabilities, overlays),
+            batch_size=settings["batch_size"],
+            workers=workers,
+            deadline=deadline,
+        )
+        if parallel.is_first_process():
+            masked = pred_folder.finish(out, settings, photos)
+            report(out, masked, unreadable)
+
+
+def choose_tta(
+    tta: Tta | None, scales: tuple[float, ...] | None, members: "list[Member]"
+) -> tuple[Tta, tuple[float, ...]]:
+    """The flips and scales that are given, or those with which the networks' out-of-fold photos were predicted.
+
+    Raises:
+        InputError: the networks' own differ, and none are given.
+    """
+    own = [(member.card.tta, member.card.tta_scales) for member in members]
+    given = tta is not None and scales is not None
+    require(given or len(set(own)) == 1, "the runs were scored with different TTA; give --tta and --tta-scales")
+    chosen = tta or own[0][0], scales or own[0][1]
+    if chosen != own[0]:
+        print("note: the score of the run, and its threshold, are of another TTA")
+    return chosen
+
+
+def choose_batch_size(given: str, pred: Path, ensemble: "Ensemble", photos: "list[Photo]") -> int:
+    """How many photos go through the networks at once: what is given, what PRED was begun with, or what fits.
+
+    Raises:
+        InputError: not a number; or not even one photo fits.
+    """
+    from kaggle_tools import parallel, pred_folder
+    from kaggle_tools.prediction import batch_size_that_fits
+
+    if given != "auto":
+        return cli.parse_count("--batch-size", given)
+    recorded = pred_folder.recorded_batch_size(pred)
+    fits = parallel.gathered(recorded or batch_size_that_fits(ensemble, photos))
+    return min(fits)
 
 
 def choose_threshold(
-    given: str, runs: list[Path], folds: list[int] | None, spec: "Competition", data: Path | None
+    given: str,
+    runs: list[Path],
+    folds: list[int] | None,
+    weights: tuple[float, ...] | None,
+    spec: "Competition",
+    data: Path | None,
 ) -> float:
     """The threshold that is given, or the best on the out-of-fold photos where these can tell it.
 
@@ -103,10 +215,23 @@ def choose_threshold(
         trained_on = Path(run_folder.read_config(runs[0])["data"])
         photos = training_photos(spec, trained_on if trained_on.is_dir() else data or trained_on)
         models_per_run = [len(folds) if folds else len(run_folder.trained_folds(run)) for run in runs]
-        return mix_threshold(runs, models_per_run, spec, photos)[0]
+        return mix_threshold(runs, weights or models_per_run, spec, photos)[0]
     why = "a mix of runs without --save-oof-probabilities" if len(runs) > 1 else f"no out-of-fold photos in {runs[0]}"
     print(f"threshold: {run_folder.DEFAULT_THRESHOLD}, as the best is not known for {why}")
     return run_folder.DEFAULT_THRESHOLD
+
+
+def report(pred: Path, masks: int, failures: list[str]) -> None:
+    """Say how many masks there are.
+
+    Raises:
+        InputError: photos could not be read; they are named.
+    """
+    print(f"{pred}: {masks:,} masks")
+    if failures:
+        named = sorted(failures)[:NAMED] + ([f"and {len(failures) - NAMED:,} more"] if len(failures) > NAMED else [])
+        found = f"{len(failures):,} photos could not be masked; mend them, and the same command goes on"
+        raise InputError("\n  ".join([f"{found}:", *named]))
 
 
 def describe(member: "Member") -> dict[str, Any]:
@@ -119,6 +244,7 @@ def describe(member: "Member") -> dict[str, Any]:
         "fold": member.card.fold,
         "model": member.card.architecture.name,
         "image_size": member.card.image_size,
+        "weight": member.weight,
         "sha256": sha256(member.folder / WEIGHTS_FILE),
     }
 

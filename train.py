@@ -43,6 +43,7 @@ def by_preset(field: str, help_text: str, panel: str, metavar: str | None = None
     """An option whose default the preset sets; shown is that of the default preset."""
     default = getattr(config_from(DEFAULT_PRESET, cli.DEFAULT_SLUG, {}), field)
     shown = "full" if field == "image_size" else "off" if default is None or default is False else default
+    shown = ",".join(f"{number:g}" for number in default) if field == "tta_scales" else shown
     return typer.Option(
         help=help_text, metavar=metavar, rich_help_panel=panel, show_default=f"{shown} in preset {DEFAULT_PRESET}"
     )
@@ -129,6 +130,10 @@ def train(
         Precision | None, by_preset("precision", "Arithmetic; auto: 16 bits where the GPU has them.", STEPS)
     ] = None,
     tta: Annotated[Tta | None, by_preset("tta", "Flips over which out-of-fold photos are averaged.", STEPS)] = None,
+    tta_scales: Annotated[
+        str | None,
+        by_preset("tta_scales", "Factors of the image size over which they are averaged.", STEPS, "0.75,1,…"),
+    ] = None,
     devices: Annotated[
         str, typer.Option(help="How many GPUs to use; `0,1` for these two.", rich_help_panel=MACHINE)
     ] = "auto",
@@ -230,6 +235,8 @@ def config_of(context: typer.Context, spec: "Competition") -> TrainingConfig:
     if "image_size" in given:
         text = given["image_size"]
         given["image_size"] = None if text == "full" else cli.parse_size("--image-size", text)
+    if "tta_scales" in given:
+        given["tta_scales"] = cli.parse_numbers("--tta-scales", given["tta_scales"])
     if given.get("batch_size") == "auto":
         del given["batch_size"]
     elif "batch_size" in given:

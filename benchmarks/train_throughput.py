@@ -33,10 +33,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kaggle_tools import cli, images, resources
 from kaggle_tools.competition import CARVANA
+from kaggle_tools.ensemble import best_device, has_bfloat16
 from kaggle_tools.images import Photo
 from kaggle_tools.model import Segmenter, build, design
 from kaggle_tools.optimisation import make_optimizer
-from kaggle_tools.prediction import best_device, has_bfloat16
 from kaggle_tools.presets import TrainingConfig, config_from
 from kaggle_tools.training import Execution, FoldData, SegmentationTask, loss_of, make_trainer
 

@@ -18,6 +18,7 @@ from kaggle_tools.data import MaskedPhotos
 from kaggle_tools.errors import OutOfTimeError
 from kaggle_tools.files import write_text
 from kaggle_tools.images import draw_outlines
+from kaggle_tools.progress import duration
 
 
 class MetricsTable(Callback):
@@ -177,15 +178,8 @@ class Pictures(Callback):
             photo_HW3, mask_HW = self.photos.pixels(index)
             tensor = torch.from_numpy(photo_HW3.transpose(2, 0, 1).copy())[None].to(pl_module.device)
             predicted_HW = (pl_module.model(tensor)[0, 0] > 0).cpu().numpy()  # type: ignore[operator]
-            picture_HW3 = draw_outlines(photo_HW3, mask_HW > 127, predicted_HW)
+            picture_HW3 = draw_outlines(photo_HW3, predicted_HW, mask_HW > 127)
             _log_picture(trainer, f"held out/{self.photos.photos[index].stem}", picture_HW3)
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `12 min` or `3.4 h`, as short as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _log_picture(trainer: Trainer, name: str, picture_HW3: NDArray[np.uint8]) -> None:

@@ -3,6 +3,7 @@
 Imports nothing heavy, so that `--help` answers at once.
 """
 
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -83,6 +84,21 @@ def parse_probability(option: str, text: str) -> float:
         value = -1
     require(0 < value < 1, f"{option} {text}: must be a number between 0 and 1, or auto")
     return value
+
+
+def parse_numbers(option: str, text: str) -> tuple[float, ...]:
+    """`0.75,1,1.25` as numbers above 0.
+
+    Raises:
+        InputError: it is not of this form.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = (0.0,)
+    above = all(0 < number < math.inf for number in numbers)
+    require(above, f"{option} {text}: must be numbers above 0 with commas between them, as 0.75,1,1.25")
+    return numbers
 
 
 def parse_count(option: str, text: str) -> int:

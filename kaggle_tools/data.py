@@ -5,8 +5,10 @@ Normalisation is the model's: a quarter of the bytes then travel to the device.
 H height, W width; the size of a photo is (height, width) in pixels, None where it keeps its own.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 
 import cv2
@@ -14,13 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from kaggle_tools.augment import Augmenter
 from kaggle_tools.errors import InputError
-from kaggle_tools.images import Photo, read_mask, read_photo, resize
+from kaggle_tools.images import Photo, read_mask, read_photo, resize, shrink_for
 
 Size = tuple[int, int]
+
+WORKER_NICENESS = 10
 
 
 class MaskedPhotos(Dataset[tuple[Tensor, Tensor]]):
@@ -51,7 +55,7 @@ class MaskedPhotos(Dataset[tuple[Tensor, Tensor]]):
         assert photo.mask is not None, f"{photo.stem} has no mask"
         size = self.image_size or photo.size
         mask_HW = read_mask(photo.mask).view(np.uint8) * np.uint8(255)
-        return resize(read_photo(photo.path), size), resize(mask_HW, size)
+        return resize(read_photo(photo.path, shrink_for(photo, size)), size), resize(mask_HW, size)
 
 
 class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
@@ -82,10 +86,28 @@ class EpochSampler(DistributedSampler):
         return ((self.epoch, index) for index in super().__iter__())
 
 
-class ResizedPhotos(Dataset[list[Tensor]]):
-    """Each photo at each of several sizes, uint8 (3, H, W)."""
+@dataclass(frozen=True)
+class InputSize:
+    """The size to which photos are brought for a network."""
 
-    def __init__(self, photos: Sequence[Photo], sizes: Sequence[Size | None]) -> None:
+    size: Size | None
+    """(height, width) in pixels; None: each photo's own."""
+    scale: float = 1.0
+    """By which both sides are multiplied, for test-time augmentation."""
+
+    def of(self, own_size: Size) -> Size:
+        """(height, width) of a photo of this size for the network."""
+        height, width = self.size or own_size
+        return max(1, round(height * self.scale)), max(1, round(width * self.scale))
+
+
+class ResizedPhotos(Dataset[tuple[list[Tensor], str]]):
+    """Each photo at each of several sizes, uint8 (3, H, W), and what is wrong with it: `` if nothing.
+
+    A photo that cannot be read is black, so that the others in its batch are worked on as if it could.
+    """
+
+    def __init__(self, photos: Sequence[Photo], sizes: Sequence[InputSize]) -> None:
         self.photos = photos
         self.sizes = sizes
 
@@ -93,45 +115,36 @@ class ResizedPhotos(Dataset[list[Tensor]]):
         """The number of photos."""
         return len(self.photos)
 
-    def __getitem__(self, index: int) -> list[Tensor]:
-        """The photo at this place, once for each size.
-
-        Raises:
-            InputError: the file cannot be read, or is not of the size that it had before.
-        """
+    def __getitem__(self, index: int) -> tuple[list[Tensor], str]:
+        """The photo at this place, once for each size."""
         photo = self.photos[index]
-        pixels = read_photo(photo.path)
-        if pixels.shape[:2] != photo.size:
-            raise InputError(f"{photo.path}: changed while it was being worked on")
-        return [_photo_tensor(resize(pixels, size or photo.size)) for size in self.sizes]
+        sizes = [size.of(photo.size) for size in self.sizes]
+        try:
+            return [_photo_tensor(pixels_HW3) for pixels_HW3 in _at_sizes(photo, sizes)], ""
+        except InputError as error:
+            return [torch.zeros(3, *size, dtype=torch.uint8) for size in sizes], str(error)
 
 
-class EqualSizeBatches(Sampler[list[int]]):
-    """Batches of consecutive photos of one size: photos of different sizes do not stack."""
-
-    def __init__(self, photos: Sequence[Photo], batch_size: int) -> None:
-        self.batches: list[list[int]] = []
-        for _, run in groupby(range(len(photos)), key=lambda index: photos[index].size):
-            indices = list(run)
-            self.batches += [indices[at : at + batch_size] for at in range(0, len(indices), batch_size)]
-
-    def __len__(self) -> int:
-        """The number of batches."""
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yield the indices of each batch."""
-        return iter(self.batches)
+def equal_size_batches(photos: Sequence[Photo], batch_size: int) -> list[list[int]]:
+    """The indices of consecutive photos of one size, in batches: photos of different sizes do not stack."""
+    batches = []
+    for _, run in groupby(range(len(photos)), key=lambda index: photos[index].size):
+        indices = list(run)
+        batches += [indices[at : at + batch_size] for at in range(0, len(indices), batch_size)]
+    return batches
 
 
-def loader(dataset: Dataset, *, workers: int, pin_memory: bool = False, **settings: object) -> DataLoader:
-    """A DataLoader whose workers, processes on the CPU, do not fight over the cores."""
+def loader(dataset: Dataset, *, workers: int, device: str = "cpu", **settings: object) -> DataLoader:
+    """A DataLoader whose workers, processes on the CPU, fight over the cores neither with each other nor the network.
+
+    `device` is the type of that on which the network runs.
+    """
     return DataLoader(
         dataset,
         num_workers=workers,
         persistent_workers=workers > 0,
-        pin_memory=pin_memory,
-        worker_init_fn=_one_thread,
+        pin_memory=device == "cuda",
+        worker_init_fn=_step_back if device == "cpu" else _one_thread,
         **settings,  # type: ignore[arg-type]  # passed through
     )
 
@@ -147,6 +160,28 @@ def plain_worker_errors() -> Iterator[None]:
 
 def _one_thread(_: int) -> None:
     cv2.setNumThreads(0)
+
+
+def _step_back(worker: int) -> None:
+    _one_thread(worker)
+    # The threads of a network on the CPU wait for each other: a core lent to a worker delays all of them. Workers
+    # take what the network leaves, which is enough while it waits for them (benchmarks/RESULTS.md).
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(WORKER_NICENESS)
+
+
+def _at_sizes(photo: Photo, sizes: Sequence[Size]) -> list[NDArray[np.uint8]]:
+    """The photo, (H, W, 3), at each size; decoded once for all sizes that the decoder shrinks alike.
+
+    Raises:
+        InputError: the file cannot be read, or is not of the size that it had before.
+    """
+    decoded: dict[int, NDArray[np.uint8]] = {}
+    for shrink in {shrink_for(photo, size) for size in sizes}:
+        decoded[shrink] = read_photo(photo.path, shrink)
+        if decoded[shrink].shape[:2] != (photo.size[0] // shrink, photo.size[1] // shrink):
+            raise InputError(f"{photo.path}: changed while it was being worked on")
+    return [resize(decoded[shrink_for(photo, size)], size) for size in sizes]
 
 
 def _to_tensors(photo_HW3: NDArray[np.uint8], mask_HW: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:

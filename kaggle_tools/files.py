@@ -11,6 +11,8 @@ from filelock import FileLock, Timeout
 
 from kaggle_tools.errors import InputError, require
 
+LOCK_FILE = ".lock"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -29,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(folder: Path, what: str, timeout: float = 60.0) -> Iterator[None]:
+def locked(folder: Path, what: str, timeout: float = 60.0, name: str = LOCK_FILE) -> Iterator[None]:
     """Hold a folder against other commands, on this machine or on others that share its disk.
 
     A lock goes with the processes that hold it, however they end; until those of a killed command are gone, it waits.
@@ -38,7 +40,7 @@ def locked(folder: Path, what: str, timeout: float = 60.0) -> Iterator[None]:
         InputError: another command holds it longer than `timeout` seconds; `what` says what that one does.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", timeout=timeout)
+    lock = FileLock(folder / name, timeout=timeout)
     try:
         lock.acquire()
     except Timeout as error:
@@ -51,7 +53,7 @@ def locked(folder: Path, what: str, timeout: float = 60.0) -> Iterator[None]:
 
 def is_locked(folder: Path) -> bool:
     """Whether another command holds the folder."""
-    lock = FileLock(folder / ".lock", timeout=0)
+    lock = FileLock(folder / LOCK_FILE, timeout=0)
     try:
         with lock:
             return False

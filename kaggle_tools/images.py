@@ -17,6 +17,15 @@ from kaggle_tools.files import replacing
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 """What counts as a photo in a folder that is not laid out by Kaggle."""
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
+
+# OpenCV's names say grey, but with IMREAD_COLOR_RGB the colours stay.
+_REDUCED = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 
 
 @dataclass(frozen=True)
@@ -59,20 +68,20 @@ def training_photos(competition: Competition, folder: Path) -> list[Photo]:
     return pairs
 
 
-def photos_to_mask(competition: Competition, folder: Path) -> list[Photo]:
-    """The photos to be masked, in the order of their stems.
+def photos_to_mask(competition: Competition, folder: Path) -> tuple[list[Photo], list[str]]:
+    """The photos to be masked, in the order of their stems, and what is wrong with those that cannot be read.
 
     Raises:
-        InputError: there are none, or some cannot be read.
+        InputError: there are none.
     """
-    return _readable(folder, _files_by_stem(folder, competition.test_photos))
+    return _readable(_files_by_stem(folder, competition.test_photos))
 
 
-def photos_in(folder: Path) -> list[Photo]:
-    """All photos that lie directly in a folder, in the order of their stems.
+def photos_in(folder: Path) -> tuple[list[Photo], list[str]]:
+    """All photos that lie directly in a folder, in the order of their stems, and what is wrong with the unreadable.
 
     Raises:
-        InputError: there are none, some cannot be read, or two differ only in their extension.
+        InputError: there are none, or two differ only in their extension.
     """
     paths = [path for path in _visible(folder.glob("*")) if path.suffix.lower() in PHOTO_SUFFIXES]
     if not paths:
@@ -81,23 +90,37 @@ def photos_in(folder: Path) -> list[Photo]:
     if len(by_stem) < len(paths):
         twice = sorted({path.name for path in paths} - {path.name for path in by_stem.values()})
         raise InputError(f"{folder}: photos that differ only in their extension would share a mask: {first_few(twice)}")
-    return _readable(folder, by_stem)
+    return _readable(by_stem)
 
 
-def read_photo(path: Path) -> NDArray[np.uint8]:
+def read_photo(path: Path, shrink: int = 1) -> NDArray[np.uint8]:
     """The pixels of a photo, shape (H, W, 3), RGB.
 
-    A rotation noted in the file is ignored, as the masks were drawn without it.
+    A rotation noted in the file is ignored, as the masks were drawn without it. With `shrink`, 2, 4 or 8, the
+    shape is (H / shrink, W / shrink, 3): see `shrink_for`.
 
     Raises:
         InputError: the file is missing, cut off or not an image.
     """
     content = _read_bytes(path)
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[shrink]
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     if pixels is None or _is_cut_off(content):
         raise InputError(f"{path}: not a photo that can be read; fetch it again")
     return np.asarray(pixels, dtype=np.uint8)
+
+
+def shrink_for(photo: Photo, size: tuple[int, int]) -> int:
+    """By how much the decoder itself may shrink a photo that `resize` then brings to `size`, (height, width).
+
+    JPEG blocks of 8x8 pixels can be decoded to 4x4, 2x2 or one pixel, in a quarter of the time of decoding all
+    and averaging. Only where both sides divide, as the decoder would round up and so shift the photo.
+    """
+    if photo.path.suffix.lower() not in JPEG_SUFFIXES:
+        return 1
+    sides = list(zip(photo.size, size, strict=True))
+    fitting = (by for by in (8, 4, 2) if all(own % by == 0 and own // by >= wanted for own, wanted in sides))
+    return next(fitting, 1)
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -118,11 +141,19 @@ def write_mask(path: Path, mask_HW: NDArray[np.bool_], notes: Mapping[str, float
 
     `notes` are numbers about the mask that lie in the same file, for `read_notes`.
     """
+    write_packed_mask(path, np.packbits(mask_HW, axis=1), mask_HW.shape[1], notes)
+
+
+def write_packed_mask(
+    path: Path, bits: NDArray[np.uint8], width: int, notes: Mapping[str, float] | None = None
+) -> None:
+    """`write_mask` of a mask whose rows are packed already, as by `numpy.packbits`: shape (H, ceil(width / 8))."""
     text = PngInfo()
     for name, value in (notes or {}).items():
         text.add_text(name, repr(value))
+    image = Image.frombytes("1", (width, len(bits)), bits.tobytes())
     with replacing(path) as temporary:
-        Image.fromarray(mask_HW).save(temporary, format="PNG", pnginfo=text)
+        image.save(temporary, format="PNG", pnginfo=text)
 
 
 def read_notes(path: Path) -> dict[str, float]:
@@ -157,6 +188,12 @@ def write_gray(path: Path, gray_HW: NDArray[np.uint8]) -> None:
         Image.fromarray(gray_HW).save(temporary, format="PNG")
 
 
+def write_photo(path: Path, photo_HW3: NDArray[np.uint8]) -> None:
+    """Write a photo of shape (H, W, 3), RGB, as a JPEG, whole or not at all."""
+    with replacing(path) as temporary:
+        Image.fromarray(photo_HW3).save(temporary, format="JPEG", quality=90)
+
+
 def resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Bring an image (H, W) or (H, W, C) to `size`, (height, width).
 
@@ -172,11 +209,14 @@ def resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
 
 
 def draw_outlines(
-    photo_HW3: NDArray[np.uint8], truth_HW: NDArray[np.bool_], predicted_HW: NDArray[np.bool_]
+    photo_HW3: NDArray[np.uint8], predicted_HW: NDArray[np.bool_], truth_HW: NDArray[np.bool_] | None = None
 ) -> NDArray[np.uint8]:
-    """A copy of the photo, (H, W, 3) uint8, with the outline of the true mask in green and of the predicted in red."""
+    """A copy of the photo, (H, W, 3) uint8, with the outline of the predicted mask in red, of the true one in green."""
     drawn = photo_HW3.copy()
-    for mask_HW, colour in ((truth_HW, (0, 255, 0)), (predicted_HW, (255, 0, 0))):
+    masks = (
+        [(predicted_HW, (255, 0, 0))] if truth_HW is None else [(truth_HW, (0, 255, 0)), (predicted_HW, (255, 0, 0))]
+    )
+    for mask_HW, colour in masks:
         outlines, _ = cv2.findContours(mask_HW.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(drawn, outlines, -1, colour, thickness=1)
     return drawn
@@ -209,10 +249,14 @@ def _visible(paths: Iterable[Path]) -> list[Path]:
     return [path for path in paths if not path.name.startswith(".")]
 
 
-def _readable(folder: Path, paths: dict[str, Path]) -> list[Photo]:
-    sizes = {stem: _size_or_none(paths[stem]) for stem in sorted(paths)}
-    _refuse(folder, {"unreadable": [paths[stem].name for stem, size in sizes.items() if size is None]})
-    return [Photo(stem, paths[stem], size) for stem, size in sizes.items() if size is not None]
+def _readable(paths: dict[str, Path]) -> tuple[list[Photo], list[str]]:
+    photos, unreadable = [], []
+    for stem in sorted(paths):
+        try:
+            photos.append(Photo(stem, paths[stem], image_size(paths[stem])))
+        except InputError as error:
+            unreadable.append(str(error))
+    return photos, unreadable
 
 
 def _size_or_none(path: Path) -> tuple[int, int] | None:

@@ -8,7 +8,6 @@ B batch, H height, W width.
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from kaggle_tools.errors import InputError
 from kaggle_tools.files import read_json, replacing, write_json
+from kaggle_tools.presets import Tta, tuples
 from kaggle_tools.unet import UNet, pad_to_multiple
 
 WEIGHTS_FILE = "model.safetensors"
@@ -55,6 +55,10 @@ class ModelCard:
     """The slug of the competition whose photos it was trained on."""
     fold: int
     """The fold that it never saw."""
+    tta: Tta = "none"
+    """The flips over which the photos of that fold were averaged; others are treated alike if nothing else is asked."""
+    tta_scales: tuple[float, ...] = (1.0,)
+    """The factors of `image_size` over which they were averaged."""
 
 
 class Segmenter(nn.Module):
@@ -148,15 +152,10 @@ def read_card(folder: Path) -> ModelCard:
     path = folder / CARD_FILE
     fields = read_json(path, if_missing=f"is {folder} a fold of a run that train.py has finished?")
     try:
-        architecture = Architecture(**_tuples(fields.pop("architecture")))
-        return ModelCard(architecture=architecture, **_tuples(fields))
+        architecture = Architecture(**tuples(fields.pop("architecture")))
+        return ModelCard(architecture=architecture, **tuples(fields))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: not a model card of this version ({error})") from error
-
-
-def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows only lists."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def _build_smp(name: str, pretrained: bool) -> nn.Module:

@@ -14,15 +14,17 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, distributed
+from torch import Tensor
 
 from kaggle_tools import metrics, run_folder
 from kaggle_tools.competition import Competition
+from kaggle_tools.data import equal_size_batches
+from kaggle_tools.ensemble import Ensemble, Member
 from kaggle_tools.errors import require
 from kaggle_tools.files import replacing, write_text
 from kaggle_tools.images import Photo, read_gray, read_mask, write_gray, write_mask
-from kaggle_tools.prediction import Member, predict
-from kaggle_tools.presets import Tta
+from kaggle_tools.parallel import gathered, rank_and_ranks
+from kaggle_tools.prediction import as_bytes, predict
 from kaggle_tools.progress import track
 from kaggle_tools.summary import best_threshold
 
@@ -32,7 +34,7 @@ def score_fold(
     competition: Competition,
     photos: Sequence[Photo],
     *,
-    tta: Tta,
+    device: torch.device,
     batch_size: int,
     workers: int,
     save_probabilities: bool = False,
@@ -40,21 +42,28 @@ def score_fold(
     """Predict a fold's held-out photos: masks, histograms and, last, `oof.csv`.
 
     Processes that trained together share the photos; the first one writes the tables.
+
+    Raises:
+        InputError: a photo cannot be read, the network's answer is no number, or the memory does not suffice.
     """
-    rank, ranks = _rank_and_ranks()
+    rank, ranks = rank_and_ranks()
     share = photos[rank::ranks]
-    predictions = predict([member], share, tta=tta, batch_size=batch_size, workers=workers)
+    ensemble = Ensemble([member], device, tta=member.card.tta, scales=member.card.tta_scales)
+    predictions = predict(ensemble, share, equal_size_batches(share, batch_size), workers=workers)
     found: list[tuple[tuple[Any, ...], NDArray[np.uint32]]] = []
-    for photo, probability_HW in track(predictions, len(share), "out-of-fold masks"):
+    for photo, probability_HW, _, error in track(predictions, len(share), "out-of-fold masks"):
+        require(not error, error)
+        finite = bool(probability_HW.isfinite().all())
+        require(finite, f"{photo.path}: the network's answer is not a number; train it again")
         assert photo.mask is not None, f"{photo.stem} has no mask"
         truth_HW = read_mask(photo.mask)
         mask_HW = (probability_HW >= run_folder.DEFAULT_THRESHOLD).cpu().numpy()
         write_mask(member.folder / "oof" / "masks" / f"{photo.stem}.png", mask_HW)
         if save_probabilities:
-            write_gray(probability_path(member.folder, photo.stem), as_bytes(probability_HW))
+            write_gray(probability_path(member.folder, photo.stem), as_bytes(probability_HW).cpu().numpy())
         row = _row(photo.stem, member.card.fold, metrics.overlap(mask_HW, truth_HW), competition)
         found.append((row, histogram(probability_HW, torch.from_numpy(truth_HW).to(probability_HW.device))))
-    found = _gathered(found)
+    found = [entry for share in gathered(found) for entry in share]
     if rank == 0:
         _write_tables(member.folder, sorted(found, key=lambda entry: entry[0]))
 
@@ -91,11 +100,6 @@ def histogram(probability_HW: Tensor, truth_HW: Tensor) -> NDArray[np.uint32]:
     return counts.view(2, run_folder.BINS).cpu().numpy().astype(np.uint32)
 
 
-def as_bytes(probability_HW: Tensor) -> NDArray[np.uint8]:
-    """Probabilities as 0 to 255, rounded."""
-    return (probability_HW * 255).round().to(torch.uint8).cpu().numpy()
-
-
 def probability_path(fold_folder: Path, stem: str) -> Path:
     """Where the probabilities of a held-out photo are."""
     return fold_folder / "oof" / "probabilities" / f"{stem}.png"
@@ -103,22 +107,6 @@ def probability_path(fold_folder: Path, stem: str) -> Path:
 
 def _saved_probabilities(run: Path) -> dict[str, Path]:
     return {path.stem: path for path in run.glob("fold*/oof/probabilities/*.png") if not path.name.startswith(".")}
-
-
-def _rank_and_ranks() -> tuple[int, int]:
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return 0, 1
-    return distributed.get_rank(), distributed.get_world_size()
-
-
-def _gathered(share: list[Any]) -> list[Any]:
-    """The entries of all processes."""
-    _, ranks = _rank_and_ranks()
-    if ranks == 1:
-        return share
-    shares: list[Any] = [None] * ranks
-    distributed.all_gather_object(shares, share)
-    return [entry for share in shares for entry in share]
 
 
 def _write_tables(folder: Path, found: list[tuple[tuple[Any, ...], NDArray[np.uint32]]]) -> None:

@@ -1,11 +1,23 @@
 """Several processes: which one this is, and folds that are trained at once, each on a GPU of its own."""
 
+import logging
 import os
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from kaggle_tools.errors import InputError
+
+if TYPE_CHECKING:
+    from lightning import Fabric
+
+T = TypeVar("T")
+
+STARTER = os.getppid()
+"""The process that started this one."""
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 
 
@@ -15,6 +27,11 @@ def is_first_process() -> bool:
     Lightning, torchrun and SLURM say so in the environment; Lightning's own first process has none of the names.
     """
     return all(int(os.environ.get(name, 0)) == 0 for name in RANKS)
+
+
+def is_orphan() -> bool:
+    """Whether the process that started this one, and with it the work that they shared, has ended."""
+    return os.getppid() != STARTER
 
 
 def run_on_gpus(folds: Sequence[int], gpus: Sequence[str], command: Callable[[int], Sequence[str]]) -> dict[int, int]:
@@ -44,6 +61,54 @@ def visible_gpus() -> list[str]:
     count = torch.cuda.device_count()
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return named[:count] if named != [""] else [str(number) for number in range(count)]
+
+
+def launch(devices: str, nodes: int) -> "Fabric":
+    """Start the processes that share a piece of work, one for each device; from here on, each of them runs on its own.
+
+    They are started here, or, where torchrun or SLURM has started them already, recognised.
+
+    Raises:
+        InputError: there are no such devices.
+    """
+    from lightning import Fabric
+    from lightning.fabric.strategies import DDPStrategy
+
+    from kaggle_tools import resources
+
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    ranks = resources.device_count(devices, nodes)
+    per_node, nodes = resources.processes(devices, nodes)
+    # They exchange nothing but a few words at the end, for which the fast ones wait as long as it takes.
+    together = DDPStrategy(process_group_backend="gloo", timeout=timedelta(days=7))
+    try:
+        fabric = Fabric(devices=per_node, num_nodes=nodes, strategy=together if ranks > 1 else "auto")
+    except (RuntimeError, ValueError, TypeError) as error:  # Lightning's own errors are all of these
+        raise InputError(f"--devices {devices} --nodes {nodes}: {error}") from error
+    fabric.launch()
+    return fabric
+
+
+def rank_and_ranks() -> tuple[int, int]:
+    """Which of the processes that work together this is, from 0, and how many there are."""
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def gathered(value: T) -> list[T]:
+    """The values of all processes that work together, in the order of their ranks."""
+    from torch import distributed
+
+    _, ranks = rank_and_ranks()
+    if ranks == 1:
+        return [value]
+    values: list[Any] = [None] * ranks
+    distributed.all_gather_object(values, value)
+    return values
 
 
 def _run(command: Sequence[str], gpu: str, prefix: str) -> int:

@@ -75,7 +75,9 @@ class TrainingConfig:
     precision: Precision = "auto"
     """`auto`: bfloat16 where the GPU has it, float16 with scaling on other GPUs, float32 elsewhere."""
     tta: Tta = "hflip"
-    """How the out-of-fold photos are predicted."""
+    """The flips over which out-of-fold photos are averaged, and test photos where nothing else is asked for."""
+    tta_scales: tuple[float, ...] = (1.0,)
+    """The factors of `image_size` over which they are averaged."""
     folds: int = 5
     """Into how many parts the groups are split."""
     seed: int = 0
@@ -95,6 +97,7 @@ class TrainingConfig:
             if get_origin(hint) is Literal:
                 value = getattr(self, name)
                 require(value in choices, f"{_option(name)} {value}: must be one of {', '.join(choices)}")
+        require(bool(self.tta_scales) and min(self.tta_scales) > 0, f"--tta-scales {self.tta_scales}: all above 0")
         require(self.folds >= 2, f"--folds {self.folds}: must be at least 2, to train on and to validate on")
         require(self.image_size is None or min(self.image_size) >= 16, "--image-size: each side must be at least 16")
         self._require_a_loss()
@@ -180,16 +183,20 @@ def config_of_settings(settings: dict[str, Any]) -> TrainingConfig:
     known = {field.name for field in fields(TrainingConfig)}
     strange = sorted(settings.keys() - known)
     require(not strange, f"settings that this version does not know: {', '.join(strange)}")
-    size = settings.get("image_size")
     try:
-        return TrainingConfig(**settings | {"image_size": tuple(size) if size else None})
+        return TrainingConfig(**tuples(settings))
     except TypeError as error:
         raise InputError(f"settings that cannot be: {error}") from error
 
 
 def settings_of(config: TrainingConfig) -> dict[str, Any]:
     """The configuration as JSON knows it."""
-    return asdict(config) | {"image_size": list(config.image_size) if config.image_size else None}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
+
+
+def tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields that were read from JSON, which knows only lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def _option(name: str) -> str:

@@ -12,16 +12,40 @@ LINE_SECONDS = 30.0
 
 
 def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Yield the items, showing how many of `total` are done."""
-    if sys.stdout.isatty():
-        from rich.progress import track as bar
+    """Yield the items, showing how many of `total` are done, how fast, and how long the rest will take."""
+    yield from _bar(items, total, what) if sys.stdout.isatty() else _lines(items, total, what)
 
-        yield from bar(items, total=total, description=what)
-        return
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min` or `3.4 h`, as short as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _bar(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    speed = TextColumn("{task.fields[rate]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task(what, total=total, rate="")
+        for item in items:
+            yield item
+            progress.update(task, advance=1, rate=_rate(progress.tasks[0].speed or 0.0))
+
+
+def _lines(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     started = printed = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
         if now - printed >= LINE_SECONDS or done == total:
             printed = now
-            print(f"{what}: {done:,} of {total:,}, {done / (now - started):.1f} a second", flush=True)
+            rate = done / (now - started)
+            left = f", {duration((total - done) / rate)} left" if done < total else ""
+            print(f"{what}: {done:,} of {total:,}, {_rate(rate)}{left}", flush=True)
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:,.1f} a second" if per_second >= 1 else f"{per_second:.2g} a second"

@@ -34,6 +34,7 @@ from kaggle_tools import metrics, out_of_fold, resources, run_folder
 from kaggle_tools.callbacks import Checkpoint, EpochLines, MetricsTable, Patience, Pictures, TimeLimit
 from kaggle_tools.competition import Competition
 from kaggle_tools.data import AugmentedPhotos, EpochSampler, MaskedPhotos, Size, loader, plain_worker_errors
+from kaggle_tools.ensemble import Member, best_device, has_bfloat16
 from kaggle_tools.errors import InputError, KaggleToolsError, require
 from kaggle_tools.files import locked
 from kaggle_tools.images import Photo
@@ -41,7 +42,6 @@ from kaggle_tools.losses import SegmentationLoss
 from kaggle_tools.model import Architecture, ModelCard, Segmenter, build, design, load, save
 from kaggle_tools.optimisation import make_optimizer, make_schedule, moving_average
 from kaggle_tools.parallel import is_first_process
-from kaggle_tools.prediction import Member, best_device, has_bfloat16
 from kaggle_tools.presets import TrainingConfig
 
 LOCK_SECONDS = 20.0
@@ -148,7 +148,7 @@ class FoldData(LightningDataModule):
         self.validation = MaskedPhotos(validation, config.image_size)
         self.config = config
         self.batch_size = config.batch_size  # of all processes together; Lightning's tuner tries others
-        self.settings: dict[str, Any] = {"workers": execution.workers, "pin_memory": torch.cuda.is_available()}
+        self.settings: dict[str, Any] = {"workers": execution.workers, "device": best_device().type}
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled and augmented batches."""
@@ -206,22 +206,21 @@ def train_fold(
         architecture, model = _initial_model(config, fold)
         task = SegmentationTask(model.to(memory_format=torch.channels_last), config)
         trainer = _fit(task, FoldData(*photos, config, execution), folder, execution)
-        card = ModelCard(architecture, config.image_size, competition.slug, fold)
+        card = ModelCard(architecture, config.image_size, competition.slug, fold, config.tta, config.tta_scales)
         if trainer.is_global_zero:
             save(task.model, card, folder)
         trained = build(architecture)  # not the task's own, which may be compiled for photos of one size
         trained.load_state_dict(task.model.state_dict())
-        trained.to(trainer.strategy.root_device).to(memory_format=torch.channels_last)
-        with _explained_memory(task, photos[1][0].size, trainer.world_size):
-            out_of_fold.score_fold(
-                Member(trained.eval(), card, folder),
-                competition,
-                photos[1],
-                tta=config.tta,
-                batch_size=max(1, config.batch_size // trainer.world_size),
-                workers=execution.workers,
-                save_probabilities=execution.save_oof_probabilities,
-            )
+        trained.to(memory_format=torch.channels_last)
+        out_of_fold.score_fold(
+            Member(trained.eval(), card, folder),
+            competition,
+            photos[1],
+            device=trainer.strategy.root_device,
+            batch_size=max(1, config.batch_size // trainer.world_size),
+            workers=execution.workers,
+            save_probabilities=execution.save_oof_probabilities,
+        )
 
 
 def make_trainer(folder: Path, config: TrainingConfig, data: FoldData, execution: Execution) -> Trainer:
