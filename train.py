@@ -15,7 +15,7 @@ import typer
 
 from kaggle_tools import cli
 from kaggle_tools.errors import InputError, require
-from kaggle_tools.files import locked, read_json
+from kaggle_tools.files import locked
 from kaggle_tools.presets import (
     DEFAULT_PRESET,
     PRESETS,
@@ -253,9 +253,9 @@ def config_in_file(path: Path, spec: "Competition") -> TrainingConfig:
     Raises:
         InputError: it is missing or damaged, or about another competition.
     """
-    recorded = read_json(path, if_missing="it is in the folder of a run").get("settings")
-    if not isinstance(recorded, dict):
-        raise InputError(f"{path}: damaged (no settings in it)")
+    from kaggle_tools.run_folder import read_config_file
+
+    recorded = read_config_file(path)["settings"]
     require(recorded.get("competition") == spec.slug, f"{path}: not about --competition {spec.slug}")
     try:
         return config_of_settings(recorded)

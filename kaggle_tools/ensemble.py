@@ -22,11 +22,12 @@ from kaggle_tools.data import InputSize, Size
 from kaggle_tools.model import ModelCard, Segmenter, load
 from kaggle_tools.presets import Tta
 
-_FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {
+FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {
     "none": ((),),
     "hflip": ((), (-1,)),
     "flips": ((), (-1,), (-2,), (-2, -1)),
 }
+"""The axes of each flip over which is averaged; flipping them again undoes it."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,16 @@ def flip_mean(model: nn.Module, photos_B3HW: Tensor, tta: Tta) -> Tensor:
     Photos are flipped before the network pads them, and its padding is cropped before they are flipped
     back: no flip can move a mask by what was padded.
     """
-    flips = [torch.sigmoid(_logits(model, photos_B3HW.flip(axes))).flip(axes) for axes in _FLIPPED_AXES[tta]]
+    flips = [torch.sigmoid(logits_of(model, photos_B3HW.flip(axes))).flip(axes) for axes in FLIPPED_AXES[tta]]
     return torch.stack(flips).mean(dim=0)
+
+
+def logits_of(model: nn.Module, photos_B3HW: Tensor) -> Tensor:
+    """Logits in float32, computed in half precision where the device is made for it."""
+    on_gpu = photos_B3HW.device.type == "cuda"
+    half = torch.bfloat16 if on_gpu and has_bfloat16() else torch.float16
+    with torch.autocast(photos_B3HW.device.type, dtype=half, enabled=on_gpu):
+        return model(photos_B3HW.to(memory_format=torch.channels_last)).float()
 
 
 def enlarge(probabilities_B1HW: Tensor, size: Size) -> Tensor:
@@ -165,14 +174,6 @@ def best_device() -> torch.device:
 def has_bfloat16() -> bool:
     """Whether the GPU itself computes in bfloat16; older ones only imitate it, slowly."""
     return torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-def _logits(model: nn.Module, photos_B3HW: Tensor) -> Tensor:
-    """Logits in float32, computed in half precision where the device is made for it."""
-    on_gpu = photos_B3HW.device.type == "cuda"
-    half = torch.bfloat16 if on_gpu and has_bfloat16() else torch.float16
-    with torch.autocast(photos_B3HW.device.type, dtype=half, enabled=on_gpu):
-        return model(photos_B3HW.to(memory_format=torch.channels_last)).float()
 
 
 def _all_fit(models: Sequence[nn.Module], device: torch.device) -> bool:

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from kaggle_tools.data import equal_size_batches
 from kaggle_tools.ensemble import Ensemble
-from kaggle_tools.errors import InputError, OutOfTimeError
+from kaggle_tools.errors import InputError, OutOfTimeError, require
 from kaggle_tools.images import Photo, draw_outlines, read_photo, write_gray, write_packed_mask, write_photo
-from kaggle_tools.parallel import gathered, is_orphan, rank_and_ranks
+from kaggle_tools.parallel import gathered, is_orphan, of_the_first, rank_and_ranks
 from kaggle_tools.pred_folder import PathOf, is_complete, mask_path, overlay_path, probability_path
 from kaggle_tools.prediction import Prediction, as_bytes, predict
 from kaggle_tools.progress import track
@@ -32,8 +32,6 @@ from kaggle_tools.progress import track
 DOUBTFUL = (0.1, 0.9)
 """With a probability between these a pixel is neither foreground nor background for sure."""
 THREADS = 4
-
-_BITS = (128, 64, 32, 16, 8, 4, 2, 1)
 
 
 def mask_photos(
@@ -62,6 +60,7 @@ def mask_photos(
         for batch in equal_size_batches(photos, batch_size)
         if not all(is_complete(pred, photos[index].stem, outputs) for index in batch)
     ]
+    unfinished = of_the_first(unfinished)  # which others may find shorter, once the first has begun to write
     share = unfinished[rank::ranks]
     predictions = predict(ensemble, photos, share, workers=workers)
     if rank == 0:
@@ -76,8 +75,9 @@ def mask_photos(
                 failures.append(prediction.error)
             else:
                 writer.put(prediction)
+            require(rank == 0 or not is_orphan(), "the process that started this one has ended")
             late = time.monotonic() > deadline
-            if late or (rank > 0 and is_orphan()):
+            if late:
                 break
     if any(gathered(late)):
         raise OutOfTimeError("stopped before all photos were masked, as --max-hours asks; the same command goes on")
@@ -143,7 +143,9 @@ def packed(mask_HW: Tensor) -> Tensor:
     """Eight pixels of a row in each byte, uint8 (H, ceil(W / 8)), as `numpy.packbits` packs them."""
     height, width = mask_HW.shape
     bits_HN8 = F.pad(mask_HW.byte(), (0, -width % 8)).view(height, -1, 8)
-    return (bits_HN8 * torch.tensor(_BITS, dtype=torch.uint8, device=mask_HW.device)).sum(dim=-1, dtype=torch.uint8)
+    # Made on the device: a list brought there would wait for all that the device has still to do.
+    places_8 = 2 ** torch.arange(7, -1, -1, dtype=torch.uint8, device=mask_HW.device)
+    return (bits_HN8 * places_8).sum(dim=-1, dtype=torch.uint8)
 
 
 def measured(probability_HW: Tensor, mask_HW: Tensor, votes_HW: Tensor) -> Tensor:

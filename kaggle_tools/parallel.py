@@ -111,6 +111,18 @@ def gathered(value: T) -> list[T]:
     return values
 
 
+def of_the_first(value: T) -> T:
+    """The value that the first of the processes that work together has."""
+    from torch import distributed
+
+    _, ranks = rank_and_ranks()
+    if ranks == 1:
+        return value
+    values = [value]
+    distributed.broadcast_object_list(values, src=0)
+    return values[0]
+
+
 def _run(command: Sequence[str], gpu: str, prefix: str) -> int:
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
     with subprocess.Popen(

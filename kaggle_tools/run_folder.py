@@ -97,8 +97,16 @@ def read_config(run: Path) -> dict[str, Any]:
     Raises:
         InputError: it is missing or damaged.
     """
-    path = run / CONFIG_FILE
-    config = read_json(path, if_missing=f"is {run} a folder that train.py --out made?")
+    return read_config_file(run / CONFIG_FILE)
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The contents of a `config.json`, wherever it lies.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    config = read_json(path, if_missing=f"is {path.parent} a folder that train.py --out made?")
     require(isinstance(config.get("settings"), dict), f"{path}: damaged (no settings in it)")
     return config
 
