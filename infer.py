@@ -12,6 +12,7 @@ import typer
 
 from kaggle_tools import cli
 from kaggle_tools.errors import InputError, require
+from kaggle_tools.parallel import is_first_process
 from kaggle_tools.presets import Tta
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ def infer(
 ) -> None:
     """Mask photos with trained networks, at the photos' own size."""
     deadline = time.monotonic() + max_hours * 3600 if max_hours is not None else float("inf")
-    require(bool(data) != bool(images), "give either --data DIR or --images DIR: where the photos are")
+    source = data or images
+    if source is None or (data and images):
+        raise InputError("give either --data DIR or --images DIR: where the photos are")
     scales = cli.parse_numbers("--tta-scales", tta_scales) if tta_scales else None
     run_weights = cli.parse_numbers("--weights", weights) if weights else None
     require(
@@ -120,7 +123,7 @@ def infer(
 
     members = load_members(runs, fold, run_weights)
     spec = cli.agreed_competition(competition, {member.folder: member.card.competition for member in members})
-    photos, unreadable = photos_to_mask(spec, data) if data else photos_in(images or out)
+    photos, unreadable = photos_to_mask(spec, source) if data else photos_in(source)
     flips, factors = choose_tta(tta, scales, members)
     cut = choose_threshold(threshold, runs, fold, run_weights, spec, data)
 
@@ -131,7 +134,7 @@ def infer(
         ensemble.compile()
     settings: dict[str, Any] = {
         "competition": spec.slug,
-        "photos": str((data or images or out).resolve()),
+        "photos": str(source.resolve()),
         "models": [describe(member) for member in members],
         "tta": flips,
         "tta_scales": list(factors),
@@ -148,7 +151,7 @@ def infer(
             workers=workers,
             deadline=deadline,
         )
-        if parallel.is_first_process():
+        if is_first_process():
             masked = pred_folder.finish(out, settings, photos)
             report(out, masked, unreadable)
 
@@ -165,7 +168,7 @@ def choose_tta(
     given = tta is not None and scales is not None
     require(given or len(set(own)) == 1, "the runs were scored with different TTA; give --tta and --tta-scales")
     chosen = tta or own[0][0], scales or own[0][1]
-    if chosen != own[0]:
+    if chosen != own[0] and is_first_process():
         print("note: the score of the run, and its threshold, are of another TTA")
     return chosen
 
@@ -217,7 +220,8 @@ def choose_threshold(
         models_per_run = [len(folds) if folds else len(run_folder.trained_folds(run)) for run in runs]
         return mix_threshold(runs, weights or models_per_run, spec, photos)[0]
     why = "a mix of runs without --save-oof-probabilities" if len(runs) > 1 else f"no out-of-fold photos in {runs[0]}"
-    print(f"threshold: {run_folder.DEFAULT_THRESHOLD}, as the best is not known for {why}")
+    if is_first_process():
+        print(f"threshold: {run_folder.DEFAULT_THRESHOLD}, as the best is not known for {why}")
     return run_folder.DEFAULT_THRESHOLD
 
 

@@ -73,6 +73,7 @@ def launch(devices: str, nodes: int) -> "Fabric":
     """
     from lightning import Fabric
     from lightning.fabric.strategies import DDPStrategy
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from kaggle_tools import resources
 
@@ -84,7 +85,7 @@ def launch(devices: str, nodes: int) -> "Fabric":
     together = DDPStrategy(process_group_backend="gloo", timeout=timedelta(days=7))
     try:
         fabric = Fabric(devices=per_node, num_nodes=nodes, strategy=together if ranks > 1 else "auto")
-    except (RuntimeError, ValueError, TypeError) as error:  # Lightning's own errors are all of these
+    except (MisconfigurationException, RuntimeError, ValueError, TypeError) as error:
         raise InputError(f"--devices {devices} --nodes {nodes}: {error}") from error
     fabric.launch()
     return fabric
