@@ -3,12 +3,13 @@
     python benchmarks/infer_throughput.py RUN PHOTOS [--size 640x960] [--milesial CHECKOUT] [--ttach CHECKOUT]
 
 RUN is a run with one trained fold, PHOTOS a folder of JPEGs; they are brought to --size beforehand, so that no
-contestant has anything to resize: the peers' resizing is another. The contestants take turns within one run:
+contestant has anything to resize: the peers' resizing is another. The contestants take turns within one run, and each
+is timed from its first finished mask to its last, so that nobody's start counts:
 
 - network: the forward passes alone, of every flip, on photos that are on the device already;
-- ours: `masking.mask_photos`, from JPEG files to PNG files, the start of its workers included;
-- milesial: `predict.py` of a checkout of milesial/Pytorch-UNet with the same weights, from its first photo to its last
-  mask; a U-Net of width 64 with --tta none;
+- ours: `masking.mask_photos`, from JPEG files to PNG files;
+- milesial: `predict.py` of a checkout of milesial/Pytorch-UNet with the same weights; a U-Net of width 64 with
+  --tta none;
 - notebook: the loop that people write with ttach (github.com/qubvel/ttach): read, flip, average, threshold, write.
 
 Each peer's masks are compared with ours, pixel by pixel.
@@ -20,13 +21,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO, Annotated, cast
+from typing import Annotated, cast
 
 import cv2
 import numpy as np
@@ -69,13 +70,12 @@ def network(ensemble: Ensemble, photos: list[Photo], batch_size: int) -> float:
 
 def ours(ensemble: Ensemble, photos: list[Photo], batch_size: int, workers: int, pred: Path) -> float:
     """Seconds for each photo from JPEG to PNG."""
-    start = time.perf_counter()
     mask_photos(pred, ensemble, photos, pred_folder.outputs(False, False), batch_size=batch_size, workers=workers)
-    return (time.perf_counter() - start) / len(photos)
+    return _between(pred_folder.mask_path(pred, photo.stem) for photo in photos)
 
 
 def milesial(checkout: Path, model: nn.Module, photos: list[Photo], out: Path) -> float:
-    """Seconds for each photo of the peer's `predict.py`, run as it is, by the times of what it says."""
+    """Seconds for each photo of the peer's `predict.py`, run as it is."""
     out.mkdir()
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.pth"
@@ -83,14 +83,8 @@ def milesial(checkout: Path, model: nn.Module, photos: list[Photo], out: Path) -
         options = ["--model", weights, "--classes", 1, "--scale", 1.0, "--input", *(photo.path for photo in photos)]
         options += ["--output", *(out / f"{photo.stem}.png" for photo in photos)]
         command = [sys.executable, "-u", str(checkout / "predict.py"), *map(str, options)]
-        first = last = 0.0
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            for line in cast(IO[str], process.stderr):
-                first = first or (time.perf_counter() if "Predicting image" in line else 0.0)
-                last = time.perf_counter() if "Mask saved" in line else last
-    if process.returncode:
-        raise typer.BadParameter(f"{checkout}/predict.py ended with exit code {process.returncode}")
-    return (last - first) / len(photos)
+        subprocess.run(command, stderr=subprocess.DEVNULL, check=True)
+    return _between(out / f"{photo.stem}.png" for photo in photos)
 
 
 def _peer_names(checkout: Path) -> list[str]:
@@ -104,10 +98,11 @@ def notebook(checkout: Path, run: Path, tta: Tta, photos: list[Photo], out: Path
     """Seconds for each photo in a loop as people write it, in a process of its own."""
     out.mkdir()
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-        return fresh.submit(_notebook, checkout, run, tta, photos, out).result()
+        fresh.submit(_notebook, checkout, run, tta, photos, out).result()
+    return _between(out / f"{photo.stem}.png" for photo in photos)
 
 
-def _notebook(checkout: Path, run: Path, tta: Tta, photos: list[Photo], out: Path) -> float:
+def _notebook(checkout: Path, run: Path, tta: Tta, photos: list[Photo], out: Path) -> None:
     sys.path.insert(0, str(checkout))
     import ttach
 
@@ -117,14 +112,12 @@ def _notebook(checkout: Path, run: Path, tta: Tta, photos: list[Photo], out: Pat
     net = nn.Sequential(segmenter.net, nn.Sigmoid()).to(device, memory_format=torch.contiguous_format).eval()
     model = ttach.SegmentationTTAWrapper(net, ttach.Compose(flips[tta]))
     mean_311, std_311 = (segmenter.mean / 255).to(device), (segmenter.std / 255).to(device)
-    start = time.perf_counter()
     for photo in photos:
         pixels = cv2.cvtColor(cv2.imread(str(photo.path)), cv2.COLOR_BGR2RGB)
         image = torch.from_numpy(pixels.transpose(2, 0, 1)).float()[None].to(device) / 255
         with torch.no_grad():
             mask = model((image - mean_311) / std_311)[0, 0].cpu().numpy() > THRESHOLD
         cv2.imwrite(str(out / f"{photo.stem}.png"), mask.astype(np.uint8) * 255)
-    return (time.perf_counter() - start) / len(photos)
 
 
 def shrunken(folder: Path, photos: list[Photo], size: tuple[int, int]) -> list[Photo]:
@@ -205,6 +198,12 @@ def _flop(model: nn.Module, size: tuple[int, int]) -> int:
     with FlopCounterMode(display=False) as counter, torch.device("meta"):
         copy.deepcopy(model).to("meta")(torch.zeros(1, 3, *size, dtype=torch.uint8))
     return counter.get_total_flops()
+
+
+def _between(masks: Iterable[Path]) -> float:
+    """Seconds for each photo after the first, by the times of the files."""
+    times = sorted(mask.stat().st_mtime_ns for mask in masks)
+    return (times[-1] - times[0]) / 1e9 / (len(times) - 1)
 
 
 def _wait() -> None:
