@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from kaggle_tools.competition import Competition
@@ -18,6 +18,10 @@ from kaggle_tools.files import replacing
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 """What counts as a photo in a folder that is not laid out by Kaggle."""
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
+
+_JPEG = b"\xff\xd8"
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises at damaged files, some of them only for some formats."""
 
 # OpenCV's names say grey, but with IMREAD_COLOR_RGB the colours stay.
 _REDUCED = {
@@ -103,11 +107,18 @@ def read_photo(path: Path, shrink: int = 1) -> NDArray[np.uint8]:
         InputError: the file is missing, cut off or not an image.
     """
     content = _read_bytes(path)
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[shrink]
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    in_decoder = shrink if content.startswith(_JPEG) else 1  # other formats are only subsampled there
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[in_decoder]
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    except cv2.error:  # sides that cannot be, in a damaged header
+        pixels = None
     if pixels is None or _is_cut_off(content):
         raise InputError(f"{path}: not a photo that can be read; fetch it again")
-    return np.asarray(pixels, dtype=np.uint8)
+    photo_HW3 = np.asarray(pixels, dtype=np.uint8)
+    if in_decoder == shrink:
+        return photo_HW3
+    return resize(photo_HW3, (photo_HW3.shape[0] // shrink, photo_HW3.shape[1] // shrink))
 
 
 def shrink_for(photo: Photo, size: tuple[int, int]) -> int:
@@ -132,7 +143,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("L")) > 0
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's broken PNGs raise SyntaxError
+    except _UNREADABLE as error:
         raise InputError(f"{path}: not a mask that can be read ({error})") from error
 
 
@@ -165,7 +176,7 @@ def read_notes(path: Path) -> dict[str, float]:
     try:
         with Image.open(path) as image:
             return {str(name): float(value) for name, value in image.info.items() if isinstance(value, str)}
-    except (OSError, SyntaxError, ValueError) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path}: not a mask that can be read ({error})") from error
 
 
@@ -178,7 +189,7 @@ def read_gray(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path}: not an image that can be read ({error})") from error
 
 
@@ -231,7 +242,7 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path}: not an image that can be read ({error})") from error
     return height, width
 
@@ -289,7 +300,7 @@ def _read_bytes(path: Path) -> bytes:
 
 def _is_cut_off(content: bytes) -> bool:
     """Whether a JPEG lacks its end marker: OpenCV fills what is missing with grey and only prints a warning."""
-    return content.startswith(b"\xff\xd8") and b"\xff\xd9" not in content[-4096:]
+    return content.startswith(_JPEG) and b"\xff\xd9" not in content[-4096:]
 
 
 def _text(size: tuple[int, int]) -> str:

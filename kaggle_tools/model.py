@@ -6,8 +6,10 @@ code when it is opened, beside a `model.json` that says how to build the network
 B batch, H height, W width.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 from safetensors import SafetensorError
@@ -59,6 +61,10 @@ class ModelCard:
     """The flips over which the photos of that fold were averaged; others are treated alike if nothing else is asked."""
     tta_scales: tuple[float, ...] = (1.0,)
     """The factors of `image_size` over which they were averaged."""
+
+    def __post_init__(self) -> None:
+        if self.tta not in get_args(Tta) or not self.tta_scales or not all(0 < s < math.inf for s in self.tta_scales):
+            raise ValueError(f"no such test-time augmentation: {self.tta}, {self.tta_scales}")
 
 
 class Segmenter(nn.Module):

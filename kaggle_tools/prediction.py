@@ -97,6 +97,5 @@ def _try(ensemble: Ensemble, batch_size: int, own_size: Size) -> None:
 
 def _out_of_memory(batch_size: int, size: Size, error: Exception) -> InputError:
     advice = "take a smaller --batch-size" if batch_size > 1 else "train a model with a smaller --image-size or --width"
-    return InputError(
-        f"out of memory with {batch_size} photos of {size[0]}x{size[1]} ({str(error).splitlines()[0]}); {advice}"
-    )
+    reason = str(error).splitlines()[0]
+    return InputError(f"out of memory with photos of {size[0]}x{size[1]}, {batch_size} at once ({reason}); {advice}")

@@ -1,5 +1,6 @@
 """What decides the result of a training, and the presets: in one place, each by name."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -97,7 +98,8 @@ class TrainingConfig:
             if get_origin(hint) is Literal:
                 value = getattr(self, name)
                 require(value in choices, f"{_option(name)} {value}: must be one of {', '.join(choices)}")
-        require(bool(self.tta_scales) and min(self.tta_scales) > 0, f"--tta-scales {self.tta_scales}: all above 0")
+        possible = bool(self.tta_scales) and all(0 < scale < math.inf for scale in self.tta_scales)
+        require(possible, f"--tta-scales {self.tta_scales}: must be numbers above 0")
         require(self.folds >= 2, f"--folds {self.folds}: must be at least 2, to train on and to validate on")
         require(self.image_size is None or min(self.image_size) >= 16, "--image-size: each side must be at least 16")
         self._require_a_loss()

@@ -42,7 +42,7 @@ def _lines(items: Iterable[T], total: int, what: str) -> Iterator[T]:
         now = time.monotonic()
         if now - printed >= LINE_SECONDS or done == total:
             printed = now
-            rate = done / (now - started)
+            rate = done / max(now - started, 1e-3)  # a coarse clock may not have moved
             left = f", {duration((total - done) / rate)} left" if done < total else ""
             print(f"{what}: {done:,} of {total:,}, {_rate(rate)}{left}", flush=True)
 

@@ -11,7 +11,18 @@ from PIL import Image
 from kaggle_tools import images
 from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.errors import InputError
-from kaggle_tools.images import Photo, read_mask, read_photo, resize, write_mask
+from kaggle_tools.images import (
+    Photo,
+    draw_outlines,
+    read_mask,
+    read_notes,
+    read_photo,
+    resize,
+    shrink_for,
+    write_mask,
+    write_packed_mask,
+    write_photo,
+)
 
 STEMS = ["a_01", "a_02", "b_01"]
 HEIGHT, WIDTH = 45, 70
@@ -151,17 +162,29 @@ class TestFindingTrainingPhotos:
 
 class TestFindingPhotosToMask:
     def test_test_photos_have_no_masks(self, folder: Path) -> None:
-        assert images.photos_to_mask(CARVANA, folder) == [Photo("c_01", folder / "test" / "c_01.jpg", (HEIGHT, WIDTH))]
+        photos, unreadable = images.photos_to_mask(CARVANA, folder)
+        assert photos == [Photo("c_01", folder / "test" / "c_01.jpg", (HEIGHT, WIDTH))]
+        assert unreadable == []
 
     def test_they_come_in_the_order_of_their_stems(self, folder: Path) -> None:
         for stem in ("z_01", "b_10", "b_09"):
             save(folder / "test" / f"{stem}.jpg", pixels())
-        assert [photo.stem for photo in images.photos_to_mask(CARVANA, folder)] == ["b_09", "b_10", "c_01", "z_01"]
+        photos, _ = images.photos_to_mask(CARVANA, folder)
+        assert [photo.stem for photo in photos] == ["b_09", "b_10", "c_01", "z_01"]
 
-    def test_those_that_cannot_be_read_are_named(self, folder: Path) -> None:
+    def test_those_that_cannot_be_read_are_named_beside_the_others(self, folder: Path) -> None:
         (folder / "test" / "c_02.jpg").write_bytes(b"")
-        with pytest.raises(InputError, match=r"mend or remove these files first\n  1 unreadable: c_02\.jpg$"):
-            images.photos_to_mask(CARVANA, folder)
+        (folder / "test" / "b_03.jpg").write_bytes(b"<html>404</html>")
+        photos, unreadable = images.photos_to_mask(CARVANA, folder)
+        assert [photo.stem for photo in photos] == ["c_01"]
+        assert [re.sub(r" \(.*\)$", "", what) for what in unreadable] == [
+            f"{folder}/test/{stem}.jpg: not an image that can be read" for stem in ("b_03", "c_02")
+        ]
+
+    def test_all_of_them_may_be_unreadable(self, folder: Path) -> None:
+        (folder / "test" / "c_01.jpg").write_bytes(b"")
+        photos, unreadable = images.photos_to_mask(CARVANA, folder)
+        assert (photos, len(unreadable)) == ([], 1)
 
     def test_a_folder_without_any_is_refused(self, folder: Path) -> None:
         (folder / "test" / "c_01.jpg").unlink()
@@ -174,7 +197,9 @@ class TestFindingPhotosToMask:
         (tmp_path / "notes.txt").write_text("not a photo")
         (tmp_path / "._b.png").write_bytes(b"not a photo")
         save(tmp_path / "below" / "f.jpg", pixels())
-        assert [photo.stem for photo in images.photos_in(tmp_path)] == ["a.b", "b", "c", "d", "e", "holiday"]
+        photos, unreadable = images.photos_in(tmp_path)
+        assert [photo.stem for photo in photos] == ["a.b", "b", "c", "d", "e", "holiday"]
+        assert unreadable == []
 
     def test_two_photos_that_would_share_a_mask_are_refused(self, tmp_path: Path) -> None:
         for name in ("a.png", "a.jpg", "b.png"):
@@ -189,11 +214,13 @@ class TestFindingPhotosToMask:
         ):
             images.photos_in(tmp_path / name)
 
-    def test_an_unreadable_photo_in_any_folder_is_named(self, tmp_path: Path) -> None:
+    def test_an_unreadable_photo_in_any_folder_is_named_beside_the_others(self, tmp_path: Path) -> None:
         save(tmp_path / "a.png", pixels())
         (tmp_path / "b.png").write_bytes(b"")
-        with pytest.raises(InputError, match=r"  1 unreadable: b\.png$"):
-            images.photos_in(tmp_path)
+        photos, unreadable = images.photos_in(tmp_path)
+        assert photos == [Photo("a", tmp_path / "a.png", (HEIGHT, WIDTH))]
+        assert len(unreadable) == 1
+        assert unreadable[0].startswith(f"{tmp_path}/b.png: not an image that can be read (")
 
 
 class TestReadingPhotos:
@@ -241,13 +268,14 @@ class TestReadingPhotos:
         with pytest.raises(InputError, match=rf"p\.{suffix}: not a photo that can be read; fetch it again"):
             read_photo(path)
 
+    @pytest.mark.parametrize("shrink", [1, 4])
     def test_it_is_refused_also_by_an_opencv_that_fills_up_with_grey(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shrink: int
     ) -> None:
         path = cut_in_half(save(tmp_path / "p.jpg", pixels()))
         monkeypatch.setattr(cv2, "imdecode", lambda *_: np.full((HEIGHT, WIDTH, 3), 128, np.uint8))  # as OpenCV 4 does
         with pytest.raises(InputError, match=r"p\.jpg: not a photo that can be read; fetch it again"):
-            read_photo(path)
+            read_photo(path, shrink)
 
     def test_bytes_after_the_end_of_a_jpeg_do_no_harm(self, tmp_path: Path) -> None:
         path = save(tmp_path / "p.jpg", pixels())
@@ -261,9 +289,114 @@ class TestReadingPhotos:
         with pytest.raises(InputError, match=r"p\.jpg: not a photo that can be read"):
             read_photo(tmp_path / "p.jpg")
 
+    @pytest.mark.parametrize("side", [60_000, 2_000_000])
+    def test_a_header_with_sides_that_cannot_be_is_refused(self, tmp_path: Path, side: int) -> None:
+        path = save(tmp_path / "p.bmp", pixels())
+        content = bytearray(path.read_bytes())
+        content[18:26] = side.to_bytes(4, "little") * 2  # width and height
+        path.write_bytes(content)
+        photos, wrong = images.photos_in(tmp_path)
+        assert photos == []
+        assert re.match(rf"{re.escape(str(path))}: not an image that can be read \(", wrong[0])
+        with pytest.raises(InputError, match=r"p\.bmp: not a photo that can be read"):
+            read_photo(path)
+
+    def test_another_format_under_a_jpegs_name_shrinks_by_averages(self, tmp_path: Path) -> None:
+        even = pixels()[:44]
+        save(tmp_path / "p.png", even).rename(tmp_path / "p.jpg")
+        expected = even.astype(float).reshape(22, 2, 35, 2, 3).mean(axis=(1, 3))
+        assert np.abs(read_photo(tmp_path / "p.jpg", 2) - expected).max() <= 0.5
+
     def test_a_missing_photo_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"p\.jpg: cannot be read \(No such file or directory\)"):
             read_photo(tmp_path / "p.jpg")
+
+
+def waves(shift: int = 0) -> NDArray[np.uint8]:
+    """A smooth photo of 128x192, each colour with waves of its own; may be shifted to the right."""
+    rows, columns = np.indices((128, 192))
+    columns = columns - shift
+    colours = [np.sin(rows / 36 + columns / 28), np.cos(rows / 44 - columns / 32), np.sin(columns / 40 - rows / 52)]
+    return (127 + 100 * np.stack(colours, axis=-1)).round().astype(np.uint8)
+
+
+class TestShrinking:
+    @pytest.mark.parametrize(
+        ("own", "wanted", "shrink"),
+        [
+            ((1280, 1920), (160, 240), 8),
+            ((1280, 1920), (100, 100), 8),
+            ((1280, 1920), (161, 240), 4),  # an eighth of the height would be too little
+            ((1280, 1920), (160, 241), 4),
+            ((1280, 1920), (320, 480), 4),
+            ((1280, 1920), (512, 768), 2),
+            ((1280, 1920), (640, 961), 1),
+            ((1280, 1920), (1280, 1920), 1),
+            ((1280, 1920), (2560, 3840), 1),
+            ((1280, 1918), (160, 239), 2),  # 1918 can be halved only once
+            ((1280, 1918), (640, 959), 2),
+            ((1280, 1918), (640, 960), 1),
+            ((1284, 1920), (160, 240), 4),
+            ((1280, 1917), (160, 239), 1),
+            ((1279, 1920), (159, 240), 1),
+        ],
+    )
+    def test_it_goes_as_far_as_both_sides_divide_and_are_still_large_enough(
+        self, own: tuple[int, int], wanted: tuple[int, int], shrink: int
+    ) -> None:
+        assert shrink_for(Photo("p", Path("p.jpg"), own), wanted) == shrink
+
+    @pytest.mark.parametrize(
+        ("name", "shrink"), [("p.jpg", 4), ("p.JPG", 4), ("p.jpeg", 4), ("p.png", 1), ("p.tif", 1), ("jpg", 1)]
+    )
+    def test_only_the_decoder_of_jpegs_shrinks(self, name: str, shrink: int) -> None:
+        assert shrink_for(Photo("p", Path(name), (64, 96)), (16, 24)) == shrink
+
+    @pytest.mark.parametrize("shrink", [1, 2, 4, 8])
+    def test_a_shrunken_photo_is_a_whole_part_in_size(self, tmp_path: Path, shrink: int) -> None:
+        photo = read_photo(save(tmp_path / "p.jpg", waves()), shrink)
+        assert photo.shape == (128 // shrink, 192 // shrink, 3)
+        assert photo.dtype == np.uint8
+
+    @pytest.mark.parametrize("size", [(64, 96), (60, 90), (32, 48), (30, 40), (16, 24), (16, 20), (9, 13)])
+    def test_at_the_size_that_is_wanted_it_is_as_if_all_had_been_decoded(
+        self, tmp_path: Path, size: tuple[int, int]
+    ) -> None:
+        path = save(tmp_path / "p.jpg", waves(), quality=95)
+        shrink = shrink_for(Photo("p", path, (128, 192)), size)
+        assert shrink > 1
+        wanted = resize(read_photo(path), size).astype(float)
+        shifted = resize(read_photo(save(tmp_path / "shifted.jpg", waves(1), quality=95)), size)
+        assert np.abs(resize(read_photo(path, shrink), size) - wanted).mean() < 1
+        assert np.abs(shifted - wanted).mean() > 1.5
+
+    @pytest.mark.parametrize("shrink", [1, 2, 4, 8])
+    def test_the_colours_stay_red_green_blue(self, tmp_path: Path, shrink: int) -> None:
+        flat = np.full((32, 48, 3), (200, 120, 40), dtype=np.uint8)
+        photo = read_photo(save(tmp_path / "p.jpg", flat, quality=95), shrink)
+        assert np.abs(photo.astype(int) - (200, 120, 40)).max() <= 2
+
+    def test_a_rotation_noted_in_the_file_is_ignored(self, tmp_path: Path) -> None:
+        orientation = Image.Exif()
+        orientation[0x0112] = 6  # to be shown turned by 90 degrees
+        plain = save(tmp_path / "plain.jpg", waves())
+        turned = save(tmp_path / "turned.jpg", waves(), exif=orientation)
+        assert np.array_equal(read_photo(turned, 4), read_photo(plain, 4))
+
+    @pytest.mark.parametrize("shrink", [2, 4, 8])
+    def test_a_photo_that_is_cut_off_is_refused(self, tmp_path: Path, shrink: int) -> None:
+        path = cut_in_half(save(tmp_path / "p.jpg", waves()))
+        with pytest.raises(InputError, match=r"p\.jpg: not a photo that can be read; fetch it again"):
+            read_photo(path, shrink)
+
+
+class TestWritingPhotos:
+    def test_a_photo_comes_back_nearly_as_it_was(self, tmp_path: Path) -> None:
+        write_photo(tmp_path / "overlays" / "p.jpg", waves())
+        with Image.open(tmp_path / "overlays" / "p.jpg") as image:
+            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (192, 128))
+        assert np.abs(read_photo(tmp_path / "overlays" / "p.jpg").astype(int) - waves()).mean() < 2
+        assert [path.name for path in (tmp_path / "overlays").iterdir()] == ["p.jpg"]
 
 
 class TestMasks:
@@ -302,6 +435,31 @@ class TestMasks:
     def test_a_view_of_another_mask_is_written_as_it_is_seen(self, tmp_path: Path, turned: NDArray[np.bool_]) -> None:
         write_mask(tmp_path / "m.png", turned)
         assert np.array_equal(read_mask(tmp_path / "m.png"), turned)
+
+    @pytest.mark.parametrize("width", [1, 7, 8, 9, 16, 70])
+    def test_a_packed_mask_is_written_as_the_mask_itself(self, tmp_path: Path, width: int) -> None:
+        mask_HW = np.random.default_rng(width).random((5, width)) < 0.5
+        write_mask(tmp_path / "mask.png", mask_HW, {"coverage": 0.5})
+        write_packed_mask(tmp_path / "packed.png", np.packbits(mask_HW, axis=1), width, {"coverage": 0.5})
+        assert (tmp_path / "packed.png").read_bytes() == (tmp_path / "mask.png").read_bytes()
+        assert np.array_equal(read_mask(tmp_path / "packed.png"), mask_HW)
+
+    def test_the_first_pixel_is_the_highest_bit_of_the_first_byte(self, tmp_path: Path) -> None:
+        write_packed_mask(tmp_path / "m.png", np.array([[0b10110000, 0b10000000], [0, 0b01000000]], np.uint8), 10)
+        assert read_mask(tmp_path / "m.png").astype(int).tolist() == [
+            [1, 0, 1, 1, 0, 0, 0, 0, 1, 0],
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        ]
+
+    def test_notes_come_back_to_the_last_digit(self, tmp_path: Path) -> None:
+        notes = {"coverage": 1 / 3, "doubtful": 1e-17, "none": 0.0}
+        write_mask(tmp_path / "m.png", mask(), notes)
+        assert read_notes(tmp_path / "m.png") == notes
+        assert np.array_equal(read_mask(tmp_path / "m.png"), mask())
+
+    def test_a_mask_without_notes_has_none(self, tmp_path: Path) -> None:
+        write_mask(tmp_path / "m.png", mask())
+        assert read_notes(tmp_path / "m.png") == {}
 
     def test_nothing_is_left_beside_a_mask(self, tmp_path: Path) -> None:
         write_mask(tmp_path / "m.png", mask())
@@ -352,3 +510,45 @@ class TestResizing:
     def test_the_size_is_height_by_width(self, size: tuple[int, int]) -> None:
         assert resize(pixels(), size).shape == (*size, 3)
         assert resize(pixels()[..., 0], size).shape == size
+
+
+class TestOutlines:
+    def photo(self) -> NDArray[np.uint8]:
+        return np.full((6, 8, 3), 90, dtype=np.uint8)
+
+    def box(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.bool_]:
+        mask_HW = np.zeros((6, 8), dtype=bool)
+        mask_HW[top:bottom, left:right] = True
+        return mask_HW
+
+    def letters(self, drawn_HW3: NDArray[np.uint8]) -> list[str]:
+        names = {(90, 90, 90): ".", (255, 0, 0): "r", (0, 255, 0): "g"}
+        return ["".join(names[tuple(pixel)] for pixel in row.tolist()) for row in drawn_HW3]
+
+    def test_the_predicted_one_is_red_and_lies_on_the_mask(self) -> None:
+        assert self.letters(draw_outlines(self.photo(), self.box(1, 2, 5, 6))) == [
+            "........",
+            "..rrrr..",
+            "..r..r..",
+            "..r..r..",
+            "..rrrr..",
+            "........",
+        ]
+
+    def test_the_true_one_is_green_and_below_it(self) -> None:
+        assert self.letters(draw_outlines(self.photo(), self.box(1, 2, 5, 6), self.box(1, 4, 6, 8))) == [
+            "........",
+            "..rrrrgg",
+            "..r.gr.g",
+            "..r.gr.g",
+            "..rrrr.g",
+            "....gggg",
+        ]
+
+    def test_an_empty_mask_has_none(self) -> None:
+        assert np.array_equal(draw_outlines(self.photo(), self.box(0, 0, 0, 0)), self.photo())
+
+    def test_the_photo_itself_stays_as_it_is(self) -> None:
+        photo = self.photo()
+        draw_outlines(photo, self.box(1, 2, 5, 6))
+        assert np.array_equal(photo, self.photo())

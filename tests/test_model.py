@@ -38,7 +38,7 @@ def one_thread() -> None:
 
 
 def card_of(architecture: Architecture) -> ModelCard:
-    return ModelCard(architecture, image_size=(96, 160), competition="roof-tiles", fold=3)
+    return ModelCard(architecture, (96, 160), "roof-tiles", fold=3, tta="hflip", tta_scales=(0.75, 1.0))
 
 
 def photos(height: int = 61, width: int = 93) -> Tensor:
@@ -94,7 +94,15 @@ class TestSavingAndLoading:
             "image_size": [96, 160],
             "competition": "roof-tiles",
             "fold": 3,
+            "tta": "hflip",
+            "tta_scales": [0.75, 1.0],
         }
+
+    def test_a_card_from_before_there_was_tta_on_it_has_none(self, saved: Path) -> None:
+        fields = asdict(card_of(SMALL_UNET))
+        del fields["tta"], fields["tta_scales"]
+        (saved / CARD_FILE).write_text(json.dumps(fields))
+        assert read_card(saved) == replace(card_of(SMALL_UNET), tta="none", tta_scales=(1.0,))
 
     def test_a_network_for_photos_of_their_own_size_has_no_size_on_its_card(self, saved: Path) -> None:
         card = replace(card_of(SMALL_UNET), image_size=None)
@@ -129,6 +137,11 @@ class TestDamage:
     def test_what_is_no_card_is_refused(self, saved: Path, text: str) -> None:
         (saved / CARD_FILE).write_text(text)
         assert f"{saved / CARD_FILE}: not a model card of this version" in self.refusal(saved)
+
+    @pytest.mark.parametrize("wrong", [{"tta": "sideways"}, {"tta_scales": []}, {"tta_scales": [1, 0]}])
+    def test_a_tta_that_cannot_be_is_refused(self, saved: Path, wrong: dict) -> None:
+        self.edit_card(saved, **wrong)
+        assert "not a model card of this version (no such test-time augmentation" in self.refusal(saved)
 
     def test_a_card_of_another_version_is_refused(self, saved: Path) -> None:
         self.edit_card(saved, tricks=3)

@@ -24,13 +24,14 @@ def test_preset_seed_is_the_write_up() -> None:
     assert (config.image_size, config.epochs, config.batch_size) == ((160, 240), 10, 32)
     assert (config.optimizer, config.lr, config.schedule) == ("adam", 1e-4, "constant")
     assert (config.bce_weight, config.dice_weight) == (1.0, 0.0)
-    assert (config.augmentation, config.tta) == ("seed", "none")
+    assert (config.augmentation, config.tta, config.tta_scales) == ("seed", "none", (1.0,))
 
 
 def test_the_default_preset_has_the_winners_augmentation_and_loss_on_the_whole_photo() -> None:
     config = config_from(DEFAULT_PRESET, SLUG, {})
     assert config == TrainingConfig(SLUG)
     assert (config.augmentation, config.bce_weight, config.dice_weight) == ("mild", 1.0, 1.0)
+    assert (config.tta, config.tta_scales) == ("hflip", (1.0,))
     assert config.image_size is None
 
 
@@ -62,6 +63,21 @@ def test_every_preset_survives_being_written_down(preset: str) -> None:
     assert config_of_settings(json.loads(json.dumps(settings_of(config)))) == config
 
 
+@pytest.mark.parametrize("image_size", [None, (160, 240)])
+def test_sizes_and_scales_survive_being_written_down_as_lists(image_size: tuple[int, int] | None) -> None:
+    config = config_from("seed", SLUG, {"image_size": image_size, "tta_scales": (0.75, 1.0, 1.5)})
+    settings = settings_of(config)
+    assert settings["tta_scales"] == [0.75, 1.0, 1.5]
+    assert settings["image_size"] == (list(image_size) if image_size else None)
+    assert config_of_settings(json.loads(json.dumps(settings))) == config
+
+
+def test_settings_from_before_there_were_scales_have_one() -> None:
+    settings = settings_of(config_from("seed", SLUG, {}))
+    del settings["tta_scales"]
+    assert config_of_settings(settings).tta_scales == (1.0,)
+
+
 def test_settings_of_another_version_are_refused_by_name() -> None:
     settings = settings_of(config_from("seed", SLUG, {}))
     with pytest.raises(InputError, match="does not know: moon_phase"):
@@ -70,6 +86,8 @@ def test_settings_of_another_version_are_refused_by_name() -> None:
         config_of_settings(settings | {"epochs": 0})
     with pytest.raises(InputError, match="settings that cannot be"):
         config_of_settings(settings | {"epochs": "many"})
+    with pytest.raises(InputError, match="settings that cannot be"):
+        config_of_settings(settings | {"tta_scales": 1.0})
 
 
 def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
@@ -100,6 +118,9 @@ def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
         ({"border_weight": 2.0, "border_width": 0}, "--border-weight: needs a --border-width above 0"),
         ({"optimizer": "adamm"}, "--optimizer adamm: must be one of adam, adamw, sgd"),
         ({"tta": "x"}, "--tta x: must be one of none, hflip, flips"),
+        ({"tta_scales": ()}, r"--tta-scales \(\): must be numbers above 0"),
+        ({"tta_scales": (1.0, 0.0)}, r"--tta-scales \(1.0, 0.0\): must be numbers above 0"),
+        ({"tta_scales": (-0.5, 1.0)}, r"--tta-scales \(-0.5, 1.0\): must be numbers above 0"),
         ({"pretrained": True}, "--pretrained: there are no pretrained weights for `unet`"),
         ({"model": "smp:Unet/resnet34", "pretrained": True, "init": "runs/a"}, "--init and --pretrained"),
     ],
