@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
 from kaggle_tools import callbacks
-from kaggle_tools.callbacks import Checkpoint, EpochLines, MetricsTable, Patience, Pictures, TimeLimit, duration
+from kaggle_tools.callbacks import Checkpoint, EpochLines, MetricsTable, Patience, Pictures, TimeLimit
 from kaggle_tools.data import MaskedPhotos
 from kaggle_tools.errors import OutOfTimeError
 from kaggle_tools.images import Photo, write_mask
@@ -186,11 +186,3 @@ class TestPictures:
         assert picture[2, 5].tolist() == [0, 255, 0], "the true outline"
         assert picture[0, 0].tolist() == [255, 0, 0], "the predicted one"
         assert picture[4, 5].tolist() == [90, 90, 90]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (89, "89 s"), (90, "2 min"), (60 * 89, "89 min"), (5400, "1.5 h"), (90000, "25.0 h")],
-)
-def test_durations_are_as_short_as_people_say_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -1,7 +1,9 @@
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,17 +12,20 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from kaggle_tools import data
 from kaggle_tools.data import (
+    WORKER_NICENESS,
     AugmentedPhotos,
     EpochSampler,
-    EqualSizeBatches,
+    InputSize,
     MaskedPhotos,
     ResizedPhotos,
+    equal_size_batches,
     loader,
     plain_worker_errors,
 )
 from kaggle_tools.errors import InputError
-from kaggle_tools.images import Photo, write_mask
+from kaggle_tools.images import Photo, read_photo, resize, write_mask
 
 SIZE = (30, 44)
 
@@ -142,26 +147,125 @@ class TestWorkers:
         assert len(seen) == 2 * len(photos)
 
 
+class Workplace(Dataset[tuple[int, int]]):
+    """What a worker that asks for an item runs with."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        return os.getpriority(os.PRIO_PROCESS, 0), cv2.getNumThreads()
+
+
+class TestPriority:
+    def of_a_worker(self, workers: int, device: str) -> tuple[int, int]:
+        ((niceness, threads),) = loader(Workplace(), workers=workers, device=device)
+        return int(niceness), int(threads)
+
+    def test_beside_a_network_on_the_cpu_workers_step_back(self) -> None:
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert self.of_a_worker(1, "cpu") == (min(own + WORKER_NICENESS, 19), 1)
+
+    def test_beside_another_device_they_do_not(self) -> None:
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert self.of_a_worker(1, "mps") == (own, 1)
+
+    def test_the_process_of_the_network_itself_never_does(self) -> None:
+        own = os.getpriority(os.PRIO_PROCESS, 0), cv2.getNumThreads()
+        assert self.of_a_worker(0, "cpu") == own
+        self.of_a_worker(1, "cpu")
+        assert (os.getpriority(os.PRIO_PROCESS, 0), cv2.getNumThreads()) == own
+
+    @pytest.mark.parametrize(("device", "pinned"), [("cuda", True), ("cpu", False), ("mps", False)])
+    def test_memory_is_pinned_for_a_gpu(self, device: str, pinned: bool) -> None:
+        assert loader(Workplace(), workers=0, device=device).pin_memory is pinned
+
+
+class TestInputSize:
+    @pytest.mark.parametrize(
+        ("size", "scale", "own_size", "found"),
+        [
+            (None, 1.0, (1280, 1918), (1280, 1918)),
+            ((160, 240), 1.0, (1280, 1918), (160, 240)),
+            ((160, 240), 0.75, (1280, 1918), (120, 180)),
+            (None, 0.5, (1279, 1917), (640, 958)),  # 639.5 and 958.5 to the even one
+            (None, 1.25, (9, 11), (11, 14)),  # 11.25 and 13.75
+            (None, 0.01, (40, 300), (1, 3)),
+        ],
+    )
+    def test_it_is_the_given_or_the_own_size_times_the_scale(
+        self, size: tuple[int, int] | None, scale: float, own_size: tuple[int, int], found: tuple[int, int]
+    ) -> None:
+        assert InputSize(size, scale).of(own_size) == found
+
+
+@pytest.fixture
+def jpeg(tmp_path: Path) -> Photo:
+    """A photo of 64x96 without sharp edges."""
+    rows, columns = np.indices((64, 96))
+    waves = [np.sin(rows / 9 + columns / 7), np.cos(rows / 11), np.sin(columns / 13 - rows / 8)]
+    pixels = (127 + 100 * np.stack(waves, axis=-1)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p.jpg", quality=95)
+    return Photo("p", tmp_path / "p.jpg", (64, 96))
+
+
 class TestResizedPhotos:
     def test_a_photo_comes_at_each_size(self, photos: list[Photo]) -> None:
-        small, own = ResizedPhotos(photos, [(15, 11), None])[2]
+        (small, own, half), error = ResizedPhotos(photos, [InputSize((15, 11)), InputSize(None), InputSize(None, 0.5)])[
+            2
+        ]
+        assert error == ""
         assert (small.shape, small.dtype, own.dtype) == ((3, 15, 11), torch.uint8, torch.uint8)
         assert np.array_equal(own.permute(1, 2, 0).numpy(), photo_pixels(2))
         assert torch.equal(small, MaskedPhotos(photos, (15, 11))[2][0])
+        assert torch.equal(half, MaskedPhotos(photos, (15, 22))[2][0])
 
-    def test_a_photo_that_has_changed_its_size_is_refused(self, photos: list[Photo]) -> None:
+    def test_there_are_as_many_as_photos(self, photos: list[Photo]) -> None:
+        assert len(ResizedPhotos(photos, [InputSize(None)])) == 7
+
+    def test_a_photo_that_has_changed_its_size_is_named(self, photos: list[Photo]) -> None:
         Image.fromarray(photo_pixels(2)[:20]).save(photos[2].path)
-        with pytest.raises(InputError, match=r"2\.png: changed while it was being worked on"):
-            ResizedPhotos(photos, [None])[2]
+        tensors, error = ResizedPhotos(photos, [InputSize(None), InputSize((15, 11))])[2]
+        assert error == f"{photos[2].path}: changed while it was being worked on"
+        assert [(tensor.shape, int(tensor.max())) for tensor in tensors] == [((3, *SIZE), 0), ((3, 15, 11), 0)]
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_a_photo_that_cannot_be_read_is_named_and_black(self, photos: list[Photo], workers: int) -> None:
+        photos[1].path.write_bytes(b"\xff\xd8 cut off")
+        sizes = [InputSize(None), InputSize(None, 1.5)]
+        batches = loader(ResizedPhotos(photos[:3], sizes), workers=workers, batch_size=3)
+        (((own, large), errors),) = batches
+        assert list(errors) == ["", f"{photos[1].path}: not a photo that can be read; fetch it again", ""]
+        assert (own.shape, large.shape) == ((3, 3, 30, 44), (3, 3, 45, 66))
+        assert (own.dtype, large.dtype) == (torch.uint8, torch.uint8)
+        assert (int(own[1].max()), int(large[1].max())) == (0, 0)
+        assert np.array_equal(own[2].permute(1, 2, 0).numpy(), photo_pixels(2))
+
+    def test_it_is_decoded_once_for_all_sizes_to_which_the_decoder_shrinks_it_alike(
+        self, jpeg: Photo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        decoded: list[int] = []
+        monkeypatch.setattr(data, "read_photo", lambda path, shrink: decoded.append(shrink) or read_photo(path, shrink))
+        wanted = {(64, 96): 1, (40, 60): 1, (20, 30): 2, (30, 40): 2, (8, 12): 8, (7, 9): 8}
+        tensors, error = ResizedPhotos([jpeg], [InputSize(size) for size in wanted])[0]
+        assert error == ""
+        assert sorted(decoded) == [1, 2, 8]
+        for tensor, (size, shrink) in zip(tensors, wanted.items(), strict=True):
+            assert np.array_equal(tensor.permute(1, 2, 0).numpy(), resize(read_photo(jpeg.path, shrink), size))
+
+    def test_training_sees_a_photo_as_masking_does(self, jpeg: Photo, tmp_path: Path) -> None:
+        write_mask(tmp_path / "mask.png", mask_pixels(0, (64, 96)))
+        masked = MaskedPhotos([Photo("p", jpeg.path, jpeg.size, tmp_path / "mask.png")], (16, 24))
+        ((small,), _) = ResizedPhotos([jpeg], [InputSize((16, 24))])[0]
+        assert torch.equal(masked[0][0], small)
+        assert torch.equal(small, torch.from_numpy(read_photo(jpeg.path, 4)).permute(2, 0, 1))
 
 
 class TestEqualSizeBatches:
     def batches(self, sizes: str, batch_size: int) -> list[list[int]]:
         shapes = {"a": (10, 20), "b": (20, 10), "c": (10, 10)}
         photos = [Photo(str(at), Path(f"{at}.png"), shapes[size]) for at, size in enumerate(sizes)]
-        batches = EqualSizeBatches(photos, batch_size)
-        assert len(batches) == len(list(batches))
-        return list(batches)
+        return equal_size_batches(photos, batch_size)
 
     def test_a_batch_ends_where_the_size_changes(self) -> None:
         assert self.batches("aaabac", 2) == [[0, 1], [2], [3], [4], [5]]
@@ -185,7 +289,7 @@ class TestBrokenPhotos:
     @pytest.mark.parametrize("workers", [0, 1])
     def test_the_message_is_one_clean_line(self, photos: list[Photo], workers: int) -> None:
         photos[4].path.write_bytes(b"\xff\xd8 cut off")
-        assert self.message(ResizedPhotos(photos, [None]), workers) == (
+        assert self.message(MaskedPhotos(photos, None), workers) == (
             f"{photos[4].path}: not a photo that can be read; fetch it again"
         )
 

@@ -1,14 +1,17 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from known_networks import CPU, RampNet, member, noise, save_photo, scaled_mean
 from PIL import Image
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError
-from kaggle_tools.images import Photo, read_gray, write_gray, write_mask
-from kaggle_tools.out_of_fold import as_bytes, has_probabilities, histogram, mix_threshold, probability_path
+from kaggle_tools.images import Photo, read_gray, read_mask, write_gray, write_mask
+from kaggle_tools.out_of_fold import has_probabilities, histogram, mix_threshold, probability_path, score_fold
 
 
 def test_histograms_count_every_pixel_once_by_truth_and_probability() -> None:
@@ -20,8 +23,56 @@ def test_histograms_count_every_pixel_once_by_truth_and_probability() -> None:
     assert {at: int(counts[1, at]) for at in np.flatnonzero(counts[1])} == {128: 1, 255: 1, 127: 1}
 
 
-def test_probabilities_are_rounded_to_bytes() -> None:
-    assert as_bytes(torch.tensor([[0.0, 0.501 / 255, 0.499 / 255, 1.0]])).tolist() == [[0, 1, 0, 255]]
+class TestScoringAFold:
+    """The network is `RampNet`, so that every probability is known."""
+
+    SCALES = (0.5, 1.0)
+
+    @pytest.fixture
+    def drawn(self, tmp_path: Path) -> list[Photo]:
+        photos = [save_photo(tmp_path, str(number), noise((20, 30), number)) for number in range(3)]
+        for photo in photos:
+            write_mask(tmp_path / f"{photo.stem}_mask.png", noise((20, 30), 9)[..., 0] > 100)
+        return [replace(photo, mask=tmp_path / f"{photo.stem}_mask.png") for photo in photos]
+
+    def score(self, folder: Path, competition: Competition, photos: list[Photo], batch_size: int = 2) -> None:
+        known = member(RampNet(), (16, 24))
+        card = replace(known.card, fold=3, tta="hflip", tta_scales=self.SCALES)
+        score_fold(
+            replace(known, card=card, folder=folder),
+            competition,
+            photos,
+            device=CPU,
+            batch_size=batch_size,
+            workers=0,
+            save_probabilities=True,
+        )
+
+    def test_masks_probabilities_and_scores_are_of_the_flips_and_scales_on_the_card(
+        self, drawn: list[Photo], tmp_path: Path, tiles: Competition
+    ) -> None:
+        folder = tmp_path / "fold3"
+        self.score(folder, tiles, drawn)
+        rows = pd.read_csv(folder / "oof.csv", dtype={"image": str})
+        assert rows["image"].tolist() == ["0", "1", "2"]
+        assert rows["fold"].tolist() == [3, 3, 3]
+        for number, (photo, iou) in enumerate(zip(drawn, rows["iou"], strict=True)):
+            expected = scaled_mean(noise((20, 30), number), (16, 24), "hflip", self.SCALES)
+            predicted, truth = expected >= 0.5, noise((20, 30), 9)[..., 0] > 100
+            assert np.array_equal(read_mask(folder / "oof" / "masks" / f"{photo.stem}.png"), predicted)
+            saved = read_gray(probability_path(folder, photo.stem))
+            assert np.abs(saved - 255 * expected).max() <= 0.5 + 1e-3
+            assert iou == pytest.approx((predicted & truth).sum() / (predicted | truth).sum())
+
+    @pytest.mark.parametrize("batch_size", [1, 3])
+    def test_a_photo_that_cannot_be_read_is_refused(
+        self, drawn: list[Photo], tmp_path: Path, tiles: Competition, batch_size: int
+    ) -> None:
+        drawn[1].path.write_bytes(b"")
+        with pytest.raises(InputError, match=rf"^{drawn[1].path}: not a photo that can be read; fetch it again$"):
+            self.score(tmp_path / "fold3", tiles, drawn, batch_size)
+        assert not (tmp_path / "fold3" / "oof.csv").exists()
+        assert not (tmp_path / "fold3" / "oof" / "masks" / "1.png").exists()
 
 
 class TestMix:

@@ -1,11 +1,25 @@
+import subprocess
 import sys
 import time
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from process_group import together
 
-from kaggle_tools.parallel import RANKS, is_first_process, run_on_gpus, visible_gpus
+from kaggle_tools.errors import InputError
+from kaggle_tools.parallel import (
+    RANKS,
+    gathered,
+    is_first_process,
+    launch,
+    of_the_first,
+    rank_and_ranks,
+    run_on_gpus,
+    visible_gpus,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
 
 REPORT = """
 import os, pathlib, sys, time
@@ -79,3 +93,55 @@ def test_the_first_process_is_the_first_of_the_first_node(name: str, monkeypatch
     assert is_first_process()
     monkeypatch.setenv(name, "1")
     assert not is_first_process()
+
+
+class TestLaunch:
+    @pytest.mark.parametrize("devices", ["auto", "1"])
+    def test_one_device_needs_no_other_process(self, devices: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+        fabric = launch(devices, 1)
+        assert (fabric.device.type, fabric.world_size) == ("cpu", 1)
+        assert rank_and_ranks() == (0, 1)
+
+    @pytest.mark.parametrize("devices", ["0", "-3", "two", "1.5", ""])
+    def test_devices_that_there_are_not_are_refused_and_named(self, devices: str) -> None:
+        with pytest.raises(InputError, match=f"^--devices {devices} --nodes 1: `.*devices.*"):
+            launch(devices, 1)
+
+
+def test_a_process_alone_is_the_first_of_one_and_gathers_its_own_value() -> None:
+    assert rank_and_ranks() == (0, 1)
+    assert gathered("mine") == ["mine"]
+    assert of_the_first("mine") == "mine"
+
+
+def test_processes_know_their_ranks_and_gather_what_each_has_in_their_order(tmp_path: Path) -> None:
+    found = together(lambda rank: (rank_and_ranks(), gathered([f"of {rank}"] * rank)), tmp_path / "store", ranks=3)
+    everything = [[], ["of 1"], ["of 2", "of 2"]]
+    assert found == [((rank, 3), everything) for rank in range(3)]
+
+
+def test_what_the_first_process_has_counts_for_all(tmp_path: Path) -> None:
+    found = together(lambda rank: of_the_first([[rank, 7]] * (3 - rank)), tmp_path / "store")
+    assert found == [[[0, 7]] * 3] * 2
+
+
+ORPHAN = """
+import time
+from kaggle_tools.parallel import is_orphan
+print(is_orphan(), flush=True)
+while not is_orphan():
+    time.sleep(0.01)
+print(is_orphan())
+"""
+
+
+def test_a_process_is_an_orphan_once_the_one_that_started_it_has_ended() -> None:
+    shell = ["sh", "-c", '"$0" -c "$1" & read line', sys.executable, ORPHAN]
+    with subprocess.Popen(shell, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdin is not None
+        assert starter.stdout is not None
+        assert starter.stdout.readline() == "False\n"
+        starter.stdin.close()
+        assert starter.wait() != 0
+        assert starter.stdout.readline() == "True\n"

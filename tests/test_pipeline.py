@@ -27,6 +27,8 @@ TINY = ["--preset", "demo", "--folds", "2", "--width", "8", "--depth", "2", "--i
 TINY += ["--epochs", "3", "--batch-size", "2", "--workers", "0", "--ema-decay", "0.9"]
 
 
+IN_BATCHES = ["--batch-size", "3", "--save-probabilities", "--workers", "1"]
+
 REPEATABLE = {".safetensors", ".csv", ".json", ".npz", ".png"}
 """Files in which the same training leaves the same bytes; checkpoints and logs hold times."""
 
@@ -49,10 +51,10 @@ def run(*arguments: object) -> str:
     return done.stdout
 
 
-def refusal(*arguments: object) -> str:
-    """The one message with which the command fails."""
+def refusal(*arguments: object, exit_code: int = 1) -> str:
+    """The one message with which the command fails, or stops."""
     done = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.returncode == exit_code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
 
@@ -69,6 +71,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     said = run("infer.py", trained, "--data", data, "--out", pred, "--workers", 1)
     run("submit.py", pred, "--data", data, "--dry-run")
     return Demo(data, trained, pred, said)
+
+
+@pytest.fixture(scope="module")
+def saved(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The test photos masked in batches, the last of which is not full, with probabilities."""
+    pred = tmp_path_factory.mktemp("saved")
+    run("infer.py", demo.run, "--data", demo.data, "--out", pred, *IN_BATCHES)
+    return pred
 
 
 def mask_of(path: Path) -> np.ndarray:
@@ -268,13 +278,82 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.01)
 
 
-def test_a_photo_that_breaks_off_is_named_without_a_traceback(demo: Demo, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
+def test_photos_that_cannot_be_read_are_named_after_the_others_are_masked(demo: Demo, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
-    content = next((demo.data / "test").iterdir()).read_bytes()
-    (photos / "broken.jpg").write_bytes(content[: len(content) // 2])
-    said = refusal("infer.py", demo.run, "--images", photos, "--out", tmp_path / "out")
-    assert re.search(r"broken\.jpg: not a photo that can be read", said)
+    whole = sorted((demo.data / "test").iterdir())[:3]
+    for path in whole:
+        shutil.copy(path, photos)
+    content = whole[0].read_bytes()
+    (photos / "0_cut.jpg").write_bytes(content[: len(content) // 2])
+    (photos / "1_header.jpg").write_bytes(b"no photo" + content)
+    said = refusal("infer.py", demo.run, "--images", photos, "--out", out, "--workers", 1)
+    lines = said.splitlines()
+    assert lines[0] == "error: 2 photos could not be masked; mend them, and the same command goes on:"
+    assert lines[1] == f"  {photos / '0_cut.jpg'}: not a photo that can be read; fetch it again"
+    assert lines[2].startswith(f"  {photos / '1_header.jpg'}: not an image that can be read (")
+    assert len(lines) == 3
+    assert {path.stem for path in (out / "masks").iterdir()} == {path.stem for path in whole}
+    for path in whole:
+        name = Path("masks") / f"{path.stem}.png"
+        assert (out / name).read_bytes() == (demo.pred / name).read_bytes()
+    assert sorted(pd.read_csv(out / "photos.csv")["image"]) == [path.stem for path in whole]
+    assert json.loads((out / "run.json").read_text())["count"] == 3
+
+
+def files_of(pred: Path) -> dict[Path, bytes]:
+    """All that is in the folder, but for the locks and what submit.py made of the masks."""
+    files = (path for path in pred.rglob("*") if path.is_file() and not re.fullmatch(LOCK, path.name))
+    return {path.relative_to(pred): path.read_bytes() for path in files if not path.name.startswith("subm")}
+
+
+LOCK = r"\.process[01]\.lock"
+
+
+def test_two_processes_stop_together_and_go_on_to_what_one_makes(demo: Demo, saved: Path, tmp_path: Path) -> None:
+    arguments = ["infer.py", demo.run, "--data", demo.data, "--out", tmp_path, *IN_BATCHES, "--devices", 2]
+    said = refusal(*arguments, "--max-hours", 0, exit_code=75)
+    assert said == "stopped before all photos were masked, as --max-hours asks; the same command goes on\n"
+    stems = sorted(path.stem for path in (demo.data / "test").iterdir())
+    # of the first two batches each process has made one photo
+    assert {path.stem for path in (tmp_path / "masks").iterdir()} == {stems[0], stems[3]}
+    said = run(*arguments)
+    assert "16 of 16 photos to mask with 2 networks, shared by 2 processes" in said
+    assert said.count(f"{tmp_path}: 16 masks") == 1
+    assert files_of(tmp_path) == files_of(saved)
+    assert len([path for path in tmp_path.iterdir() if re.fullmatch(LOCK, path.name)]) == 2
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("options", [["--workers", "0"], IN_BATCHES], ids=["one by one", "in batches"])
+def test_an_inference_killed_again_and_again_ends_the_same(
+    demo: Demo, saved: Path, tmp_path: Path, options: list[str], pytestconfig: pytest.Config
+) -> None:
+    """Killed `--kills` times at random moments after a new mask appeared; where it had ended, another one is begun."""
+    expected = files_of(saved if options is IN_BATCHES else demo.pred)
+    arguments = ["infer.py", demo.run, "--data", demo.data, *options, "--out"]
+    moments = random.Random(0)
+    out = tmp_path / "pred"
+    for kill in range(pytestconfig.getoption("--kills")):
+        if ended_before_kill(out, command(*arguments, out), moments.uniform(0, 0.1)):
+            assert files_of(out) == expected
+            out = tmp_path / f"pred{kill}"
+    run(*arguments, out)
+    assert files_of(out) == expected
+
+
+def ended_before_kill(pred: Path, arguments: list[str], seconds: float) -> bool:
+    """Start an inference and kill it so many seconds after it made a mask, unless it has ended."""
+
+    def masks() -> int:
+        return len(list(pred.glob("masks/*.png")))
+
+    before = masks()
+    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL) as killed:
+        wait_for(lambda: killed.poll() is not None or masks() > before)
+        time.sleep(seconds)
+        killed.kill()
+    return killed.returncode == 0
 
 
 HELP = """

@@ -1,93 +1,39 @@
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from PIL import Image
+from known_networks import (
+    CPU,
+    BatchNet,
+    Constant,
+    RampNet,
+    Size,
+    bilinear,
+    member,
+    noise,
+    ramp_probabilities,
+    save_photo,
+    scaled_mean,
+    unet,
+)
 from torch import Tensor, nn
 
-from kaggle_tools import data, prediction, run_folder
-from kaggle_tools.data import loader
+from kaggle_tools import data, prediction
+from kaggle_tools.data import equal_size_batches
+from kaggle_tools.ensemble import Ensemble, Member, Mix
 from kaggle_tools.errors import InputError
 from kaggle_tools.images import Photo, read_photo, resize
-from kaggle_tools.model import Architecture, ModelCard, Segmenter, build, save
-from kaggle_tools.prediction import Member, enlarge, load_members, predict
-
-Size = tuple[int, int]
-Floats = NDArray[np.floating]
-
-CPU = torch.device("cpu")
+from kaggle_tools.prediction import Prediction, as_bytes, batch_size_that_fits, predict
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
-
-
-class RampNet(nn.Module):
-    """Logits that depend on the colours and, as a trained network's may, on where in the image a pixel lies.
-
-    A mask that is flipped back wrongly, or by one pixel too many, differs everywhere from the right one.
-    """
-
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        height, width = images_BCHW.shape[-2:]
-        rows, columns = torch.arange(height).view(-1, 1), torch.arange(width)
-        red, green, blue = images_BCHW.split(1, dim=1)
-        return 4 * red - 3 * green + 2 * blue + 0.01 * rows - 0.02 * columns
-
-
-def ramp_logits(photo_HW3: NDArray[np.uint8]) -> Floats:
-    """What `RampNet` says of one photo, in double precision."""
-    red, green, blue = photo_HW3.transpose(2, 0, 1) / 255
-    rows, columns = np.indices(red.shape)
-    return 4 * red - 3 * green + 2 * blue + 0.01 * rows - 0.02 * columns
-
-
-def sigmoid(logits: Floats) -> Floats:
-    return 1 / (1 + np.exp(-logits))
-
-
-def ramp_probabilities(photo_HW3: NDArray[np.uint8]) -> Floats:
-    return sigmoid(ramp_logits(photo_HW3))
-
-
-def bilinear(image_HW: Floats, size: Size) -> Floats:
-    """Enlarged so that the areas of both images are the same: pixel centres lie at halves."""
-
-    def weights(new: int, old: int) -> Floats:
-        centres = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
-        return np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(old)))
-
-    return weights(size[0], image_HW.shape[0]) @ image_HW @ weights(size[1], image_HW.shape[1]).T
-
-
-def member(net: nn.Module, image_size: Size | None = None, *, multiple: int = 1) -> Member:
-    segmenter = Segmenter(net, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), multiple=multiple).eval()
-    return Member(segmenter, ModelCard(Architecture(), image_size, "roof-tiles", 0), Path("fold0"))
-
-
-class Constant(nn.Module):
-    """The same logit everywhere."""
-
-    def __init__(self, logit: float) -> None:
-        super().__init__()
-        self.logit = logit
-
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        return torch.full_like(images_BCHW[:, :1], self.logit)
-
-
-def noise(size: Size, seed: int = 0) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-
-
-def save_photo(folder: Path, stem: str, pixels: NDArray[np.uint8]) -> Photo:
-    Image.fromarray(pixels).save(folder / f"{stem}.png", compress_level=1)
-    return Photo(stem, folder / f"{stem}.png", pixels.shape[:2])
 
 
 @pytest.fixture
@@ -96,129 +42,20 @@ def draw(tmp_path: Path) -> Callable[..., list[Photo]]:
     return lambda *sizes: [save_photo(tmp_path, f"p{at}", noise(size, at)) for at, size in enumerate(sizes)]
 
 
-def probabilities(
-    members: list[Member], photos: list[Photo], tta: str = "none", batch_size: int = 1, workers: int = 0
-) -> list[NDArray[np.float32]]:
-    predicted = predict(members, photos, tta=tta, batch_size=batch_size, workers=workers)
-    return [probability_HW.numpy() for _, probability_HW in predicted]
+def predictions(
+    members: list[Member],
+    photos: list[Photo],
+    batch_size: int = 1,
+    workers: int = 0,
+    tta: str = "none",
+    **settings: Any,
+) -> list[Prediction]:
+    ensemble = Ensemble(members, CPU, tta=tta, **settings)
+    return list(predict(ensemble, photos, equal_size_batches(photos, batch_size), workers=workers))
 
 
-UNFLIPPED = {
-    "none": [lambda image: image],
-    "hflip": [lambda image: image, lambda image: image[:, ::-1]],
-    "flips": [
-        lambda image: image,
-        lambda image: image[:, ::-1],
-        lambda image: image[::-1],
-        lambda image: image[::-1, ::-1],
-    ],
-}
-"""By name, the flips; each undoes itself."""
-
-
-def flipped_mean(network: Callable[[NDArray[np.uint8]], Floats], photo_HW3: NDArray[np.uint8], tta: str) -> Floats:
-    return np.mean([flip(network(flip(photo_HW3))) for flip in UNFLIPPED[tta]], axis=0)
-
-
-class TestFlips:
-    @pytest.mark.parametrize("multiple", [1, 32])
-    @pytest.mark.parametrize("tta", UNFLIPPED)
-    def test_the_right_flips_are_averaged_and_undone_to_the_pixel(
-        self, draw: Callable[..., list[Photo]], tta: str, multiple: int
-    ) -> None:
-        (found,) = probabilities([member(RampNet(), multiple=multiple)], draw((127, 191)), tta)
-        assert found.shape == (127, 191)
-        assert found.dtype == np.float32
-        assert np.allclose(found, flipped_mean(ramp_probabilities, noise((127, 191)), tta), atol=1e-5)
-
-    def test_so_they_are_at_a_size_near_to_that_of_the_competition(self, tmp_path: Path) -> None:
-        rows, columns = np.indices((1279, 1917))
-        pixels = np.stack([rows * 7 + columns * 13, rows * 3 + columns, rows ^ columns], axis=-1).astype(np.uint8)
-        photo = save_photo(tmp_path, "large", pixels)
-        (found,) = probabilities([member(RampNet(), multiple=32)], [photo], "flips")
-        assert np.allclose(found, flipped_mean(ramp_probabilities, pixels, "flips"), atol=1e-5)
-
-    def test_a_mask_that_follows_the_colours_alone_is_not_moved_by_any_flip(
-        self, draw: Callable[..., list[Photo]]
-    ) -> None:
-        class Red(nn.Module):
-            def forward(self, images_BCHW: Tensor) -> Tensor:
-                return images_BCHW[:, :1] * 10 - 5
-
-        for tta in UNFLIPPED:
-            (found,) = probabilities([member(Red(), multiple=32)], draw((61, 93)), tta)
-            assert np.allclose(found, sigmoid(noise((61, 93))[..., 0] / 25.5 - 5), atol=1e-6)
-
-    @torch.inference_mode()
-    def test_a_real_network_at_an_odd_size_gives_the_mean_over_photos_turned_by_hand(
-        self, draw: Callable[..., list[Photo]]
-    ) -> None:
-        torch.manual_seed(0)
-        unet = build(Architecture("unet", width=2, depth=4)).eval()
-
-        def network(photo_HW3: NDArray[np.uint8]) -> Floats:
-            image_13HW = torch.from_numpy(photo_HW3.transpose(2, 0, 1)[None].copy())
-            return torch.sigmoid(unet(image_13HW))[0, 0].numpy()
-
-        one = Member(unet, ModelCard(Architecture(), None, "roof-tiles", 0), Path("fold0"))
-        (found,) = probabilities([one], draw((127, 191)), "flips")
-        assert np.allclose(found, flipped_mean(network, noise((127, 191)), "flips"), atol=1e-5)
-
-    def test_the_probabilities_are_averaged_not_the_logits(self, draw: Callable[..., list[Photo]]) -> None:
-        class LeftHalf(nn.Module):
-            def forward(self, images_BCHW: Tensor) -> Tensor:
-                logits = torch.full_like(images_BCHW[:, :1], -2)
-                logits[..., : images_BCHW.shape[-1] // 2] = 4
-                return logits
-
-        (found,) = probabilities([member(LeftHalf())], draw((4, 6)), "hflip")
-        assert found == pytest.approx(0.5506084)  # (0.9820138 + 0.1192029) / 2; the mean logit 1 would give 0.73
-
-
-class TestEnlarging:
-    @pytest.mark.parametrize(
-        ("small", "large"), [((5, 7), (13, 11)), ((64, 96), (127, 191)), ((1, 1), (3, 4)), ((16, 24), (127, 24))]
-    )
-    def test_it_is_bilinear_with_the_areas_of_pixels_aligned(self, small: Size, large: Size) -> None:
-        image = np.random.default_rng(0).random(small)
-        found = enlarge(torch.from_numpy(image)[None, None], large)
-        assert np.allclose(found[0, 0].numpy(), bilinear(image, large))
-
-    def test_by_hand(self) -> None:
-        assert enlarge(torch.tensor([[[[0.0, 1.0]]]]), (1, 4)).tolist() == [[[[0, 0.25, 0.75, 1]]]]
-
-    def test_the_own_size_is_left_as_it_is(self) -> None:
-        image = torch.rand(1, 1, 5, 7)
-        assert enlarge(image, (5, 7)) is image
-
-    @pytest.mark.parametrize("tta", UNFLIPPED)
-    def test_a_photo_is_seen_small_and_its_probabilities_are_brought_back(
-        self, draw: Callable[..., list[Photo]], tta: str
-    ) -> None:
-        (found,) = probabilities([member(RampNet(), (40, 56), multiple=32)], draw((127, 191)), tta)
-        seen = resize(noise((127, 191)), (40, 56))
-        assert np.allclose(found, bilinear(flipped_mean(ramp_probabilities, seen, tta), (127, 191)), atol=1e-5)
-
-
-class TestEnsembles:
-    def test_probabilities_are_averaged_not_logits(self, draw: Callable[..., list[Photo]]) -> None:
-        (found,) = probabilities([member(Constant(4)), member(Constant(-2))], draw((4, 6)))
-        assert found == pytest.approx(0.5506084)
-
-    def test_every_network_counts_once_whatever_its_size(self, draw: Callable[..., list[Photo]]) -> None:
-        members = [member(Constant(4), (8, 8)), member(Constant(0), (4, 4)), member(Constant(4), (8, 8))]
-        (found,) = probabilities(members, draw((16, 20)), "flips")
-        assert found == pytest.approx((0.9820138 + 0.5 + 0.9820138) / 3)
-
-    def test_each_network_sees_the_photo_at_its_own_size(self, draw: Callable[..., list[Photo]]) -> None:
-        sizes = [(40, 56), None, (64, 96)]
-        members = [member(RampNet(), size, multiple=32) for size in sizes]
-        (found,) = probabilities(members, draw((127, 191)), "hflip")
-        expected = [
-            bilinear(flipped_mean(ramp_probabilities, resize(noise((127, 191)), size), "hflip"), (127, 191))
-            for size in [(40, 56), (127, 191), (64, 96)]
-        ]
-        assert np.allclose(found, np.mean(expected, axis=0), atol=1e-5)
+def same_bits(one: Prediction, two: Prediction) -> bool:
+    return torch.equal(one.probability_HW, two.probability_HW) and torch.equal(one.votes_HW, two.votes_HW)
 
 
 class TestPhotos:
@@ -230,33 +67,99 @@ class TestPhotos:
         self, draw: Callable[..., list[Photo]], image_size: Size | None, batch_size: int, workers: int
     ) -> None:
         photos = draw(*self.sizes)
-        found = list(
-            predict([member(RampNet(), image_size)], photos, tta="none", batch_size=batch_size, workers=workers)
-        )
-        assert [photo for photo, _ in found] == photos
-        for at, (photo, probability_HW) in enumerate(found):
+        found = predictions([member(RampNet(), image_size)], photos, batch_size, workers)
+        assert [prediction.photo for prediction in found] == photos
+        for at, (photo, probability_HW, votes_HW, error) in enumerate(found):
             seen = resize(noise(photo.size, at), image_size or photo.size)
-            assert np.allclose(probability_HW.numpy(), bilinear(ramp_probabilities(seen), photo.size), atol=1e-5)
+            expected = bilinear(ramp_probabilities(seen), photo.size)
+            assert np.allclose(probability_HW.numpy(), expected, atol=1e-5)
+            assert np.array_equal(votes_HW.numpy(), probability_HW.numpy() >= 0.5)
+            assert error == ""
 
-    def test_without_photos_there_are_no_probabilities(self) -> None:
-        assert probabilities([member(RampNet())], []) == []
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_each_network_sees_them_at_each_of_its_sizes(self, draw: Callable[..., list[Photo]], workers: int) -> None:
+        scales = (0.5, 1.0, 1.5)
+        members = [member(RampNet(), (40, 56), multiple=32), member(RampNet()), member(RampNet(), (64, 96))]
+        (found,) = predictions(members, draw((127, 191)), workers=workers, tta="hflip", scales=scales)
+        expected = [scaled_mean(noise((127, 191)), size, "hflip", scales) for size in ((40, 56), None, (64, 96))]
+        assert np.allclose(found.probability_HW.numpy(), np.mean(expected, axis=0), atol=1e-5)
+
+    def test_without_photos_there_are_no_predictions(self) -> None:
+        assert predictions([member(RampNet())], []) == []
+
+    def test_a_network_votes_at_the_threshold_of_the_ensemble(self, draw: Callable[..., list[Photo]]) -> None:
+        members = [member(Constant(logit)) for logit in (-1.0, 0.0, 2.0, 3.0)]  # 0.269, 0.5, 0.881 and 0.953
+        (found,) = predictions(members, draw((4, 6)), threshold=0.85)
+        assert found.votes_HW.tolist() == [[2] * 6] * 4
+
+
+class TestBrokenPhotos:
+    def broken(self, photo: Photo) -> None:
+        photo.path.write_bytes(photo.path.read_bytes()[:200])
 
     @pytest.mark.parametrize("workers", [0, 1])
-    def test_a_broken_photo_is_named_once_those_before_it_are_done(
-        self, draw: Callable[..., list[Photo]], workers: int, monkeypatch: pytest.MonkeyPatch
+    def test_they_are_named_in_their_place(self, draw: Callable[..., list[Photo]], workers: int) -> None:
+        photos = draw(*[(8, 8)] * 5)
+        for at in (2, 3):
+            self.broken(photos[at])
+        found = predictions([member(RampNet())], photos, 2, workers)
+        assert [prediction.photo for prediction in found] == photos
+        wrong = [f"{photo.path}: not a photo that can be read; fetch it again" for photo in photos]
+        assert [prediction.error for prediction in found] == ["", "", wrong[2], wrong[3], ""]
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    @pytest.mark.parametrize("net", ["a U-Net", "one that counts its batch"])
+    def test_the_others_of_a_batch_have_the_bits_that_they_have_when_all_are_whole(
+        self, draw: Callable[..., list[Photo]], net: str, workers: int
     ) -> None:
-        loaders = []
-        monkeypatch.setattr(
-            prediction, "loader", lambda *args, **kw: loaders.append(loader(*args, **kw)) or loaders[-1]
-        )
-        photos = draw(*[(8, 8)] * 3)
-        photos[2].path.write_bytes(b"")
-        predicted = predict([member(RampNet())], photos, tta="none", batch_size=1, workers=workers)
-        assert [next(predicted)[0], next(predicted)[0]] == photos[:2]
-        with pytest.raises(InputError, match=rf"^{photos[2].path}: not a photo that can be read; fetch it again$"):
-            next(predicted)
-        if workers:
-            loaders[0]._iterator._shutdown_workers()  # as garbage, the iterator would wait 5 seconds for the worker
+        photos = draw(*[(20, 30)] * 5)
+        members = [unet() if net == "a U-Net" else member(BatchNet())]
+        whole = predictions(members, photos, 3, workers, scales=(0.5, 1.0))
+        self.broken(photos[1])
+        found = predictions(members, photos, 3, workers, scales=(0.5, 1.0))
+        assert [same_bits(*pair) for pair in zip(found, whole, strict=True)] == [True, False, True, True, True]
+
+    def test_a_broken_photo_is_predicted_as_a_black_one_of_its_size(self, draw: Callable[..., list[Photo]]) -> None:
+        photos = draw((20, 30))
+        self.broken(photos[0])
+        (found,) = predictions([member(RampNet())], photos)
+        black = np.zeros((20, 30, 3), dtype=np.uint8)
+        assert np.allclose(found.probability_HW.numpy(), ramp_probabilities(black), atol=1e-5)
+
+    def test_a_photo_that_has_changed_its_size_is_named(self, draw: Callable[..., list[Photo]], tmp_path: Path) -> None:
+        photos = draw((20, 30), (20, 30))
+        save_photo(tmp_path, "p1", noise((30, 20)))
+        found = predictions([member(RampNet())], photos, 2)
+        changed = f"{photos[1].path}: changed while it was being worked on"
+        assert [prediction.error for prediction in found] == ["", changed]
+
+
+class TestBatches:
+    @pytest.mark.parametrize("workers", [0, 2])
+    @pytest.mark.parametrize("net", ["a U-Net", "one that counts its batch"])
+    def test_a_batch_has_the_same_bits_whether_all_or_only_some_are_asked_for(
+        self, draw: Callable[..., list[Photo]], net: str, workers: int
+    ) -> None:
+        photos = draw(*[(20, 30)] * 7, *[(30, 20)] * 2)
+        ensemble = Ensemble([unet() if net == "a U-Net" else member(BatchNet())], CPU, tta="hflip")
+        batches = equal_size_batches(photos, 3)
+        assert batches == [[0, 1, 2], [3, 4, 5], [6], [7, 8]]
+        everything = list(predict(ensemble, photos, batches, workers=workers))
+        some = list(predict(ensemble, photos, [batches[3], batches[1]], workers=workers))
+        assert [prediction.photo for prediction in some] == [photos[at] for at in (7, 8, 3, 4, 5)]
+        assert all(same_bits(one, everything[at]) for one, at in zip(some, (7, 8, 3, 4, 5), strict=True))
+
+    def test_it_goes_through_the_networks_as_it_is_given(self, draw: Callable[..., list[Photo]]) -> None:
+        photos = draw(*[(1, 2)] * 3)
+        for photo in photos:
+            save_photo(photo.path.parent, photo.stem, np.zeros((1, 2, 3), dtype=np.uint8))
+        found = predict(Ensemble([member(BatchNet())], CPU, tta="none"), photos, [[2, 0], [1]], workers=0)
+        # Logits of two photos: 0.2 and 0.21; of one: 0.1.
+        assert {prediction.photo.stem: prediction.probability_HW[0, 0].item() for prediction in found} == {
+            "p2": pytest.approx(1 / (1 + np.exp(-0.2))),
+            "p0": pytest.approx(1 / (1 + np.exp(-0.21))),
+            "p1": pytest.approx(1 / (1 + np.exp(-0.1))),
+        }
 
 
 class TestMemory:
@@ -265,65 +168,102 @@ class TestMemory:
     ) -> None:
         read = []
 
-        def reading(path: Path) -> NDArray[np.uint8]:
+        def reading(path: Path, shrink: int) -> np.ndarray:
             read.append(path)
-            return read_photo(path)
+            return read_photo(path, shrink)
 
         monkeypatch.setattr(data, "read_photo", reading)
-        predicted = predict([member(RampNet())], draw(*[(8, 8)] * 20), tta="hflip", batch_size=3, workers=0)
+        photos = draw(*[(8, 8)] * 20)
+        ensemble = Ensemble([member(RampNet())], CPU, tta="hflip")
+        predicted = predict(ensemble, photos, equal_size_batches(photos, 3), workers=0)
         assert read == []
         for done, _ in enumerate(predicted, start=1):
             assert len(read) <= done + 2  # the rest of the batch
+        assert len(read) == 20
 
     def test_no_more_than_two_batches_are_held(
         self, draw: Callable[..., list[Photo]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         held: list[weakref.ref] = []
 
-        def watched(*arguments: object) -> Tensor:
-            result = ensemble_probabilities(*arguments)
-            held.append(weakref.ref(result))
-            return result
+        def watched(*arguments: Any) -> Mix:
+            mix = called(*arguments)
+            held.extend([weakref.ref(mix.probability_BHW), weakref.ref(mix.votes_BHW)])
+            return mix
 
-        ensemble_probabilities = prediction.ensemble_probabilities
-        monkeypatch.setattr(prediction, "ensemble_probabilities", watched)
-        for _ in predict([member(RampNet())], draw(*[(8, 8)] * 20), tta="none", batch_size=2, workers=0):
-            assert sum(batch() is not None for batch in held) <= 2
-        assert len(held) == 10
+        called = Ensemble.__call__
+        monkeypatch.setattr(Ensemble, "__call__", watched)
+        photos = draw(*[(8, 8)] * 20)
+        ensemble = Ensemble([member(RampNet())], CPU, tta="none")
+        for _ in predict(ensemble, photos, equal_size_batches(photos, 2), workers=0):
+            assert sum(tensor() is not None for tensor in held) <= 4
+        assert len(held) == 20
 
     def test_no_gradient_is_prepared(self, draw: Callable[..., list[Photo]]) -> None:
-        net = nn.Conv2d(3, 1, 1)
-        ((_, probability_HW),) = predict([member(net)], draw((8, 8)), tta="flips", batch_size=1, workers=0)
-        assert not probability_HW.requires_grad
+        (found,) = predictions([member(nn.Conv2d(3, 1, 1))], draw((8, 8)), tta="flips")
+        assert not found.probability_HW.requires_grad
+
+    @pytest.mark.parametrize(
+        ("batch_size", "advice"),
+        [(3, "take a smaller --batch-size"), (1, "train a model with a smaller --image-size or --width")],
+    )
+    def test_a_batch_that_does_not_fit_is_named_with_what_helps(
+        self, draw: Callable[..., list[Photo]], batch_size: int, advice: str
+    ) -> None:
+        class Large(nn.Module):
+            def forward(self, images_BCHW: Tensor) -> Tensor:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nMore.")
+
+        with pytest.raises(InputError) as refusal:
+            predictions([member(Large())], draw(*[(20, 30)] * batch_size), batch_size)
+        assert str(refusal.value) == (
+            f"out of memory with photos of 20x30, {batch_size} at once "
+            f"(CUDA out of memory. Tried to allocate 9 GiB.); {advice}"
+        )
 
 
-class TestLoading:
+class TestBatchSize:
+    def test_on_the_cpu_it_is_1(self, draw: Callable[..., list[Photo]]) -> None:
+        ensemble = Ensemble([member(RampNet())], CPU, tta="none")
+        assert batch_size_that_fits(ensemble, draw(*[(8, 8)] * 20)) == 1
+        assert batch_size_that_fits(ensemble, []) == 1
+
     @pytest.fixture
-    def runs(self, tmp_path: Path) -> list[Path]:
-        """Two runs, the first of folds 0 and 2, the second of fold 2 alone."""
-        runs = [tmp_path / "first", tmp_path / "second"]
-        for run, fold in ((runs[0], 0), (runs[0], 2), (runs[1], 2)):
-            architecture = Architecture("unet", width=2, depth=1)
-            card = ModelCard(architecture, (16, 16), "roof-tiles", fold)
-            save(build(architecture), card, run_folder.fold_folder(run, fold))
-        return runs
+    def tried(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Size]]:
+        """What was tried on a GPU that holds 100,000 pixels."""
+        tried: list[tuple[int, Size]] = []
 
-    def found(self, runs: list[Path], folds: list[int] | None) -> list[tuple[str, int]]:
-        members = load_members(runs, folds, CPU)
-        assert not any(member.model.training for member in members)
-        return [(member.folder.parent.name, member.card.fold) for member in members]
+        def attempt(_: Any, batch_size: int, size: Size) -> None:
+            tried.append((batch_size, size))
+            if batch_size * size[0] * size[1] > 100_000:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    def test_all_folds_there_are_take_part(self, runs: list[Path]) -> None:
-        assert self.found(runs, None) == [("first", 0), ("first", 2), ("second", 2)]
+        monkeypatch.setattr(prediction, "_try", attempt)
+        return tried
 
-    def test_or_those_that_are_asked_for_each_once(self, runs: list[Path]) -> None:
-        assert self.found(runs, [2, 2]) == [("first", 2), ("second", 2)]
-        assert self.found(runs[:1], [2, 0]) == [("first", 0), ("first", 2)]
+    def fitting(self, *sizes: Size) -> int:
+        photos = [Photo("a", Path("a.png"), size) for size in sizes]
+        return batch_size_that_fits(SimpleNamespace(device=torch.device("cuda")), photos)  # type: ignore[arg-type]
 
-    def test_a_fold_that_a_run_does_not_have_is_named(self, runs: list[Path]) -> None:
-        with pytest.raises(InputError, match=r"second/fold0/model\.json: missing"):
-            load_members(runs, [0], CPU)
+    def test_on_a_gpu_it_is_the_largest_power_of_two_that_goes_through(self, tried: list[tuple[int, Size]]) -> None:
+        assert self.fitting((100, 150)) == 4
+        assert tried == [(size, (100, 150)) for size in (1, 2, 4, 8)]
 
-    def test_a_folder_without_networks_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="no trained fold in it"):
-            load_members([tmp_path], None, CPU)
+    def test_the_largest_photo_decides(self, tried: list[tuple[int, Size]]) -> None:
+        assert self.fitting((9, 900), (200, 200), (20, 1000)) == 2
+        assert {size for _, size in tried} == {(200, 200)}
+
+    def test_where_not_even_one_photo_fits_it_is_refused(self, tried: list[tuple[int, Size]]) -> None:
+        with pytest.raises(
+            InputError, match=r"^out of memory with photos of 400x300, 1 at once \(CUDA out of memory\.\); train"
+        ):
+            self.fitting((400, 300))
+
+    @pytest.mark.parametrize(("size", "largest"), [((1280, 1918), 8), ((1281, 1918), 4), ((10, 10), 64)])
+    def test_it_is_no_larger_than_pays(self, monkeypatch: pytest.MonkeyPatch, size: Size, largest: int) -> None:
+        monkeypatch.setattr(prediction, "_try", lambda *_: None)
+        assert self.fitting(size) == largest
+
+
+def test_probabilities_are_rounded_to_bytes() -> None:
+    assert as_bytes(torch.tensor([[0.0, 0.501 / 255, 0.499 / 255, 1.0]])).tolist() == [[0, 1, 0, 255]]

@@ -36,6 +36,18 @@ def test_a_batch_that_cannot_be_is_refused(text: str) -> None:
         train.config_of(given(batch_size=text), CARVANA)
 
 
+def test_scales_are_numbers_with_commas_between_them() -> None:
+    config = train.config_of(given(preset="seed", tta_scales="0.75,1,1.25"), CARVANA)
+    assert config == config_from("seed", CARVANA.slug, {"tta_scales": (0.75, 1.0, 1.25)})
+    assert train.config_of(given(preset="seed"), CARVANA).tta_scales == (1.0,)
+
+
+@pytest.mark.parametrize("text", ["0", "1,", "half"])
+def test_scales_that_cannot_be_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match=f"--tta-scales {text}: must be numbers above 0 with commas between them"):
+        train.config_of(given(tta_scales=text), CARVANA)
+
+
 class TestConfigFile:
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
@@ -49,6 +61,11 @@ class TestConfigFile:
     def test_options_take_the_place_of_its_settings(self, path: Path) -> None:
         config = train.config_of(given(config=path, epochs=3), CARVANA)
         assert config == config_from("seed", CARVANA.slug, {"width": 12, "epochs": 3})
+
+    def test_the_scales_of_a_run_are_repeated(self, path: Path) -> None:
+        settings = settings_of(config_from("seed", CARVANA.slug, {"tta_scales": (0.5, 1.0)}))
+        path.write_text(json.dumps({"settings": settings}))
+        assert train.config_of(given(config=path), CARVANA).tta_scales == (0.5, 1.0)
 
     def test_a_preset_beside_it_is_refused(self, path: Path) -> None:
         with pytest.raises(InputError, match="--preset and --config: give one of them"):
