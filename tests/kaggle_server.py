@@ -6,6 +6,8 @@ The real client reaches it through environment variables alone: its endpoint for
 
 import base64
 import json
+import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -45,6 +47,9 @@ class KaggleServer(ThreadingHTTPServer):
         self.looks_until_scored = 1
         """How often the list says PENDING before it says COMPLETE."""
         self.verdict: dict[str, Any] = {"status": "COMPLETE", "publicScore": "0.99612", "privateScore": "0.99587"}
+        self.leaderboard: list[str] = ["0.99733", "0.99700", "0.99600"]
+        """The teams' private scores, shown two to a page."""
+        self.public_leaderboard: list[str] = ["0.99700"]
         self.calls: Counter[str] = Counter()
         """How often each method was called."""
         self.ranges: list[str] = []
@@ -144,6 +149,11 @@ class Handler(BaseHTTPRequestHandler):
                 return {"token": token, "createUrl": f"http://localhost/upload/{token}?signature=abc"}
             case "CreateSubmission":
                 return {"message": "Successfully submitted", "ref": self.submit(body)}
+            case "GetLeaderboard":
+                scores = self.server.public_leaderboard if body.get("overridePublic") else self.server.leaderboard
+                start = int(body.get("pageToken") or 0)
+                rows = [{"teamId": start + at, "score": score} for at, score in enumerate(scores[start : start + 2])]
+                return {"submissions": rows, "nextPageToken": str(start + 2) if start + 2 < len(scores) else ""}
             case "ListSubmissions":
                 return {"submissions": [self._row(submission) for submission in reversed(self.server.submissions)]}
         raise NotImplementedError(method)
@@ -231,6 +241,13 @@ def say_nothing(handler: Handler, request: Any) -> None:
 
 def hang_up(handler: Handler, request: Any) -> None:
     """Close the connection instead of answering."""
+    handler.hang_up()
+
+
+def reset(handler: Handler, request: Any) -> None:
+    """Reset the connection instead of answering: what was not read yet is thrown away."""
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
     handler.hang_up()
 
 
