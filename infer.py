@@ -5,6 +5,7 @@ flipped back, brought to the photo's own size and averaged -> threshold -> mask 
 """
 
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
     from kaggle_tools.ensemble import Ensemble, Member
     from kaggle_tools.images import Photo
+    from kaggle_tools.summary import HeldOut
 
 app = cli.new_app()
 
@@ -120,6 +122,7 @@ def infer(
     from kaggle_tools import masking, parallel, pred_folder, resources
     from kaggle_tools.ensemble import Ensemble, load_members
     from kaggle_tools.images import photos_in, photos_to_mask
+    from kaggle_tools.summary import cross_validation
 
     members = load_members(runs, fold, run_weights)
     spec = cli.agreed_competition(competition, {member.folder: member.card.competition for member in members})
@@ -141,7 +144,11 @@ def infer(
         "threshold": cut,
         "batch_size": choose_batch_size(batch_size, out, ensemble, photos),
     }
-    with pred_folder.begun(out, settings, parallel.rank_and_ranks()[0]):
+    known: dict[str, Any] = {}
+    if is_first_process():
+        known["cross_validation"] = cross_validation(runs, spec)
+        known["estimate"] = estimate(runs, fold, run_weights, members, spec, data, settings)
+    with pred_folder.begun(out, settings, parallel.rank_and_ranks()[0], known):
         unreadable += masking.mask_photos(
             out,
             ensemble,
@@ -152,7 +159,7 @@ def infer(
             deadline=deadline,
         )
         if is_first_process():
-            masked = pred_folder.finish(out, settings, photos)
+            masked = pred_folder.finish(out, settings, photos, known)
             report(out, masked, unreadable)
 
 
@@ -199,30 +206,83 @@ def choose_threshold(
 ) -> float:
     """The threshold that is given, or the best on the out-of-fold photos where these can tell it.
 
-    A mix of runs is mixed on its out-of-fold photos as well, if their probabilities were saved; their true
-    masks are then looked for where the first run was trained, or else in `data`.
-
     Raises:
-        InputError: it is neither `auto` nor a probability.
+        InputError: it is neither `auto` nor a probability; or the out-of-fold photos are damaged or gone.
     """
     from kaggle_tools import run_folder
-    from kaggle_tools.images import training_photos
-    from kaggle_tools.out_of_fold import has_probabilities, mix_threshold
-    from kaggle_tools.summary import summarise
+    from kaggle_tools.summary import best_threshold, summarise
 
     if given != "auto":
         return cli.parse_probability("--threshold", given)
     if len(runs) == 1 and run_folder.finished_folds(runs[0]):
         return summarise(runs[0], spec)["threshold"]
-    if len(runs) > 1 and all(has_probabilities(run) for run in runs):
-        trained_on = Path(run_folder.read_config(runs[0])["data"])
-        photos = training_photos(spec, trained_on if trained_on.is_dir() else data or trained_on)
-        models_per_run = [len(folds) if folds else len(run_folder.trained_folds(run)) for run in runs]
-        return mix_threshold(runs, weights or models_per_run, spec, photos)[0]
-    why = "a mix of runs without --save-oof-probabilities" if len(runs) > 1 else f"no out-of-fold photos in {runs[0]}"
+    held_out = held_out_photos(tuple(runs), tuple(folds or ()), weights, spec, data)
+    if held_out:
+        return best_threshold(held_out.histograms, spec)[0]
     if is_first_process():
-        print(f"threshold: {run_folder.DEFAULT_THRESHOLD}, as the best is not known for {why}")
+        print(f"threshold: {run_folder.DEFAULT_THRESHOLD}, as the best is not known for {why_unknown(runs)}")
     return run_folder.DEFAULT_THRESHOLD
+
+
+@lru_cache(maxsize=1)  # asked for the threshold, then for the score at it: a mix has thousands of maps to read
+def held_out_photos(
+    runs: tuple[Path, ...],
+    folds: tuple[int, ...],
+    weights: tuple[float, ...] | None,
+    spec: "Competition",
+    data: Path | None,
+) -> "HeldOut | None":
+    """The photos that the networks never saw, with what tells their score at each threshold; None where nothing does.
+
+    A mix of runs is mixed on its out-of-fold photos as well, if their probabilities were saved; their true
+    masks are then looked for where the first run was trained, or else in `data`.
+
+    Raises:
+        InputError: their files are damaged or gone.
+    """
+    from kaggle_tools import run_folder
+    from kaggle_tools.images import training_photos
+    from kaggle_tools.out_of_fold import has_probabilities, held_out_by_mix
+    from kaggle_tools.summary import held_out_by
+
+    if len(runs) == 1:
+        finished = run_folder.finished_folds(runs[0])
+        return held_out_by(runs[0], finished) if finished else None
+    if not all(has_probabilities(run) for run in runs):
+        return None
+    trained_on = Path(run_folder.read_config(runs[0])["data"])
+    photos = training_photos(spec, trained_on if trained_on.is_dir() else data or trained_on)
+    models_per_run = [len(folds or run_folder.trained_folds(run)) for run in runs]
+    return held_out_by_mix(runs, weights or models_per_run, photos)
+
+
+def why_unknown(runs: list[Path]) -> str:
+    """For what the out-of-fold photos tell neither threshold nor score."""
+    return "a mix of runs without --save-oof-probabilities" if len(runs) > 1 else f"no out-of-fold photos in {runs[0]}"
+
+
+def estimate(
+    runs: list[Path],
+    folds: list[int] | None,
+    weights: tuple[float, ...] | None,
+    members: "list[Member]",
+    spec: "Competition",
+    data: Path | None,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """What PRED/run.json tells `submit.py` of the score to be expected, or why it is not known."""
+    from kaggle_tools.summary import expected_score
+
+    tta = settings["tta"], tuple(settings["tta_scales"])
+    if any((member.card.tta, member.card.tta_scales) != tta for member in members):
+        return {"unavailable": "the out-of-fold photos were masked with another TTA"}
+    try:
+        held_out = held_out_photos(tuple(runs), tuple(folds or ()), weights, spec, data)
+    except InputError as error:  # with a threshold given, the masks do not depend on them
+        return {"unavailable": str(error)}
+    if held_out is None:
+        return {"unavailable": f"it is not known for {why_unknown(runs)}"}
+    return expected_score(held_out, spec, settings["threshold"])
 
 
 def report(pred: Path, masks: int, failures: list[str]) -> None:

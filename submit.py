@@ -157,7 +157,7 @@ def print_estimate(entry: "Entry", path: Path) -> None:
     from kaggle_tools.ledger import read
 
     if "score" in entry.estimate:
-        low, high = entry.estimate["interval"] or (None, None)
+        low, high = entry.estimate.get("interval") or (None, None)
         interval = f" (95 % interval {low:.5f} to {high:.5f})" if low else " (one group of photos: no interval)"
         print(f"expected leaderboard score: {entry.estimate['score']:.5f}{interval}, from the out-of-fold photos")
     else:

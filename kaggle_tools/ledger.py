@@ -71,8 +71,9 @@ def append(path: Path, event: str, entry_id: str, details: Mapping[str, Any]) ->
     """
     time = datetime.now(UTC).isoformat(timespec="seconds")
     line = json.dumps({"event": event, "id": entry_id, "time": time, **details}) + "\n"
-    with locked(path.parent, f"writes {path.name}", name=f".{path.name}.lock"), path.open("ab+") as file:
-        file.write(b"\n" * _breaks_off(path) + line.encode())
+    with locked(path.parent, f"writes {path.name}", name=f".{path.name}.lock"), path.open("ab") as file:
+        breaks_off = path.read_bytes()[-1:] not in (b"", b"\n")  # a command was killed while it wrote
+        file.write(b"\n" * breaks_off + line.encode())
         file.flush()
         os.fsync(file.fileno())
 
@@ -91,10 +92,12 @@ def read(path: Path) -> list[Entry]:
     for event in _events(path):
         row = rows.setdefault(event["id"], {"time": event["time"]})
         row |= event | {"time": row["time"]}
-    return [Entry(**{name: row[name] for name in _NAMES if name in row}) for row in rows.values() if "slug" in row]
+    whole = [row for row in rows.values() if row.keys() >= _NEEDED]
+    return [Entry(**{name: row[name] for name in _NAMES if name in row}) for row in whole]
 
 
 _NAMES = [field.name for field in fields(Entry)]
+_NEEDED = {"id", "slug", "message"}
 _INTENDED = set(_NAMES) - {"id", "time", "ref", "status", "public_score", "private_score", "error"}
 
 
@@ -109,12 +112,3 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return event if isinstance(event, dict) and {"event", "id", "time"} <= event.keys() else None
-
-
-def _breaks_off(path: Path) -> bool:
-    """Whether the last line has no end, as after a kill; what follows must begin a line of its own."""
-    with path.open("rb") as file:
-        if file.seek(0, os.SEEK_END) == 0:
-            return False
-        file.seek(-1, os.SEEK_END)
-        return file.read() != b"\n"

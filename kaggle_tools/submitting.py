@@ -18,6 +18,9 @@ from kaggle_tools.files import locked
 from kaggle_tools.leaderboard import Submission
 from kaggle_tools.ledger import Entry
 
+LOCK_SECONDS = 60.0
+"""How long to wait for another command that is uploading."""
+
 
 def id_of(slug: str, csv_sha256: str) -> str:
     """The id of a submission of this CSV to this competition: 12 hexadecimal digits."""
@@ -43,11 +46,11 @@ def submit_once(packed: Path, wanted: Entry, path: Path, *, force: bool, timeout
         LeaderboardError: Kaggle refused or failed.
     """
     deadline = time.monotonic() + timeout
-    with locked(path.parent, "is submitting", name=".submitting.lock"):
+    with locked(path.parent, "is submitting", min(LOCK_SECONDS, timeout), name=".submitting.lock"):
         known = [entry for entry in ledger.read(path) if _is_of(wanted.id, entry.id)]
         made = _made_by_the_same(wanted, known, force)
         if made is None:
-            known = _with_list(path, wanted, known, timeout)
+            known = _after_asking(path, wanted, known, timeout)
             made = _made_by_the_same(wanted, known, force)
         if made is not None:
             return made if made.pred else _adopted(path, wanted, made), True
@@ -74,7 +77,16 @@ def rank(entry: Entry, *, timeout: float) -> tuple[int, int] | None:
     return leaderboard.rank(_submission(entry), timeout=min(timeout, leaderboard.ANSWER_SECONDS))
 
 
-def with_list(path: Path, entries: Sequence[Entry], listed: Sequence[Submission]) -> list[Entry]:
+def pick_up_scores(path: Path, entries: Sequence[Entry], slug: str) -> list[Entry]:
+    """The ledger's entries with the scores that Kaggle lists now, which are noted, then what was made elsewhere.
+
+    Raises:
+        LeaderboardError: Kaggle refused or failed to list the submissions.
+    """
+    return _with_list(path, entries, leaderboard.submissions(slug))
+
+
+def _with_list(path: Path, entries: Sequence[Entry], listed: Sequence[Submission]) -> list[Entry]:
     """The ledger's entries with what Kaggle lists of them, which is noted, then what it lists besides."""
     refs = {entry.ref for entry in entries}
     by_ref_or_id: dict[int | str, Submission] = {submission.ref: submission for submission in listed}
@@ -87,7 +99,7 @@ def with_list(path: Path, entries: Sequence[Entry], listed: Sequence[Submission]
     return noted + [_made_elsewhere(submission) for submission in reversed(listed) if submission.ref not in refs]
 
 
-def _with_list(path: Path, wanted: Entry, known: list[Entry], timeout: float) -> list[Entry]:
+def _after_asking(path: Path, wanted: Entry, known: list[Entry], timeout: float) -> list[Entry]:
     """The submissions of this CSV after Kaggle was asked for them, also those that were made elsewhere.
 
     If it is not known whether an earlier attempt reached Kaggle, the list is given a moment to show it.
@@ -97,7 +109,7 @@ def _with_list(path: Path, wanted: Entry, known: list[Entry], timeout: float) ->
         print("an earlier attempt may have reached Kaggle: looking for it", flush=True)
     asked_for = partial(_is_of, wanted.id)
     listed = leaderboard.find(wanted.slug, asked_for, settle=left_open, timeout=timeout)
-    return with_list(path, known, listed)
+    return _with_list(path, known, listed)
 
 
 def _made_by_the_same(wanted: Entry, known: Sequence[Entry], force: bool) -> Entry | None:
