@@ -122,7 +122,6 @@ def infer(
     from kaggle_tools import masking, parallel, pred_folder, resources
     from kaggle_tools.ensemble import Ensemble, load_members
     from kaggle_tools.images import photos_in, photos_to_mask
-    from kaggle_tools.summary import cross_validation
 
     members = load_members(runs, fold, run_weights)
     spec = cli.agreed_competition(competition, {member.folder: member.card.competition for member in members})
@@ -144,10 +143,10 @@ def infer(
         "threshold": cut,
         "batch_size": choose_batch_size(batch_size, out, ensemble, photos),
     }
-    known: dict[str, Any] = {}
+    known = {}
     if is_first_process():
-        known["cross_validation"] = cross_validation(runs, spec)
-        known["estimate"] = estimate(runs, fold, run_weights, members, spec, data, settings)
+        own_tta = all((member.card.tta, member.card.tta_scales) == (flips, factors) for member in members)
+        known = what_to_expect(runs, fold, run_weights, spec, data, cut if own_tta else None)
     with pred_folder.begun(out, settings, parallel.rank_and_ranks()[0], known):
         unreadable += masking.mask_photos(
             out,
@@ -257,32 +256,35 @@ def held_out_photos(
 
 
 def why_unknown(runs: list[Path]) -> str:
-    """For what the out-of-fold photos tell neither threshold nor score."""
+    """Why the out-of-fold photos tell neither threshold nor score."""
     return "a mix of runs without --save-oof-probabilities" if len(runs) > 1 else f"no out-of-fold photos in {runs[0]}"
 
 
-def estimate(
+def what_to_expect(
     runs: list[Path],
     folds: list[int] | None,
     weights: tuple[float, ...] | None,
-    members: "list[Member]",
     spec: "Competition",
     data: Path | None,
-    settings: dict[str, Any],
+    threshold: float | None,
 ) -> dict[str, Any]:
-    """What PRED/run.json tells `submit.py` of the score to be expected, or why it is not known."""
-    from kaggle_tools.summary import expected_score
+    """What PRED/run.json tells `submit.py`: the runs' cross-validation, and the score to expect or why it is not known.
 
-    tta = settings["tta"], tuple(settings["tta_scales"])
-    if any((member.card.tta, member.card.tta_scales) != tta for member in members):
-        return {"unavailable": "the out-of-fold photos were masked with another TTA"}
+    The threshold is None where the photos are masked with another TTA than the out-of-fold photos were.
+    """
+    from kaggle_tools.summary import cross_validation, expected_score
+
     try:
+        validated = cross_validation(runs, spec)
         held_out = held_out_photos(tuple(runs), tuple(folds or ()), weights, spec, data)
-    except InputError as error:  # with a threshold given, the masks do not depend on them
-        return {"unavailable": str(error)}
+    except InputError as error:  # with a threshold given, the masks do not depend on these
+        return {"cross_validation": [], "estimate": {"unavailable": str(error)}}
+    estimate: dict[str, Any] = {"unavailable": "the out-of-fold photos were masked with another TTA"}
     if held_out is None:
-        return {"unavailable": f"it is not known for {why_unknown(runs)}"}
-    return expected_score(held_out, spec, settings["threshold"])
+        estimate = {"unavailable": f"it is not known for {why_unknown(runs)}"}
+    elif threshold:
+        estimate = expected_score(held_out, spec, threshold)
+    return {"cross_validation": validated, "estimate": estimate}
 
 
 def report(pred: Path, masks: int, failures: list[str]) -> None:

@@ -93,6 +93,24 @@ def test_a_dry_run_leaves_the_csv_and_says_what_is_in_it(pred: Path, data: Path,
     assert sorted(path.name for path in pred.iterdir()) == ["masks", "submission.csv", "submission.csv.gz"]
 
 
+@pytest.mark.parametrize(
+    ("interval", "shown"),
+    [([0.9957, 0.9965], " (95 % interval 0.99570 to 0.99650)"), (None, " (one group of photos: no interval)")],
+)
+def test_the_score_to_expect_is_printed_beside_the_best_so_far(
+    pred: Path, data: Path, ledger_path: Path, interval: list[float] | None, shown: str
+) -> None:
+    record = {"competition": CARVANA.slug, "estimate": {"score": 0.99612, "interval": interval}}
+    (pred / "run.json").write_text(json.dumps(record))
+    for name, slug, score in (("a", SLUG, 0.95), ("b", SLUG, 0.97), ("c", "another", 0.99), ("d", SLUG, None)):
+        ledger.append(ledger_path, "scored", name, {"slug": slug, "message": "", "public_score": score})
+    said = submit(pred, "--data", data, "--dry-run").output.splitlines()
+    assert said[-3:-1] == [
+        f"expected leaderboard score: 0.99612{shown}, from the out-of-fold photos",
+        "best public score so far: 0.97",
+    ]
+
+
 def test_the_sample_alone_is_enough(pred: Path, data: Path) -> None:
     result = submit(pred, "--sample", data / "sample_submission.csv", "--dry-run")
     assert result.exit_code == 0, result.output

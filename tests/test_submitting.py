@@ -1,5 +1,6 @@
 """What Kaggle lists and what the ledger notes, brought together: `python -m kaggle_tools submissions`."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from click.testing import Result
 from kaggle_server import SECRET, SLUG, KaggleServer, say_nothing
 from typer.testing import CliRunner
 
-from kaggle_tools import ledger
+from kaggle_tools import leaderboard, ledger
 from kaggle_tools.__main__ import app
 from kaggle_tools.ledger import Entry
 
@@ -77,6 +78,6 @@ def test_another_ledger_can_be_named(submitted: KaggleServer, tmp_path: Path) ->
 
 
 def test_silence_is_named_in_time(submitted: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kaggle_tools.leaderboard.ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(leaderboard, "submissions", partial(leaderboard.submissions, timeout=2))
     submitted.faults["ListSubmissions"] = say_nothing
     assert "no answer within 2 seconds" in str(submissions().exception)
