@@ -5,6 +5,7 @@ flipped back, brought to the photo's own size and averaged -> threshold -> mask 
 """
 
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
     from kaggle_tools.ensemble import Ensemble, Member
     from kaggle_tools.images import Photo
+    from kaggle_tools.summary import HeldOut
 
 app = cli.new_app()
 
@@ -141,7 +143,11 @@ def infer(
         "threshold": cut,
         "batch_size": choose_batch_size(batch_size, out, ensemble, photos),
     }
-    with pred_folder.begun(out, settings, parallel.rank_and_ranks()[0]):
+    known = {}
+    if is_first_process():
+        own_tta = all((member.card.tta, member.card.tta_scales) == (flips, factors) for member in members)
+        known = what_to_expect(runs, fold, run_weights, spec, data, cut if own_tta else None)
+    with pred_folder.begun(out, settings, parallel.rank_and_ranks()[0], known):
         unreadable += masking.mask_photos(
             out,
             ensemble,
@@ -152,7 +158,7 @@ def infer(
             deadline=deadline,
         )
         if is_first_process():
-            masked = pred_folder.finish(out, settings, photos)
+            masked = pred_folder.finish(out, settings, photos, known)
             report(out, masked, unreadable)
 
 
@@ -199,30 +205,86 @@ def choose_threshold(
 ) -> float:
     """The threshold that is given, or the best on the out-of-fold photos where these can tell it.
 
-    A mix of runs is mixed on its out-of-fold photos as well, if their probabilities were saved; their true
-    masks are then looked for where the first run was trained, or else in `data`.
-
     Raises:
-        InputError: it is neither `auto` nor a probability.
+        InputError: it is neither `auto` nor a probability; or the out-of-fold photos are damaged or gone.
     """
     from kaggle_tools import run_folder
-    from kaggle_tools.images import training_photos
-    from kaggle_tools.out_of_fold import has_probabilities, mix_threshold
-    from kaggle_tools.summary import summarise
+    from kaggle_tools.summary import best_threshold, summarise
 
     if given != "auto":
         return cli.parse_probability("--threshold", given)
     if len(runs) == 1 and run_folder.finished_folds(runs[0]):
         return summarise(runs[0], spec)["threshold"]
-    if len(runs) > 1 and all(has_probabilities(run) for run in runs):
-        trained_on = Path(run_folder.read_config(runs[0])["data"])
-        photos = training_photos(spec, trained_on if trained_on.is_dir() else data or trained_on)
-        models_per_run = [len(folds) if folds else len(run_folder.trained_folds(run)) for run in runs]
-        return mix_threshold(runs, weights or models_per_run, spec, photos)[0]
-    why = "a mix of runs without --save-oof-probabilities" if len(runs) > 1 else f"no out-of-fold photos in {runs[0]}"
+    held_out = held_out_photos(tuple(runs), tuple(folds or ()), weights, spec, data)
+    if held_out:
+        return best_threshold(held_out.histograms, spec)[0]
     if is_first_process():
-        print(f"threshold: {run_folder.DEFAULT_THRESHOLD}, as the best is not known for {why}")
+        print(f"threshold: {run_folder.DEFAULT_THRESHOLD}, as the best is not known for {why_unknown(runs)}")
     return run_folder.DEFAULT_THRESHOLD
+
+
+@lru_cache(maxsize=1)  # asked for the threshold, then for the score at it: a mix has thousands of maps to read
+def held_out_photos(
+    runs: tuple[Path, ...],
+    folds: tuple[int, ...],
+    weights: tuple[float, ...] | None,
+    spec: "Competition",
+    data: Path | None,
+) -> "HeldOut | None":
+    """The photos that the networks never saw, with what tells their score at each threshold; None where nothing does.
+
+    A mix of runs is mixed on its out-of-fold photos as well, if their probabilities were saved; their true
+    masks are then looked for where the first run was trained, or else in `data`.
+
+    Raises:
+        InputError: their files are damaged or gone.
+    """
+    from kaggle_tools import run_folder
+    from kaggle_tools.images import training_photos
+    from kaggle_tools.out_of_fold import has_probabilities, held_out_by_mix
+    from kaggle_tools.summary import held_out_by
+
+    if len(runs) == 1:
+        finished = run_folder.finished_folds(runs[0])
+        return held_out_by(runs[0], finished) if finished else None
+    if not all(has_probabilities(run) for run in runs):
+        return None
+    trained_on = Path(run_folder.read_config(runs[0])["data"])
+    photos = training_photos(spec, trained_on if trained_on.is_dir() else data or trained_on)
+    models_per_run = [len(folds or run_folder.trained_folds(run)) for run in runs]
+    return held_out_by_mix(runs, weights or models_per_run, photos)
+
+
+def why_unknown(runs: list[Path]) -> str:
+    """Why the out-of-fold photos tell neither threshold nor score."""
+    return "a mix of runs without --save-oof-probabilities" if len(runs) > 1 else f"no out-of-fold photos in {runs[0]}"
+
+
+def what_to_expect(
+    runs: list[Path],
+    folds: list[int] | None,
+    weights: tuple[float, ...] | None,
+    spec: "Competition",
+    data: Path | None,
+    threshold: float | None,
+) -> dict[str, Any]:
+    """What PRED/run.json tells `submit.py`: the runs' cross-validation, and the score to expect or why it is not known.
+
+    The threshold is None where the photos are masked with another TTA than the out-of-fold photos were.
+    """
+    from kaggle_tools.summary import cross_validation, expected_score
+
+    try:
+        validated = cross_validation(runs, spec)
+        held_out = held_out_photos(tuple(runs), tuple(folds or ()), weights, spec, data)
+    except InputError as error:  # with a threshold given, the masks do not depend on these
+        return {"cross_validation": [], "estimate": {"unavailable": str(error)}}
+    estimate: dict[str, Any] = {"unavailable": "the out-of-fold photos were masked with another TTA"}
+    if held_out is None:
+        estimate = {"unavailable": f"it is not known for {why_unknown(runs)}"}
+    elif threshold:
+        estimate = expected_score(held_out, spec, threshold)
+    return {"cross_validation": validated, "estimate": estimate}
 
 
 def report(pred: Path, masks: int, failures: list[str]) -> None:

@@ -4,20 +4,18 @@ python submit.py PRED --data data/carvana -m "U-Net, 5 folds, hflip"
 """
 
 import time
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kaggle_tools import cli
 from kaggle_tools.errors import InputError, LeaderboardError
-from kaggle_tools.files import sha256, write_json
+from kaggle_tools.files import sha256
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
-    from kaggle_tools.leaderboard import Submission
+    from kaggle_tools.ledger import Entry
 
 app = cli.new_app()
 
@@ -46,38 +44,48 @@ def submit(
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write and check the CSV, but send nothing.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for the score.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Submit even if all masks are full, or all blank.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Submit even if all masks are full, or all blank, or the same CSV was submitted before."
+        ),
+    ] = False,
     timeout: Annotated[
         float,
         typer.Option(metavar="SECONDS", min=1, help="The longest that the upload and the score may take, in seconds."),
     ] = 3600,
+    ledger: cli.LedgerOption = None,
     slug: cli.RecordedCompetitionOption = None,
 ) -> None:
     """Turn the masks of PRED into a checked CSV, submit it to Kaggle and print its score.
 
-    Writes PRED/submission.csv, its compressed form, and, once submitted, PRED/submitted.json with the score.
+    Writes PRED/submission.csv, its compressed form, and a line for each step of the submission into the ledger.
+    Run again, the same command finds its own submission instead of making another.
     """
     if not message and not dry_run:
         raise InputError('give -m "…": Kaggle shows it beside the score, so say what made these masks')
-    competition = competition_of(pred, slug)
+    from kaggle_tools.ledger import default_path
+
+    record, path = recorded(pred), ledger or default_path()
+    competition = cli.agreed_competition(slug, {pred: record["competition"]} if record else {})
     packed = prepare(pred, competition, data, sample, force)
+    entry = entry_for(pred, record, competition, message)
+    print_estimate(entry, path)
     if dry_run:
         print("dry run: nothing was sent")
     else:
-        send(pred, packed, competition, message, timeout, wait=not no_wait)
+        send(packed, entry, path, timeout, force=force, wait=not no_wait)
 
 
-def competition_of(pred: Path, slug: str | None) -> "Competition":
-    """The competition that PRED/run.json records; a folder with nothing but masks may be for any.
+def recorded(pred: Path) -> dict[str, Any]:
+    """What PRED/run.json says of the masks; nothing, in a folder that holds nothing but masks.
 
     Raises:
-        InputError: run.json is damaged, or names another competition than `slug`.
+        InputError: it is damaged.
     """
     from kaggle_tools import pred_folder
 
-    path = pred / pred_folder.RECORD_FILE
-    recorded = {path: pred_folder.read_record(pred)["competition"]} if path.exists() else {}
-    return cli.agreed_competition(slug, recorded)
+    return pred_folder.read_record(pred) if (pred / pred_folder.RECORD_FILE).exists() else {}
 
 
 def prepare(pred: Path, competition: "Competition", data: Path | None, sample: Path | None, force: bool) -> Path:
@@ -119,41 +127,85 @@ def listed_ids(data: Path | None, sample: Path | None, competition: "Competition
     raise InputError("give either --data DIR or --sample FILE: it lists the ids to be submitted")
 
 
-def send(pred: Path, packed: Path, competition: "Competition", message: str, timeout: float, *, wait: bool) -> None:
-    """Upload the CSV and keep PRED/submitted.json up to date about what becomes of it.
+def entry_for(pred: Path, record: dict[str, Any], competition: "Competition", message: str) -> "Entry":
+    """What the ledger is to know of the submission."""
+    from kaggle_tools.code_version import commit
+    from kaggle_tools.ledger import Entry
+    from kaggle_tools.pred_folder import runs_in
+    from kaggle_tools.submitting import id_of
+
+    csv_sha256 = sha256(pred / "submission.csv")
+    return Entry(
+        id=id_of(competition.slug, csv_sha256),
+        slug=competition.slug,
+        message=message,
+        sha256=csv_sha256,
+        pred=str(pred.resolve()),
+        runs=runs_in(record),
+        cross_validation=record.get("cross_validation", []),
+        estimate=record.get(
+            "estimate", {"unavailable": f"{pred} does not record the out-of-fold scores of its networks"}
+        ),
+        threshold=record.get("threshold"),
+        tta=record.get("tta"),
+        commit=commit(),
+    )
+
+
+def print_estimate(entry: "Entry", path: Path) -> None:
+    """Print what score is to be expected, and the best one so far."""
+    from kaggle_tools.ledger import read
+
+    if "score" in entry.estimate:
+        low, high = entry.estimate.get("interval") or (None, None)
+        interval = f" (95 % interval {low:.5f} to {high:.5f})" if low else " (one group of photos: no interval)"
+        print(f"expected leaderboard score: {entry.estimate['score']:.5f}{interval}, from the out-of-fold photos")
+    else:
+        print(f"expected leaderboard score: unavailable, as {entry.estimate['unavailable']}")
+    scores = [other.public_score for other in read(path) if other.slug == entry.slug and other.public_score is not None]
+    print(f"best public score so far: {max(scores)}" if scores else f"no public score so far in {path}")
+
+
+def send(packed: Path, entry: "Entry", path: Path, timeout: float, *, force: bool, wait: bool) -> None:
+    """Submit the CSV, unless the same command has done so before, and print what becomes of it.
 
     Raises:
+        InputError: the same CSV was submitted from another folder or under another message.
         LeaderboardError: Kaggle did not take it, or cannot score it.
     """
-    from kaggle_tools import leaderboard
+    from kaggle_tools import submitting
 
     deadline = time.monotonic() + timeout
-    record = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "message": message,
-        "sha256": sha256(pred / "submission.csv"),
-    }
-    submission = leaderboard.submit(packed, competition.slug, message, timeout=timeout)
-    write_json(pred / "submitted.json", record | asdict(submission))
-    print(f"submitted as {submission.ref}: https://www.kaggle.com/c/{competition.slug}/submissions")
+    entry, before = submitting.submit_once(packed, entry, path, force=force, timeout=timeout)
+    how = "was submitted before, as" if before else "submitted as"
+    print(f"{how} {entry.ref}: https://www.kaggle.com/c/{entry.slug}/submissions")
+    print(f"noted in {path}")
     if wait:
-        submission = leaderboard.wait_for_score(submission, timeout=deadline - time.monotonic())
-        write_json(pred / "submitted.json", record | asdict(submission))
-        print_score(submission)
+        entry = submitting.wait_for_score(path, entry, timeout=deadline - time.monotonic())
+    print_score(entry, deadline)
 
 
-def print_score(submission: "Submission") -> None:
+def print_score(entry: "Entry", deadline: float) -> None:
     """Print what Kaggle says, which may be that there is no score yet.
 
     Raises:
         LeaderboardError: Kaggle could not score the file.
     """
-    if submission.status == "ERROR":
-        raise LeaderboardError(f"Kaggle could not score the submission: {submission.error or 'it does not say why'}")
-    if not submission.finished:
-        print("Kaggle took it but has not scored it yet; the page above will show the score")
+    from kaggle_tools import submitting
+
+    if entry.status == "ERROR":
+        reason = entry.error or "it does not say why"
+        raise LeaderboardError(
+            f"Kaggle could not score the submission: {reason}. To submit the same CSV again: --force"
+        )
+    if not entry.status:
+        print("Kaggle has not scored it yet; `python -m kaggle_tools submissions` will pick the score up")
         return
-    print(f"public score {submission.public_score}, private score {submission.private_score}")
+    scores = [f"{score}" if score is not None else "not shown" for score in (entry.public_score, entry.private_score)]
+    print(f"public score {scores[0]}, private score {scores[1]}")
+    place = submitting.rank(entry, timeout=deadline - time.monotonic())
+    if place:
+        print(f"that would be rank {place[0]:,} of {place[1]:,}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """`python -m kaggle_tools COMMAND`: everything around training, inference and submission."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
 
 app = cli.new_app()
 
+WIDE = 200
+"""Characters in a line of a table that does not go to a terminal."""
+
 
 @app.callback(no_args_is_help=True)
 def commands() -> None:
-    """Download the data, draw a demo, blend predictions, check and score a submission, compare runs."""
+    """Download the data, draw a demo, blend predictions, check and score a submission, compare runs and submissions."""
 
 
 @app.command()
@@ -151,6 +155,32 @@ def check(
     for warning in report.warnings():
         print(f"warning: {warning}")
     print(f"{submission}: {report.rows:,} masks, nothing wrong")
+
+
+@app.command()
+def submissions(
+    offline: Annotated[bool, typer.Option("--offline", help="Show what is noted, without asking Kaggle.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw cross-validation against leaderboard.", show_default="no"),
+    ] = None,
+    ledger: cli.LedgerOption = None,
+    competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
+) -> None:
+    """Show all submissions, those made elsewhere too, with the scores that Kaggle lists now."""
+    from rich.console import Console
+
+    from kaggle_tools import history, submitting
+    from kaggle_tools.ledger import default_path, read
+
+    path, slug = ledger or default_path(), cli.competition_named(competition).slug
+    noted = [entry for entry in read(path) if entry.slug == slug]
+    entries = noted if offline else submitting.pick_up_scores(path, noted, slug)
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    console.print(history.table(entries))
+    print(f"noted in {path}")
+    if plot:
+        print(f"{plot}: {history.plot(entries, plot):,} submissions")
 
 
 @app.command()

@@ -42,7 +42,8 @@ def blend(
     """
     photos = _common_photos(preds)
     settings = _settings(preds, weights, threshold)
-    with pred_folder.begun(out, settings):
+    known = _known(preds)
+    with pred_folder.begun(out, settings, known=known):
         missing = [photo for photo in photos if not pred_folder.is_complete(out, photo.stem, outputs)]
         print(f"{len(missing):,} of {len(photos):,} photos to mask from {len(preds)} folders", flush=True)
         maps = loader(SavedProbabilities(missing, preds, weights, threshold), batch_size=None, workers=workers)
@@ -50,7 +51,7 @@ def blend(
             blended = zip(missing, maps, strict=True)
             for photo, (probability_HW, votes_HW) in track(blended, len(missing), "masks"):
                 writer.put(Prediction(photo, probability_HW, votes_HW, ""))
-        return pred_folder.finish(out, settings, photos)
+        return pred_folder.finish(out, settings, photos, known)
 
 
 class SavedProbabilities(Dataset[tuple[Tensor, Tensor]]):
@@ -108,3 +109,9 @@ def _settings(preds: Sequence[Path], weights: Sequence[float], threshold: float)
         for pred, weight, record in zip(preds, weights, records, strict=True)
     ]
     return {"competition": slugs.pop(), "photos": records[0].get("photos"), "blend": blended, "threshold": threshold}
+
+
+def _known(preds: Sequence[Path]) -> dict[str, Any]:
+    """What `submit.py` is told of the runs' cross-validation, and of the score to be expected."""
+    scores = [score for pred in preds for score in pred_folder.read_record(pred).get("cross_validation", [])]
+    return {"cross_validation": scores, "estimate": {"unavailable": "the out-of-fold photos were not blended"}}

@@ -34,6 +34,17 @@ RecordedCompetitionOption = Annotated[
 ]
 """For commands whose input folder records its competition."""
 
+LedgerOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ledger",
+        metavar="FILE",
+        envvar="KAGGLE_TOOLS_LEDGER",
+        help="Where submissions are noted.",
+        show_default="submissions.jsonl in the user's data folder",
+    ),
+]
+
 DEFAULT_SLUG = "carvana-image-masking-challenge"
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from typing import Any
@@ -66,8 +67,24 @@ def list_submissions(api: Any, slug: str) -> list[dict[str, Any]]:
     ]
 
 
+def list_leaderboard(api: Any, slug: str, public: bool) -> list[float]:
+    """The score of every team, on the leaderboard of the public scores or on that of the private ones."""
+    from kagglesdk.competitions.types.competition_api_service import ApiGetLeaderboardRequest
+
+    request = ApiGetLeaderboardRequest()
+    request.competition_name, request.override_public, request.page_size = slug, public, 200
+    scores: list[float] = []
+    with api.build_kaggle_client() as client:  # the package's own call hides how to get the next page
+        while True:
+            page = client.competitions.competition_api_client.get_leaderboard(request)
+            scores += [float(row.score) for row in page.submissions if row.score]
+            if not page.next_page_token:
+                return scores
+            request.page_token = page.next_page_token
+
+
 _CALLS: dict[str, Callable[..., Any]] = {
-    call.__name__: call for call in (list_files, fetch, get_limits, submit, list_submissions)
+    call.__name__: call for call in (list_files, fetch, get_limits, submit, list_submissions, list_leaderboard)
 }
 
 
@@ -146,7 +163,19 @@ def _without_secrets(text: str) -> str:
     return re.sub(r"\?\S+", "?…", text)
 
 
+def _end_with_parent() -> None:
+    """End when stdin does, whose other end the parent holds: once it is killed, nothing must be submitted any more."""
+    lifeline = os.dup(0)  # the package may close stdin
+
+    def watch() -> None:
+        os.read(lifeline, 1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _main() -> None:
+    _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
     # These would print requests with their Authorization header, or signed addresses.
     os.environ.pop("VERBOSE", None)

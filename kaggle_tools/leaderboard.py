@@ -13,15 +13,17 @@ import shutil
 import subprocess
 import sys
 import time
-import uuid
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kaggle_tools.competition import Archive, Competition
 from kaggle_tools.errors import LeaderboardError, first_few
+
+T = TypeVar("T")
 
 ANSWER_SECONDS = 60.0
 """How long a call that carries no file may take."""
@@ -31,6 +33,10 @@ LOOK_UP_SECONDS = 30.0
 """What is kept of a submission's time, a third at most, to find out what became of it if Kaggle falls silent."""
 LONGEST_PAUSE = 60
 """Seconds between two looks at the score, once the doubling pauses have grown to it."""
+RETRY_PAUSES = (2, 8, 30)
+"""Seconds before a call that failed is tried again."""
+SETTLING_PAUSES = (1, 3, 9)
+"""Seconds before each look for a submission that may have been made: Kaggle is given a moment to list it."""
 
 NO_CREDENTIALS = (
     "no valid Kaggle credentials on this machine. At https://www.kaggle.com/settings, under API, make a token; then "
@@ -50,8 +56,20 @@ ADVICE = {
 """What to do about an HTTP status."""
 
 
-class NoAnswerError(LeaderboardError):
+FINAL = ("COMPLETE", "ERROR")
+"""The statuses that do not change any more."""
+
+
+class TransientError(LeaderboardError):
+    """Kaggle failed in a way that may pass. Nothing was submitted."""
+
+
+class NoAnswerError(TransientError):
     """Kaggle gave no usable answer, so that it is unknown whether it did what it was asked to do."""
+
+
+class UnknownOutcomeError(LeaderboardError):
+    """It could not be found out whether the submission was made. The same command, run again, looks first."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +94,19 @@ class Submission:
     """When it was made: ISO 8601, UTC."""
 
     @property
+    def unique_id(self) -> str:
+        """The word in square brackets with which `submit` begins the description; empty if there is none."""
+        return _id_and_message(self.description)[0]
+
+    @property
+    def message(self) -> str:
+        """The description without the id."""
+        return _id_and_message(self.description)[1]
+
+    @property
     def finished(self) -> bool:
         """Whether the status is final."""
-        return self.status in ("COMPLETE", "ERROR")
+        return self.status in FINAL
 
 
 def download(
@@ -107,45 +135,64 @@ def download(
     return [_fetched(competition.slug, name, sizes[name], to, patience) for name in names]
 
 
-def submit(
-    csv: Path, competition_slug: str, message: str, *, timeout: float, unique_id: str | None = None
-) -> Submission:
+def submit(csv: Path, competition_slug: str, message: str, *, unique_id: str, timeout: float) -> Submission:
     """Upload a file and submit it, once.
 
-    A unique id is put before the message, so that a submission whose answer was lost is found again in
-    Kaggle's list instead of being made twice.
+    The id is put before the message, so that a submission whose answer was lost is found again in Kaggle's
+    list. What fails is tried again, but nothing is submitted anew before the list has been asked.
 
     Args:
         csv: the file, plain or compressed; Kaggle sees its name.
         competition_slug: the last part of the competition's address.
         message: the description that Kaggle shows.
+        unique_id: stands in square brackets before the message.
         timeout: seconds for everything, the upload included.
-        unique_id: the id, if the caller has a better one than a random number.
 
     Returns:
         The submission, as a rule without a score as yet: see `wait_for_score`.
 
     Raises:
-        NoAnswerError: Kaggle fell silent or failed after the upload began, and does not list the submission.
-        LeaderboardError: the file is empty, no submission is left, or Kaggle refused. Nothing was submitted.
+        UnknownOutcomeError: Kaggle failed after the upload began, and its list could not be read.
+        LeaderboardError: the file is empty, no submission is left, or Kaggle refused or failed.
     """
     deadline = time.monotonic() + timeout
+    end_of_upload = deadline - min(LOOK_UP_SECONDS, timeout / 3)
     if csv.stat().st_size == 0:
         raise LeaderboardError(f"{csv}: the file is empty; Kaggle would take it and count it")
-    unique_id = unique_id or uuid.uuid4().hex[:12]
-    description = f"[{unique_id}] {message}"
-    _require_one_left(competition_slug, timeout=min(ANSWER_SECONDS, timeout))
-    try:
-        ref = _send(csv, competition_slug, description, _left(deadline) - min(LOOK_UP_SECONDS, timeout / 3))
-        return Submission(competition_slug, ref, description)
-    except NoAnswerError as failure:
-        found = _look_up(competition_slug, unique_id, failure, timeout=_left(deadline))
-        if found is None:
-            raise NoAnswerError(
-                f"{failure} Kaggle's list does not show the submission; before you try again, look once more "
-                f"for {unique_id} at https://www.kaggle.com/c/{competition_slug}/submissions"
-            ) from None
-        return found
+    _require_one_left(competition_slug, deadline)
+
+    def attempt() -> Submission:
+        description = f"[{unique_id}] {message}"
+        try:
+            return Submission(competition_slug, _send(csv, competition_slug, description, end_of_upload), description)
+        except NoAnswerError as failure:
+            return _find_after(failure, competition_slug, unique_id, deadline)
+
+    return _retried(attempt, end_of_upload)
+
+
+def find(competition_slug: str, asked_for: Callable[[str], bool], *, settle: bool, timeout: float) -> list[Submission]:
+    """The submissions whose id, the word in square brackets before the message, is one of those asked for.
+
+    Args:
+        competition_slug: the last part of the competition's address.
+        asked_for: whether an id is one of those.
+        settle: look several times, as the submission may have been made a moment ago.
+        timeout: seconds for everything.
+
+    Raises:
+        LeaderboardError: Kaggle refused or failed to list the submissions.
+    """
+    deadline = time.monotonic() + timeout
+    for pause in SETTLING_PAUSES if settle else (0,):
+        if _left(deadline) <= pause:
+            raise TransientError(f"the time was up before it was sure that {competition_slug} lists no such submission")
+        time.sleep(pause)
+        listed = _retried(lambda: submissions(competition_slug, timeout=_call_seconds(deadline)), deadline)
+        found = [submission for submission in listed if asked_for(submission.unique_id)]
+        if found:
+            return found
+    return []
 
 
 def wait_for_score(submission: Submission, *, timeout: float) -> Submission:
@@ -169,7 +216,7 @@ def wait_for_score(submission: Submission, *, timeout: float) -> Submission:
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
         try:
-            listed = submissions(submission.slug, timeout=min(ANSWER_SECONDS, _left(deadline)))
+            listed = submissions(submission.slug, timeout=_call_seconds(deadline))
         except NoAnswerError:
             continue
         submission = next((other for other in listed if other.ref == submission.ref), submission)
@@ -187,10 +234,32 @@ def submissions(competition_slug: str, *, timeout: float = ANSWER_SECONDS) -> li
     return [Submission(competition_slug, **row) for row in rows]
 
 
-def _require_one_left(slug: str, timeout: float) -> None:
-    """Ask before the long upload: Kaggle itself would say it only afterwards."""
+def rank(submission: Submission, *, timeout: float = ANSWER_SECONDS) -> tuple[int, int] | None:
+    """The place that the score would have had, and of how many; None where Kaggle does not tell.
+
+    It is the place on the leaderboard of the private scores, as soon as there are any. Higher scores are better.
+    """
+    final = submission.private_score is not None
+    score = submission.private_score if final else submission.public_score
+    if score is None:
+        return None
     try:
-        limits = _ask("get_limits", "tell how many submissions are left", slug, timeout)
+        scores = _ask("list_leaderboard", "show the leaderboard", submission.slug, timeout, public=not final)
+    except LeaderboardError:
+        return None
+    return (1 + sum(other > score for other in scores), len(scores)) if scores else None
+
+
+def _id_and_message(description: str) -> tuple[str, str]:
+    opening, closing, message = description.partition("] ")
+    return (opening[1:], message) if closing and opening.startswith("[") else ("", description)
+
+
+def _require_one_left(slug: str, deadline: float) -> None:
+    """Ask before the long upload: Kaggle itself would say it only afterwards."""
+    task = "tell how many submissions are left"
+    try:
+        limits = _retried(lambda: _ask("get_limits", task, slug, _call_seconds(deadline)), deadline)
     except NoAnswerError as failure:
         raise LeaderboardError(f"{failure} Nothing was uploaded") from None
     # All zero means that the account has no team yet, which it gets with its first submission.
@@ -201,29 +270,44 @@ def _require_one_left(slug: str, timeout: float) -> None:
         )
 
 
-def _send(csv: Path, slug: str, description: str, seconds: float) -> int:
+def _send(csv: Path, slug: str, description: str, deadline: float) -> int:
     """Upload and submit; Kaggle's number for the submission."""
-    reply = _ask("submit", f"take {csv.name}", slug, seconds, csv=str(csv.resolve()), description=description)
+    reply = _ask("submit", f"take {csv.name}", slug, _left(deadline), csv=str(csv.resolve()), description=description)
     if reply["ref"]:
         return int(reply["ref"])
     if reply["upload_failed"]:
-        raise LeaderboardError(
+        raise TransientError(
             f"the upload of {csv.name} failed: Kaggle's storage did not take it, and its client does not say why. "
-            "Nothing was submitted; try again"
+            "Nothing was submitted; try again later."
         )
     raise NoAnswerError(f"Kaggle took {csv.name} but confirmed no submission (it said {reply['message']!r}).")
 
 
-def _look_up(slug: str, unique_id: str, failure: NoAnswerError, timeout: float) -> Submission | None:
-    """The submission with this id in its description, if Kaggle lists one."""
+def _find_after(failure: NoAnswerError, slug: str, unique_id: str, deadline: float) -> Submission:
+    """The submission that was made although its confirmation was lost."""
     try:
-        listed = submissions(slug, timeout=timeout)
+        found = find(slug, unique_id.__eq__, settle=True, timeout=_left(deadline))
     except LeaderboardError:
-        raise NoAnswerError(
-            f"{failure} Nor could the submissions be listed: before you try again, look for {unique_id} at "
-            f"https://www.kaggle.com/c/{slug}/submissions"
+        raise UnknownOutcomeError(
+            f"{failure} Nor could Kaggle's list be asked whether it was submitted. Run the same command again: it "
+            f"looks first for {unique_id}, as you can at https://www.kaggle.com/c/{slug}/submissions"
         ) from None
-    return next((submission for submission in listed if unique_id in submission.description), None)
+    if not found:
+        raise NoAnswerError(f"{failure} Kaggle's list does not show the submission.")
+    return found[0]
+
+
+def _retried(attempt: Callable[[], T], deadline: float) -> T:
+    """The result of the attempt, which is made again after growing pauses where what failed may pass."""
+    for pause in RETRY_PAUSES:
+        try:
+            return attempt()
+        except TransientError as failure:
+            if _left(deadline) <= pause:
+                raise
+            print(f"{failure} Next try in {pause} s", flush=True)
+        time.sleep(pause)
+    return attempt()
 
 
 def _listed_name(archive: Archive, sizes: dict[str, int], slug: str) -> str:
@@ -281,13 +365,18 @@ def _left(deadline: float) -> float:
     return deadline - time.monotonic()
 
 
+def _call_seconds(deadline: float) -> float:
+    """How long a call that carries no file may take."""
+    return min(ANSWER_SECONDS, _left(deadline))
+
+
 def _ask(
     call: str,
     task: str,
     slug: str,
     seconds: float,
     progress: Callable[[], int] = lambda: 0,
-    **arguments: str,
+    **arguments: str | bool,
 ) -> Any:
     """Have a child process make one of the calls of `kaggle_client`.
 
@@ -324,13 +413,25 @@ def _run_child(request: str, seconds: float, progress: Callable[[], int]) -> str
     # -P: a file in the working folder that is called like some library must not take its place.
     command = [sys.executable, "-P", "-m", "kaggle_tools.kaggle_client", request]
     environment = {**os.environ, "PYTHONPATH": paths}
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    ) as child:
+    with (
+        _lifeline() as stdin,
+        subprocess.Popen(command, env=environment, stdin=stdin, stdout=subprocess.PIPE, text=True) as child,
+    ):
         try:
             return _output(child, seconds, progress)
         finally:
             child.kill()
+
+
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """A pipe's end for a child to read from: the other one closes with this process, even if it is killed."""
+    to_read, to_write = os.pipe()
+    try:
+        yield to_read
+    finally:
+        os.close(to_read)
+        os.close(to_write)
 
 
 def _output(child: subprocess.Popen[str], seconds: float, progress: Callable[[], int]) -> str:

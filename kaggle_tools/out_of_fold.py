@@ -26,7 +26,7 @@ from kaggle_tools.images import Photo, read_gray, read_mask, write_gray, write_m
 from kaggle_tools.parallel import gathered, rank_and_ranks
 from kaggle_tools.prediction import as_bytes, predict
 from kaggle_tools.progress import track
-from kaggle_tools.summary import best_threshold
+from kaggle_tools.summary import HeldOut
 
 
 def score_fold(
@@ -68,10 +68,8 @@ def score_fold(
         _write_tables(member.folder, sorted(found, key=lambda entry: entry[0]))
 
 
-def mix_threshold(
-    runs: Sequence[Path], weights: Sequence[float], competition: Competition, photos: Sequence[Photo]
-) -> tuple[float, float]:
-    """The best threshold for a weighted mean of runs on the photos that all of them held out, and its score.
+def held_out_by_mix(runs: Sequence[Path], weights: Sequence[float], photos: Sequence[Photo]) -> HeldOut:
+    """The photos that all of the runs held out, by the weighted mean of the runs' probabilities.
 
     Raises:
         InputError: the runs hold out no photo in common, or its probabilities were not saved.
@@ -85,7 +83,7 @@ def mix_threshold(
         maps_HW = [read_gray(saved[photo.stem]) / 255 for saved in by_run]
         mean_HW = np.average(maps_HW, axis=0, weights=weights)
         histograms.append(histogram(torch.from_numpy(mean_HW), torch.from_numpy(read_mask(photo.mask))))
-    return best_threshold(np.stack(histograms).astype(np.int64), competition)
+    return HeldOut([photo.stem for photo in common], np.stack(histograms).astype(np.int64))
 
 
 def has_probabilities(run: Path) -> bool:

@@ -12,9 +12,10 @@ Knows nothing of torch.
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from kaggle_tools.competition import Competition
@@ -28,6 +29,7 @@ MASKS = "masks"
 PathOf = Callable[[Path, str], Path]
 """Where something about a photo is, from PRED and the photo's stem."""
 COUNT = "count"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 LOCK_SECONDS = 30.0
 """How long to wait for a killed command's processes to let go of the folder."""
 
@@ -59,8 +61,10 @@ def is_complete(pred: Path, stem: str, wanted: Sequence[PathOf]) -> bool:
 
 
 @contextmanager
-def begun(pred: Path, settings: dict[str, Any], process: int = 0) -> Iterator[None]:
+def begun(pred: Path, settings: dict[str, Any], process: int = 0, known: Mapping[str, Any] = NOTHING) -> Iterator[None]:
     """Hold the folder while masks are made; of several processes that share the work, number 0 writes the record.
+
+    `known` is recorded with the settings, but may change when the folder is continued.
 
     Raises:
         InputError: other settings or models made the masks that are there, or nobody knows what did, or another
@@ -73,11 +77,11 @@ def begun(pred: Path, settings: dict[str, Any], process: int = 0) -> Iterator[No
         elif any((pred / MASKS).glob("*.png")):
             raise InputError(f"{pred / MASKS}: holds masks of unknown origin; give another --out")
         elif process == 0:
-            write_json(path, {**settings, COUNT: None})
+            write_json(path, {**settings, **known, COUNT: None})
         yield
 
 
-def finish(pred: Path, settings: dict[str, Any], photos: Sequence[Photo]) -> int:
+def finish(pred: Path, settings: dict[str, Any], photos: Sequence[Photo], known: Mapping[str, Any] = NOTHING) -> int:
     """Record what is known of the masks of these photos, of those that are there, and return how many are."""
     masked = [photo for photo in photos if mask_path(pred, photo.stem).exists()]
     rows = [
@@ -91,7 +95,7 @@ def finish(pred: Path, settings: dict[str, Any], photos: Sequence[Photo]) -> int
         writer.writerows(rows)
     sizes = Counter(photo.size for photo in masked)
     by_size = {f"{height}x{width}": count for (height, width), count in sorted(sizes.items())}
-    write_json(pred / RECORD_FILE, {**settings, COUNT: len(masked), "sizes": by_size})
+    write_json(pred / RECORD_FILE, {**settings, **known, COUNT: len(masked), "sizes": by_size})
     return len(masked)
 
 
@@ -102,6 +106,13 @@ def recorded_batch_size(pred: Path) -> int | None:
         InputError: the record is damaged.
     """
     return read_record(pred).get("batch_size") if (pred / RECORD_FILE).exists() else None
+
+
+def runs_in(record: dict[str, Any]) -> list[str]:
+    """The names of the runs whose networks made the masks, through blends as well."""
+    named = [model["run"] for model in record.get("models", [])]
+    named += [run for blended in record.get("blend", []) for run in runs_in(blended)]
+    return list(dict.fromkeys(named))
 
 
 def photo_files(pred: Path) -> dict[str, Path]:

@@ -9,7 +9,6 @@ Knows nothing of torch.
 """
 
 import platform
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kaggle_tools.code_version import commit
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError, first_few, require
 from kaggle_tools.files import is_locked, read_json, write_json, write_text
@@ -163,15 +163,6 @@ def read_oof(run: Path, folds: list[int]) -> pd.DataFrame:
         InputError: a table is missing or damaged.
     """
     return pd.concat([_read_table(fold_folder(run, fold) / OOF_FILE) for fold in folds], ignore_index=True)
-
-
-def commit() -> str | None:
-    """The commit of this code, marked where files differ from it; None outside a git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _is_begun(run: Path) -> bool:

@@ -3,6 +3,9 @@
 All of it follows from the folds' own files, at any time and on any machine that sees them. Knows nothing of torch.
 """
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -32,6 +35,15 @@ CONFIDENCE = 0.95
 RESAMPLES = 2_000
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out photos, with what is needed to know their scores at every threshold."""
+
+    stems: list[str]
+    histograms: NDArray[np.int64]
+    """(n, 2, BINS): of each photo, how many pixels of background and foreground have which probability."""
+
+
 def write_summary(run: Path, competition: Competition) -> dict[str, Any]:
     """Write `oof.csv`, `thresholds.csv` and `summary.json` from the folds that are done, and return the summary.
 
@@ -42,7 +54,7 @@ def write_summary(run: Path, competition: Competition) -> dict[str, Any]:
         summary = summarise(run, competition)
         folds = summary["folds"]
         write_text(run / OOF_FILE, read_oof(run, folds).to_csv(index=False, lineterminator="\n"))
-        curve = threshold_curve(_read_histograms(run, folds), competition)
+        curve = threshold_curve(held_out_by(run, folds).histograms, competition)
         write_text(run / THRESHOLDS_FILE, curve.to_csv(index=False, lineterminator="\n"))
         write_json(run / SUMMARY_FILE, summary)
     return summary
@@ -61,7 +73,7 @@ def summarise(run: Path, competition: Competition) -> dict[str, Any]:
     groups, views = zip(*(competition.group_and_view(stem) for stem in table["image"]), strict=True)
     table = table.assign(group=groups, view=views)
     fold_scores = table.groupby("fold")["score"].mean()
-    threshold, score_at_threshold = best_threshold(_read_histograms(run, folds), competition)
+    threshold, score_at_threshold = best_threshold(held_out_by(run, folds).histograms, competition)
     summary = {
         "competition": competition.slug,
         "folds": folds,
@@ -82,6 +94,27 @@ def summarise(run: Path, competition: Competition) -> dict[str, Any]:
             scores = table.groupby(part)["score"].mean()
             summary[f"score_by_{part}"] = {str(name): float(score) for name, score in scores.items()}
     return summary
+
+
+def cross_validation(runs: Sequence[Path], competition: Competition) -> list[dict[str, Any]]:
+    """Of each run that has finished folds its name, and what its summary says of the mean score.
+
+    Raises:
+        InputError: a run's files are damaged.
+    """
+    summaries = {run.resolve().name: summarise(run, competition) for run in runs if finished_folds(run)}
+    names = ("folds", "score_name", "score_mean", "score_interval")
+    return [{"run": run} | {name: summary[name] for name in names} for run, summary in summaries.items()]
+
+
+def expected_score(held_out: HeldOut, competition: Competition, threshold: float) -> dict[str, Any]:
+    """What new photos may be expected to score, were their masks cut at this threshold: `score` and `interval`.
+
+    It is what the held-out photos score. Several folds together may score a little more than each of them alone.
+    """
+    scores = competition.score(overlap_at(held_out.histograms, math.ceil(threshold * BINS)))
+    groups = tuple(competition.group_and_view(stem)[0] for stem in held_out.stems)
+    return {"score": float(scores.mean()), "interval": interval(scores, groups)}
 
 
 def interval(scores: NDArray[np.float64], groups: tuple[str, ...]) -> list[float] | None:
@@ -129,15 +162,21 @@ def overlap_at(histograms: NDArray[np.int64], threshold_bin: int) -> Overlap:
     return Overlap(intersection=above[:, 1], predicted=above.sum(axis=1), truth=histograms[:, 1].sum(axis=-1))
 
 
-def _read_histograms(run: Path, folds: list[int]) -> NDArray[np.int64]:
-    return np.concatenate([_read_fold_histograms(fold_folder(run, fold)) for fold in folds])
+def held_out_by(run: Path, folds: list[int]) -> HeldOut:
+    """The held-out photos of these folds of a run.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    stems, histograms = zip(*(_read_histograms(fold_folder(run, fold)) for fold in folds), strict=True)
+    return HeldOut([stem for of_fold in stems for stem in of_fold], np.concatenate(histograms))
 
 
-def _read_fold_histograms(folder: Path) -> NDArray[np.int64]:
+def _read_histograms(folder: Path) -> tuple[list[str], NDArray[np.int64]]:
     path = folder / HISTOGRAMS_FILE
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return archive["histograms"].astype(np.int64)
+            return archive["images"].tolist(), archive["histograms"].astype(np.int64)
     except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise InputError(
             f"{path}: missing or damaged ({error}); delete {folder / OOF_FILE} and run train.py again"

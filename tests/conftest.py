@@ -70,12 +70,21 @@ def carvana_photos() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def ledger_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where submissions are noted, in every test: never in the user's own file."""
+    path = tmp_path / "notes" / "submissions.jsonl"
+    monkeypatch.setenv("KAGGLE_TOOLS_LEDGER", str(path))
+    return path
+
+
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KaggleServer]:
+def server(tmp_path: Path, ledger_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KaggleServer]:
     """The server, with the client's way to it and right credentials in the environment, and nothing else."""
     for name in list(os.environ):
         if name.upper().startswith("KAGGLE_") or name.upper().endswith("_PROXY"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("KAGGLE_TOOLS_LEDGER", str(ledger_path))
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))

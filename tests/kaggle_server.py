@@ -6,6 +6,8 @@ The real client reaches it through environment variables alone: its endpoint for
 
 import base64
 import json
+import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -45,6 +47,9 @@ class KaggleServer(ThreadingHTTPServer):
         self.looks_until_scored = 1
         """How often the list says PENDING before it says COMPLETE."""
         self.verdict: dict[str, Any] = {"status": "COMPLETE", "publicScore": "0.99612", "privateScore": "0.99587"}
+        self.leaderboard: list[str] = ["0.99733", "0.99700", "0.99600"]
+        """The teams' private scores, shown two to a page."""
+        self.public_leaderboard: list[str] = ["0.99700"]
         self.calls: Counter[str] = Counter()
         """How often each method was called."""
         self.ranges: list[str] = []
@@ -110,8 +115,7 @@ class Handler(BaseHTTPRequestHandler):
         if "PUT" in self.server.faults:
             self.server.faults["PUT"](self, content)
             return
-        self.server.uploads[urlsplit(self.path).path.rpartition("/")[2]] = content
-        self.reply(b"")
+        self.store(content)
 
     def do_GET(self) -> None:
         """The storage that downloads are redirected to."""
@@ -144,6 +148,11 @@ class Handler(BaseHTTPRequestHandler):
                 return {"token": token, "createUrl": f"http://localhost/upload/{token}?signature=abc"}
             case "CreateSubmission":
                 return {"message": "Successfully submitted", "ref": self.submit(body)}
+            case "GetLeaderboard":
+                scores = self.server.public_leaderboard if body.get("overridePublic") else self.server.leaderboard
+                start = int(body.get("pageToken") or 0)
+                rows = [{"teamId": start + at, "score": score} for at, score in enumerate(scores[start : start + 2])]
+                return {"submissions": rows, "nextPageToken": str(start + 2) if start + 2 < len(scores) else ""}
             case "ListSubmissions":
                 return {"submissions": [self._row(submission) for submission in reversed(self.server.submissions)]}
         raise NotImplementedError(method)
@@ -151,6 +160,11 @@ class Handler(BaseHTTPRequestHandler):
     def submit(self, body: dict[str, Any]) -> int:
         """Do what CreateSubmission asks for."""
         return self.server.submit(body["submissionDescription"], self.server.uploads[body["blobFileTokens"]])
+
+    def store(self, content: bytes) -> None:
+        """Keep what was uploaded."""
+        self.server.uploads[urlsplit(self.path).path.rpartition("/")[2]] = content
+        self.reply(b"")
 
     def send_stored(self, stop_after: int | None = None) -> None:
         """Send a data file, from where the Range header says; fall silent after `stop_after` bytes."""
@@ -201,8 +215,9 @@ class Handler(BaseHTTPRequestHandler):
     def _row(self, submission: dict[str, Any]) -> dict[str, Any]:
         submission["looks"] += 1
         row = {key: submission[key] for key in ("ref", "description", "date")}
-        scored = submission["looks"] > self.server.looks_until_scored
-        return {**row, **(self.server.verdict if scored else {"status": "PENDING"})}
+        if submission["looks"] > self.server.looks_until_scored:
+            submission.setdefault("verdict", self.server.verdict)
+        return row | submission.get("verdict", {"status": "PENDING"})
 
 
 def refuse(status: int, body: Any) -> Fault:
@@ -234,6 +249,43 @@ def hang_up(handler: Handler, request: Any) -> None:
     handler.hang_up()
 
 
+def reset(handler: Handler, request: Any) -> None:
+    """Reset the connection instead of answering: what was not read yet is thrown away."""
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
+    handler.hang_up()
+
+
+def once(fault: Fault) -> Fault:
+    """Only the first time; after that the server answers as always."""
+
+    def first_time(handler: Handler, request: Any) -> None:
+        method = handler.path.rpartition("/")[2] if handler.command == "POST" else handler.command
+        del handler.server.faults[method]
+        fault(handler, request)
+
+    return first_time
+
+
+def reset_halfway(handler: Handler, request: Any) -> None:
+    """Reset the connection in the middle of the answer."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b'{"half": ')
+    reset(handler, request)
+
+
+def and_then_fail(other: str, fault: Fault) -> Fault:
+    """Answer as always, and plant a fault for another method."""
+
+    def planting(handler: Handler, request: Any) -> None:
+        handler.server.faults[other] = fault
+        handler.answer(urlsplit(handler.path).path.rpartition("/")[2], request)
+
+    return planting
+
+
 def submit_and(then: Fault) -> Fault:
     """Make the submission, but answer in another way."""
 
@@ -242,6 +294,20 @@ def submit_and(then: Fault) -> Fault:
         then(handler, request)
 
     return fault
+
+
+def after(seconds: float) -> Fault:
+    """Answer as always, but only after a while."""
+
+    def late(handler: Handler, request: Any) -> None:
+        time.sleep(seconds)
+        method = urlsplit(handler.path).path.rpartition("/")[2]
+        if handler.command == "PUT":
+            handler.store(request)
+        else:
+            handler.answer(method, request)
+
+    return late
 
 
 def stall_after(size: int) -> Fault:

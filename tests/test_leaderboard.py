@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import subprocess
 import sys
 import time
@@ -10,17 +9,16 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from kaggle_server import (
     SECRET,
     SLUG,
     Fault,
-    Handler,
     KaggleServer,
     echo_credentials,
     hang_up,
+    once,
     pausing,
     refuse,
     say_nothing,
@@ -33,6 +31,7 @@ from kaggle_tools.competition import CARVANA
 from kaggle_tools.errors import LeaderboardError
 
 CSV = b"img,rle_mask\na_01.jpg,1 1\n"
+ID = "cafe00112233"
 PLENTY = 30.0
 """Seconds that a call never needs, even on a busy machine."""
 
@@ -44,6 +43,13 @@ def no_secret_in_the_output(capfd: pytest.CaptureFixture[str]) -> Iterator[None]
     shown = "".join(capfd.readouterr())
     assert SECRET not in shown
     assert "signature" not in shown
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more try, and two looks at the list, soon after each other."""
+    monkeypatch.setattr(leaderboard, "RETRY_PAUSES", (0.1,))
+    monkeypatch.setattr(leaderboard, "SETTLING_PAUSES", (0.1, 0.2))
 
 
 @pytest.fixture
@@ -86,7 +92,7 @@ def failure_of(server: KaggleServer, csv: Path, slug: str = SLUG, timeout: float
     """The error that `submit` ends with, in time and without the credentials."""
     started = time.monotonic()
     with pytest.raises(LeaderboardError) as caught:
-        leaderboard.submit(csv, slug, "a test", timeout=timeout)
+        leaderboard.submit(csv, slug, "a test", unique_id=ID, timeout=timeout)
     assert time.monotonic() - started < timeout + 3
     assert SECRET not in str(caught.value)
     assert "signature" not in str(caught.value)
@@ -95,10 +101,10 @@ def failure_of(server: KaggleServer, csv: Path, slug: str = SLUG, timeout: float
 
 
 def test_a_submission_is_uploaded_and_scored(server: KaggleServer, csv: Path, pauses: list[float]) -> None:
-    made = leaderboard.submit(csv, SLUG, "5 folds, hflip", timeout=PLENTY)
+    made = leaderboard.submit(csv, SLUG, "5 folds, hflip", unique_id=ID, timeout=PLENTY)
     scored = leaderboard.wait_for_score(made, timeout=PLENTY)
     assert [submission["content"] for submission in server.submissions] == [CSV]
-    assert re.fullmatch(r"\[[0-9a-f]{12}\] 5 folds, hflip", server.submissions[0]["description"])
+    assert server.submissions[0]["description"] == f"[{ID}] 5 folds, hflip"
     assert not made.finished
     assert (scored.ref, scored.status) == (made.ref, "COMPLETE")
     assert (scored.public_score, scored.private_score) == (0.99612, 0.99587)
@@ -132,14 +138,42 @@ def test_waiting_ends_at_the_deadline_with_the_submission_unfinished(server: Kag
 
 
 def test_waiting_outlives_a_look_that_fails(server: KaggleServer, pauses: list[float]) -> None:
-    def fail_once(handler: Handler, request: Any) -> None:
-        del server.faults["ListSubmissions"]
-        refuse(503, "<html>busy</html>")(handler, request)
-
     server.looks_until_scored = 0
-    server.faults["ListSubmissions"] = fail_once
+    server.faults["ListSubmissions"] = once(refuse(503, "<html>busy</html>"))
     assert leaderboard.wait_for_score(made_already(server), timeout=PLENTY).public_score == 0.99612
     assert pauses == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("public", "private", "place"),
+    [
+        (0.9971, 0.998, (1, 3)),
+        (0.9971, 0.99700, (2, 3)),
+        (0.9971, None, (1, 1)),
+        (0.9, None, (2, 1)),
+        (None, None, None),
+    ],
+)
+def test_the_rank_is_that_on_the_leaderboard_of_the_last_score_that_is_known(
+    server: KaggleServer, public: float | None, private: float | None, place: tuple[int, int] | None
+) -> None:
+    scored = leaderboard.Submission(SLUG, 1, "", "COMPLETE", public, private)
+    assert leaderboard.rank(scored) == place
+
+
+@pytest.mark.parametrize("fault", [refuse(403, {"code": 403, "message": "no"}), hang_up, refuse(200, {})])
+def test_no_rank_is_no_failure(server: KaggleServer, fault: Fault) -> None:
+    server.faults["GetLeaderboard"] = fault
+    assert leaderboard.rank(leaderboard.Submission(SLUG, 1, "", "COMPLETE", 0.99, None)) is None
+
+
+@pytest.mark.parametrize(
+    ("description", "unique_id", "message"),
+    [("[cafe-2] my [best] one", "cafe-2", "my [best] one"), ("by hand", "", "by hand"), ("[a]b", "", "[a]b")],
+)
+def test_the_id_stands_in_brackets_before_the_message(description: str, unique_id: str, message: str) -> None:
+    submission = leaderboard.Submission(SLUG, 1, description)
+    assert (submission.unique_id, submission.message) == (unique_id, message)
 
 
 def test_without_credentials_the_message_says_how_to_get_them(
@@ -193,7 +227,7 @@ def test_a_used_up_day_is_refused_before_the_upload(server: KaggleServer, csv: P
 
 def test_an_account_without_a_team_may_make_its_first_submission(server: KaggleServer, csv: Path) -> None:
     server.left_today = 0  # what Kaggle says of an account that has no team yet
-    assert leaderboard.submit(csv, SLUG, "the first", timeout=PLENTY).ref
+    assert leaderboard.submit(csv, SLUG, "the first", unique_id=ID, timeout=PLENTY).ref
 
 
 def test_a_daily_limit_found_only_after_the_upload_is_quoted(server: KaggleServer, csv: Path) -> None:
@@ -204,7 +238,7 @@ def test_a_daily_limit_found_only_after_the_upload_is_quoted(server: KaggleServe
     assert server.calls["CreateSubmission"] == 1
 
 
-@pytest.mark.parametrize("status", [403, 500])
+@pytest.mark.parametrize("status", [403, 404, 500, 503])
 def test_an_upload_that_the_client_swallows_is_a_failure(server: KaggleServer, csv: Path, status: int) -> None:
     server.faults["PUT"] = refuse(status, "<html>no</html>")
     failure = failure_of(server, csv)
@@ -218,14 +252,47 @@ def test_an_empty_confirmation_is_no_submission(server: KaggleServer, csv: Path)
     failure = failure_of(server, csv)
     assert isinstance(failure, leaderboard.NoAnswerError)
     assert "confirmed no submission" in str(failure)
-    assert f"https://www.kaggle.com/c/{SLUG}/submissions" in str(failure)
-    assert server.calls["CreateSubmission"] == 1
+    assert "Kaggle's list does not show the submission" in str(failure)
+    assert (server.calls["CreateSubmission"], server.calls["ListSubmissions"]) == (2, 4)
+
+
+@pytest.mark.parametrize("call", ["GetSubmissionLimits", "StartSubmissionUpload", "PUT", "CreateSubmission"])
+def test_what_fails_once_is_tried_again(server: KaggleServer, csv: Path, call: str) -> None:
+    server.faults[call] = once(refuse(503, "<html>busy</html>"))
+    assert leaderboard.submit(csv, SLUG, "a test", unique_id=ID, timeout=PLENTY).ref == 1000
+    assert (server.calls[call], len(server.submissions)) == (2, 1)
+
+
+def test_a_submission_that_the_list_shows_late_is_not_made_twice(server: KaggleServer, csv: Path) -> None:
+    server.faults["CreateSubmission"] = submit_and(hang_up)
+    server.faults["ListSubmissions"] = once(refuse(200, {"submissions": []}))
+    assert leaderboard.submit(csv, SLUG, "a test", unique_id=ID, timeout=PLENTY).ref == 1000
+    assert (len(server.submissions), server.calls["ListSubmissions"]) == (1, 2)
+
+
+@pytest.mark.parametrize("deaf", [refuse(503, ""), refuse(403, {"code": 403, "message": "no"}), say_nothing])
+def test_nothing_is_submitted_anew_where_the_list_cannot_be_asked(server: KaggleServer, csv: Path, deaf: Fault) -> None:
+    server.faults["CreateSubmission"] = submit_and(hang_up)
+    server.faults["ListSubmissions"] = deaf
+    failure = failure_of(server, csv, timeout=9)
+    assert isinstance(failure, leaderboard.UnknownOutcomeError)
+    assert f"looks first for {ID}" in str(failure)
+    assert (len(server.submissions), server.calls["CreateSubmission"]) == (1, 1)
+
+
+def test_the_pauses_grow_and_end_with_the_deadline(
+    server: KaggleServer, csv: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    monkeypatch.setattr(leaderboard, "RETRY_PAUSES", (1, 2, 20, 30))
+    server.faults["GetSubmissionLimits"] = refuse(503, "busy")
+    assert "Nothing was uploaded" in str(failure_of(server, csv, timeout=15))
+    assert pauses == [1, 2]
 
 
 @pytest.mark.parametrize("lost", [hang_up, refuse(200, {})], ids=["hang up", "{}"])
 def test_a_submission_whose_confirmation_was_lost_is_found(server: KaggleServer, csv: Path, lost: Fault) -> None:
     server.faults["CreateSubmission"] = submit_and(lost)
-    made = leaderboard.submit(csv, SLUG, "found again", timeout=PLENTY)
+    made = leaderboard.submit(csv, SLUG, "found again", unique_id=ID, timeout=PLENTY)
     assert (made.ref, made.description) == (1000, server.submissions[0]["description"])
     assert len(server.submissions) == 1
 
@@ -233,7 +300,7 @@ def test_a_submission_whose_confirmation_was_lost_is_found(server: KaggleServer,
 def test_a_submission_is_found_although_its_confirmation_never_ends(server: KaggleServer, csv: Path) -> None:
     server.faults["CreateSubmission"] = submit_and(say_nothing)
     started = time.monotonic()
-    made = leaderboard.submit(csv, SLUG, "silence", timeout=9)
+    made = leaderboard.submit(csv, SLUG, "silence", unique_id=ID, timeout=9)
     assert time.monotonic() - started < 9
     assert made.ref == 1000
     assert len(server.submissions) == 1
@@ -266,7 +333,7 @@ def test_silence_before_the_upload_ends_at_the_deadline(server: KaggleServer, cs
 
 def test_silence_of_the_storage_ends_at_the_deadline(server: KaggleServer, csv: Path) -> None:
     server.faults["PUT"] = say_nothing
-    assert "no answer within" in str(failure_of(server, csv, timeout=4.5))
+    assert "no answer within" in str(failure_of(server, csv, timeout=6))
     assert not server.submissions
 
 

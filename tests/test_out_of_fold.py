@@ -11,7 +11,14 @@ from PIL import Image
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.images import Photo, read_gray, read_mask, write_gray, write_mask
-from kaggle_tools.out_of_fold import has_probabilities, histogram, mix_threshold, probability_path, score_fold
+from kaggle_tools.out_of_fold import (
+    has_probabilities,
+    held_out_by_mix,
+    histogram,
+    probability_path,
+    score_fold,
+)
+from kaggle_tools.summary import best_threshold
 
 
 def test_histograms_count_every_pixel_once_by_truth_and_probability() -> None:
@@ -98,21 +105,21 @@ class TestMix:
         self, runs: list[Path], photo: Photo, tiles: Competition
     ) -> None:
         """The mean: 100, 205 for the truth, 40, 20 for the rest, of 255; between bins 40 and 100 nearest to 128."""
-        threshold, score = mix_threshold(runs, [1, 1], tiles, [photo])
+        threshold, score = best_threshold(held_out_by_mix(runs, [1, 1], [photo]).histograms, tiles)
         assert (threshold, score) == (100 / 256, 1)
 
     def test_a_run_with_more_models_weighs_more(self, runs: list[Path], photo: Photo, tiles: Competition) -> None:
         write_gray(probability_path(runs[1] / "fold3", "7"), np.array([[20, 155, 20, 40]], dtype=np.uint8))
         # Weighted 3 to 1 the first pixel has 80 and the third 50; weighted alike 60 and 40.
-        assert mix_threshold(runs, [3, 1], tiles, [photo]) == (80 / 256, 1)
-        assert mix_threshold(runs, [1, 1], tiles, [photo]) == (60 / 256, 1)
+        assert best_threshold(held_out_by_mix(runs, [3, 1], [photo]).histograms, tiles) == (80 / 256, 1)
+        assert best_threshold(held_out_by_mix(runs, [1, 1], [photo]).histograms, tiles) == (60 / 256, 1)
 
     def test_runs_without_a_photo_in_common_are_refused(
         self, runs: list[Path], photo: Photo, tiles: Competition
     ) -> None:
         probability_path(runs[1] / "fold3", "7").rename(probability_path(runs[1] / "fold3", "8"))
         with pytest.raises(InputError, match="no out-of-fold probabilities that .* have in common"):
-            mix_threshold(runs, [1, 1], tiles, [photo])
+            best_threshold(held_out_by_mix(runs, [1, 1], [photo]).histograms, tiles)
 
     def test_a_run_knows_whether_it_has_them(self, runs: list[Path], tmp_path: Path) -> None:
         assert [has_probabilities(run) for run in (*runs, tmp_path / "c")] == [True, True, False]

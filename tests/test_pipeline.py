@@ -19,7 +19,7 @@ from kaggle_server import KaggleServer
 from PIL import Image
 from safetensors.numpy import load_file
 
-from kaggle_tools import rle
+from kaggle_tools import ledger, rle
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (49, 73)
@@ -171,6 +171,10 @@ def test_the_masks_record_what_made_them(demo: Demo) -> None:
     summary = json.loads((demo.run / "summary.json").read_text())
     assert [(model["run"], model["fold"]) for model in record["models"]] == [("run", 0), ("run", 1)]
     assert (record["tta"], record["threshold"], record["count"]) == ("hflip", summary["threshold"], 16)
+    assert record["estimate"]["score"] == summary["score_at_threshold"]
+    (scores,) = record["cross_validation"]
+    assert (scores["run"], scores["score_mean"]) == ("run", summary["score_mean"])
+    assert scores["score_interval"] == summary["score_interval"]
 
 
 def test_inference_goes_on_with_what_is_missing(demo: Demo) -> None:
@@ -225,11 +229,14 @@ def test_compare_shows_a_run_beside_itself(demo: Demo) -> None:
     assert said.count("+0.00000") == 2
 
 
-def test_the_masks_reach_the_leaderboard(demo: Demo, server: KaggleServer) -> None:
+def test_the_masks_reach_the_leaderboard(demo: Demo, server: KaggleServer, ledger_path: Path) -> None:
     said = run("submit.py", demo.pred, "--data", demo.data, "-m", "tiny demo", "--timeout", 60)
+    summary = json.loads((demo.run / "summary.json").read_text())
+    assert f"expected leaderboard score: {summary['score_at_threshold']:.5f} (95 % interval" in said
     assert "public score 0.99612" in said
     assert len(server.submissions) == 1
-    assert json.loads((demo.pred / "submitted.json").read_text())["public_score"] == 0.99612
+    (entry,) = ledger.read(ledger_path)
+    assert (entry.public_score, entry.runs) == (0.99612, ["run"])
 
 
 @pytest.mark.timeout(1200)

@@ -278,3 +278,18 @@ class TestConfidentPhotos:
 def test_the_sum_that_tells_weights_apart_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(b"weights" * 100_000)
     assert sha256(tmp_path / "model") == hashlib.sha256(b"weights" * 100_000).hexdigest()
+
+
+def test_what_is_known_besides_is_recorded_but_may_change_when_the_folder_is_continued(tmp_path: Path) -> None:
+    with pred_folder.begun(tmp_path, SETTINGS, known={"estimate": {"score": 0.9}}):
+        assert pred_folder.read_record(tmp_path)["estimate"] == {"score": 0.9}
+    with pred_folder.begun(tmp_path, SETTINGS, known={"estimate": {"unavailable": "…"}}):
+        pred_folder.finish(tmp_path, SETTINGS, [], {"estimate": {"unavailable": "…"}})
+    assert pred_folder.read_record(tmp_path)["estimate"] == {"unavailable": "…"}
+
+
+def test_the_runs_of_a_blend_are_those_of_its_parts_each_named_once() -> None:
+    part = {"models": [{"run": "a"}, {"run": "a"}, {"run": "b"}]}
+    assert pred_folder.runs_in(part) == ["a", "b"]
+    assert pred_folder.runs_in({"blend": [part, {"blend": [{"models": [{"run": "c"}]}]}]}) == ["a", "b", "c"]
+    assert pred_folder.runs_in({"competition": "roof-tiles"}) == []

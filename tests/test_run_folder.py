@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kaggle_tools import run_folder
+from kaggle_tools import code_version, run_folder
 from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.files import locked
@@ -40,7 +40,7 @@ class TestConfig:
         settings = config["settings"] | {"image_size": tuple(config["settings"]["image_size"])}
         assert TrainingConfig(**settings) == SEED
         assert (config["data"], config["command"]) == ("somewhere", "train.py --preset seed")
-        assert config["commit"] == run_folder.commit()
+        assert config["commit"] == code_version.commit()
         assert config["versions"]["torch"]
         assert config["versions"].keys() >= {"python", "torch", "lightning", "albumentations", "numpy"}
 

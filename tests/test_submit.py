@@ -1,21 +1,42 @@
+import contextlib
+import gzip
 import hashlib
 import json
 import os
+import random
 import runpy
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from click.testing import Result
+from kaggle_server import (
+    SECRET,
+    SLUG,
+    Fault,
+    KaggleServer,
+    after,
+    and_then_fail,
+    echo_credentials,
+    hang_up,
+    refuse,
+    reset,
+    reset_halfway,
+    say_nothing,
+    submit_and,
+)
 from PIL import Image
 from typer.testing import CliRunner
 
-from kaggle_tools import leaderboard
+from kaggle_tools import cli, code_version, leaderboard, ledger
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.errors import InputError, LeaderboardError
+from kaggle_tools.errors import InputError
 from kaggle_tools.images import write_mask
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,20 +75,40 @@ def refusal(*arguments: Any) -> str:
     return str(error)
 
 
-def test_a_dry_run_leaves_the_csv_and_says_what_is_in_it(pred: Path, data: Path) -> None:
+def test_a_dry_run_leaves_the_csv_and_says_what_is_in_it(pred: Path, data: Path, ledger_path: Path) -> None:
     write_mask(pred / "masks" / "a_02.png", np.zeros((20, 30), dtype=bool))
     result = submit(pred, "--data", data, "--dry-run")
     csv, packed = pred / "submission.csv", pred / "submission.csv.gz"
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[-5:] == [
+    assert result.output.splitlines()[-7:] == [
         "Carvana Image Masking: 3 masks, 1 of them blank",
         "warning: 1 of 3 masks are blank",
         f"{csv}: {csv.stat().st_size:,} bytes",
         f"{packed}: {packed.stat().st_size:,} bytes",
+        f"expected leaderboard score: unavailable, as {pred} does not record the out-of-fold scores of its networks",
+        f"no public score so far in {ledger_path}",
         "dry run: nothing was sent",
     ]
     assert csv.read_text().splitlines()[2] == "a_02.jpg,"
     assert sorted(path.name for path in pred.iterdir()) == ["masks", "submission.csv", "submission.csv.gz"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "shown"),
+    [([0.9957, 0.9965], " (95 % interval 0.99570 to 0.99650)"), (None, " (one group of photos: no interval)")],
+)
+def test_the_score_to_expect_is_printed_beside_the_best_so_far(
+    pred: Path, data: Path, ledger_path: Path, interval: list[float] | None, shown: str
+) -> None:
+    record = {"competition": CARVANA.slug, "estimate": {"score": 0.99612, "interval": interval}}
+    (pred / "run.json").write_text(json.dumps(record))
+    for name, slug, score in (("a", SLUG, 0.95), ("b", SLUG, 0.97), ("c", "another", 0.99), ("d", SLUG, None)):
+        ledger.append(ledger_path, "scored", name, {"slug": slug, "message": "", "public_score": score})
+    said = submit(pred, "--data", data, "--dry-run").output.splitlines()
+    assert said[-3:-1] == [
+        f"expected leaderboard score: 0.99612{shown}, from the out-of-fold photos",
+        "best public score so far: 0.97",
+    ]
 
 
 def test_the_sample_alone_is_enough(pred: Path, data: Path) -> None:
@@ -125,80 +166,338 @@ def test_a_damaged_record_is_named(pred: Path, data: Path, content: str) -> None
     assert "run.json: damaged" in refusal(pred, "--data", data, "--dry-run")
 
 
-class FakeKaggle:
-    """Stands in for `leaderboard`, whose own tests use the real client."""
+class Ended(NamedTuple):
+    code: int
+    said: str
+    """On both streams, by the client's processes too."""
 
-    def __init__(self, scored: leaderboard.Submission) -> None:
-        self.scored = scored
-        self.sent: list[tuple[Path, str, str]] = []
-        self.waited = 0
 
-    def submit(self, csv: Path, slug: str, message: str, *, timeout: float) -> leaderboard.Submission:
-        assert timeout == 100
-        self.sent.append((csv, slug, message))
-        return leaderboard.Submission(slug, 17, f"[id] {message}")
-
-    def wait_for_score(self, submission: leaderboard.Submission, *, timeout: float) -> leaderboard.Submission:
-        assert submission.ref == 17
-        assert 0 < timeout <= 100
-        self.waited += 1
-        return self.scored
+Run = Callable[..., Ended]
 
 
 @pytest.fixture
-def kaggle(monkeypatch: pytest.MonkeyPatch) -> FakeKaggle:
-    fake = FakeKaggle(leaderboard.Submission(CARVANA.slug, 17, "[id] mine", "COMPLETE", 0.9965, 0.9963))
-    monkeypatch.setattr(leaderboard, "submit", fake.submit)
-    monkeypatch.setattr(leaderboard, "wait_for_score", fake.wait_for_score)
-    return fake
+def run(
+    pred: Path,
+    data: Path,
+    server: KaggleServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Run:
+    """Submits the masks to the server, without second tries, and looks for secrets in all that comes of it."""
+    monkeypatch.setattr(leaderboard, "RETRY_PAUSES", ())
+    monkeypatch.setattr(leaderboard, "SETTLING_PAUSES", (0.1, 0.2))
+    server.looks_until_scored = 0
+
+    def submit_masks(*options: Any, timeout: float = 60, message: str = "mine", folder: Path = pred) -> Ended:
+        arguments = [folder, "--data", data, "-m", message, "--timeout", timeout, *options]
+        monkeypatch.setattr("sys.argv", ["submit.py", *map(str, arguments)])
+        started = time.monotonic()
+        with pytest.raises(SystemExit) as ended:
+            cli.run(SCRIPT["app"])
+        assert time.monotonic() - started < timeout + 3
+        said = "".join(capfd.readouterr())
+        written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".gz"]
+        for secret in (SECRET, "signature"):
+            assert secret not in said
+            assert not any(secret.encode() in content for content in written)
+        assert "Traceback" not in said
+        return Ended(int(str(ended.value.code)), said)
+
+    return submit_masks
 
 
-def recorded(pred: Path) -> dict[str, Any]:
-    return json.loads((pred / "submitted.json").read_text())
-
-
-def test_the_compressed_csv_is_sent_and_its_score_printed_and_recorded(
-    pred: Path, data: Path, kaggle: FakeKaggle
+def test_the_compressed_csv_is_sent_and_its_score_printed_and_noted(
+    run: Run, pred: Path, server: KaggleServer, ledger_path: Path
 ) -> None:
-    result = submit(pred, "--data", data, "-m", "mine", "--timeout", "100")
-    assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[-1] == "public score 0.9965, private score 0.9963"
-    assert kaggle.sent == [(pred / "submission.csv.gz", CARVANA.slug, "mine")]
-    record = recorded(pred)
-    assert record.pop("time").endswith("+00:00")
-    assert record == {
-        "message": "mine",
-        "sha256": hashlib.sha256((pred / "submission.csv").read_bytes()).hexdigest(),
-        "slug": CARVANA.slug,
-        "ref": 17,
-        "description": "[id] mine",
-        "status": "COMPLETE",
-        "public_score": 0.9965,
-        "private_score": 0.9963,
-        "error": "",
-        "date": "",
-    }
+    made_by = {"runs": ["unet"], "cross_validation": [{"run": "unet", "score_mean": 0.9961}]}
+    record = {"competition": CARVANA.slug, "models": [{"run": "unet"}] * 2, "threshold": 0.5, "tta": "hflip", **made_by}
+    (pred / "run.json").write_text(json.dumps(record))
+    ended = run()
+    assert ended.code == 0, ended.said
+    assert ended.said.splitlines()[-4:] == [
+        f"submitted as 1000: https://www.kaggle.com/c/{SLUG}/submissions",
+        f"noted in {ledger_path}",
+        "public score 0.99612, private score 0.99587",
+        "that would be rank 4 of 3",
+    ]
+    assert gzip.decompress(server.submissions[0]["content"]) == (pred / "submission.csv").read_bytes()
+    (entry,) = ledger.read(ledger_path)
+    assert server.submissions[0]["description"] == f"[{entry.id}] mine"
+    csv_sha256 = hashlib.sha256((pred / "submission.csv").read_bytes()).hexdigest()
+    assert entry.id == hashlib.sha256(f"{SLUG} {csv_sha256}".encode()).hexdigest()[:12]
+    assert (entry.sha256, entry.pred, entry.runs) == (csv_sha256, str(pred), ["unet"])
+    assert (entry.cross_validation, entry.threshold, entry.tta) == (made_by["cross_validation"], 0.5, "hflip")
+    assert (entry.commit, entry.ref, entry.status) == (code_version.commit(), 1000, "COMPLETE")
+    assert (entry.public_score, entry.private_score) == (0.99612, 0.99587)
 
 
-def test_without_waiting_the_record_says_pending(pred: Path, data: Path, kaggle: FakeKaggle) -> None:
-    assert submit(pred, "--data", data, "-m", "mine", "--no-wait", "--timeout", "100").exit_code == 0
-    assert kaggle.waited == 0
-    assert recorded(pred)["status"] == "PENDING"
+def test_the_same_command_finds_its_own_submission(run: Run, server: KaggleServer, ledger_path: Path) -> None:
+    assert run().code == 0
+    server.faults = {"ListSubmissions": say_nothing}  # the ledger knows it all
+    again = run()
+    assert again.code == 0
+    assert "was submitted before, as 1000" in again.said
+    assert "public score 0.99612" in again.said
+    assert (len(server.submissions), len(ledger.read(ledger_path))) == (1, 1)
 
 
-def test_no_score_in_time_is_no_failure(pred: Path, data: Path, kaggle: FakeKaggle) -> None:
-    kaggle.scored = leaderboard.Submission(CARVANA.slug, 17, "[id] mine", "PENDING")
-    result = submit(pred, "--data", data, "-m", "mine", "--timeout", "100")
-    assert result.exit_code == 0
-    assert "has not scored it yet" in result.output
+@pytest.mark.parametrize("lost", ["everything", "what came after the upload"])
+def test_without_its_ledger_a_submission_is_found_in_kaggles_list(
+    run: Run, server: KaggleServer, ledger_path: Path, lost: str
+) -> None:
+    assert run().code == 0
+    first = ledger_path.read_text().splitlines(keepends=True)[0]
+    ledger_path.write_text("" if lost == "everything" else first)
+    again = run()
+    assert again.code == 0
+    assert "was submitted before, as 1000" in again.said
+    assert len(server.submissions) == 1
+    assert [(entry.ref, entry.public_score) for entry in ledger.read(ledger_path)] == [(1000, 0.99612)]
 
 
-def test_a_submission_that_kaggle_cannot_score_is_a_failure(pred: Path, data: Path, kaggle: FakeKaggle) -> None:
-    kaggle.scored = leaderboard.Submission(CARVANA.slug, 17, "[id] mine", "ERROR", error="bad row 5")
-    result = submit(pred, "--data", data, "-m", "mine", "--timeout", "100")
-    assert isinstance(result.exception, LeaderboardError)
-    assert str(result.exception) == "Kaggle could not score the submission: bad row 5"
-    assert recorded(pred)["status"] == "ERROR"
+@pytest.mark.parametrize(
+    ("what", "known"),
+    [
+        ("another message", "to the ledger"),
+        ("another folder", "to the ledger"),
+        ("another message", "to Kaggle alone"),  # which knows nothing of folders
+    ],
+)
+def test_the_same_csv_from_elsewhere_is_refused_unless_forced(
+    run: Run, server: KaggleServer, pred: Path, ledger_path: Path, what: str, known: str
+) -> None:
+    assert run().code == 0
+    if known == "to Kaggle alone":
+        ledger_path.unlink()
+    copied = shutil.copytree(pred, pred.parent / "copied")
+    other = {"message": "better"} if what == "another message" else {"folder": copied}
+    refused = run(**other)
+    assert refused.code == 1
+    assert "error: the same CSV was submitted before: 1000, 'mine', from " in refused.said
+    assert len(server.submissions) == 1
+    for _ in range(2):  # the same forced command finds its own submission too
+        assert run("--force", **other).code == 0
+        assert len(server.submissions) == 2
+    csv_id = server.submissions[0]["description"][1:13]
+    assert server.submissions[1]["description"] == f"[{csv_id}-2] {other.get('message', 'mine')}"
+
+
+def test_without_waiting_the_same_command_shows_the_score_later(
+    run: Run, server: KaggleServer, ledger_path: Path
+) -> None:
+    ended = run("--no-wait")
+    assert ended.code == 0
+    assert "`python -m kaggle_tools submissions` will pick the score up" in ended.said
+    assert [(entry.ref, entry.status) for entry in ledger.read(ledger_path)] == [(1000, "")]
+    assert "public score 0.99612" in run().said
+    assert len(server.submissions) == 1
+
+
+def test_no_score_in_time_is_no_failure(run: Run, server: KaggleServer) -> None:
+    server.looks_until_scored = 1000
+    ended = run(timeout=6)
+    assert ended.code == 0
+    assert "has not scored it yet; `python -m kaggle_tools submissions` will" in ended.said
+
+
+def test_a_submission_that_kaggle_cannot_score_is_a_failure_and_can_be_repeated_by_force(
+    run: Run, server: KaggleServer, ledger_path: Path
+) -> None:
+    server.verdict = {"status": "ERROR", "errorDescription": "bad row 5"}
+    for _ in range(2):
+        ended = run()
+        assert ended.code == 1
+        assert (
+            "error: Kaggle could not score the submission: bad row 5. To submit the same CSV again: --force"
+            in ended.said
+        )
+    assert len(server.submissions) == 1
+    assert ledger.read(ledger_path)[0].status == "ERROR"
+    server.verdict = {"status": "COMPLETE", "publicScore": "0.5"}
+    assert "public score 0.5, private score not shown" in run("--force").said
+    assert len(server.submissions) == 2
+
+
+def test_scores_that_are_missing_are_no_failure(run: Run, server: KaggleServer) -> None:
+    server.verdict = {"status": "COMPLETE"}
+    ended = run()
+    assert (ended.code, ended.said.splitlines()[-1]) == (0, "public score not shown, private score not shown")
+
+
+def test_a_rank_that_kaggle_does_not_tell_is_left_out(run: Run, server: KaggleServer) -> None:
+    server.faults["GetLeaderboard"] = refuse(403, {"code": 403, "message": "no"})
+    ended = run()
+    assert (ended.code, ended.said.splitlines()[-1]) == (0, "public score 0.99612, private score 0.99587")
+
+
+def test_an_unknown_status_while_waiting_only_delays_the_score(run: Run, server: KaggleServer) -> None:
+    server.verdict = {"status": "ESCALATED"}
+    server.looks_until_scored = 0
+    assert run(timeout=8).code == 0
+    server.submissions[0]["verdict"] = {"status": "COMPLETE", "publicScore": "0.5"}
+    assert "public score 0.5" in run().said
+    assert len(server.submissions) == 1
+
+
+def limits(**limits: Any) -> Fault:
+    return refuse(200, limits)
+
+
+NO_RULES = refuse(403, {"code": 403, "message": "You must accept this competition's rules"})
+USED_UP = "Submission not allowed: Your team has used its daily Submission allowance (5) today"
+CALLS = ["ListSubmissions", "GetSubmissionLimits", "StartSubmissionUpload", "PUT", "CreateSubmission"]
+NO_SCORE = "will pick the score up"
+
+FAULTS: dict[str, tuple[str, Fault, str]] = {
+    **{f"rules not accepted, said by {call}": (call, NO_RULES, f"c/{SLUG}/rules") for call in CALLS[:3]},
+    "unknown competition": (
+        "ListSubmissions",
+        refuse(404, {"error": {"code": 404, "message": "Not found"}}),
+        "HTTP 404",
+    ),
+    "wrong slug, as 403": (
+        "ListSubmissions",
+        refuse(403, {"code": 403, "message": "Permission 'competitions.participate' was denied"}),
+        "'competitions.participate' was denied",
+    ),
+    "day used up": ("GetSubmissionLimits", limits(numToday=5, numAllowedNow=0), "00:00 UTC. Nothing was uploaded"),
+    "all used up": ("GetSubmissionLimits", limits(numAllowedNow=0, limitedByTotal=True), "none will be added"),
+    "day used up, nested": ("CreateSubmission", refuse(400, {"error": {"code": 400, "message": USED_UP}}), USED_UP),
+    "day used up, flat": ("CreateSubmission", refuse(400, {"code": 400, "message": USED_UP}), USED_UP),
+    **{f"PUT {status}": ("PUT", refuse(status, "<html>no</html>"), "upload of") for status in (403, 404, 500, 503)},
+    "{} from CreateSubmission": ("CreateSubmission", refuse(200, {}), "confirmed no submission"),
+    **{
+        f"HTML from {call}": (call, refuse(200, "<html>Maintenance</html>"), "cannot read")
+        for call in CALLS
+        if call != "PUT"
+    },
+    **{
+        f"500 of broken JSON from {call}": (call, refuse(500, '{"code": 5'), "HTTP 500")
+        for call in CALLS
+        if call != "PUT"
+    },
+    **{f"{call} hangs up": (call, hang_up, "connection to Kaggle failed") for call in CALLS if call != "PUT"},
+    **{f"{call} is reset": (call, reset, "connection to Kaggle failed") for call in CALLS if call != "PUT"},
+    **{f"{call} is reset halfway": (call, reset_halfway, "") for call in CALLS},
+    **{f"silence of {call}": (call, say_nothing, "no answer within") for call in CALLS},
+    "echoed credentials": ("GetSubmissionLimits", echo_credentials, "cannot parse ***"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_named_in_time_and_the_same_command_then_submits_once(
+    run: Run, server: KaggleServer, ledger_path: Path, name: str
+) -> None:
+    call, fault, message = FAULTS[name]
+    server.faults[call] = fault
+    ended = run(timeout=6 if fault is say_nothing else 60)
+    assert ended.code == 1, ended.said
+    assert "error: " in ended.said
+    assert message in ended.said
+    assert len(server.submissions) == 0
+    server.faults.clear()
+    assert run().code == 0
+    assert len(server.submissions) == 1
+    assert [entry.public_score for entry in ledger.read(ledger_path)] == [0.99612]
+
+
+@pytest.mark.parametrize("lost", [hang_up, reset, refuse(200, {}), refuse(503, "busy"), say_nothing])
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_submission_whose_confirmation_was_lost_is_made_once(
+    run: Run, server: KaggleServer, ledger_path: Path, lost: Fault, listed: bool
+) -> None:
+    server.faults["CreateSubmission"] = submit_and(lost)
+    if not listed:  # once it is asked for after the upload
+        server.faults["GetSubmissionLimits"] = and_then_fail("ListSubmissions", refuse(503, "busy"))
+    ended = run(timeout=9)
+    assert ended.code == (0 if listed else 1), ended.said
+    server.faults.clear()
+    assert run().code == 0
+    assert len(server.submissions) == 1
+    assert [entry.public_score for entry in ledger.read(ledger_path)] == [0.99612]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"KAGGLE_KEY": None}, "https://www.kaggle.com/settings"),
+        ({"KAGGLE_KEY": "wrong"}, "HTTP 401"),
+        ({"KAGGLE_API_TOKEN": "stale"}, "is used before kaggle.json"),
+        ({"http_proxy": "http://127.0.0.1:9"}, "Connection refused"),
+    ],
+    ids=["no credentials", "wrong key", "stale token", "no server"],
+)
+def test_what_is_wrong_on_this_side_is_named_and_then_mended(
+    run: Run, server: KaggleServer, monkeypatch: pytest.MonkeyPatch, change: dict[str, str | None], message: str
+) -> None:
+    with monkeypatch.context() as patched:
+        for name, value in change.items():
+            patched.setenv(name, value) if value else patched.delenv(name)
+        ended = run()
+        assert (ended.code, len(server.submissions)) == (1, 0)
+        assert message in ended.said
+    assert run().code == 0
+    assert len(server.submissions) == 1
+
+
+def test_the_list_with_an_unknown_status_is_no_list(run: Run, server: KaggleServer) -> None:
+    server.submit("made elsewhere")
+    server.verdict, server.looks_until_scored = {"status": "ESCALATED"}, 0
+    ended = run()
+    assert ended.code == 1
+    assert "cannot read" in ended.said
+    assert len(server.submissions) == 1
+
+
+def command(pred: Path, data: Path, notes: Path) -> list[str]:
+    return [sys.executable, "submit.py", *map(str, (pred, "--data", data, "-m", "mine", "--ledger", notes))]
+
+
+def finish(command: list[str], server: KaggleServer, notes: Path) -> None:
+    """Run the command to its end, after which there must be one submission and one row."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "public score 0.99612" in done.stdout
+    assert len(server.submissions) == 1
+    assert [entry.public_score for entry in ledger.read(notes)] == [0.99612]
+
+
+@pytest.mark.parametrize("call", ["PUT", "CreateSubmission"])
+def test_killed_while_kaggle_is_at_it_the_same_command_submits_once(
+    pred: Path, data: Path, server: KaggleServer, ledger_path: Path, call: str
+) -> None:
+    """The client must end as well, and what it has asked for may take effect seconds later."""
+    server.faults[call] = after(5)
+    with subprocess.Popen(command(pred, data, ledger_path), cwd=ROOT, stdout=subprocess.DEVNULL) as killed:
+        while not server.calls[call]:
+            time.sleep(0.01)
+        killed.kill()
+    del server.faults[call]
+    if call == "PUT":
+        time.sleep(7)
+        assert server.calls["CreateSubmission"] == 0
+    finish(command(pred, data, ledger_path), server, ledger_path)
+
+
+@pytest.mark.timeout(3600)
+def test_a_submission_killed_at_any_moment_is_made_once(
+    pred: Path, data: Path, server: KaggleServer, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """Each time from the start: killed once at a random moment (`--kills` times), then run to its end."""
+    server.faults["CreateSubmission"] = after(0.5)  # so that a kill can come between the request and its effect
+    moments = random.Random(0)
+    started = time.monotonic()
+    finish(command(pred, data, tmp_path / "whole.jsonl"), server, tmp_path / "whole.jsonl")
+    takes = time.monotonic() - started
+    for kill in range(1 + pytestconfig.getoption("--kills")):
+        server.submissions.clear()
+        notes = tmp_path / f"{kill}.jsonl"
+        with subprocess.Popen(command(pred, data, notes), cwd=ROOT, stdout=subprocess.DEVNULL) as killed:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                killed.wait(timeout=moments.uniform(0, takes))
+            killed.kill()
+        finish(command(pred, data, notes), server, notes)
 
 
 @pytest.mark.parametrize("what", ["--help", "a dry run"])

@@ -13,7 +13,16 @@ from kaggle_tools import metrics, run_folder
 from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.files import locked
-from kaggle_tools.summary import interval, overlap_at, summarise, threshold_curve, write_summary
+from kaggle_tools.summary import (
+    cross_validation,
+    expected_score,
+    held_out_by,
+    interval,
+    overlap_at,
+    summarise,
+    threshold_curve,
+    write_summary,
+)
 
 
 def refusal(function: Any, *arguments: Any) -> str:
@@ -38,7 +47,7 @@ def finish_fold(run: Path, fold: int, rows: list[tuple], histograms: list[NDArra
     table = pd.DataFrame(rows, columns=["image", "score", "dice", "iou"])
     table.assign(fold=fold)[run_folder.OOF_COLUMNS].to_csv(folder / "oof.csv", index=False)
     stacked = np.stack(histograms or [histogram({0: 1}, {255: 1})] * len(rows))
-    np.savez_compressed(folder / run_folder.HISTOGRAMS_FILE, histograms=stacked)
+    np.savez_compressed(folder / run_folder.HISTOGRAMS_FILE, images=table["image"].to_numpy(str), histograms=stacked)
 
 
 @pytest.fixture
@@ -206,3 +215,35 @@ class TestThreshold:
         for photo, (probability, truth) in enumerate(zip(probabilities, truths, strict=True)):
             direct = metrics.overlap(probability >= threshold_bin / 256, truth)
             assert metrics.Overlap(*(count[photo] for count in counts)) == direct
+
+
+class TestWhatToExpect:
+    @pytest.fixture
+    def run(self, tmp_path: Path) -> Path:
+        """Of each photo one pixel of either kind; the pixel of the background has 100, 140 or 180 of 256."""
+        rows = [("a_01", 0.9, 0.9, 0.9), ("a_02", 0.8, 0.8, 0.8)]
+        finish_fold(tmp_path / "run", 0, rows, [histogram({100: 1}, {255: 1}), histogram({180: 1}, {255: 1})])
+        finish_fold(tmp_path / "run", 2, [("b_01", 0.6, 0.6, 0.6)], [histogram({140: 1}, {255: 1})])
+        return tmp_path / "run"
+
+    @pytest.mark.parametrize(
+        ("threshold", "of_a", "of_b"),
+        [(0.3, 2 / 3, 2 / 3), (0.5, 5 / 6, 2 / 3), (140 / 256, 5 / 6, 2 / 3), (141 / 256, 5 / 6, 1), (0.9, 1, 1)],
+    )
+    def test_it_is_the_score_of_the_held_out_photos_at_the_threshold_with_its_interval_over_groups(
+        self, run: Path, threshold: float, of_a: float, of_b: float
+    ) -> None:
+        """A mask that takes in the pixel of the background has a Dice of 2/3."""
+        expected = expected_score(held_out_by(run, [0, 2]), CARVANA, threshold)
+        assert expected["score"] == pytest.approx((2 * of_a + of_b) / 3)
+        assert expected["interval"] == pytest.approx(sorted([of_a, of_b]))
+
+    def test_one_group_has_no_interval(self, run: Path) -> None:
+        expected = expected_score(held_out_by(run, [2]), CARVANA, 0.5)
+        assert expected == {"score": pytest.approx(2 / 3), "interval": None}
+
+    def test_the_cross_validation_is_that_of_each_run_with_finished_folds(self, run: Path, tmp_path: Path) -> None:
+        (found,) = cross_validation([run, tmp_path / "nothing"], CARVANA)
+        assert (found["run"], found["folds"], found["score_name"]) == ("run", [0, 2], "dice")
+        assert found["score_mean"] == pytest.approx((0.9 + 0.8 + 0.6) / 3)
+        assert found["score_interval"] == pytest.approx([0.6, 0.85])
