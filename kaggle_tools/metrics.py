@@ -57,7 +57,7 @@ def mean_precision(counts: Overlap) -> NDArray[np.float64]:
     """
     intersection, predicted, truth = (np.asarray(count) for count in counts)
     union = predicted + truth - intersection
-    # In whole numbers, as an IoU of 12 / 20 does not exceed 0.6, but a sum of twelve times 0.05 may be less.
+    # In whole numbers, so that an IoU of 12 / 20 does not exceed 0.6, however that would be rounded.
     exceeded = 20 * intersection[..., None] > np.arange(10, 20) * union[..., None]
     return np.where(union > 0, exceeded.mean(axis=-1), 1.0)
 

@@ -20,6 +20,11 @@ def test_histograms_count_every_pixel_once_by_truth_and_probability() -> None:
     assert {at: int(counts[1, at]) for at in np.flatnonzero(counts[1])} == {128: 1, 255: 1, 127: 1}
 
 
+def test_the_histogram_of_a_blank_photo_has_no_foreground() -> None:
+    counts = histogram(torch.tensor([[0.0, 0.5]]), torch.zeros(1, 2, dtype=torch.bool))
+    assert (counts[0].sum(), counts[1].sum()) == (2, 0)
+
+
 def test_probabilities_are_rounded_to_bytes() -> None:
     assert as_bytes(torch.tensor([[0.0, 0.501 / 255, 0.499 / 255, 1.0]])).tolist() == [[0, 1, 0, 255]]
 
