@@ -24,9 +24,10 @@ def commands() -> None:
 
 @app.command()
 def download(
-    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder that becomes the data folder.")] = Path(
-        "data/carvana"
-    ),
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder that becomes the data folder.", show_default="data/SLUG"),
+    ] = None,
     high_quality: Annotated[
         bool, typer.Option("--high-quality", help="Also the larger archives that come only on request.")
     ] = False,
@@ -36,6 +37,7 @@ def download(
     from kaggle_tools import leaderboard
 
     spec = cli.competition_named(competition)
+    to = to or Path("data") / spec.slug
     zips = to / "zips"
     leaderboard.download(spec, zips, high_quality=high_quality)
     unpack_into(zips, to, spec)

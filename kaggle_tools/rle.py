@@ -52,8 +52,8 @@ def parse(text: str, pixels: int | None, first: int = 1) -> Runs:
     Where the size of the mask is not known, `pixels` is None and the last run may end anywhere.
 
     Raises:
-        ValueError: something other than plain decimal numbers, an odd count of them, a length that
-            is not positive, runs out of order or overlapping, or a run outside the mask.
+        ValueError: something other than plain decimal numbers, spaces alone, an odd count of numbers, a length
+            that is not positive, runs out of order or overlapping, or a run outside the mask.
     """
     runs = _numbers(text).reshape(-1, 2)
     runs[:, 0] -= first
@@ -119,8 +119,10 @@ def _numbers(text: str) -> NDArray[np.int64]:
     if _STRANGE.search(text):
         strange = next(word for word in _SPACES.split(text) if _STRANGE.search(word))
         raise ValueError(f"{strange[:40]!r} is not a number")
-    if not text.strip():
+    if not text:
         return np.empty(0, dtype=np.int64)
+    if text.isspace():
+        raise ValueError("nothing but spaces; a blank mask is an empty text")
     numbers = np.fromstring(text, dtype=np.int64, sep=" ")
     if numbers.size % 2:
         raise ValueError(f"{numbers.size} numbers, but every start needs a length")

@@ -5,6 +5,7 @@ import json
 import runpy
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +16,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from kaggle_tools import rle, run_folder
+from kaggle_tools import leaderboard, rle, run_folder
 from kaggle_tools.__main__ import app
-from kaggle_tools.competition import SALT
+from kaggle_tools.competition import SALT, Competition
 from kaggle_tools.drawing.salt import Fault, Salt, Section, Wave, random_section
 from kaggle_tools.images import read_mask, training_photos, write_mask
 from kaggle_tools.presets import config_from
@@ -140,6 +141,20 @@ class TestScore:
 
 
 class TestData:
+    def test_unless_told_otherwise_it_is_downloaded_into_a_folder_of_its_own(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def download(spec: Competition, to: Path, *, high_quality: bool) -> None:
+            to.mkdir(parents=True)
+            with zipfile.ZipFile(to / "test.zip", "w") as archive:
+                archive.writestr("images/a.png", spec.title)
+
+        monkeypatch.setattr(leaderboard, "download", download)
+        monkeypatch.chdir(tmp_path)
+        said(app, "download", *SLUG)
+        photo = tmp_path / "data" / SALT.slug / "test/images/a.png"
+        assert photo.read_text() == "TGS Salt Identification"
+
     def test_masks_of_16_bits_as_kaggles_are_read(self, tmp_path: Path) -> None:
         mask = np.array([[0, 65535], [65535, 0]], dtype=np.uint16)
         Image.fromarray(mask).save(tmp_path / "mask.png")
