@@ -2,8 +2,10 @@
 
     python benchmarks/rle.py MASKS [--rounds 7] [--random 1000000]
 
-All take turns within one run, as the speed of a machine changes from minute to minute; a ratio is that of one
-round. Everybody starts from a mask in memory and ends with Kaggle's text, or the other way:
+All take turns on each mask, as the speed of a machine changes from moment to moment. The figure of a round is the
+median over its masks, so that a process that cuts in does not count, and a ratio is that of two such figures. The
+copy goes first, so that the others find the mask in the cache; freed memory is kept, as where `submit.py` encodes.
+Everybody starts from a mask in memory and ends with Kaggle's text, or the other way:
 
 - pycocotools counts down the columns, so that it is given `mask.T`, which is no copy, and its counts are turned into
   the same text; `pycocotools, no text` leaves it at its own compressed counts;
@@ -30,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from kaggle_tools import rle
 from kaggle_tools.errors import require
 from kaggle_tools.images import read_mask
+from kaggle_tools.memory import keep_freed_memory
 from kaggle_tools.progress import track
 
 Mask = NDArray[np.bool_]
@@ -52,6 +55,7 @@ def main(
     print(f"all agree on {len(paths):,} masks")
     compare_random(random)
     picked = [read_mask(paths[at]) for at in np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int)]
+    keep_freed_memory()
     report("encode", ENCODERS, picked, rounds)
     report("decode", decoders(picked), list(range(len(picked))), rounds)
 
@@ -148,12 +152,12 @@ def decode_coco(text: str, shape: tuple[int, int]) -> Mask:
 
 
 ENCODERS: dict[str, Callable[[Mask], object]] = {
+    "copy": np.copy,
     REFERENCE: rle.encode,
     "pycocotools": encode_coco,
     "pycocotools, no text": coco_counts,
     "padding and diff": encode_padding_diff,
     "concatenate": encode_concatenate,
-    "copy": np.copy,
 }
 
 
@@ -161,10 +165,10 @@ def decoders(masks: Sequence[Mask]) -> dict[str, Callable[[int], object]]:
     """Each takes the place of a mask and decodes its text."""
     texts = [rle.encode(mask_HW) for mask_HW in masks]
     return {
+        "copy": lambda at: masks[at].copy(),
         REFERENCE: lambda at: rle.decode(texts[at], masks[at].shape),
         "pycocotools": lambda at: decode_coco(texts[at], masks[at].shape),
         "loop": lambda at: decode_loop(texts[at], masks[at].shape),
-        "copy": lambda at: masks[at].copy(),
     }
 
 
@@ -172,20 +176,20 @@ def report(what: str, contestants: dict[str, Callable], inputs: Sequence, rounds
     """Let all take turns on all inputs, and print milliseconds and how many times as long as ours each takes."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
-        for name, work in contestants.items():
-            seconds[name].append(seconds_of(work, inputs))
+        turns = [[seconds_of(work, one) for work in contestants.values()] for one in inputs]
+        for name, found in zip(contestants, zip(*turns, strict=True), strict=True):
+            seconds[name].append(statistics.median(found))
     for name, found in seconds.items():
         ratios = [theirs / ours for theirs, ours in zip(found, seconds[REFERENCE], strict=True)]
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         print(f"{what}, {name}: {statistics.median(found) * 1e3:.3f} ms a mask, {spread} times ours")
 
 
-def seconds_of(work: Callable, inputs: Sequence) -> float:
-    """For one of the inputs, on average."""
+def seconds_of(work: Callable, one: object) -> float:
+    """How long the work on one input takes."""
     start = time.perf_counter()
-    for one in inputs:
-        work(one)
-    return (time.perf_counter() - start) / len(inputs)
+    work(one)
+    return time.perf_counter() - start
 
 
 if __name__ == "__main__":
