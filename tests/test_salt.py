@@ -22,6 +22,7 @@ from kaggle_tools.competition import SALT, Competition
 from kaggle_tools.drawing.salt import Fault, Salt, Section, Wave, random_section
 from kaggle_tools.images import read_mask, training_photos, write_mask
 from kaggle_tools.presets import config_from
+from kaggle_tools.submission import write_submission
 
 ROOT = Path(__file__).resolve().parents[1]
 SUBMIT = runpy.run_path(str(ROOT / "submit.py"))["app"]
@@ -159,6 +160,15 @@ class TestData:
         mask = np.array([[0, 65535], [65535, 0]], dtype=np.uint16)
         Image.fromarray(mask).save(tmp_path / "mask.png")
         assert read_mask(tmp_path / "mask.png").tolist() == [[False, True], [True, False]]
+
+    def test_a_submission_numbers_the_pixels_down_the_columns_from_1(self, tmp_path: Path) -> None:
+        mask = np.zeros((101, 101), dtype=bool)
+        mask[0:3, 0] = mask[100, 1] = mask[0, 2] = True
+        write_mask(tmp_path / "masks/a.png", mask)
+        write_mask(tmp_path / "masks/b.png", np.zeros((101, 101), dtype=bool))
+        (tmp_path / "sample.csv").write_text("id,rle_mask\na,1 1\nb,1 1\n")
+        write_submission(tmp_path / "masks", tmp_path / "sample.csv", tmp_path / "submission.csv", SALT)
+        assert (tmp_path / "submission.csv").read_text() == "id,rle_mask\na,1 3 202 2\nb,\n"
 
     def test_blank_photos_are_shared_out_over_the_folds(self, tmp_path: Path) -> None:
         """Nine blank photos, nine of which a third is salt, and one full one: a class with fewer photos than folds."""
