@@ -119,7 +119,7 @@ def infer(
         f"--weights {weights}: {len(runs)} runs need {len(runs)} weights",
     )
 
-    from kaggle_tools import masking, parallel, pred_folder, resources
+    from kaggle_tools import masking, memory, parallel, pred_folder
     from kaggle_tools.ensemble import Ensemble, load_members
     from kaggle_tools.images import photos_in, photos_to_mask
 
@@ -129,7 +129,7 @@ def infer(
     flips, factors = choose_tta(tta, scales, members)
     cut = choose_threshold(threshold, runs, fold, run_weights, spec, data)
 
-    resources.keep_freed_memory()
+    memory.keep_freed_memory()
     device = parallel.launch(devices, nodes).device
     ensemble = Ensemble(members, device, tta=flips, scales=factors, threshold=cut)
     if compiled:

@@ -23,7 +23,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from kaggle_tools import resources
+from kaggle_tools import memory
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.data import InputSize
 from kaggle_tools.ensemble import Ensemble, Member, best_device
@@ -58,7 +58,7 @@ def many_photos(count: int, folder: Path) -> int:
 
 def one_photo(name: str, width: int) -> int:
     """Peak bytes of one full-size photo through a network with a flip; to be run in a fresh process."""
-    resources.keep_freed_memory()
+    memory.keep_freed_memory()
     device = best_device()
     architecture = design(name, width)
     model = build(architecture).eval().to(memory_format=torch.channels_last)

@@ -41,7 +41,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from train_throughput import matmul_flops
 
-from kaggle_tools import cli, images, pred_folder, resources
+from kaggle_tools import cli, images, memory, pred_folder
 from kaggle_tools.ensemble import FLIPPED_AXES, Ensemble, best_device, load_members, logits_of
 from kaggle_tools.images import Photo, read_mask
 from kaggle_tools.masking import mask_photos
@@ -150,7 +150,7 @@ def main(
     loop: Annotated[Path | None, typer.Option("--ttach", help="A checkout of qubvel/ttach.")] = None,
 ) -> None:
     """Measure, in turns."""
-    resources.keep_freed_memory()
+    memory.keep_freed_memory()
     member = load_members([run])[0]
     member = replace(member, card=replace(member.card, image_size=None))
     ensemble = Ensemble([member], best_device(), tta=cast(Tta, tta), threshold=THRESHOLD)

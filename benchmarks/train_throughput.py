@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from kaggle_tools import cli, images, resources
+from kaggle_tools import cli, images, memory
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.ensemble import best_device, has_bfloat16
 from kaggle_tools.images import Photo
@@ -216,7 +216,7 @@ def main(
     size = cli.parse_size("--image-size", image_size)
     config = replace(config_from(preset, CARVANA.slug, {}), image_size=size, batch_size=batch_size, epochs=1)
     photos = images.training_photos(CARVANA, data)
-    resources.keep_freed_memory()
+    memory.keep_freed_memory()
     contestants: dict[str, Callable[[], float]] = {
         "data-free": lambda: data_free(photos, config, steps),
         "real": lambda: real(photos, config, workers, steps),

@@ -28,9 +28,10 @@ def commands() -> None:
 
 @app.command()
 def download(
-    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder that becomes the data folder.")] = Path(
-        "data/carvana"
-    ),
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder that becomes the data folder.", show_default="data/SLUG"),
+    ] = None,
     high_quality: Annotated[
         bool, typer.Option("--high-quality", help="Also the larger archives that come only on request.")
     ] = False,
@@ -40,6 +41,7 @@ def download(
     from kaggle_tools import leaderboard
 
     spec = cli.competition_named(competition)
+    to = to or Path("data") / spec.slug
     zips = to / "zips"
     leaderboard.download(spec, zips, high_quality=high_quality)
     unpack_into(zips, to, spec)
@@ -73,9 +75,18 @@ def unpack_into(source: Path, to: Path, spec: "Competition") -> None:
 @app.command("demo-data")
 def demo_data(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that becomes the data folder.")],
-    train_cars: Annotated[int, typer.Option(min=1, help="Cars with masks, 16 photos each.")] = 12,
-    test_cars: Annotated[int, typer.Option(min=1, help="Cars to be masked, 16 photos each.")] = 4,
-    size: Annotated[str, typer.Option(metavar="HxW", help="Size of the photos in pixels.")] = "320x479",
+    train_groups: Annotated[
+        int | None,
+        typer.Option(min=1, help="Groups (cars, each of 16 photos) with masks.", show_default="12 cars, 240 salt"),
+    ] = None,
+    test_groups: Annotated[
+        int | None,
+        typer.Option(min=1, help="Groups to be masked.", show_default="4 cars, 80 salt"),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="HxW", help="Size of the photos in pixels.", show_default="cars 320x479, salt 101x101"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same photos.")] = 0,
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
@@ -83,8 +94,10 @@ def demo_data(
     from kaggle_tools.demo import draw_competition
 
     spec = cli.competition_named(competition)
-    height_width = cli.parse_size("--size", size)
-    demo = draw_competition(folder, spec, train_cars=train_cars, test_cars=test_cars, size=height_width, seed=seed)
+    height_width = cli.parse_size("--size", size) if size else None
+    demo = draw_competition(
+        folder, spec, train_groups=train_groups, test_groups=test_groups, size=height_width, seed=seed
+    )
     print(f"{folder}: {len(demo.train_stems):,} photos with masks, {len(demo.test_stems):,} to be masked")
     print(f"{demo.hidden_truth}: their true masks, for `score` alone")
 

@@ -83,6 +83,8 @@ class Competition:
     photo_size: tuple[int, int] | None = None
     """(height, width) in pixels where all photos are alike. Used only to check a CSV that has
     neither photos nor masks beside it."""
+    demo: str = "cars"
+    """What its drawn demo shows, by name: one of `drawing.subjects.SUBJECTS`."""
 
     def group_and_view(self, stem: str) -> tuple[str, str]:
         """The group and the view of a photo; the view is empty where the stem names none.
@@ -150,5 +152,34 @@ CARVANA = Competition(
     photo_size=(1280, 1918),
 )
 
-COMPETITIONS = {competition.slug: competition for competition in (CARVANA,)}
+SALT = Competition(
+    slug="tgs-salt-identification-challenge",
+    title="TGS Salt Identification",
+    archives=(
+        Archive("train.zip", into="train"),  # holds images/ and masks/
+        Archive("test.zip", into="test"),  # holds images/
+        Archive("depths.csv.zip"),
+        Archive("sample_submission.csv.zip"),
+        Archive("train.csv.zip"),
+    ),
+    train_photos="train/images/{stem}.png",
+    train_masks="train/masks/{stem}.png",
+    test_photos="test/images/{stem}.png",
+    sample_submission="sample_submission.csv",
+    metadata="depths.csv",
+    stem_format="{view}",
+    id_pattern="{stem}",
+    id_column="id",
+    rle_column="rle_mask",
+    rle_order="column-major",
+    rle_first=1,
+    score_name="mean precision",
+    score=metrics.mean_precision,
+    # Blank photos, two fifths of all, score 0 or 1: a fold with more of them would not compare with the others.
+    coverage_strata=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    photo_size=(101, 101),
+    demo="salt",
+)
+
+COMPETITIONS = {competition.slug: competition for competition in (CARVANA, SALT)}
 """Every known competition by its slug."""

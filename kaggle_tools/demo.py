@@ -1,7 +1,7 @@
 """Draws a small competition in Kaggle's layout, so that the whole way can be gone without Kaggle.
 
-File names, columns and run lengths are those of the given `Competition`; what is on the photos comes
-from `drawing`. The truth about the test photos, which Kaggle keeps to itself, lies aside in
+File names, columns and run lengths are those of the given `Competition`, which also names what is on the
+photos; that comes from `drawing`. The truth about the test photos, which Kaggle keeps to itself, lies aside in
 `hidden_truth.csv`: nothing may read it but the final `score`.
 """
 
@@ -19,13 +19,11 @@ from PIL import Image
 
 from kaggle_tools import files, rle
 from kaggle_tools.competition import Competition
-from kaggle_tools.drawing import cars, studio
+from kaggle_tools.drawing.subjects import SUBJECTS, Kind, Picture
 from kaggle_tools.errors import InputError, first_few
 
-VIEWS = 16
-"""Photos of each car, in equal steps around it."""
 SMALLEST_SIDE = 32
-"""Pixels; below, mirrors and lamps vanish."""
+"""Pixels; below, details such as mirrors and lamps vanish."""
 JPEG_QUALITY = 92
 SETTINGS_FILE = "demo.json"
 """Tells a drawn folder from one that holds something of the user's."""
@@ -35,8 +33,6 @@ DRAWING = 1
 
 _PHOTO_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 _MASK_FORMATS = {".gif": "GIF", ".png": "PNG"}
-_MAKES = {"Aldera": ("Vento", "Lumo", "Strada"), "Korvin": ("K2", "K5", "Pavo"), "Miruna": ("Sol", "Brisa", "Onda")}
-_TRIMS = ("Base", "Comfort", "Sport", "Limited")
 
 Role = Literal["train", "test"]
 
@@ -62,44 +58,50 @@ def draw_competition(
     folder: Path,
     competition: Competition,
     *,
-    train_cars: int = 12,
-    test_cars: int = 4,
-    size: tuple[int, int] = (320, 479),
+    train_groups: int | None = None,
+    test_groups: int | None = None,
+    size: tuple[int, int] | None = None,
     seed: int = 0,
 ) -> DemoCompetition:
-    """Draw a competition of invented cars, each photographed from all around.
+    """Draw a competition of invented groups: cars, each photographed from all around, or whatever its `demo` names.
 
-    A photo depends on the seed, its car's number and its view alone: more cars leave the others as
-    they are. A folder that already holds this very demo is left alone; one whose drawing was broken
-    off is drawn again, to the same bytes. Nothing is ever deleted.
+    A photo depends on the seed, its group's number and its own within the group alone: more groups leave
+    the others as they are. A folder that already holds this very demo is left alone; one whose drawing was
+    broken off is drawn again, to the same bytes. Nothing is ever deleted.
 
     Args:
         folder: where to; must be new, empty (hidden files aside) or an earlier demo.
-        competition: whose file names, columns and run lengths to use.
-        train_cars: cars with masks.
-        test_cars: cars whose masks are hidden.
-        size: (height, width) of all photos in pixels. The default divides by nothing that a network
-            would like it to.
-        seed: another seed draws other cars.
+        competition: whose file names, columns and run lengths to use, and whose kind of picture.
+        train_groups: groups with masks; as many as make a good demo by default.
+        test_groups: groups whose masks are hidden; likewise.
+        size: (height, width) of all photos in pixels; that of this kind of picture by default.
+        seed: another seed draws other groups.
 
     Raises:
-        InputError: fewer than one car, a side below 32 pixels, a negative seed, a folder with
+        InputError: fewer than one group, a side below 32 pixels, a negative seed, a folder with
             something else in it, or a competition whose file formats cannot be drawn.
     """
-    _check_options(train_cars, test_cars, size, seed)
+    kind = SUBJECTS[competition.demo]
+    counts: dict[Role, int] = {
+        "train": kind.train if train_groups is None else train_groups,
+        "test": kind.test if test_groups is None else test_groups,
+    }
+    size = size or kind.size
+    _check_options(kind, counts, size, seed)
     _check_formats(competition)
-    train = [_invent(competition, "train", number, seed) for number in range(train_cars)]
-    test = [_invent(competition, "test", number, seed) for number in range(test_cars)]
+    train, test = (
+        [_invent(competition, kind, role, number, seed) for number in range(count)] for role, count in counts.items()
+    )
     demo = DemoCompetition(folder, _stems(train), _stems(test))
 
     height, width = size
-    numbers = {"train_cars": train_cars, "test_cars": test_cars, "height": height, "width": width, "seed": seed}
+    numbers = {"train_groups": len(train), "test_groups": len(test), "height": height, "width": width, "seed": seed}
     _claim(folder, json.dumps({"competition": competition.slug, **numbers, "drawing": DRAWING}, indent=2) + "\n")
     if not _is_complete(demo, competition):
         _draw_train(folder, competition, train, size)
         truth = _draw_test(folder, competition, test, size)
         if competition.metadata is not None:
-            _write_metadata(folder / competition.metadata, [*train, *test])
+            _write_metadata(folder / competition.metadata, competition, [*train, *test])
         _write_submission(demo.hidden_truth, competition, ((stem, truth[stem]) for stem in demo.test_stems))
         # Last, because its presence says that everything else is there.
         sample = folder / competition.sample_submission
@@ -109,33 +111,25 @@ def draw_competition(
 
 @dataclass(frozen=True)
 class _Entry:
-    """A car of the demo."""
+    """A group of the demo."""
 
-    group: str
-    """Its name in the competition."""
-    car: cars.Car
-    """What it looks like."""
-    year: int
-    make: str
-    model: str
-    trim: str
-    views: tuple[tuple[str, studio.View], ...]
+    facts: dict[str, str]
+    """What the table about the groups says of it, by column."""
+    photos: tuple[tuple[str, Picture], ...]
     """The stem of each photo, and how it is taken."""
 
 
-def _invent(competition: Competition, role: Role, number: int, seed: int) -> _Entry:
+def _invent(competition: Competition, kind: Kind, role: Role, number: int, seed: int) -> _Entry:
     # Numbers from 1: NumPy takes (seed, 1, 2) and (seed, 1, 2, 0) for the same seed.
     source = (seed, ("train", "test").index(role) + 1, number + 1)
     rng = np.random.default_rng(source)
     group = f"{rng.integers(16**12):012x}"
-    make = str(rng.choice(list(_MAKES)))
-    year, model, trim = int(rng.integers(2005, 2017)), str(rng.choice(_MAKES[make])), str(rng.choice(_TRIMS))
-    car = cars.random_car(rng)
-    views = []
-    for i in range(VIEWS):
-        view = studio.random_view(i * 360 / VIEWS, np.random.default_rng((*source, i + 1)))
-        views.append((_stem(competition, group, f"{i + 1:02d}"), view))
-    return _Entry(group, car, year, make, model, trim, tuple(views))
+    subject = kind.invent(rng)
+    photos = [
+        (_stem(competition, group, f"{i + 1:02d}"), subject.picture(i, np.random.default_rng((*source, i + 1))))
+        for i in range(kind.photos)
+    ]
+    return _Entry(subject.facts, tuple(photos))
 
 
 def _stem(competition: Competition, group: str, view: str) -> str:
@@ -146,13 +140,13 @@ def _stem(competition: Competition, group: str, view: str) -> str:
 
 
 def _stems(entries: Iterable[_Entry]) -> tuple[str, ...]:
-    return tuple(sorted(stem for entry in entries for stem, _ in entry.views))
+    return tuple(sorted(stem for entry in entries for stem, _ in entry.photos))
 
 
-def _check_options(train_cars: int, test_cars: int, size: tuple[int, int], seed: int) -> None:
-    for name, count in (("train", train_cars), ("test", test_cars)):
+def _check_options(kind: Kind, counts: dict[Role, int], size: tuple[int, int], seed: int) -> None:
+    for role, count in counts.items():
         if count < 1:
-            raise InputError(f"{count} {name} cars: the demo needs at least 1 car to train and 1 to test")
+            raise InputError(f"{count} {role} {kind.plural}: the demo needs at least 1 to train and 1 to test")
     height, width = size
     if min(size) < SMALLEST_SIDE:
         raise InputError(f"photos of {height}x{width} pixels: either side must be at least {SMALLEST_SIDE}")
@@ -211,8 +205,8 @@ def _is_complete(demo: DemoCompetition, competition: Competition) -> bool:
 
 def _draw_train(folder: Path, competition: Competition, entries: Iterable[_Entry], size: tuple[int, int]) -> None:
     for entry in entries:
-        for stem, view in entry.views:
-            photo, mask = studio.draw(entry.car, view, size)
+        for stem, picture in entry.photos:
+            photo, mask = picture.draw(size)
             _write_photo(folder / competition.train_photos.format(stem=stem), photo)
             _write_mask(folder / competition.train_masks.format(stem=stem), mask)
 
@@ -223,8 +217,8 @@ def _draw_test(
     """Write the test photos and return the run lengths of their masks."""
     truth = {}
     for entry in entries:
-        for stem, view in entry.views:
-            photo, mask = studio.draw(entry.car, view, size)
+        for stem, picture in entry.photos:
+            photo, mask = picture.draw(size)
             _write_photo(folder / competition.test_photos.format(stem=stem), photo)
             truth[stem] = rle.encode(mask, competition.rle_order, competition.rle_first)
     return truth
@@ -250,9 +244,11 @@ def _write_submission(path: Path, competition: Competition, masks: Iterable[tupl
     _write_csv(path, [(competition.id_column, competition.rle_column), *rows], csv.QUOTE_MINIMAL)
 
 
-def _write_metadata(path: Path, entries: Iterable[_Entry]) -> None:
-    rows = sorted((e.group, str(e.year), e.make, e.model, e.trim, e.car.shape.name) for e in entries)
-    _write_csv(path, [("id", "year", "make", "model", "trim1", "trim2"), *rows], csv.QUOTE_ALL)
+def _write_metadata(path: Path, competition: Competition, entries: Sequence[_Entry]) -> None:
+    rows = {
+        (competition.group_and_view(stem)[0], *entry.facts.values()) for entry in entries for stem, _ in entry.photos
+    }
+    _write_csv(path, [("id", *entries[0].facts), *sorted(rows)], csv.QUOTE_ALL)
 
 
 def _write_csv(path: Path, rows: Sequence[tuple[str, ...]], quoting: Literal[0, 1]) -> None:

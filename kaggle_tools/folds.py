@@ -1,5 +1,6 @@
 """Splitting photos into folds so that no group (no car) is ever in two of them."""
 
+import warnings
 from collections.abc import Sequence
 
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
@@ -24,7 +25,10 @@ def assign_folds(groups: Sequence[str], n_folds: int, seed: int, strata: Sequenc
     else:
         splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     folds = [-1] * len(groups)
-    for fold, (_, validation) in enumerate(splitter.split(groups, strata, groups)):
-        for photo in validation:
-            folds[photo] = fold
+    with warnings.catch_warnings():
+        # A class with fewer members than there are folds cannot be in all of them, and need not be.
+        warnings.filterwarnings("ignore", "The least populated class")
+        for fold, (_, validation) in enumerate(splitter.split(groups, strata, groups)):
+            for photo in validation:
+                folds[photo] = fold
     return folds

@@ -142,7 +142,8 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     """
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("L")) > 0
+            # One bit a pixel, as our own masks have, needs no detour through gray.
+            return np.asarray(image if image.mode == "1" else image.convert("L")).astype(bool)
     except _UNREADABLE as error:
         raise InputError(f"{path}: not a mask that can be read ({error})") from error
 

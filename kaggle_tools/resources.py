@@ -1,6 +1,5 @@
 """What a training needs of the machine: processes, memory and time."""
 
-import ctypes
 import math
 import os
 import time
@@ -39,21 +38,6 @@ def device_count(devices: str, nodes: int) -> int:
         return int(devices) * nodes
     here = max(1, torch.cuda.device_count())
     return nodes * (here if devices in ("auto", "-1") else len(devices.split(",")))
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep memory that a step has freed for the next step.
-
-    By default glibc hands blocks above 32 MB back to Linux at once, which then clears them for the next
-    step page by page: a quarter of the time of a training step on a CPU (benchmarks/RESULTS.md).
-    """
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-    except OSError:  # not glibc
-        return
-    m_trim_threshold, m_mmap_max = -1, -4  # from malloc.h
-    libc.mallopt(m_mmap_max, 0)
-    libc.mallopt(m_trim_threshold, -1)
 
 
 def seconds_per_photo(step: Step, size: Size) -> float:

@@ -29,7 +29,8 @@ def encode(mask_HW: NDArray[np.bool_], order: Order = "row-major", first: int = 
     """
     runs = find_runs(mask_HW, order)
     runs[:, 0] += first
-    return " ".join(map(str, runs.ravel().tolist()))
+    # One format for all numbers: `str` on each takes half as long again.
+    return " ".join(["%d %d"] * len(runs)) % tuple(runs.ravel().tolist())
 
 
 def decode(text: str, shape: tuple[int, int], order: Order = "row-major", first: int = 1) -> NDArray[np.bool_]:
@@ -51,8 +52,8 @@ def parse(text: str, pixels: int | None, first: int = 1) -> Runs:
     Where the size of the mask is not known, `pixels` is None and the last run may end anywhere.
 
     Raises:
-        ValueError: something other than plain decimal numbers, an odd count of them, a length that
-            is not positive, runs out of order or overlapping, or a run outside the mask.
+        ValueError: something other than plain decimal numbers, spaces alone, an odd count of numbers, a length
+            that is not positive, runs out of order or overlapping, or a run outside the mask.
     """
     runs = _numbers(text).reshape(-1, 2)
     runs[:, 0] -= first
@@ -77,12 +78,12 @@ def find_runs(mask_HW: NDArray[np.bool_], order: Order = "row-major") -> Runs:
     if mask_HW.dtype != np.bool_:
         raise TypeError(f"a mask is bool, not {mask_HW.dtype}: compare first, as in `mask > 0`")
     flat = mask_HW.ravel() if order == "row-major" else mask_HW.T.ravel()
-    changes = np.empty(flat.size + 1, dtype=bool)
-    np.not_equal(flat[1:], flat[:-1], out=changes[1:-1])
+    changes = np.empty(-(-(flat.size + 1) // 8) * 8, dtype=bool)  # rounded up to whole words, for `_set_places`
+    np.not_equal(flat[1:], flat[:-1], out=changes[1 : flat.size])
     # Outside the mask all is False, so that a run which touches an end of the mask changes there like any
     # other. The much-copied kernels leave this out and get a set first or last pixel wrong.
-    changes[0], changes[-1] = flat[0], flat[-1]
-    runs = np.flatnonzero(changes).reshape(-1, 2)
+    changes[0], changes[flat.size], changes[flat.size + 1 :] = flat[0], flat[-1], False
+    runs = _set_places(changes).reshape(-1, 2)
     runs[:, 1] -= runs[:, 0]
     return runs
 
@@ -102,6 +103,13 @@ def _set_before(pixels: NDArray[np.int64], runs: Runs) -> NDArray[np.int64]:
     return np.where(run < 0, 0, np.cumsum(lengths)[run] - lengths[run] + set_in_it)
 
 
+def _set_places(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """`np.flatnonzero` for a multiple of 8 flags of which few are set: looks closer only at words that are not 0."""
+    words = np.flatnonzero(flags.view(np.uint64).astype(bool))
+    places = np.flatnonzero(flags.reshape(-1, 8)[words])
+    return 8 * words[places // 8] + places % 8
+
+
 def _numbers(text: str) -> NDArray[np.int64]:
     """An even count of numbers.
 
@@ -111,8 +119,10 @@ def _numbers(text: str) -> NDArray[np.int64]:
     if _STRANGE.search(text):
         strange = next(word for word in _SPACES.split(text) if _STRANGE.search(word))
         raise ValueError(f"{strange[:40]!r} is not a number")
-    if not text.strip():
+    if not text:
         return np.empty(0, dtype=np.int64)
+    if text.isspace():
+        raise ValueError("nothing but spaces; a blank mask is an empty text")
     numbers = np.fromstring(text, dtype=np.int64, sep=" ")
     if numbers.size % 2:
         raise ValueError(f"{numbers.size} numbers, but every start needs a length")

@@ -21,6 +21,7 @@ from kaggle_tools.csv_rows import sample_stems
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.files import replacing
 from kaggle_tools.images import image_size, read_mask
+from kaggle_tools.memory import keep_freed_memory
 from kaggle_tools.progress import track
 
 Size = tuple[int, int]
@@ -136,7 +137,7 @@ def _map_in_order(
             yield from encode(chunk)
         return
     ahead: deque[Future[list[_EncodedMask]]] = deque()
-    with ProcessPoolExecutor(min(workers, len(chunks))) as pool:
+    with ProcessPoolExecutor(min(workers, len(chunks)), initializer=keep_freed_memory) as pool:
         for chunk in chunks:
             ahead.append(pool.submit(encode, chunk))
             if len(ahead) > 2 * workers:

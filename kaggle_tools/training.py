@@ -30,7 +30,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kaggle_tools import metrics, out_of_fold, resources, run_folder
+from kaggle_tools import memory, metrics, out_of_fold, resources, run_folder
 from kaggle_tools.callbacks import Checkpoint, EpochLines, MetricsTable, Patience, Pictures, TimeLimit
 from kaggle_tools.competition import Competition
 from kaggle_tools.data import AugmentedPhotos, EpochSampler, MaskedPhotos, Size, loader, plain_worker_errors
@@ -201,7 +201,7 @@ def train_fold(
     folder = run_folder.fold_folder(run, fold)
     first = is_first_process()
     with locked(folder, "trains this fold", LOCK_SECONDS) if first else nullcontext():
-        resources.keep_freed_memory()
+        memory.keep_freed_memory()
         torch.manual_seed(config.seed)
         architecture, model = _initial_model(config, fold)
         task = SegmentationTask(model.to(memory_format=torch.channels_last), config)
@@ -279,7 +279,7 @@ def find_batch_size(photos: tuple[list[Photo], list[Photo]], config: TrainingCon
 
 def estimated_hours(photos: Sequence[Photo], config: TrainingConfig, folds: int, execution: Execution) -> float:
     """About how many hours it takes to train `folds` folds, from a step timed on this machine."""
-    resources.keep_freed_memory()
+    memory.keep_freed_memory()
     device = best_device()
     model = build(design(config.model, config.width, config.depth)).to(memory_format=torch.channels_last)
     with trial_steps(SegmentationTask(model, config), device) as step:

@@ -1,8 +1,12 @@
 import dataclasses
+import zipfile
+from pathlib import Path
 
 import pytest
 
-from kaggle_tools.competition import CARVANA, COMPETITIONS, Competition
+from kaggle_tools import archives
+from kaggle_tools.competition import CARVANA, COMPETITIONS, SALT, Competition
+from kaggle_tools.drawing.subjects import SUBJECTS
 
 
 def test_an_id_of_carvana_leads_to_its_photo_and_back() -> None:
@@ -38,6 +42,28 @@ def test_ids_may_be_stems(tiles: Competition) -> None:
 
 def test_without_groups_each_photo_is_its_own(tiles: Competition) -> None:
     assert [tiles.group_and_view(stem)[0] for stem in ("a_1", "a_2")] == ["a_1", "a_2"]
+
+
+def test_an_id_of_salt_is_its_stem_and_each_photo_a_group_of_its_own() -> None:
+    assert SALT.stem_of("000e218f21") == SALT.id_of("000e218f21") == "000e218f21"
+    assert SALT.group_and_view("000e218f21") == ("000e218f21", "000e218f21")
+
+
+def test_salts_archives_unpack_to_where_its_photos_are_looked_for(tmp_path: Path) -> None:
+    """Kaggle's train.zip holds images/ and masks/, its test.zip images/: without the folder they would mix."""
+    inside = {"train.zip": [SALT.train_photos, SALT.train_masks], "test.zip": [SALT.test_photos]}
+    for archive in SALT.archives:
+        for pattern in inside.get(archive.name, []):
+            member = pattern.format(stem="a").split("/", 1)[1]
+            with zipfile.ZipFile(tmp_path / archive.name, "a") as file:
+                file.writestr(member, "content")
+            archives.unpack(tmp_path / archive.name, tmp_path / "data", archive.into)
+            assert (tmp_path / "data" / pattern.format(stem="a")).is_file()
+
+
+@pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=COMPETITIONS)
+def test_each_competition_has_a_demo(competition: Competition) -> None:
+    assert competition.demo in SUBJECTS
 
 
 def test_a_competition_cannot_be_changed() -> None:

@@ -35,8 +35,8 @@ OTHER = replace(
 )
 
 
-def draw_tiny(folder, competition=CARVANA, train_cars=1, test_cars=1, seed=0):
-    return draw_competition(folder, competition, train_cars=train_cars, test_cars=test_cars, size=TINY, seed=seed)
+def draw_tiny(folder, competition=CARVANA, train=1, test=1, seed=0):
+    return draw_competition(folder, competition, train_groups=train, test_groups=test, size=TINY, seed=seed)
 
 
 def contents(folder):
@@ -59,7 +59,7 @@ def test_two_runs_write_the_same_bytes(demo, tmp_path):
 from pathlib import Path
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.demo import draw_competition
-draw_competition(Path({str(tmp_path)!r}), CARVANA, train_cars=1, test_cars=1, size={TINY})
+draw_competition(Path({str(tmp_path)!r}), CARVANA, train_groups=1, test_groups=1, size={TINY})
 """
     subprocess.run([sys.executable, "-c", again], check=True, timeout=60)
 
@@ -75,7 +75,7 @@ def test_another_seed_draws_other_cars(demo, tmp_path):
 
 
 def test_more_cars_leave_the_others_as_they_are(demo, tmp_path):
-    three_each = draw_tiny(tmp_path, train_cars=3, test_cars=3)
+    three_each = draw_tiny(tmp_path, train=3, test=3)
     larger = contents(three_each.folder)
     pictures = {name: data for name, data in contents(demo.folder).items() if "/" in name}
 
@@ -289,8 +289,8 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"train_cars": 0}, "0 train cars: .* at least 1"),
-        ({"test_cars": -1}, "-1 test cars: .* at least 1"),
+        ({"train_groups": 0}, "0 train cars: .* at least 1"),
+        ({"test_groups": -1}, "-1 test cars: .* at least 1"),
         ({"size": (31, 400)}, "31x400 pixels: .* at least 32"),
         ({"size": (400, 31)}, "400x31 pixels: .* at least 32"),
         ({"seed": -1}, "seed -1: must be 0 or more"),
@@ -315,8 +315,8 @@ def test_the_settings_are_recorded(demo):
 
     assert recorded == {
         "competition": CARVANA.slug,
-        "train_cars": 1,
-        "test_cars": 1,
+        "train_groups": 1,
+        "test_groups": 1,
         "height": 48,
         "width": 71,
         "seed": 0,

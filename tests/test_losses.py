@@ -143,3 +143,18 @@ def test_three_parts_add_up() -> None:
     batch = draw("hard")
     parts = [SegmentationLoss(*weights)(*batch).item() for weights in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
     assert SegmentationLoss(0.5, 2, 3)(*batch).item() == pytest.approx(np.dot(parts, (0.5, 2, 3)), rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 0, 0), (0, 1, 0, 0), (1, 0, 1, 2), (0, 0, 1, 0)])
+def test_a_batch_of_blank_masks_has_a_loss_that_can_be_learned_from(weights: tuple[float, ...]) -> None:
+    logits = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = SegmentationLoss(*weights)(logits, torch.zeros(SHAPE))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert logits.grad is not None
+    assert (logits.grad.isfinite() & (logits.grad >= 0)).all()  # the less foreground the better
+
+
+def test_blank_masks_that_are_predicted_blank_cost_nothing() -> None:
+    loss = SegmentationLoss(1, 1, 1, 2)(torch.full(SHAPE, -50.0), torch.zeros(SHAPE))
+    assert loss.item() == pytest.approx(0, abs=1e-6)

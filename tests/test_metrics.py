@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaggle_tools.metrics import Overlap, dice, iou, overlap
+from kaggle_tools.metrics import Overlap, dice, iou, mean_precision, overlap
 
 COUNTS = st.tuples(st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 10**7)).map(
     lambda parts: Overlap(parts[0], parts[0] + parts[1], parts[0] + parts[2])
@@ -50,3 +50,30 @@ def test_dice_follows_from_iou_and_both_stay_between_0_and_1(counts: Overlap) ->
 def test_masks_of_different_shapes_are_not_compared() -> None:
     with pytest.raises(ValueError, match=r"a mask of shape \(2, 3\) cannot be held against one of \(3, 2\)"):
         overlap(np.zeros((2, 3), dtype=bool), np.zeros((3, 2), dtype=bool))
+
+
+@pytest.mark.parametrize(
+    ("shared", "predicted", "truth", "score"),
+    [
+        (10, 15, 15, 0.0),  # IoU 0.5, which does not exceed 0.5
+        (12, 16, 16, 0.2),  # IoU 0.6 exceeds 0.5 and 0.55, but not itself
+        (57, 95, 57, 0.2),  # 0.6 again
+        (13, 13, 20, 0.3),  # IoU 0.65
+        (96, 100, 99, 0.9),  # IoU 96 / 103, 0.932
+        (19, 19, 20, 0.9),  # IoU 0.95
+        (20, 20, 20, 1.0),
+        (0, 0, 0, 1.0),
+        (0, 1, 0, 0.0),
+        (0, 0, 1, 0.0),
+        (0, 7, 7, 0.0),
+    ],
+)
+def test_mean_precision_counts_the_thresholds_that_the_iou_exceeds(
+    shared: int, predicted: int, truth: int, score: float
+) -> None:
+    assert mean_precision(Overlap(shared, predicted, truth)) == pytest.approx(score)
+
+
+def test_mean_precision_of_several_pairs_at_once() -> None:
+    counts = Overlap(np.array([12, 0, 0]), np.array([16, 0, 9]), np.array([16, 0, 0]))
+    assert mean_precision(counts).tolist() == pytest.approx([0.2, 1, 0])

@@ -30,6 +30,11 @@ def test_histograms_count_every_pixel_once_by_truth_and_probability() -> None:
     assert {at: int(counts[1, at]) for at in np.flatnonzero(counts[1])} == {128: 1, 255: 1, 127: 1}
 
 
+def test_the_histogram_of_a_blank_photo_has_no_foreground() -> None:
+    counts = histogram(torch.tensor([[0.0, 0.5]]), torch.zeros(1, 2, dtype=torch.bool))
+    assert (counts[0].sum(), counts[1].sum()) == (2, 0)
+
+
 class TestScoringAFold:
     """The network is `RampNet`, so that every probability is known."""
 

@@ -65,7 +65,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder = tmp_path_factory.mktemp("demo")
     data, trained, pred = folder / "data", folder / "run", folder / "pred"
     height, width = SIZE
-    options = ["--train-cars", 3, "--test-cars", 1, "--size", f"{height}x{width}"]
+    options = ["--train-groups", 3, "--test-groups", 1, "--size", f"{height}x{width}"]
     run("-m", "kaggle_tools", "demo-data", data, *options)
     run("train.py", "--data", data, "--out", trained, *TINY)
     said = run("infer.py", trained, "--data", data, "--out", pred, "--workers", 1)

@@ -103,8 +103,3 @@ class TestProcesses:
         assert [resources.device_count(devices, 2) for devices in ("3", "0,2", "-1", "auto")] == [6, 4, 8, 8]
         monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
         assert resources.device_count("auto", 1) == 1
-
-
-def test_freed_memory_is_kept_wherever_it_can_be() -> None:
-    resources.keep_freed_memory()
-    assert torch.ones(4 << 20).sum() == 4 << 20

@@ -122,9 +122,11 @@ def test_without_a_size_a_run_may_end_anywhere() -> None:
     assert rle.parse("1000000 5", pixels=None).tolist() == [[999_999, 5]]
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n"])
-def test_no_numbers_are_no_runs(text: str) -> None:
-    assert rle.parse(text, pixels=12).shape == (0, 2)
+def test_an_empty_text_is_no_runs_and_one_of_spaces_is_refused() -> None:
+    assert rle.parse("", pixels=12).shape == (0, 2)
+    for text in (" ", "\n", " \t "):
+        with pytest.raises(ValueError, match="nothing but spaces; a blank mask is an empty text"):
+            rle.parse(text, pixels=12)
 
 
 def test_every_real_mask_survives(carvana_photos: Path) -> None:

@@ -170,6 +170,7 @@ class TestChecking:
         ("row", "problem"),
         [
             (("b_01.jpg", "1 25"), r"1 masks are not valid run lengths: line 2 \(b_01.jpg\): a run ends at pixel 25"),
+            (("b_01.jpg", " "), r"1 masks are not valid run lengths: line 2 \(b_01.jpg\): nothing but spaces"),
             (("b_01.jpg", "nan"), r"1 masks are not valid run lengths: line 2 \(b_01.jpg\): 'nan' is not a number"),
             (("b_01.jpg", "5 1 1 1"), r"line 2 \(b_01.jpg\): the runs overlap or are not in ascending order"),
             (("b_01.jpg", "1 1", ""), r"1 rows do not have exactly two fields: line 2 \(3\)"),

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from kaggle_tools import metrics, run_folder
-from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.competition import CARVANA, SALT, Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.files import locked
 from kaggle_tools.summary import (
@@ -171,6 +171,13 @@ class TestThreshold:
         assert curve[100 / 256] == pytest.approx((2 * 4 / (4 + 5) + 1) / 2)
         assert curve[180 / 256] == pytest.approx((2 * 2 / (4 + 3) + 1) / 2)
         assert curve[220 / 256] == pytest.approx((2 * 2 / (4 + 2) + 1) / 2)
+
+    def test_a_blank_photo_scores_1_from_the_threshold_on_at_which_nothing_is_left(self) -> None:
+        photos = np.stack([histogram({0: 9, 99: 1}, {}), histogram({0: 5}, {120: 2, 255: 3})]).astype(np.int64)
+        for competition in (CARVANA, SALT):
+            curve = threshold_curve(photos, competition).set_index("threshold")["score"]
+            assert (curve[99 / 256], curve[100 / 256]) == (0.5, 1)
+        assert curve[200 / 256] == pytest.approx((1 + 0.2) / 2)  # an IoU of 3 / 5 exceeds 0.5 and 0.55
 
     def best(self, folder: Path, competition: Competition, *folds: list[NDArray[np.uint32]]) -> tuple[float, float]:
         for fold, histograms in enumerate(folds):

@@ -1,1 +1,1 @@
-"""What is on the photos of the demo: invented cars, and the studio that photographs them."""
+"""What is on the photos of a demo: cars and the studio that photographs them; layers of rock, and salt in them."""
