@@ -219,7 +219,7 @@ def choose_threshold(
     if held_out:
         return best_threshold(held_out.histograms, spec)[0]
     if is_first_process():
-        print(f"threshold: {run_folder.DEFAULT_THRESHOLD}, as the best is not known for {why_unknown(runs)}")
+        print(f"threshold: {run_folder.DEFAULT_THRESHOLD}, as the best is not known: {why_unknown(runs)}")
     return run_folder.DEFAULT_THRESHOLD
 
 
@@ -257,7 +257,9 @@ def held_out_photos(
 
 def why_unknown(runs: list[Path]) -> str:
     """Why the out-of-fold photos tell neither threshold nor score."""
-    return "a mix of runs without --save-oof-probabilities" if len(runs) > 1 else f"no out-of-fold photos in {runs[0]}"
+    if len(runs) > 1:
+        return "not all runs of the mix were trained with --save-oof-probabilities"
+    return f"there are no out-of-fold photos in {runs[0]}"
 
 
 def what_to_expect(
@@ -281,7 +283,7 @@ def what_to_expect(
         return {"cross_validation": [], "estimate": {"unavailable": str(error)}}
     estimate: dict[str, Any] = {"unavailable": "the out-of-fold photos were masked with another TTA"}
     if held_out is None:
-        estimate = {"unavailable": f"it is not known for {why_unknown(runs)}"}
+        estimate = {"unavailable": why_unknown(runs)}
     elif threshold:
         estimate = expected_score(held_out, spec, threshold)
     return {"cross_validation": validated, "estimate": estimate}

@@ -142,8 +142,8 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     """
     try:
         with Image.open(path) as image:
-            # One bit a pixel, as our own masks have, needs no detour through gray.
-            return np.asarray(image if image.mode == "1" else image.convert("L")).astype(bool)
+            # One bit a pixel, as our own masks have, needs no detour through gray; Pillow gives it as bytes of 255.
+            return np.asarray(image if image.mode == "1" else image.convert("L")).view(np.uint8) > 0
     except _UNREADABLE as error:
         raise InputError(f"{path}: not a mask that can be read ({error})") from error
 

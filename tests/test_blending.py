@@ -149,7 +149,11 @@ def test_photos_of_several_sizes_are_blended_each_with_its_own(tmp_path: Path) -
 
 
 def test_the_record_says_what_was_blended(tmp_path: Path) -> None:
-    preds = [saved(tmp_path / "a", {"1": [[0]]}, tta_scales=[0.5]), saved(tmp_path / "b", {"1": [[0]]})]
+    scores = [{"run": "a", "score_mean": 0.9}]
+    preds = [
+        saved(tmp_path / "a", {"1": [[0]]}, tta_scales=[0.5], cross_validation=scores),
+        saved(tmp_path / "b", {"1": [[0]]}),
+    ]
     blended(preds, tmp_path / "out", [2, 1], threshold=0.25)
     assert pred_folder.read_record(tmp_path / "out") == {
         "competition": "roof-tiles",
@@ -161,6 +165,8 @@ def test_the_record_says_what_was_blended(tmp_path: Path) -> None:
         "threshold": 0.25,
         "count": 1,
         "sizes": {"1x1": 1},
+        "cross_validation": scores,
+        "estimate": {"unavailable": "the out-of-fold photos were not blended"},
     }
 
 

@@ -80,12 +80,13 @@ class TestExtra:
     def pred(self, photos: list[Photo], tiles: Competition, tmp_path: Path) -> Path:
         """Masks of the last three photos, the last of which is doubtful."""
         pred = tmp_path / "pred"
-        pred_folder.begin(pred, {"competition": tiles.slug})
-        for photo, dice in zip(photos[10:], (0.995, 0.992, 0.9), strict=True):
-            assert photo.mask is not None
-            notes = {"area": 0.2, "expected_dice": dice}
-            write_mask(pred_folder.mask_path(pred, photo.stem), read_mask(photo.mask), notes)
-        pred_folder.finish(pred, {"competition": tiles.slug}, photos[10:])
+        settings = {"competition": tiles.slug}
+        with pred_folder.begun(pred, settings):
+            for photo, dice in zip(photos[10:], (0.995, 0.992, 0.9), strict=True):
+                assert photo.mask is not None
+                notes = {"area": 0.2, "expected_dice": dice}
+                write_mask(pred_folder.mask_path(pred, photo.stem), read_mask(photo.mask), notes)
+            pred_folder.finish(pred, settings, photos[10:])
         return pred
 
     def test_confident_masks_are_trained_on_and_never_held_out(

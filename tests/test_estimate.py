@@ -83,12 +83,12 @@ def reason(runs: list[Path], spec: Competition, threshold: float | None = 0.5) -
 def test_a_mix_without_saved_probabilities_cannot_tell(runs: list[Path], tiles: Competition) -> None:
     for path in runs[1].glob("fold0/oof/probabilities/*"):
         path.unlink()
-    assert reason(runs, tiles) == "it is not known for a mix of runs without --save-oof-probabilities"
+    assert reason(runs, tiles) == "not all runs of the mix were trained with --save-oof-probabilities"
 
 
 def test_a_run_that_was_not_scored_cannot_tell(runs: list[Path], tiles: Competition) -> None:
     (runs[0] / "fold0" / "oof.csv").unlink()
-    assert reason(runs[:1], tiles) == f"it is not known for no out-of-fold photos in {runs[0]}"
+    assert reason(runs[:1], tiles) == f"there are no out-of-fold photos in {runs[0]}"
     assert expected(runs[:1], tiles, 0.5)["cross_validation"] == []
 
 

@@ -173,6 +173,8 @@ class TestMasks:
             "batch_size": 2,
             "count": 4,
             "sizes": {"7x9": 1, "20x30": 3},
+            "cross_validation": [],
+            "estimate": {"unavailable": f"there are no out-of-fold photos in {run}"},
         }
         assert len(model.pop("sha256")) == 64
         assert model == {"run": "run", "fold": 1, "model": "unet", "image_size": None, "weight": 1.0}
@@ -325,7 +327,7 @@ class TestThreshold:
     ) -> None:
         assert infer.choose_threshold("auto", [run], None, None, tiles, None) == 0.5
         assert capsys.readouterr().out == (
-            f"threshold: 0.5, as the best is not known for no out-of-fold photos in {run}\n"
+            f"threshold: 0.5, as the best is not known: there are no out-of-fold photos in {run}\n"
         )
 
     def test_of_several_processes_only_the_first_says_so(
@@ -339,7 +341,7 @@ class TestThreshold:
         self, run: Path, tiles: Competition, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert infer.choose_threshold("auto", [run, run], None, None, tiles, None) == 0.5
-        assert "a mix of runs without --save-oof-probabilities" in capsys.readouterr().out
+        assert "not all runs of the mix were trained with --save-oof-probabilities" in capsys.readouterr().out
 
 
 class TestThresholdOfAMix:

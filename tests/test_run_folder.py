@@ -37,8 +37,8 @@ class TestConfig:
     def test_it_holds_everything_that_is_needed_to_repeat_the_run(self, tmp_path: Path) -> None:
         run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py --preset seed")
         config = run_folder.read_config(tmp_path)
-        settings = config["settings"] | {"image_size": tuple(config["settings"]["image_size"])}
-        assert TrainingConfig(**settings) == SEED
+        lists = {name: tuple(value) for name, value in config["settings"].items() if isinstance(value, list)}
+        assert TrainingConfig(**config["settings"] | lists) == SEED
         assert (config["data"], config["command"]) == ("somewhere", "train.py --preset seed")
         assert config["commit"] == code_version.commit()
         assert config["versions"]["torch"]
