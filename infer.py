@@ -209,12 +209,10 @@ def choose_threshold(
         InputError: it is neither `auto` nor a probability; or the out-of-fold photos are damaged or gone.
     """
     from kaggle_tools import run_folder
-    from kaggle_tools.summary import best_threshold, summarise
+    from kaggle_tools.summary import best_threshold
 
     if given != "auto":
         return cli.parse_probability("--threshold", given)
-    if len(runs) == 1 and run_folder.finished_folds(runs[0]):
-        return summarise(runs[0], spec)["threshold"]
     held_out = held_out_photos(tuple(runs), tuple(folds or ()), weights, spec, data)
     if held_out:
         return best_threshold(held_out.histograms, spec)[0]
@@ -245,14 +243,14 @@ def held_out_photos(
     from kaggle_tools.summary import held_out_by
 
     if len(runs) == 1:
-        finished = run_folder.finished_folds(runs[0])
+        finished = [fold for fold in run_folder.finished_folds(runs[0]) if not folds or fold in folds]
         return held_out_by(runs[0], finished) if finished else None
     if not all(has_probabilities(run) for run in runs):
         return None
     trained_on = Path(run_folder.read_config(runs[0])["data"])
     photos = training_photos(spec, trained_on if trained_on.is_dir() else data or trained_on)
     models_per_run = [len(folds or run_folder.trained_folds(run)) for run in runs]
-    return held_out_by_mix(runs, weights or models_per_run, photos)
+    return held_out_by_mix(runs, weights or models_per_run, photos, folds)
 
 
 def why_unknown(runs: list[Path]) -> str:

@@ -47,7 +47,9 @@ def submit(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Submit even if all masks are full, or all blank, or the same CSV was submitted before."
+            "--force",
+            help="Submit even if all masks are full, or all blank, or of unusual size, or the same CSV was "
+            "submitted from elsewhere or without success.",
         ),
     ] = False,
     timeout: Annotated[
@@ -95,11 +97,13 @@ def prepare(pred: Path, competition: "Competition", data: Path | None, sample: P
         InputError: the options, the masks or what they make are not fit to be submitted.
     """
     from kaggle_tools.checking import check_submission
-    from kaggle_tools.submission import compress, size_of_photos, write_submission
+    from kaggle_tools.submission import compress, compressed_path, size_of_photos, write_submission
 
     csv, ids = pred / "submission.csv", listed_ids(data, sample, competition)
-    photo_size = size_of_photos(data, competition.test_photos) if data else None
-    sizes = write_submission(pred / "masks", ids, csv, competition, size_of=photo_size)
+    lookup = size_of_photos(data, competition.test_photos) if data else lambda _: None
+    usual = None if force else competition.photo_size
+    compressed_path(csv).unlink(missing_ok=True)  # it is of the masks as they were before
+    sizes = write_submission(pred / "masks", ids, csv, competition, size_of=lambda stem: lookup(stem) or usual)
     try:
         report = check_submission(csv, ids, competition, size_of=sizes.get, allow_degenerate=force)
     except InputError:
@@ -148,6 +152,7 @@ def entry_for(pred: Path, record: dict[str, Any], competition: "Competition", me
         ),
         threshold=record.get("threshold"),
         tta=record.get("tta"),
+        tta_scales=record.get("tta_scales", []),
         commit=commit(),
     )
 
@@ -158,7 +163,9 @@ def print_estimate(entry: "Entry", path: Path) -> None:
 
     if "score" in entry.estimate:
         low, high = entry.estimate.get("interval") or (None, None)
-        interval = f" (95 % interval {low:.5f} to {high:.5f})" if low else " (one group of photos: no interval)"
+        interval = (
+            f" (95 % interval {low:.5f} to {high:.5f})" if low is not None else " (one group of photos: no interval)"
+        )
         print(f"expected leaderboard score: {entry.estimate['score']:.5f}{interval}, from the out-of-fold photos")
     else:
         print(f"expected leaderboard score: unavailable, as {entry.estimate['unavailable']}")

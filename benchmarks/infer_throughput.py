@@ -71,7 +71,7 @@ def network(ensemble: Ensemble, photos: list[Photo], batch_size: int) -> float:
 def ours(ensemble: Ensemble, photos: list[Photo], batch_size: int, workers: int, pred: Path) -> float:
     """Seconds for each photo from JPEG to PNG."""
     mask_photos(pred, ensemble, photos, pred_folder.outputs(False, False), batch_size=batch_size, workers=workers)
-    return _between(pred_folder.mask_path(pred, photo.stem) for photo in photos)
+    return _between((pred_folder.mask_path(pred, photo.stem) for photo in photos), batch_size)
 
 
 def milesial(checkout: Path, model: nn.Module, photos: list[Photo], out: Path) -> float:
@@ -200,10 +200,10 @@ def _flop(model: nn.Module, size: tuple[int, int]) -> int:
     return counter.get_total_flops()
 
 
-def _between(masks: Iterable[Path]) -> float:
-    """Seconds for each photo after the first, by the times of the files."""
+def _between(masks: Iterable[Path], batch_size: int = 1) -> float:
+    """Seconds for each photo after the first batch, by the times of the files: those of a batch come together."""
     times = sorted(mask.stat().st_mtime_ns for mask in masks)
-    return (times[-1] - times[0]) / 1e9 / (len(times) - 1)
+    return (times[-1] - times[batch_size - 1]) / 1e9 / (len(times) - batch_size)
 
 
 def _wait() -> None:

@@ -114,4 +114,5 @@ def _settings(preds: Sequence[Path], weights: Sequence[float], threshold: float)
 def _known(preds: Sequence[Path]) -> dict[str, Any]:
     """What `submit.py` is told of the runs' cross-validation, and of the score to be expected."""
     scores = [score for pred in preds for score in pred_folder.read_record(pred).get("cross_validation", [])]
-    return {"cross_validation": scores, "estimate": {"unavailable": "the out-of-fold photos were not blended"}}
+    once = [score for at, score in enumerate(scores) if score not in scores[:at]]
+    return {"cross_validation": once, "estimate": {"unavailable": "the out-of-fold photos were not blended"}}

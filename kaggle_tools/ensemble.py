@@ -105,6 +105,15 @@ class Ensemble:
         self.threshold = threshold
         self.in_turn = in_turn or not _all_fit([member.model for member in members], device)
 
+    def take_turns(self) -> bool:
+        """Make room on the device by lending it the networks in turn; False where that is so, or would not help."""
+        if self.in_turn or len(self.members) == 1:
+            return False
+        for member in self.members:
+            member.model.to("cpu")
+        self.in_turn = True
+        return True
+
     def compile(self) -> None:
         """Compile the networks with torch.compile, each at its first photos."""
         for member in self.members:

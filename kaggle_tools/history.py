@@ -64,7 +64,7 @@ def plot(entries: Sequence[Entry], path: Path) -> int:
         )
         axes.annotate(name[:7], (expected.score, public), textcoords="offset points", xytext=(6, 4))
     axes.axline((known[0][0].score, known[0][0].score), slope=1, color="gray", linewidth=1, linestyle="--")
-    axes.set_xlabel("cross-validation, with its 95 % interval")
+    axes.set_xlabel("expected score, from cross-validation, with its 95 % interval")
     axes.set_ylabel("public score")
     axes.ticklabel_format(useOffset=False)
     with replacing(path) as temporary:
@@ -88,7 +88,8 @@ def _made_of(entry: Entry) -> str:
         return "made elsewhere"
     cut = "" if entry.threshold is None else f", cut at {entry.threshold:g}"
     runs = ", ".join(entry.runs) or "unknown networks"
-    return f"{runs}\nTTA {entry.tta or 'unknown'}{cut}\nCSV {entry.sha256[:12]}"
+    scales = "" if entry.tta_scales in ([], [1.0]) else " at " + ", ".join(f"{scale:g}" for scale in entry.tta_scales)
+    return f"{runs}\nTTA {entry.tta or 'unknown'}{scales}{cut}\nCSV {entry.sha256[:12]}"
 
 
 def _code(entry: Entry) -> str:

@@ -169,16 +169,17 @@ def write_packed_mask(
 
 
 def read_notes(path: Path) -> dict[str, float]:
-    """The numbers that `write_mask` put beside a mask; the mask itself is not decoded.
+    """The numbers that `write_mask` put beside a mask, without what others put there; the mask is not decoded.
 
     Raises:
         InputError: the file is missing or not an image.
     """
     try:
         with Image.open(path) as image:
-            return {str(name): float(value) for name, value in image.info.items() if isinstance(value, str)}
+            texts = {str(name): value for name, value in image.info.items() if isinstance(value, str)}
     except _UNREADABLE as error:
         raise InputError(f"{path}: not a mask that can be read ({error})") from error
+    return {name: float(value) for name, value in texts.items() if _is_number(value)}
 
 
 def read_gray(path: Path) -> NDArray[np.uint8]:
@@ -302,6 +303,14 @@ def _read_bytes(path: Path) -> bytes:
 def _is_cut_off(content: bytes) -> bool:
     """Whether a JPEG lacks its end marker: OpenCV fills what is missing with grey and only prints a warning."""
     return content.startswith(_JPEG) and b"\xff\xd9" not in content[-4096:]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _text(size: tuple[int, int]) -> str:

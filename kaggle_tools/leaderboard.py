@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,28 +171,31 @@ def submit(csv: Path, competition_slug: str, message: str, *, unique_id: str, ti
     return _retried(attempt, end_of_upload)
 
 
-def find(competition_slug: str, asked_for: Callable[[str], bool], *, settle: bool, timeout: float) -> list[Submission]:
+def find(
+    competition_slug: str, asked_for: Callable[[str], bool], *, awaited: Collection[str] = (), timeout: float
+) -> list[Submission]:
     """The submissions whose id, the word in square brackets before the message, is one of those asked for.
 
     Args:
         competition_slug: the last part of the competition's address.
         asked_for: whether an id is one of those.
-        settle: look several times, as the submission may have been made a moment ago.
+        awaited: ids of submissions that may have been made a moment ago: look several times, until all are listed.
         timeout: seconds for everything.
 
     Raises:
         LeaderboardError: Kaggle refused or failed to list the submissions.
     """
     deadline = time.monotonic() + timeout
-    for pause in SETTLING_PAUSES if settle else (0,):
+    found: list[Submission] = []
+    for pause in SETTLING_PAUSES if awaited else (0,):
         if _left(deadline) <= pause:
             raise TransientError(f"the time was up before it was sure that {competition_slug} lists no such submission")
         time.sleep(pause)
         listed = _retried(lambda: submissions(competition_slug, timeout=_call_seconds(deadline)), deadline)
         found = [submission for submission in listed if asked_for(submission.unique_id)]
-        if found:
-            return found
-    return []
+        if set(awaited) <= {submission.unique_id for submission in found}:
+            break
+    return found
 
 
 def wait_for_score(submission: Submission, *, timeout: float) -> Submission:
@@ -235,7 +238,7 @@ def submissions(competition_slug: str, *, timeout: float = ANSWER_SECONDS) -> li
 
 
 def rank(submission: Submission, *, timeout: float = ANSWER_SECONDS) -> tuple[int, int] | None:
-    """The place that the score would have had, and of how many; None where Kaggle does not tell.
+    """The place that the score would have had, and of how many with it; None where Kaggle does not tell.
 
     It is the place on the leaderboard of the private scores, as soon as there are any. Higher scores are better.
     """
@@ -247,7 +250,7 @@ def rank(submission: Submission, *, timeout: float = ANSWER_SECONDS) -> tuple[in
         scores = _ask("list_leaderboard", "show the leaderboard", submission.slug, timeout, public=not final)
     except LeaderboardError:
         return None
-    return (1 + sum(other > score for other in scores), len(scores)) if scores else None
+    return (1 + sum(other > score for other in scores), 1 + len(scores)) if scores else None
 
 
 def _id_and_message(description: str) -> tuple[str, str]:
@@ -286,7 +289,7 @@ def _send(csv: Path, slug: str, description: str, deadline: float) -> int:
 def _find_after(failure: NoAnswerError, slug: str, unique_id: str, deadline: float) -> Submission:
     """The submission that was made although its confirmation was lost."""
     try:
-        found = find(slug, unique_id.__eq__, settle=True, timeout=_left(deadline))
+        found = find(slug, unique_id.__eq__, awaited=[unique_id], timeout=_left(deadline))
     except LeaderboardError:
         raise UnknownOutcomeError(
             f"{failure} Nor could Kaggle's list be asked whether it was submitted. Run the same command again: it "

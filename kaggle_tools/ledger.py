@@ -44,6 +44,7 @@ class Entry:
     """The score to be expected, with its interval, or why it is not known."""
     threshold: float | None = None
     tta: str | None = None
+    tta_scales: list[float] = field(default_factory=list)
     commit: str | None = None
     """The version of this code, `-dirty` where files differed from it."""
     time: str = ""
@@ -111,4 +112,5 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         event = json.loads(line)
     except ValueError:
         return None
-    return event if isinstance(event, dict) and {"event", "id", "time"} <= event.keys() else None
+    whole = isinstance(event, dict) and all(isinstance(event.get(name), str) for name in ("event", "id", "time"))
+    return event if whole else None

@@ -6,7 +6,7 @@ threshold, and how far its probabilities can be trusted.
 H height, W width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +68,17 @@ def score_fold(
         _write_tables(member.folder, sorted(found, key=lambda entry: entry[0]))
 
 
-def held_out_by_mix(runs: Sequence[Path], weights: Sequence[float], photos: Sequence[Photo]) -> HeldOut:
+def held_out_by_mix(
+    runs: Sequence[Path], weights: Sequence[float], photos: Sequence[Photo], folds: Collection[int] = ()
+) -> HeldOut:
     """The photos that all of the runs held out, by the weighted mean of the runs' probabilities.
+
+    Only photos of these `folds` count, if any are named.
 
     Raises:
         InputError: the runs hold out no photo in common, or its probabilities were not saved.
     """
-    by_run = [_saved_probabilities(run) for run in runs]
+    by_run = [_saved_probabilities(run, folds) for run in runs]
     common = [photo for photo in photos if all(photo.stem in saved for saved in by_run)]
     require(bool(common), f"no out-of-fold probabilities that {', '.join(map(str, runs))} have in common")
     histograms = []
@@ -103,8 +107,10 @@ def probability_path(fold_folder: Path, stem: str) -> Path:
     return fold_folder / "oof" / "probabilities" / f"{stem}.png"
 
 
-def _saved_probabilities(run: Path) -> dict[str, Path]:
-    return {path.stem: path for path in run.glob("fold*/oof/probabilities/*.png") if not path.name.startswith(".")}
+def _saved_probabilities(run: Path, folds: Collection[int] = ()) -> dict[str, Path]:
+    names = {run_folder.fold_folder(run, fold).name for fold in folds}
+    found = (path for path in run.glob("fold*/oof/probabilities/*.png") if not path.name.startswith("."))
+    return {path.stem: path for path in found if not names or path.parents[2].name in names}
 
 
 def _write_tables(folder: Path, found: list[tuple[tuple[Any, ...], NDArray[np.uint32]]]) -> None:

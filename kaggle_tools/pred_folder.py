@@ -28,7 +28,7 @@ PHOTO_COLUMNS = ["image", "file", "area", "expected_dice", "border_width", "agre
 MASKS = "masks"
 PathOf = Callable[[Path, str], Path]
 """Where something about a photo is, from PRED and the photo's stem."""
-COUNT = "count"
+COUNT, BATCH_SIZE = "count", "batch_size"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 LOCK_SECONDS = 30.0
 """How long to wait for a killed command's processes to let go of the folder."""
@@ -72,11 +72,11 @@ def begun(pred: Path, settings: dict[str, Any], process: int = 0, known: Mapping
     """
     with locked(pred, "masks photos into it", LOCK_SECONDS, name=f".process{process}.lock"):
         path = pred / RECORD_FILE
-        if path.exists():
-            _require_same(pred, settings)
-        elif any((pred / MASKS).glob("*.png")):
-            raise InputError(f"{pred / MASKS}: holds masks of unknown origin; give another --out")
-        elif process == 0:
+        has_masks = any((pred / MASKS).glob("*.png"))
+        require(path.exists() or not has_masks, f"{pred / MASKS}: holds masks of unknown origin; give another --out")
+        if path.exists():  # a batch size that was too large for the first batch may be corrected
+            _require_same(pred, {name: settings[name] for name in settings if has_masks or name != BATCH_SIZE})
+        if process == 0 and not has_masks:
             write_json(path, {**settings, **known, COUNT: None})
         yield
 
@@ -90,7 +90,7 @@ def finish(pred: Path, settings: dict[str, Any], photos: Sequence[Photo], known:
     ]
     rows.sort(key=lambda row: (row.get("expected_dice", 0.0), row["image"]))  # none in a mask that someone has edited
     with replacing(pred / PHOTOS_FILE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, PHOTO_COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, PHOTO_COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     sizes = Counter(photo.size for photo in masked)
@@ -105,7 +105,7 @@ def recorded_batch_size(pred: Path) -> int | None:
     Raises:
         InputError: the record is damaged.
     """
-    return read_record(pred).get("batch_size") if (pred / RECORD_FILE).exists() else None
+    return read_record(pred).get(BATCH_SIZE) if (pred / RECORD_FILE).exists() else None
 
 
 def runs_in(record: dict[str, Any]) -> list[str]:

@@ -6,14 +6,14 @@ yielded on a GPU may still be on its way, and whoever needs it on the CPU waits 
 B batch, H height, W width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from kaggle_tools.data import InputSize, ResizedPhotos, Size, loader
-from kaggle_tools.ensemble import Ensemble
+from kaggle_tools.ensemble import Ensemble, Mix
 from kaggle_tools.errors import InputError
 from kaggle_tools.images import Photo
 
@@ -48,10 +48,10 @@ def predict(
     dataset = ResizedPhotos(photos, sizes)
     decoded = loader(dataset, batch_sampler=batches, workers=workers, device=device.type)
     for indices, (images, errors) in zip(batches, decoded, strict=True):
-        photos_at = {size: tensor.to(device, non_blocking=True) for size, tensor in zip(sizes, images, strict=True)}
         own_size = photos[indices[0]].size
         try:
-            mix = ensemble(photos_at, own_size)
+            photos_at = {size: tensor.to(device, non_blocking=True) for size, tensor in zip(sizes, images, strict=True)}
+            mix = _mix(ensemble, photos_at, own_size, len(indices))
         except torch.OutOfMemoryError as error:
             raise _out_of_memory(len(indices), own_size, error) from error
         for index, probability_HW, votes_HW, wrong in zip(indices, *mix, errors, strict=True):
@@ -91,8 +91,21 @@ def _try(ensemble: Ensemble, batch_size: int, own_size: Size) -> None:
     def black(size: InputSize) -> Tensor:
         return torch.zeros(batch_size, 3, *size.of(own_size), dtype=torch.uint8, device=ensemble.device)
 
-    ensemble({size: black(size) for size in ensemble.input_sizes}, own_size)
+    mixes = []
+    for _ in range(2):  # as in `predict`, where the last mix is still being written during the next
+        photos_at = {size: black(size) for size in ensemble.input_sizes}
+        mixes.append(_mix(ensemble, photos_at, own_size, batch_size))
     torch.cuda.synchronize()
+
+
+def _mix(ensemble: Ensemble, photos_at: Mapping[InputSize, Tensor], own_size: Size, batch_size: int) -> Mix:
+    """The ensemble's answer; where not even one photo fits beside all of its networks, these are lent in turn."""
+    try:
+        return ensemble(photos_at, own_size)
+    except torch.OutOfMemoryError:
+        if batch_size > 1 or not ensemble.take_turns():
+            raise
+    return ensemble(photos_at, own_size)  # here the memory of the failed attempt is free again
 
 
 def _out_of_memory(batch_size: int, size: Size, error: Exception) -> InputError:

@@ -11,6 +11,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -50,7 +51,7 @@ def write_submission(
         sample: the competition's sample submission, plain or compressed.
         destination: the CSV, which appears whole or not at all.
         competition: says how ids, columns and run lengths are written.
-        size_of: the photos' sizes, where the photos are at hand: each mask must have its photo's.
+        size_of: the photos' sizes, as far as they are known: each mask must have its photo's.
         workers: how many processes encode; one for each core by default.
 
     Returns:
@@ -93,7 +94,7 @@ def compress(path: Path) -> Path:
 
     Level 1 halves Carvana's 800 MB at 67 MB/s; level 6 gains little more, at 11 MB/s.
     """
-    compressed = path.with_name(path.name + ".gz")
+    compressed = compressed_path(path)
     with (
         path.open("rb") as source,
         replacing(compressed) as temporary,
@@ -102,6 +103,11 @@ def compress(path: Path) -> Path:
     ):
         shutil.copyfileobj(source, packed, 1 << 20)
     return compressed
+
+
+def compressed_path(path: Path) -> Path:
+    """Where `compress` writes."""
+    return path.with_name(path.name + ".gz")
 
 
 class _EncodedMask(NamedTuple):
@@ -136,14 +142,17 @@ def _map_in_order(
         for chunk in chunks:
             yield from encode(chunk)
         return
-    ahead: deque[Future[list[_EncodedMask]]] = deque()
-    with ProcessPoolExecutor(min(workers, len(chunks)), initializer=keep_freed_memory) as pool:
-        for chunk in chunks:
-            ahead.append(pool.submit(encode, chunk))
-            if len(ahead) > 2 * workers:
+    try:
+        with ProcessPoolExecutor(min(workers, len(chunks)), initializer=keep_freed_memory) as pool:
+            ahead: deque[Future[list[_EncodedMask]]] = deque()
+            for chunk in chunks:
+                ahead.append(pool.submit(encode, chunk))
+                if len(ahead) > 2 * workers:
+                    yield from ahead.popleft().result()
+            while ahead:
                 yield from ahead.popleft().result()
-        while ahead:
-            yield from ahead.popleft().result()
+    except BrokenProcessPool as error:
+        raise InputError("a process that encodes masks was ended, as when memory runs out; run it again") from error
 
 
 def _refuse_missing(masks: Path, stems: list[str]) -> None:

@@ -50,7 +50,7 @@ def submit_once(packed: Path, wanted: Entry, path: Path, *, force: bool, timeout
         known = [entry for entry in ledger.read(path) if _is_of(wanted.id, entry.id)]
         made = _made_by_the_same(wanted, known, force)
         if made is None:
-            known = _after_asking(path, wanted, known, timeout)
+            known = _after_asking(path, wanted, known, deadline - time.monotonic())
             made = _made_by_the_same(wanted, known, force)
         if made is not None:
             return made if made.pred else _adopted(path, wanted, made), True
@@ -104,11 +104,11 @@ def _after_asking(path: Path, wanted: Entry, known: list[Entry], timeout: float)
 
     If it is not known whether an earlier attempt reached Kaggle, the list is given a moment to show it.
     """
-    left_open = any(entry.ref is None for entry in known)
+    left_open = [entry.id for entry in known if entry.ref is None]
     if left_open:
         print("an earlier attempt may have reached Kaggle: looking for it", flush=True)
     asked_for = partial(_is_of, wanted.id)
-    listed = leaderboard.find(wanted.slug, asked_for, settle=left_open, timeout=timeout)
+    listed = leaderboard.find(wanted.slug, asked_for, awaited=left_open, timeout=timeout)
     return _with_list(path, known, listed)
 
 

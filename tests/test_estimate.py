@@ -33,15 +33,15 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def finish(run: Path, data: Path, maps: dict[str, list[int]]) -> Path:
-    """A run of one fold that held out these photos, with these probabilities of 255."""
-    fold = run / "fold0"
+def finish(run: Path, data: Path, maps: dict[str, list[int]], number: int = 0) -> Path:
+    """A run with a fold that held out these photos, with these probabilities of 255."""
+    fold = run / f"fold{number}"
     histograms = []
     for stem, pixels in maps.items():
         write_gray(probability_path(fold, stem), np.array([pixels], dtype=np.uint8))
         histograms.append([np.bincount(pixels[2:], minlength=256), np.bincount(pixels[:2], minlength=256)])
     np.savez_compressed(fold / run_folder.HISTOGRAMS_FILE, images=np.array(list(maps)), histograms=np.array(histograms))
-    table = pd.DataFrame({"image": list(maps), "fold": 0, "score": 0.5, "dice": 0.6, "iou": 0.5})
+    table = pd.DataFrame({"image": list(maps), "fold": number, "score": 0.5, "dice": 0.6, "iou": 0.5})
     table.to_csv(fold / "oof.csv", index=False)
     (fold / "model.json").touch()
     (run / "config.json").write_text(json.dumps({"settings": {}, "data": str(data)}))
@@ -74,6 +74,24 @@ def test_of_a_mix_it_is_the_score_of_the_mean_of_the_saved_probabilities(
     found = expected(runs, tiles, 0.48, weights=weights)
     assert found["estimate"]["score"] == pytest.approx(score)
     assert [run["run"] for run in found["cross_validation"]] == ["a", "b"]
+
+
+@pytest.fixture
+def of_two_folds(tmp_path: Path, data: Path) -> Path:
+    """The first fold is best cut between 60 and 80, the second between 160 and 200."""
+    finish(tmp_path / "c", data, {"7": [80, 200, 0, 60]}, number=0)
+    return finish(tmp_path / "c", data, {"8": [200, 200, 0, 160]}, number=1)
+
+
+@pytest.mark.parametrize(("folds", "threshold"), [([0], 80 / 256), ([1], 161 / 256)])
+@pytest.mark.parametrize("runs_of_it", [1, 2])
+def test_only_the_folds_that_mask_the_photos_tell_the_threshold_and_the_score(
+    of_two_folds: Path, tiles: Competition, folds: list[int], threshold: float, runs_of_it: int
+) -> None:
+    """A fold's network has learned the photos of the other folds. Run twice, it is a mix of a run with itself."""
+    runs = [of_two_folds] * runs_of_it
+    assert infer.choose_threshold("auto", runs, folds, None, tiles, None) == threshold
+    assert expected(runs, tiles, threshold, folds=folds)["estimate"]["score"] == 1
 
 
 def reason(runs: list[Path], spec: Competition, threshold: float | None = 0.5) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from kaggle_tools import images
 from kaggle_tools.competition import CARVANA, Competition
@@ -462,6 +463,13 @@ class TestMasks:
     def test_a_mask_without_notes_has_none(self, tmp_path: Path) -> None:
         write_mask(tmp_path / "m.png", mask())
         assert read_notes(tmp_path / "m.png") == {}
+
+    def test_what_others_wrote_beside_a_mask_is_no_note(self, tmp_path: Path) -> None:
+        info = PngInfo()
+        info.add_text("Comment", "Created with a painting program")
+        info.add_text("area", "0.25")
+        Image.fromarray(mask()).save(tmp_path / "m.png", pnginfo=info)
+        assert read_notes(tmp_path / "m.png") == {"area": 0.25}
 
     def test_nothing_is_left_beside_a_mask(self, tmp_path: Path) -> None:
         write_mask(tmp_path / "m.png", mask())

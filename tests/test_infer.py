@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import infer
-from kaggle_tools import ensemble, out_of_fold, prediction, summary
+from kaggle_tools import ensemble, out_of_fold, prediction
 from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.ensemble import Ensemble, Member
 from kaggle_tools.errors import InputError, OutOfTimeError
@@ -313,14 +313,6 @@ class TestBatchSize:
 class TestThreshold:
     def test_what_is_given_counts(self, tiles: Competition) -> None:
         assert infer.choose_threshold("0.25", [Path("run")], None, None, tiles, None) == 0.25
-
-    def test_that_of_a_run_is_the_best_on_its_out_of_fold_photos(
-        self, tmp_path: Path, tiles: Competition, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        (tmp_path / "fold0").mkdir()
-        (tmp_path / "fold0" / "oof.csv").touch()
-        monkeypatch.setattr(summary, "summarise", lambda run, _: {"threshold": 0.375} if run == tmp_path else {})
-        assert infer.choose_threshold("auto", [tmp_path], None, None, tiles, None) == 0.375
 
     def test_without_out_of_fold_photos_it_is_one_half(
         self, run: Path, tiles: Competition, capsys: pytest.CaptureFixture[str]

@@ -80,3 +80,11 @@ def test_it_lies_in_the_users_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     assert ledger.default_path().name == "submissions.jsonl"
     assert ledger.default_path().is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize("line", ['{"event": "intended", "id": 7, "time": "now"}', "[]", "7", '{"id": "a"}'])
+def test_what_is_no_event_is_left_out(path: Path, line: str) -> None:
+    ledger.append(path, "intended", "cafe", {"slug": "tiles", "message": "tiles"})
+    with path.open("a") as file:
+        file.write(line + "\n")
+    assert [entry.id for entry in ledger.read(path)] == ["cafe"]

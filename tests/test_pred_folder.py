@@ -293,3 +293,16 @@ def test_the_runs_of_a_blend_are_those_of_its_parts_each_named_once() -> None:
     assert pred_folder.runs_in(part) == ["a", "b"]
     assert pred_folder.runs_in({"blend": [part, {"blend": [{"models": [{"run": "c"}]}]}]}) == ["a", "b", "c"]
     assert pred_folder.runs_in({"competition": "roof-tiles"}) == []
+
+
+def test_a_batch_size_that_never_made_a_mask_may_be_corrected(tmp_path: Path) -> None:
+    """Out of memory at the first batch, the advice is to take a smaller one."""
+    for batch_size in (8, 4):
+        with pred_folder.begun(tmp_path, {"competition": "roof-tiles", "batch_size": batch_size}):
+            assert pred_folder.recorded_batch_size(tmp_path) == batch_size
+    write_mask(pred_folder.mask_path(tmp_path, "a"), np.ones((1, 1), dtype=bool))
+    with (
+        pytest.raises(InputError, match="batch_size was 4, now 2"),
+        pred_folder.begun(tmp_path, {"competition": "roof-tiles", "batch_size": 2}),
+    ):
+        pass

@@ -222,6 +222,48 @@ class TestMemory:
         )
 
 
+class Crowded(nn.Module):
+    """A network whose device runs out of memory as long as another one is there; each is told of its being there."""
+
+    def __init__(self, there: set[int]) -> None:
+        super().__init__()
+        self.there = there
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        if len(self.there) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return images_BCHW[:, :1].float() * 0 + self.weight
+
+    def to(self, device: object = None, **_: object) -> "Crowded":  # type: ignore[override]
+        if str(device) == "cpu":
+            self.there.discard(id(self))
+        return self
+
+
+class TestTurns:
+    """Networks that fit on the device together, but not with a photo beside them."""
+
+    @pytest.fixture
+    def ensemble(self) -> Ensemble:
+        there: set[int] = set()
+        members = [member(Crowded(there)) for _ in range(2)]
+        for one in members:
+            one.model.to = one.model.net.to  # type: ignore[method-assign]
+        ensemble = Ensemble(members, CPU, tta="none")
+        there |= {id(one.model.net) for one in members}
+        return ensemble
+
+    def test_they_are_lent_in_turn(self, ensemble: Ensemble, draw: Callable[..., list[Photo]]) -> None:
+        (found,) = predict(ensemble, draw((8, 8)), [[0]], workers=0)
+        assert ensemble.in_turn
+        assert found.probability_HW.unique().tolist() == [0.5]
+
+    def test_a_smaller_batch_is_tried_first(self, ensemble: Ensemble, draw: Callable[..., list[Photo]]) -> None:
+        with pytest.raises(InputError, match="take a smaller --batch-size"):
+            list(predict(ensemble, draw((8, 8), (8, 8)), [[0, 1]], workers=0))
+
+
 class TestBatchSize:
     def test_on_the_cpu_it_is_1(self, draw: Callable[..., list[Photo]]) -> None:
         ensemble = Ensemble([member(RampNet())], CPU, tta="none")

@@ -20,11 +20,13 @@ from kaggle_server import (
     SECRET,
     SLUG,
     Fault,
+    Handler,
     KaggleServer,
     after,
     and_then_fail,
     echo_credentials,
     hang_up,
+    once,
     refuse,
     reset,
     reset_halfway,
@@ -95,7 +97,11 @@ def test_a_dry_run_leaves_the_csv_and_says_what_is_in_it(pred: Path, data: Path,
 
 @pytest.mark.parametrize(
     ("interval", "shown"),
-    [([0.9957, 0.9965], " (95 % interval 0.99570 to 0.99650)"), (None, " (one group of photos: no interval)")],
+    [
+        ([0.9957, 0.9965], " (95 % interval 0.99570 to 0.99650)"),
+        ([0.0, 0.9965], " (95 % interval 0.00000 to 0.99650)"),
+        (None, " (one group of photos: no interval)"),
+    ],
 )
 def test_the_score_to_expect_is_printed_beside_the_best_so_far(
     pred: Path, data: Path, ledger_path: Path, interval: list[float] | None, shown: str
@@ -112,6 +118,8 @@ def test_the_score_to_expect_is_printed_beside_the_best_so_far(
 
 
 def test_the_sample_alone_is_enough(pred: Path, data: Path) -> None:
+    for path in (pred / "masks").iterdir():
+        write_mask(path, np.eye(1280, 1918, dtype=bool))
     result = submit(pred, "--sample", data / "sample_submission.csv", "--dry-run")
     assert result.exit_code == 0, result.output
 
@@ -158,6 +166,20 @@ def test_the_competition_is_read_from_the_folder(pred: Path, data: Path) -> None
     assert submit(pred, "--data", data, "--dry-run", "--competition", CARVANA.slug).exit_code == 0
     message = refusal(pred, "--data", data, "--dry-run", "--competition", "another")
     assert message.startswith("these belong to different competitions")
+
+
+def test_masks_of_unusual_size_are_refused_where_their_photos_are_not_at_hand(pred: Path, data: Path) -> None:
+    sample = data / "sample_submission.csv"
+    assert "a_01.png (is 30x20, its photo 1918x1280)" in refusal(pred, "--sample", sample, "--dry-run")
+    assert submit(pred, "--sample", sample, "--dry-run", "--force").exit_code == 0
+
+
+def test_what_is_refused_leaves_no_file_to_be_uploaded(pred: Path, data: Path) -> None:
+    assert submit(pred, "--data", data, "--dry-run").exit_code == 0
+    for path in (pred / "masks").iterdir():
+        write_mask(path, np.zeros((20, 30), dtype=bool))
+    assert "all 3 masks are blank" in refusal(pred, "--data", data, "--dry-run")
+    assert [path.name for path in pred.iterdir()] == ["masks"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
@@ -219,7 +241,7 @@ def test_the_compressed_csv_is_sent_and_its_score_printed_and_noted(
         f"submitted as 1000: https://www.kaggle.com/c/{SLUG}/submissions",
         f"noted in {ledger_path}",
         "public score 0.99612, private score 0.99587",
-        "that would be rank 4 of 3",
+        "that would be rank 4 of 4",
     ]
     assert gzip.decompress(server.submissions[0]["content"]) == (pred / "submission.csv").read_bytes()
     (entry,) = ledger.read(ledger_path)
@@ -416,6 +438,28 @@ def test_a_submission_whose_confirmation_was_lost_is_made_once(
     assert run().code == 0
     assert len(server.submissions) == 1
     assert [entry.public_score for entry in ledger.read(ledger_path)] == [0.99612]
+
+
+def test_a_forced_submission_that_is_listed_late_is_not_made_again(
+    run: Run, server: KaggleServer, ledger_path: Path
+) -> None:
+    """The list shows an older submission of the same CSV at once, but the new one only at the second look."""
+    assert run().code == 0
+    server.faults["CreateSubmission"] = submit_and(hang_up)
+    server.faults["GetSubmissionLimits"] = and_then_fail("ListSubmissions", refuse(503, "busy"))
+    assert run("--force", message="again").code == 1
+    server.faults.clear()
+    late = server.submissions.pop()
+
+    def first_without_it(handler: Handler, request: Any) -> None:
+        handler.answer("ListSubmissions", request)
+        server.submissions.append(late)
+
+    server.faults["ListSubmissions"] = once(first_without_it)
+    ended = run("--force", message="again")
+    assert ended.code == 0, ended.said
+    assert [submission["ref"] for submission in server.submissions] == [1000, 1001]
+    assert [(entry.message, entry.ref) for entry in ledger.read(ledger_path)] == [("mine", 1000), ("again", 1001)]
 
 
 @pytest.mark.parametrize(
