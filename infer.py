@@ -97,7 +97,7 @@ def infer(
     ] = False,
     max_hours: Annotated[
         float | None,
-        typer.Option(help="Stop after so many hours with exit code 75, to go on later.", rich_help_panel=MACHINE),
+        typer.Option(min=0, help="Stop after so many hours, exit code 75, to go on later.", rich_help_panel=MACHINE),
     ] = None,
     save_probabilities: Annotated[
         bool,

@@ -70,6 +70,8 @@ def submit(
 
     record, path = recorded(pred), ledger or default_path()
     competition = cli.agreed_competition(slug, {pred: record["competition"]} if record else {})
+    if not dry_run and not force:
+        refuse_demo(data)
     packed = prepare(pred, competition, data, sample, force)
     entry = entry_for(pred, record, competition, message)
     print_estimate(entry, path)
@@ -88,6 +90,18 @@ def recorded(pred: Path) -> dict[str, Any]:
     from kaggle_tools import pred_folder
 
     return pred_folder.read_record(pred) if (pred / pred_folder.RECORD_FILE).exists() else {}
+
+
+def refuse_demo(data: Path | None) -> None:
+    """Keep masks of drawn photos, whose ids Kaggle does not know, from using up a submission.
+
+    Raises:
+        InputError: `data` is a drawn demo.
+    """
+    from kaggle_tools.demo import SETTINGS_FILE
+
+    if data and (data / SETTINGS_FILE).exists():
+        raise InputError(f"{data}: a drawn demo, which Kaggle does not know; use --dry-run, then `score`")
 
 
 def prepare(pred: Path, competition: "Competition", data: Path | None, sample: Path | None, force: bool) -> Path:

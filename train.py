@@ -151,7 +151,7 @@ def train(
     ] = False,
     max_hours: Annotated[
         float | None,
-        typer.Option(help="Begin no epoch that would end later; then exit with code 75.", rich_help_panel=MACHINE),
+        typer.Option(min=0, help="Begin no epoch that would end later; exit code 75.", rich_help_panel=MACHINE),
     ] = None,
     pictures_every: Annotated[
         int, typer.Option(min=0, help="Log outlines on held-out photos every N epochs.", rich_help_panel=BESIDE)

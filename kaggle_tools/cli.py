@@ -133,6 +133,10 @@ def parse_size(option: str, text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
+
 def run(app: typer.Typer) -> NoReturn:
     """Run the command line. What the user can mend ends in one message and an exit code, not in a traceback."""
     try:
@@ -145,4 +149,13 @@ def run(app: typer.Typer) -> NoReturn:
     except (KaggleToolsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        print(f"error: {error} The same command goes on from here", file=sys.stderr)
+        sys.exit(1)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED and is_first_process():
+            print("interrupted; the same command goes on from here", file=sys.stderr)
+        raise
     sys.exit(0)

@@ -111,5 +111,6 @@ def _require_header(path: Path, found: list[str], competition: Competition) -> N
     wanted = [competition.id_column, competition.rle_column]
     if found != wanted:
         raise InputError(
-            f"{path}: the header is {','.join(found)[:80]!r}, but {competition.title} wants {','.join(wanted)!r}"
+            f"{path}: the header is {','.join(found)[:80]!r}, but {competition.title} wants {','.join(wanted)!r}. "
+            "For another competition, give --competition"
         )

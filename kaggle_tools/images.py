@@ -51,8 +51,8 @@ def training_photos(competition: Competition, folder: Path) -> list[Photo]:
         InputError: no photos, or photos or masks that are missing, unpaired, unreadable or differ in size;
             one message names the first few of each kind.
     """
-    photos = _files_by_stem(folder, competition.train_photos)
-    masks = _files_by_stem(folder, competition.train_masks)
+    photos = _files_by_stem(folder, competition, competition.train_photos)
+    masks = _files_by_stem(folder, competition, competition.train_masks)
     problems = {
         f"without a mask ({competition.train_masks})": sorted(photos.keys() - masks.keys()),
         f"masks without a photo ({competition.train_photos})": sorted(masks.keys() - photos.keys()),
@@ -78,16 +78,18 @@ def photos_to_mask(competition: Competition, folder: Path) -> tuple[list[Photo],
     Raises:
         InputError: there are none.
     """
-    return _readable(_files_by_stem(folder, competition.test_photos))
+    return _readable(_files_by_stem(folder, competition, competition.test_photos))
 
 
 def photos_in(folder: Path) -> tuple[list[Photo], list[str]]:
     """All photos that lie directly in a folder, in the order of their stems, and what is wrong with the unreadable.
 
     Raises:
-        InputError: there are none, or two differ only in their extension.
+        InputError: there is no such folder, no photo in it, or two differ only in their extension.
     """
     paths = [path for path in _visible(folder.glob("*")) if path.suffix.lower() in PHOTO_SUFFIXES]
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
     if not paths:
         raise InputError(f"{folder}: no photos ({', '.join(sorted(PHOTO_SUFFIXES))}) in it")
     by_stem = {path.stem: path for path in paths}
@@ -249,11 +251,14 @@ def image_size(path: Path) -> tuple[int, int]:
     return height, width
 
 
-def _files_by_stem(folder: Path, pattern: str) -> dict[str, Path]:
+def _files_by_stem(folder: Path, competition: Competition, pattern: str) -> dict[str, Path]:
     before, after = pattern.split("{stem}")
     paths = _visible(folder.glob(f"{before}*{after}"))
     if not paths:
-        raise InputError(f"{folder / pattern}: no such files; is {folder} the folder with the competition's data?")
+        raise InputError(
+            f"{folder / pattern.replace('{stem}', '*')}: no such files; is {folder} the folder with the data of "
+            f"{competition.title}? For another competition, give --competition"
+        )
     return {path.relative_to(folder).as_posix()[len(before) : -len(after) or None]: path for path in paths}
 
 

@@ -119,3 +119,29 @@ def test_of_several_processes_only_the_first_says_that_time_is_over(
 
 def test_the_competition_that_is_taken_by_default_is_one_that_there_is() -> None:
     assert cli.competition_named(cli.DEFAULT_SLUG).slug == cli.DEFAULT_SLUG
+
+
+def test_ctrl_c_is_answered(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    app = cli.new_app()
+
+    @app.command()
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["stop"])
+    with pytest.raises(SystemExit) as ended:
+        cli.run(app)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.strip() == "interrupted; the same command goes on from here"
+
+
+@pytest.mark.parametrize("message", ["DataLoader worker (pid 7) is killed by signal: Terminated. ", "another"])
+def test_a_loader_that_was_ended_is_no_traceback_and_all_else_is(
+    message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop() -> None:
+        raise RuntimeError(message)
+
+    with pytest.raises(RuntimeError if message == "another" else SystemExit):
+        cli.run(stop)  # type: ignore[arg-type]
+    assert ("error: DataLoader worker" in capsys.readouterr().err) == (message != "another")

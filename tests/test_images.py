@@ -139,7 +139,8 @@ class TestFindingTrainingPhotos:
         (folder / missing).rename(folder / "elsewhere")
         pattern = {"train": CARVANA.train_photos, "train_masks": CARVANA.train_masks}[missing]
         assert message_of(folder) == (
-            f"{folder / pattern}: no such files; is {folder} the folder with the competition's data?"
+            f"{folder / pattern.replace('{stem}', '*')}: no such files; is {folder} the folder with the data of "
+            "Carvana Image Masking? For another competition, give --competition"
         )
 
     def test_other_competitions_have_other_folders_and_formats(self, tmp_path: Path, tiles: Competition) -> None:
@@ -189,7 +190,7 @@ class TestFindingPhotosToMask:
 
     def test_a_folder_without_any_is_refused(self, folder: Path) -> None:
         (folder / "test" / "c_01.jpg").unlink()
-        with pytest.raises(InputError, match=r"test/\{stem\}\.jpg: no such files; is"):
+        with pytest.raises(InputError, match=r"test/\*\.jpg: no such files; is"):
             images.photos_to_mask(CARVANA, folder)
 
     def test_any_folder_gives_all_its_photos_whatever_their_names(self, tmp_path: Path) -> None:
@@ -208,11 +209,15 @@ class TestFindingPhotosToMask:
         with pytest.raises(InputError, match=r"differ only in their extension would share a mask: a\.(png|jpg)$"):
             images.photos_in(tmp_path)
 
-    @pytest.mark.parametrize("name", [".", "nowhere"])
-    def test_a_folder_without_photos_is_refused(self, tmp_path: Path, name: str) -> None:
-        with pytest.raises(
-            InputError, match=re.escape("no photos (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp) in it")
-        ):
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            (".", "no photos (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp) in it"),
+            ("nowhere", "nowhere: no such folder"),
+        ],
+    )
+    def test_a_folder_without_photos_is_refused(self, tmp_path: Path, name: str, message: str) -> None:
+        with pytest.raises(InputError, match=re.escape(message)):
             images.photos_in(tmp_path / name)
 
     def test_an_unreadable_photo_in_any_folder_is_named_beside_the_others(self, tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_compare_shows_a_run_beside_itself(demo: Demo) -> None:
 
 
 def test_the_masks_reach_the_leaderboard(demo: Demo, server: KaggleServer, ledger_path: Path) -> None:
-    said = run("submit.py", demo.pred, "--data", demo.data, "-m", "tiny demo", "--timeout", 60)
+    said = run("submit.py", demo.pred, "--data", demo.data, "-m", "tiny demo", "--timeout", 60, "--force")
     summary = json.loads((demo.run / "summary.json").read_text())
     assert f"expected leaderboard score: {summary['score_at_threshold']:.5f} (95 % interval" in said
     assert "public score 0.99612" in said

@@ -120,7 +120,7 @@ class TestWriting:
         [
             (
                 "id,rle_mask\na_01.jpg,1 1\n",
-                "the header is 'id,rle_mask', but Carvana Image Masking wants 'img,rle_mask'",
+                "the header is 'id,rle_mask', but Carvana Image Masking wants 'img,rle_mask'. For another competition",
             ),
             ("", "the header is ''"),
             ("img,rle_mask\n", "no rows below the header"),

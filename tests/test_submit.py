@@ -174,6 +174,12 @@ def test_masks_of_unusual_size_are_refused_where_their_photos_are_not_at_hand(pr
     assert submit(pred, "--sample", sample, "--dry-run", "--force").exit_code == 0
 
 
+def test_a_drawn_demo_is_not_sent(pred: Path, data: Path) -> None:
+    (data / "demo.json").touch()
+    assert refusal(pred, "--data", data, "-m", "mine").startswith(f"{data}: a drawn demo, which Kaggle does not know")
+    assert submit(pred, "--data", data, "--dry-run").exit_code == 0
+
+
 def test_what_is_refused_leaves_no_file_to_be_uploaded(pred: Path, data: Path) -> None:
     assert submit(pred, "--data", data, "--dry-run").exit_code == 0
     for path in (pred / "masks").iterdir():
