@@ -152,7 +152,7 @@ def run(app: typer.Typer) -> NoReturn:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        print(f"error: {error} The same command goes on from here", file=sys.stderr)
+        print(f"error: {str(error).strip()} The same command goes on from here", file=sys.stderr)
         sys.exit(1)
     except SystemExit as ended:
         if ended.code == INTERRUPTED and is_first_process():
