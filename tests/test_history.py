@@ -49,7 +49,6 @@ def test_a_row_holds_what_is_known_of_a_submission() -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"tta_scales": [1.0]}, "TTA hflip, cut"),
         ({"tta_scales": [0.75, 1.0]}, "TTA hflip at 0.75, 1, cut"),
         ({"public_score": None, "ref": None, "status": ""}, "not at Kaggle, as far as is known"),
         ({"public_score": None, "status": ""}, "pending"),
