@@ -93,7 +93,7 @@ def infer(
         int, typer.Option(min=0, help="Processes that load photos, for each device.", rich_help_panel=MACHINE)
     ] = cli.DEFAULT_WORKERS,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile the networks; pays on GPUs.", rich_help_panel=MACHINE)
+        bool, typer.Option("--compile", help="Compile the networks; meant for GPUs.", rich_help_panel=MACHINE)
     ] = False,
     max_hours: Annotated[
         float | None,

@@ -147,7 +147,7 @@ def train(
         int, typer.Option(min=0, help="Processes that load photos, for each device.", rich_help_panel=MACHINE)
     ] = cli.DEFAULT_WORKERS,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile the network; pays on GPUs.", rich_help_panel=MACHINE)
+        bool, typer.Option("--compile", help="Compile the network; meant for GPUs.", rich_help_panel=MACHINE)
     ] = False,
     max_hours: Annotated[
         float | None,
