@@ -245,7 +245,7 @@ def held_out_photos(
     if len(runs) == 1:
         finished = [fold for fold in run_folder.finished_folds(runs[0]) if not folds or fold in folds]
         return held_out_by(runs[0], finished) if finished else None
-    if not all(has_probabilities(run) for run in runs):
+    if not all(has_probabilities(run, folds) for run in runs):
         return None
     trained_on = Path(run_folder.read_config(runs[0])["data"])
     photos = training_photos(spec, trained_on if trained_on.is_dir() else data or trained_on)

@@ -90,9 +90,9 @@ def held_out_by_mix(
     return HeldOut([photo.stem for photo in common], np.stack(histograms).astype(np.int64))
 
 
-def has_probabilities(run: Path) -> bool:
-    """Whether the run was trained with `--save-oof-probabilities`."""
-    return bool(_saved_probabilities(run))
+def has_probabilities(run: Path, folds: Collection[int] = ()) -> bool:
+    """Whether the run, or these of its folds, was trained with `--save-oof-probabilities`."""
+    return bool(_saved_probabilities(run, folds))
 
 
 def histogram(probability_HW: Tensor, truth_HW: Tensor) -> NDArray[np.uint32]:

@@ -104,6 +104,13 @@ def test_a_mix_without_saved_probabilities_cannot_tell(runs: list[Path], tiles: 
     assert reason(runs, tiles) == "not all runs of the mix were trained with --save-oof-probabilities"
 
 
+def test_a_mix_of_folds_without_them_cannot_tell(of_two_folds: Path, tiles: Competition) -> None:
+    for path in of_two_folds.glob("fold0/oof/probabilities/*"):
+        path.unlink()
+    assert infer.choose_threshold("auto", [of_two_folds] * 2, [0], None, tiles, None) == 0.5
+    assert "unavailable" in expected([of_two_folds] * 2, tiles, 0.5, folds=[0])["estimate"]
+
+
 def test_a_run_that_was_not_scored_cannot_tell(runs: list[Path], tiles: Competition) -> None:
     (runs[0] / "fold0" / "oof.csv").unlink()
     assert reason(runs[:1], tiles) == f"there are no out-of-fold photos in {runs[0]}"
