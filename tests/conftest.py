@@ -20,6 +20,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny networks are faster without threads that wait for each other."""
+    import torch  # most tests do without
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def tiles() -> Competition:
     """Unlike Carvana wherever it can be: no groups, ids without extension, columns first, from 0, never blank."""
     return Competition(

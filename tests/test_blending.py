@@ -1,7 +1,7 @@
 import csv
 import shutil
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,7 @@ THREE = {"1": [[200, 0]], "2": [[0, 200]], "3": [[200, 200]]}
 ONE, OTHER = [[100, 100, 86, 84, 255, 0]], [[155, 153, 255, 255, 84, 0]]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def saved(pred: Path, maps: Mapping[str, Any], **settings: Any) -> Path:

@@ -33,10 +33,7 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.images import resize
 from kaggle_tools.model import Architecture, build, save
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def mix_of(members: list[Member], *photos: Pixels, tta: str = "none", **settings: Any) -> Mix:

@@ -1,6 +1,5 @@
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,7 @@ from kaggle_tools.images import Photo, read_gray, read_mask, write_gray, write_m
 from kaggle_tools.model import Segmenter
 from kaggle_tools.pred_folder import mask_path, overlay_path, probability_path
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

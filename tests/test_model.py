@@ -32,9 +32,7 @@ SMALL_UNET = Architecture("unet", width=4, depth=2)
 SMP = "smp:Unet/mobilenet_v2"
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def card_of(architecture: Architecture) -> ModelCard:

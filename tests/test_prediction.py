@@ -30,10 +30,7 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.images import Photo, read_photo, resize
 from kaggle_tools.prediction import Prediction, as_bytes, batch_size_that_fits, predict
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
