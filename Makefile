@@ -15,6 +15,7 @@ demo: $(INSTALLED)
 	$(BIN)/python -m kaggle_tools score $(DEMO)/pred/submission.csv $(DEMO)/data/hidden_truth.csv
 	@echo "the submission: $(DEMO)/pred/submission.csv"
 	@echo "the run:        $(DEMO)/run"
+	@echo "pages to look at: $(DEMO)/run/report.html and $(DEMO)/pred/report.html"
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --cov --cov-report=term

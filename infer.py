@@ -106,6 +106,9 @@ def infer(
     overlays: Annotated[
         bool, typer.Option("--overlays", help="Draw the outlines on the photos, to look at.", rich_help_panel=BESIDE)
     ] = False,
+    page: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write PRED/report.html at the end.", rich_help_panel=BESIDE)
+    ] = True,
 ) -> None:
     """Mask photos with trained networks, at the photos' own size."""
     deadline = time.monotonic() + max_hours * 3600 if max_hours is not None else float("inf")
@@ -159,6 +162,10 @@ def infer(
         )
         if is_first_process():
             masked = pred_folder.finish(out, settings, photos, known)
+            if page and masked:
+                from kaggle_tools.report.writing import write_report
+
+                print(f"page: {write_report(None, spec, [], out)}")
             report(out, masked, unreadable)
 
 

@@ -16,6 +16,7 @@ import typer
 from kaggle_tools import cli
 from kaggle_tools.errors import InputError, require
 from kaggle_tools.files import locked
+from kaggle_tools.parallel import is_first_process
 from kaggle_tools.presets import (
     DEFAULT_PRESET,
     PRESETS,
@@ -164,6 +165,9 @@ def train(
         bool,
         typer.Option("--save-oof-probabilities", help="Keep out-of-fold probabilities.", rich_help_panel=BESIDE),
     ] = False,
+    page: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write RUN/report.html at the end.", rich_help_panel=BESIDE)
+    ] = True,
 ) -> None:
     """Train the folds of a model and score each on the groups (cars) that it never saw."""
     deadline = time.monotonic() + max_hours * 3600 if max_hours is not None else None
@@ -208,6 +212,10 @@ def train(
             cross_validation.train_one_by_one(out, chosen, spec, photos, fold_by_stem, settings, execution)
     finally:
         print_summary(out, spec)
+    if page and is_first_process():
+        from kaggle_tools.report.writing import write_report
+
+        print(f"page: {write_report(None, spec, [out])}")
 
 
 def batch_size_of(run: Path, photos: "list[Photo]", config: TrainingConfig, devices: str, workers: int) -> int:
@@ -266,7 +274,7 @@ def config_in_file(path: Path, spec: "Competition") -> TrainingConfig:
 def repeated_options(context: typer.Context) -> list[str]:
     """The options given that do not change the result, as they are to be given to the processes of the folds."""
     options = context.params
-    repeated = ["--workers", str(options["workers"]), "--pictures-every", str(options["pictures_every"])]
+    repeated = ["--no-report", "--workers", str(options["workers"]), "--pictures-every", str(options["pictures_every"])]
     repeated += ["--compile"] if options["compiled"] else []
     repeated += ["--save-oof-probabilities"] if options["save_oof_probabilities"] else []
     repeated += ["--wandb", options["wandb"]] if options["wandb"] else []
@@ -276,7 +284,6 @@ def repeated_options(context: typer.Context) -> list[str]:
 def print_summary(run: Path, spec: "Competition") -> None:
     """Write what the folds that are done have reached, and print it."""
     from kaggle_tools import run_folder
-    from kaggle_tools.parallel import is_first_process
     from kaggle_tools.summary import write_summary
 
     if not is_first_process() or not run_folder.finished_folds(run):

@@ -12,7 +12,6 @@ from kaggle_tools.errors import require
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from kaggle_tools.comparison import ComparedRun
     from kaggle_tools.competition import Competition
 
 app = cli.new_app()
@@ -23,7 +22,7 @@ WIDE = 200
 
 @app.callback(no_args_is_help=True)
 def commands() -> None:
-    """Download the data, draw a demo, blend predictions, check and score a submission, compare runs and submissions."""
+    """Download the data, draw a demo, blend predictions, check and score a submission, look at runs and submissions."""
 
 
 @app.command()
@@ -177,23 +176,28 @@ def submissions(
         Path | None,
         typer.Option(metavar="FILE.png", help="Draw cross-validation against leaderboard.", show_default="no"),
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a page to look at.", show_default="no")
+    ] = None,
     ledger: cli.LedgerOption = None,
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Show all submissions, those made elsewhere too, with the scores that Kaggle lists now."""
-    from rich.console import Console
-
     from kaggle_tools import history, submitting
     from kaggle_tools.ledger import default_path, read
 
-    path, slug = ledger or default_path(), cli.competition_named(competition).slug
-    noted = [entry for entry in read(path) if entry.slug == slug]
-    entries = noted if offline else submitting.pick_up_scores(path, noted, slug)
-    console = Console(width=None if sys.stdout.isatty() else WIDE)
-    console.print(history.table(entries))
+    path, spec = ledger or default_path(), cli.competition_named(competition)
+    noted = [entry for entry in read(path) if entry.slug == spec.slug]
+    entries = noted if offline else submitting.pick_up_scores(path, noted, spec.slug)
+    show(history.table(entries).for_terminal())
     print(f"noted in {path}")
     if plot:
         print(f"{plot}: {history.plot(entries, plot):,} submissions")
+    if html:
+        from kaggle_tools.report.writing import write_submissions
+
+        write_submissions(html, spec, entries)
+        print(f"page: {html}")
 
 
 @app.command()
@@ -201,32 +205,60 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that train.py made.")],
     competition: cli.RecordedCompetitionOption = None,
 ) -> None:
-    """Show runs side by side, on the same held-out photos."""
-    from rich.console import Console
+    """Show runs side by side, on the same held-out photos; `report` makes a page of it."""
+    from kaggle_tools import comparison
 
-    from kaggle_tools import comparison, run_folder
+    compared = comparison.compare(runs, recorded_competition(competition, runs))
+    show(comparison.table(compared).turned_for_terminal())
+    print(compared.in_words())
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RUN...", help="Folders that train.py made; the best of several is shown in depth."),
+    ] = None,
+    pred: Annotated[
+        Path | None, typer.Option(metavar="PRED", help="Masks that infer.py made, shown as well.", show_default="none")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The page.",
+            show_default="PRED/report.html, RUN/report.html, or of several comparison.html in the first",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the training photos are.", show_default="where they were in training"),
+    ] = None,
+    competition: cli.RecordedCompetitionOption = None,
+) -> None:
+    """Write a page to look at: how good, how sure, where it fails, whether better than others."""
+    from kaggle_tools.report.writing import write_report
+
+    runs = runs or []
+    spec = recorded_competition(competition, runs, pred)
+    print(f"page: {write_report(out, spec, runs, pred, data)}")
+
+
+def recorded_competition(given: str | None, runs: list[Path], pred: Path | None = None) -> "Competition":
+    """The competition that the runs, and the masks if there are any, record."""
+    from kaggle_tools import pred_folder, run_folder
 
     recorded = {run: run_folder.read_config(run)["settings"]["competition"] for run in runs}
-    spec = cli.agreed_competition(competition, recorded)
-    Console().print(comparison_table(comparison.compare(runs), spec.score_name))
+    if pred:
+        recorded[pred] = pred_folder.read_record(pred)["competition"]
+    return cli.agreed_competition(given, recorded)
 
 
-def comparison_table(compared: "list[ComparedRun]", score_name: str) -> "Table":
-    """The runs as columns of a table for the terminal."""
-    from rich.table import Table
+def show(table: "Table") -> None:
+    """Print a table: on a terminal in its width, elsewhere in one that breaks few lines."""
+    from rich.console import Console
 
-    table = Table("", *(str(run.run) for run in compared))
-    table.add_row("model", *(run.model for run in compared))
-    table.add_row(
-        "size", *(f"{run.image_size[0]}x{run.image_size[1]}" if run.image_size else "full" for run in compared)
-    )
-    for fold in compared[0].fold_scores:
-        table.add_row(f"fold {fold}", *(f"{run.fold_scores[fold]:.5f}" for run in compared))
-    table.add_row(f"{score_name} (score)", *(f"{run.score:.5f}" for run in compared), style="bold")
-    table.add_row("Dice", *(f"{run.dice:.5f}" for run in compared))
-    table.add_row("IoU", *(f"{run.iou:.5f}" for run in compared))
-    table.add_row("score to the first", *(f"{run.gain:+.5f}" for run in compared))
-    return table
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Imports nothing heavy, so that `--help` answers at once.
 """
 
 import math
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError, require
-from kaggle_tools.parallel import is_first_process
+from kaggle_tools.parallel import CORES, is_first_process
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
@@ -47,7 +46,6 @@ LedgerOption = Annotated[
 
 DEFAULT_SLUG = "carvana-image-masking-challenge"
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 DEFAULT_WORKERS = min(8, CORES)
 """More processes than that do not load photos any faster than a network takes them."""
 

@@ -1,13 +1,43 @@
-"""Runs side by side, on the photos of the folds that all of them have finished."""
+"""Runs side by side, on the photos of the folds that all of them have finished.
+
+Differences are taken photo by photo, so that what is hard for all runs cancels out, and their interval is drawn
+over groups, as the score's own.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from kaggle_tools import run_folder
+from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.summary import Estimate, interval
+from kaggle_tools.tables import Column, Table
+
+Verdict = Literal["better", "worse", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean difference in score between two runs."""
+
+    mean: float
+    interval: list[float] | None
+    """95 %, over groups; None where there is only one."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether it is real: whether the interval leaves out 0."""
+        if self.interval and self.interval[0] > 0:
+            return "better"
+        return "worse" if self.interval and self.interval[1] < 0 else "cannot tell"
+
+    def __str__(self) -> str:
+        """`0.00352 (0.00276 to 0.00433)`."""
+        return str(Estimate(self.mean, self.interval))
 
 
 @dataclass(frozen=True)
@@ -20,16 +50,62 @@ class ComparedRun:
     """(height, width) in pixels that the network saw; None: the photos' own."""
     fold_scores: dict[int, float]
     """The mean score of each fold."""
-    score: float
+    score: Estimate
     """The mean score over all photos."""
-    dice: float
-    iou: float
-    gain: float
-    """Mean difference in score, photo by photo, to the first run."""
+    further: dict[str, float]
+    """The means of the other columns of `oof.csv`: dice and iou."""
+    to_first: Difference
+    """To the first of the runs."""
 
 
-def compare(runs: Sequence[Path]) -> list[ComparedRun]:
-    """Compare runs, in the order given.
+@dataclass(frozen=True)
+class Comparison:
+    """Runs on the same held-out photos."""
+
+    competition: Competition
+    runs: list[ComparedRun]
+    """In the order in which they were given."""
+    scores: pd.DataFrame
+    """Photos by runs: a row for each stem, a column for each run in their order, numbered from 0."""
+    folds: pd.Series
+    """The fold of each row of `scores`."""
+    groups: tuple[str, ...]
+    """The group of each row of `scores`."""
+
+    @property
+    def best(self) -> int:
+        """Which run has the highest mean score."""
+        return max(range(len(self.runs)), key=lambda at: self.runs[at].score.score)
+
+    @property
+    def second(self) -> int | None:
+        """Which of the others has; None where there is no other."""
+        others = [at for at in range(len(self.runs)) if at != self.best]
+        return max(others, key=lambda at: self.runs[at].score.score, default=None)
+
+    def difference(self, run: int, other: int) -> Difference:
+        """What `run` has more than `other`."""
+        return _difference(self.scores[run], self.scores[other], self.groups)
+
+    def names(self) -> list[str]:
+        """The runs as they are called: by their folders' names where these are enough to tell them apart."""
+        names = [compared.run.resolve().name for compared in self.runs]
+        return names if len(set(names)) == len(names) else [str(compared.run) for compared in self.runs]
+
+    def in_words(self) -> str:
+        """Which run is the best, and whether that is more than chance."""
+        names, second = self.names(), self.second
+        score = f"{names[self.best]} is the best with {self.runs[self.best].score}"
+        if second is None:
+            return f"{names[0]} has {self.runs[0].score}"
+        difference = self.difference(self.best, second)
+        if difference.verdict == "better":
+            return f"{score}; it is really better than {names[second]}, by {difference}"
+        return f"{score}, but whether it is better than {names[second]} cannot be told: {difference}"
+
+
+def compare(runs: Sequence[Path], competition: Competition) -> Comparison:
+    """Compare runs.
 
     Raises:
         InputError: the runs have no finished fold in common, or hold out different photos in it.
@@ -40,25 +116,88 @@ def compare(runs: Sequence[Path]) -> list[ComparedRun]:
     tables = [run_folder.read_oof(run, folds).set_index("image").sort_index() for run in runs]
     for run, table in zip(runs[1:], tables[1:], strict=True):
         _require_same_photos(runs[0], tables[0], run, table)
-    return [_compared(run, folds, table, tables[0]) for run, table in zip(runs, tables, strict=True)]
+    groups = tuple(competition.group_and_view(stem)[0] for stem in tables[0].index)
+    compared = [_compared(run, folds, table, tables[0], groups) for run, table in zip(runs, tables, strict=True)]
+    scores = pd.DataFrame({at: table["score"] for at, table in enumerate(tables)})
+    return Comparison(competition, compared, scores, tables[0]["fold"], groups)
 
 
-def _compared(run: Path, folds: list[int], table: pd.DataFrame, first: pd.DataFrame) -> ComparedRun:
+def comparable_neighbours(run: Path) -> list[Path]:
+    """The runs beside this one, in the same folder, that held out the same photos in its finished folds."""
+    folds = run_folder.finished_folds(run)
+    own = _photos(run, folds)
+    beside = sorted(path.parent for path in run.resolve().parent.glob(f"*/{run_folder.CONFIG_FILE}"))
+    others = [path for path in beside if path != run.resolve() and set(folds) <= set(run_folder.finished_folds(path))]
+    return [path for path in others if _photos(path, folds) == own]
+
+
+def further_scores(competition: Competition) -> dict[str, str]:
+    """The columns of `oof.csv` that are not the competition's own score, by what people call them."""
+    return {name: name.lower() for name in ("Dice", "IoU") if name != competition.score_name}
+
+
+def table(comparison: Comparison) -> Table:
+    """A row for each run, in their order."""
+    score_name, folds = comparison.competition.score_name, list(comparison.runs[0].fold_scores)
+    further = further_scores(comparison.competition)
+    columns = [
+        Column("run"),
+        Column("model"),
+        Column("size"),
+        *(Column(f"fold {fold}", "{:.5f}") for fold in folds),
+        Column(f"{score_name} (score)", "{:.5f}"),
+        Column("95 % interval"),
+        *(Column(name, "{:.5f}") for name in further),
+        Column("to the first", "{:+.5f}"),
+        Column("its 95 % interval"),
+        Column("verdict"),
+    ]
+    rows = []
+    for at, (name, compared) in enumerate(zip(comparison.names(), comparison.runs, strict=True)):
+        to_first = compared.to_first
+        verdict = [to_first.mean, _spread(to_first.interval, "{:+.5f} to {:+.5f}"), to_first.verdict]
+        rows.append(
+            [
+                name,
+                compared.model,
+                "x".join(map(str, compared.image_size)) if compared.image_size else "full",
+                *compared.fold_scores.values(),
+                compared.score.score,
+                _spread(compared.score.interval, "{:.5f} to {:.5f}"),
+                *(compared.further[name] for name in further.values()),
+                *(verdict if at else [None, None, None]),
+            ]
+        )
+    return Table(columns, rows)
+
+
+def _compared(
+    run: Path, folds: list[int], table: pd.DataFrame, first: pd.DataFrame, groups: tuple[str, ...]
+) -> ComparedRun:
     settings = run_folder.read_config(run)["settings"]
     return ComparedRun(
         run=run,
-        model=_model_name(settings),
+        model=run_folder.model_name(settings),
         image_size=tuple(settings["image_size"]) if settings["image_size"] else None,
         fold_scores={fold: float(table.loc[table["fold"] == fold, "score"].mean()) for fold in folds},
-        score=float(table["score"].mean()),
-        dice=float(table["dice"].mean()),
-        iou=float(table["iou"].mean()),
-        gain=float((table["score"] - first["score"]).mean()),
+        score=Estimate(float(table["score"].mean()), interval(table["score"].to_numpy(), groups)),
+        further={name: float(table[name].mean()) for name in ("dice", "iou")},
+        to_first=_difference(table["score"], first["score"], groups),
     )
 
 
-def _model_name(settings: dict) -> str:
-    return f"unet, width {settings['width']}" if settings["model"] == "unet" else settings["model"]
+def _difference(scores: pd.Series, others: pd.Series, groups: tuple[str, ...]) -> Difference:
+    differences = (scores - others).to_numpy()
+    return Difference(float(differences.mean()), interval(differences, groups))
+
+
+def _spread(interval: list[float] | None, form: str) -> str | None:
+    return form.format(*interval) if interval else None
+
+
+def _photos(run: Path, folds: list[int]) -> set[tuple[str, int]]:
+    table = run_folder.read_oof(run, folds)
+    return set(zip(table["image"], table["fold"], strict=True))
 
 
 def _require_same_photos(first_run: Path, first: pd.DataFrame, run: Path, table: pd.DataFrame) -> None:

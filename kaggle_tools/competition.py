@@ -71,6 +71,10 @@ class Competition:
     score: Callable[[metrics.Overlap], NDArray]
     """The score of each photo from its pixel counts; the competition's is the mean over photos."""
 
+    group_name: str = "group"
+    """What people call a group; their plural is this with an s."""
+    view_name: str = "view"
+    """What people call a view."""
     metadata: str | None = None
     """A table about the groups, where the competition has one; nothing needs it."""
     blank_mask: str = ""
@@ -85,6 +89,11 @@ class Competition:
     neither photos nor masks beside it."""
     demo: str = "cars"
     """What its drawn demo shows, by name: one of `drawing.subjects.SUBJECTS`."""
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether several photos may show the same; else each is a group of its own."""
+        return "{group}" in self.stem_format
 
     def group_and_view(self, stem: str) -> tuple[str, str]:
         """The group and the view of a photo; the view is empty where the stem names none.
@@ -147,8 +156,10 @@ CARVANA = Competition(
     rle_column="rle_mask",
     rle_order="row-major",
     rle_first=1,
-    score_name="dice",
+    score_name="Dice",
     score=metrics.dice,
+    group_name="car",
+    view_name="angle",
     photo_size=(1280, 1918),
 )
 
@@ -175,6 +186,7 @@ SALT = Competition(
     rle_first=1,
     score_name="mean precision",
     score=metrics.mean_precision,
+    group_name="photo",
     # Blank photos, two fifths of all, score 0 or 1: a fold with more of them would not compare with the others.
     coverage_strata=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     photo_size=(101, 101),

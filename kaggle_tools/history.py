@@ -4,45 +4,44 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.table import Table
-from rich.text import Text
 
 from kaggle_tools.errors import require
 from kaggle_tools.files import replacing
 from kaggle_tools.ledger import Entry
+from kaggle_tools.summary import Estimate
+from kaggle_tools.tables import Column, Table
 
-COLUMNS = ["submission", "made of", "code", "cross-validation", "expected", "public", "private", "public - expected"]
-
-
-class Estimate(NamedTuple):
-    """A score with its 95 % interval, which a single group of photos does not have."""
-
-    score: float
-    interval: list[float] | None
-
-    def __str__(self) -> str:
-        """`0.99612 (0.99580 to 0.99640)`."""
-        return f"{self.score:.5f}" + (" ({:.5f} to {:.5f})".format(*self.interval) if self.interval else "")
+COLUMNS = [
+    Column("submission"),
+    Column("made of"),
+    Column("code"),
+    Column("cross-validation"),
+    Column("expected"),
+    Column("public", "{:.5f}"),
+    Column("private", "{:.5f}"),
+    Column("public - expected", "{:+.5f}"),
+]
 
 
 def table(entries: Sequence[Entry]) -> Table:
     """One row for each submission."""
-    found = Table(*COLUMNS, show_lines=True)
-    for entry in entries:
-        expected = expected_score(entry)
-        cells = [
-            f"{entry.time[:16].replace('T', ' ')}\n{entry.id}\n{entry.message}",
-            _made_of(entry),
-            _code(entry),
-            "\n".join(f"{run['run']} {_cross_validated(run)}" for run in entry.cross_validation),
-            str(expected or ""),
-            _shown(entry.public_score) or _state(entry),
-            _shown(entry.private_score),
-            "" if expected is None or entry.public_score is None else f"{entry.public_score - expected.score:+.5f}",
-        ]
-        found.add_row(*map(Text, cells))  # as plain text: a message may hold brackets, which are rich's markup
-    return found
+    return Table(COLUMNS, [_row(entry) for entry in entries])
+
+
+def _row(entry: Entry) -> list[str | float | None]:
+    expected = expected_score(entry)
+    return [
+        f"{entry.time[:16].replace('T', ' ')}\n{entry.id}\n{entry.message}",
+        _made_of(entry),
+        _code(entry),
+        "\n".join(f"{run['run']} {_cross_validated(run)}" for run in entry.cross_validation),
+        str(expected or ""),
+        _state(entry) if entry.public_score is None else entry.public_score,
+        entry.private_score,
+        None if expected is None or entry.public_score is None else entry.public_score - expected.score,
+    ]
 
 
 def plot(entries: Sequence[Entry], path: Path) -> int:
@@ -52,24 +51,42 @@ def plot(entries: Sequence[Entry], path: Path) -> int:
         InputError: the name is not that of a PNG file, or no submission has both scores.
     """
     require(path.suffix.lower() == ".png", f"--plot {path}: must be the name of a .png file")
-    both = [(expected_score(entry), entry.public_score, entry.id) for entry in entries]
-    known = [(expected, public, name) for expected, public, name in both if expected and public is not None]
+    known = known_scores(entries)
     require(bool(known), "nothing to plot: no submission has both an expected and a public score")
     figure = Figure(figsize=(7, 6), layout="constrained")
-    axes = figure.subplots()
-    for expected, public, name in known:
-        low, high = expected.interval or (expected.score, expected.score)
-        axes.errorbar(
-            expected.score, public, xerr=[[expected.score - low], [high - expected.score]], fmt="o", capsize=3
-        )
-        axes.annotate(name[:7], (expected.score, public), textcoords="offset points", xytext=(6, 4))
-    axes.axline((known[0][0].score, known[0][0].score), slope=1, color="gray", linewidth=1, linestyle="--")
-    axes.set_xlabel("expected score, from cross-validation, with its 95 % interval")
-    axes.set_ylabel("public score")
-    axes.ticklabel_format(useOffset=False)
+    draw_scores(figure.subplots(), known)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
     return len(known)
+
+
+class KnownScores(NamedTuple):
+    """What a submission was expected to score, and what it did."""
+
+    expected: Estimate
+    public: float
+    name: str
+
+
+def known_scores(entries: Sequence[Entry]) -> list[KnownScores]:
+    """Of the submissions that have both an expected and a public score."""
+    both = [(expected_score(entry), entry.public_score, entry.id[:7]) for entry in entries]
+    return [KnownScores(expected, public, name) for expected, public, name in both if expected and public is not None]
+
+
+def draw_scores(axes: Axes, known: Sequence[KnownScores], points: str | None = None, diagonal: str = "gray") -> None:
+    """Draw public scores over expected ones; `points` and `diagonal` are colours."""
+    for expected, public, name in known:
+        low, high = expected.interval or (expected.score, expected.score)
+        spread = [[expected.score - low], [high - expected.score]]
+        axes.errorbar(expected.score, public, xerr=spread, fmt="o", capsize=3, color=points)
+        axes.annotate(name, (expected.score, public), textcoords="offset points", xytext=(6, 4))
+    axes.axline(
+        (known[0].expected.score, known[0].expected.score), slope=1, color=diagonal, linewidth=1, linestyle="--"
+    )
+    axes.set_xlabel("expected score, from cross-validation, with its 95 % interval")
+    axes.set_ylabel("public score")
+    axes.ticklabel_format(useOffset=False)
 
 
 def expected_score(entry: Entry) -> Estimate | None:
@@ -102,7 +119,3 @@ def _state(entry: Entry) -> str:
     if entry.ref is None:
         return "not at Kaggle, as far as is known"
     return {"ERROR": f"error: {entry.error}", "COMPLETE": "not shown"}.get(entry.status, "pending")
-
-
-def _shown(score: float | None) -> str:
-    return "" if score is None else f"{score:.5f}"

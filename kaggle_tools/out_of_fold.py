@@ -58,7 +58,7 @@ def score_fold(
         assert photo.mask is not None, f"{photo.stem} has no mask"
         truth_HW = read_mask(photo.mask)
         mask_HW = (probability_HW >= run_folder.DEFAULT_THRESHOLD).cpu().numpy()
-        write_mask(member.folder / "oof" / "masks" / f"{photo.stem}.png", mask_HW)
+        write_mask(run_folder.oof_mask_path(member.folder, photo.stem), mask_HW)
         if save_probabilities:
             write_gray(probability_path(member.folder, photo.stem), as_bytes(probability_HW).cpu().numpy())
         row = _row(photo.stem, member.card.fold, metrics.overlap(mask_HW, truth_HW), competition)

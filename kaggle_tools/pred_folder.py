@@ -24,7 +24,8 @@ from kaggle_tools.files import locked, read_json, replacing, write_json
 from kaggle_tools.images import Photo, image_size, read_notes
 
 RECORD_FILE, PHOTOS_FILE = "run.json", "photos.csv"
-PHOTO_COLUMNS = ["image", "file", "area", "expected_dice", "border_width", "agreement"]
+NUMBERS = ["area", "expected_dice", "border_width", "agreement"]
+PHOTO_COLUMNS = ["image", "file", *NUMBERS]
 MASKS = "masks"
 PathOf = Callable[[Path, str], Path]
 """Where something about a photo is, from PRED and the photo's stem."""
@@ -121,7 +122,7 @@ def photo_files(pred: Path) -> dict[str, Path]:
     Raises:
         InputError: the folder is not finished.
     """
-    return {row["image"]: Path(row["file"]) for row in _read_photos(pred / PHOTOS_FILE)}
+    return {row["image"]: Path(row["file"]) for row in read_photos(pred)}
 
 
 def confident_photos(pred: Path, competition: Competition, expected_dice: float) -> list[Photo]:
@@ -132,7 +133,7 @@ def confident_photos(pred: Path, competition: Competition, expected_dice: float)
     """
     slug = read_record(pred)["competition"]
     require(slug == competition.slug, f"{pred}: holds masks of {slug}, not of {competition.slug}")
-    expected = _expected_dice(pred / PHOTOS_FILE)
+    expected = _expected_dice(pred)
     sure = sorted(photo for photo, dice in expected.items() if dice >= expected_dice)
     best = max(expected.values(), default=0)
     require(bool(sure), f"{pred}: no mask has an expected Dice of {expected_dice}; the best has {best:.4f}")
@@ -164,25 +165,30 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
-def _expected_dice(path: Path) -> dict[tuple[str, str], float]:
+def _expected_dice(pred: Path) -> dict[tuple[str, str], float]:
     """By photo, its stem and its file; 0 for a mask that someone has edited."""
-    rows = _read_photos(path)
-    try:
-        return {(row["image"], row["file"]): float(row["expected_dice"] or 0) for row in rows}
-    except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}); run infer.py again") from error
+    return {(row["image"], row["file"]): row["expected_dice"] or 0.0 for row in read_photos(pred)}
 
 
-def _read_photos(path: Path) -> list[dict[str, str]]:
+def read_photos(pred: Path) -> list[dict[str, Any]]:
+    """The rows of `photos.csv`, the most doubtful first; a number is None where the mask's file holds none.
+
+    Raises:
+        InputError: it is missing, as the folder is not finished, or damaged.
+    """
+    path = pred / PHOTOS_FILE
     try:
         with path.open(encoding="utf-8", newline="") as file:
             table = csv.DictReader(file)
             require(table.fieldnames == PHOTO_COLUMNS, f"{path}: not a table of {','.join(PHOTO_COLUMNS)}")
-            rows = list(table)
+            rows: list[dict[str, Any]] = list(table)
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing; run infer.py to its end first") from error
     require(all(None not in row.values() for row in rows), f"{path}: damaged (a line breaks off); run infer.py again")
-    return rows
+    try:
+        return [row | {name: float(row[name]) if row[name] else None for name in NUMBERS} for row in rows]
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); run infer.py again") from error
 
 
 def read_record(pred: Path) -> dict[str, Any]:

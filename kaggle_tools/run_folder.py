@@ -25,8 +25,10 @@ from kaggle_tools.images import Photo, read_mask
 from kaggle_tools.presets import TrainingConfig, settings_of
 
 CONFIG_FILE, FOLDS_FILE, OOF_FILE = "config.json", "folds.csv", "oof.csv"
-HISTOGRAMS_FILE = "oof_histograms.npz"
+HISTOGRAMS_FILE, METRICS_FILE, TIMING_FILE = "oof_histograms.npz", "metrics.csv", "timing.json"
+FOLDS_COLUMNS = ["image", "group", "fold"]
 OOF_COLUMNS = ["image", "fold", "score", "dice", "iou"]
+METRICS_COLUMNS = ["epoch", "lr", "train_loss", "val_loss", "val_dice", "val_iou"]
 BINS = 256
 """Probabilities are counted in this many equal bins; the thresholds tried are the bins' lower ends."""
 DEFAULT_THRESHOLD = 0.5
@@ -49,6 +51,11 @@ def fold_folder(run: Path, fold: int) -> Path:
     return run / f"fold{fold}"
 
 
+def oof_mask_path(fold_folder: Path, stem: str) -> Path:
+    """Where the predicted mask of a held-out photo is."""
+    return fold_folder / "oof" / "masks" / f"{stem}.png"
+
+
 def is_finished(run: Path, fold: int) -> bool:
     """Whether the fold is trained and its out-of-fold photos are scored."""
     return (fold_folder(run, fold) / OOF_FILE).exists()
@@ -57,6 +64,11 @@ def is_finished(run: Path, fold: int) -> bool:
 def finished_folds(run: Path) -> list[int]:
     """The folds that are trained and scored, in ascending order; maybe none."""
     return _folds_with(run, OOF_FILE)
+
+
+def begun_folds(run: Path) -> list[int]:
+    """The folds of which at least one epoch is over, in ascending order; maybe none."""
+    return _folds_with(run, METRICS_FILE)
 
 
 def trained_folds(run: Path) -> list[int]:
@@ -111,6 +123,11 @@ def read_config_file(path: Path) -> dict[str, Any]:
     return config
 
 
+def model_name(settings: dict[str, Any]) -> str:
+    """The network that the settings of a `config.json` describe: `unet, width 16` or `smp:Unet/resnet34`."""
+    return f"unet, width {settings['width']}" if settings["model"] == "unet" else str(settings["model"])
+
+
 def folds_of(run: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> dict[str, int]:
     """The fold of each photo by its stem: read from `folds.csv`, or drawn and written there.
 
@@ -120,7 +137,7 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
     path = run / FOLDS_FILE
     if not path.exists():
         _write_folds(path, competition, photos, config)
-    table = _read_folds(path)
+    table = read_folds(run)
     folds = dict(zip(table["image"], table["fold"].tolist(), strict=True))
     folds_per_group = table.groupby("group")["fold"].nunique()
     strange = sorted({photo.stem for photo in photos} ^ folds.keys())
@@ -140,7 +157,7 @@ def require_unseen(parent: Path, fold: int, held_out: list[Photo], competition: 
         InputError: it did, so that the score would be flattered; or its `folds.csv` cannot be read.
     """
     path = parent / FOLDS_FILE
-    table = _read_folds(path)
+    table = read_folds(parent)
     seen = set(table.loc[table["fold"] != fold, "group"])
     flattered = sorted({competition.group_and_view(photo.stem)[0] for photo in held_out} & seen)
     if flattered:
@@ -162,7 +179,26 @@ def read_oof(run: Path, folds: list[int]) -> pd.DataFrame:
     Raises:
         InputError: a table is missing or damaged.
     """
-    return pd.concat([_read_table(fold_folder(run, fold) / OOF_FILE) for fold in folds], ignore_index=True)
+    paths = [fold_folder(run, fold) / OOF_FILE for fold in folds]
+    return pd.concat([_read_table(path, OOF_COLUMNS) for path in paths], ignore_index=True)
+
+
+def read_metrics(run: Path, fold: int) -> pd.DataFrame:
+    """A fold's learning curves, a row for each epoch: epoch, lr, train_loss, val_loss, val_dice, val_iou.
+
+    Raises:
+        InputError: the table is missing or damaged.
+    """
+    return _read_table(fold_folder(run, fold) / METRICS_FILE, METRICS_COLUMNS)
+
+
+def read_folds(run: Path) -> pd.DataFrame:
+    """The contents of `folds.csv`: image, group, fold.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    return _read_table(run / FOLDS_FILE, FOLDS_COLUMNS)
 
 
 def _is_begun(run: Path) -> bool:
@@ -173,18 +209,11 @@ def _is_begun(run: Path) -> bool:
     )
 
 
-def _read_folds(path: Path) -> pd.DataFrame:
+def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype={"image": str, "group": str, "fold": int})[["image", "group", "fold"]]
+        return pd.read_csv(path, dtype={"image": str, "group": str, "fold": int})[columns]
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a table of image,group,fold ({error})") from error
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, dtype={"image": str})[OOF_COLUMNS]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a table of {','.join(OOF_COLUMNS)} ({error})") from error
+        raise InputError(f"{path}: not a table of {','.join(columns)} ({error})") from error
 
 
 def _folds_with(run: Path, name: str) -> list[int]:

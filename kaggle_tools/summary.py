@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -33,6 +33,17 @@ from kaggle_tools.run_folder import (
 SUMMARY_FILE, THRESHOLDS_FILE = "summary.json", "thresholds.csv"
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
+
+
+class Estimate(NamedTuple):
+    """A score with its 95 % interval, which a single group of photos does not have."""
+
+    score: float
+    interval: list[float] | None
+
+    def __str__(self) -> str:
+        """`0.99612 (0.99580 to 0.99640)`."""
+        return f"{self.score:.5f}" + (" ({:.5f} to {:.5f})".format(*self.interval) if self.interval else "")
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ def summarise(run: Path, competition: Competition) -> dict[str, Any]:
         "threshold": threshold,
         "score_at_threshold": score_at_threshold,
     }
-    if "{group}" in competition.stem_format:  # else each photo is a group of its own, and has its score in oof.csv
+    if competition.has_groups:  # else each photo is a group of its own, and has its score in oof.csv
         for part in ("view", "group"):
             scores = table.groupby(part)["score"].mean()
             summary[f"score_by_{part}"] = {str(name): float(score) for name, score in scores.items()}
@@ -117,8 +128,8 @@ def expected_score(held_out: HeldOut, competition: Competition, threshold: float
     return {"score": float(scores.mean()), "interval": interval(scores, groups)}
 
 
-def interval(scores: NDArray[np.float64], groups: tuple[str, ...]) -> list[float] | None:
-    """The 95 % bootstrap interval of the mean score, [low, high]; None where there is only one group.
+def interval(scores: NDArray[np.float64], groups: Sequence[str]) -> list[float] | None:
+    """The 95 % bootstrap interval of the mean score, or of a mean difference; None where there is only one group.
 
     Drawn are groups, not photos: photos of one car are alike, and drawn one by one they would make
     the score look surer than it is.

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, RichProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import Callback, RichProgressBar, Timer, WeightAveraging
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -36,7 +36,8 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.data import AugmentedPhotos, EpochSampler, MaskedPhotos, Size, loader, plain_worker_errors
 from kaggle_tools.ensemble import Member, best_device, has_bfloat16
 from kaggle_tools.errors import InputError, KaggleToolsError, require
-from kaggle_tools.files import locked
+from kaggle_tools.files import locked, write_json
+from kaggle_tools.hardware import hardware
 from kaggle_tools.images import Photo
 from kaggle_tools.losses import SegmentationLoss
 from kaggle_tools.model import Architecture, ModelCard, Segmenter, build, design, load, save
@@ -209,6 +210,7 @@ def train_fold(
         card = ModelCard(architecture, config.image_size, competition.slug, fold, config.tta, config.tta_scales)
         if trainer.is_global_zero:
             save(task.model, card, folder)
+            write_json(folder / run_folder.TIMING_FILE, _timing(trainer))
         trained = build(architecture)  # not the task's own, which may be compiled for photos of one size
         trained.load_state_dict(task.model.state_dict())
         trained.to(memory_format=torch.channels_last)
@@ -378,10 +380,23 @@ def _fit(task: SegmentationTask, data: FoldData, folder: Path, execution: Execut
     return trainer
 
 
+def _timing(trainer: Trainer) -> dict[str, Any]:
+    """How long the training took, interruptions left out, and on what."""
+    timer = next(callback for callback in trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
+    return {
+        "training_seconds": round(timer.time_elapsed("train"), 1),
+        "epochs": trainer.current_epoch,
+        "devices": trainer.world_size,
+        "precision": trainer.precision,
+        "hardware": hardware(),
+    }
+
+
 def _callbacks(folder: Path, config: TrainingConfig, data: FoldData, execution: Execution) -> list[Callback]:
     callbacks: list[Callback] = [
-        MetricsTable(folder / "metrics.csv"),
+        MetricsTable(folder / run_folder.METRICS_FILE),
         EpochLines(execution.folds_left),
+        Timer(),
         Checkpoint(folder / "checkpoints", "best", monitor="val_dice"),
         Checkpoint(folder / "checkpoints", "last"),
     ]

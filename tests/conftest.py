@@ -47,7 +47,7 @@ def tiles() -> Competition:
         rle_column="pixels",
         rle_order="column-major",
         rle_first=0,
-        score_name="iou",
+        score_name="IoU",
         score=metrics.iou,
         blank_mask="-1",
         blank_allowed=False,

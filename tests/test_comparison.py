@@ -4,7 +4,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kaggle_tools.comparison import compare
+from kaggle_tools import comparison
+from kaggle_tools.comparison import ComparedRun
+from kaggle_tools.competition import CARVANA
 from kaggle_tools.errors import InputError
 
 Scores = dict[str, float]
@@ -23,6 +25,10 @@ def write_run(run: Path, folds: dict[int, Scores], **settings: object) -> Path:
     return run
 
 
+def compare(runs: list[Path]) -> list[ComparedRun]:
+    return comparison.compare(runs, CARVANA).runs
+
+
 def test_runs_are_compared_photo_by_photo_in_the_order_given(tmp_path: Path) -> None:
     first = write_run(tmp_path / "first", {0: {"a_01": 0.9, "a_02": 0.7}, 1: {"b_01": 0.5}})
     second = write_run(
@@ -36,16 +42,17 @@ def test_runs_are_compared_photo_by_photo_in_the_order_given(tmp_path: Path) -> 
     assert (two.run, two.model, two.image_size) == (second, "smp:Unet/resnet34", None)
     assert one.fold_scores == pytest.approx({0: 0.8, 1: 0.5})
     assert two.fold_scores == pytest.approx({0: 0.875, 1: 0.4})
-    assert (one.score, one.dice, one.iou) == pytest.approx((0.7, 0.35, 0.175))
-    assert two.score == pytest.approx((0.95 + 0.8 + 0.4) / 3)
-    assert one.gain == 0
-    assert two.gain == pytest.approx((0.05 + 0.1 - 0.1) / 3)
+    assert one.score.score == pytest.approx(0.7)
+    assert one.further == pytest.approx({"dice": 0.35, "iou": 0.175})
+    assert two.score.score == pytest.approx((0.95 + 0.8 + 0.4) / 3)
+    assert one.to_first.mean == 0
+    assert two.to_first.mean == pytest.approx((0.05 + 0.1 - 0.1) / 3)
 
 
 def test_the_gain_is_that_over_the_first_run(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, {0: {"a_01": score}}) for name, score in (("a", 0.5), ("b", 0.7), ("c", 0.4))]
-    assert [compared.gain for compared in compare(runs)] == pytest.approx([0, 0.2, -0.1])
-    assert [compared.gain for compared in compare(runs[::-1])] == pytest.approx([0, 0.3, 0.1])
+    assert [compared.to_first.mean for compared in compare(runs)] == pytest.approx([0, 0.2, -0.1])
+    assert [compared.to_first.mean for compared in compare(runs[::-1])] == pytest.approx([0, 0.3, 0.1])
 
 
 def test_only_the_folds_that_all_have_finished_count(tmp_path: Path) -> None:
@@ -53,12 +60,12 @@ def test_only_the_folds_that_all_have_finished_count(tmp_path: Path) -> None:
     second = write_run(tmp_path / "second", {1: {"b_01": 0.4}, 2: {"c_01": 0.2}})
     one, two = compare([first, second])
     assert one.fold_scores.keys() == two.fold_scores.keys() == {1, 2}
-    assert (one.score, two.score) == pytest.approx((0.3, 0.3))
+    assert (one.score.score, two.score.score) == pytest.approx((0.3, 0.3))
 
 
 def test_a_single_run_stands_by_itself(tmp_path: Path) -> None:
     (alone,) = compare([write_run(tmp_path / "run", {3: {"a_01": 0.9}})])
-    assert (alone.fold_scores, alone.score, alone.gain) == ({3: 0.9}, 0.9, 0)
+    assert (alone.fold_scores, alone.score, alone.to_first.mean) == ({3: 0.9}, (0.9, None), 0)
 
 
 def test_runs_without_a_common_fold_are_not_compared(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ SCORED = Entry(
 def shown(*entries: Entry) -> str:
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(history.table(entries))
+        console.print(history.table(entries).for_terminal())
     return capture.get()
 
 

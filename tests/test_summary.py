@@ -61,7 +61,7 @@ def run(tmp_path: Path) -> Path:
 class TestSummary:
     def test_it_follows_from_the_tables_of_the_folds(self, run: Path) -> None:
         summary = summarise(run, CARVANA)
-        assert (summary["competition"], summary["score_name"]) == (CARVANA.slug, "dice")
+        assert (summary["competition"], summary["score_name"]) == (CARVANA.slug, "Dice")
         assert (summary["folds"], summary["photos"]) == ([0, 2], 3)
         assert summary["score_mean"] == pytest.approx((0.9 + 0.8 + 0.6) / 3)  # over photos, not over folds
         assert summary["dice_mean"] == pytest.approx((0.91 + 0.81 + 0.62) / 3)
@@ -251,6 +251,6 @@ class TestWhatToExpect:
 
     def test_the_cross_validation_is_that_of_each_run_with_finished_folds(self, run: Path, tmp_path: Path) -> None:
         (found,) = cross_validation([run, tmp_path / "nothing"], CARVANA)
-        assert (found["run"], found["folds"], found["score_name"]) == ("run", [0, 2], "dice")
+        assert (found["run"], found["folds"], found["score_name"]) == ("run", [0, 2], "Dice")
         assert found["score_mean"] == pytest.approx((0.9 + 0.8 + 0.6) / 3)
         assert found["score_interval"] == pytest.approx([0.6, 0.85])

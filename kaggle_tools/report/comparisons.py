@@ -1,0 +1,82 @@
+"""What a page says of runs beside each other: which is the best, whether that is real, and where they differ."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kaggle_tools import comparison, run_folder
+from kaggle_tools.comparison import Comparison, Difference
+from kaggle_tools.report import figures
+from kaggle_tools.report.figures import Plot
+from kaggle_tools.report.pictures import Subject, pictures
+from kaggle_tools.report.runs import Gallery
+from kaggle_tools.summary import Estimate
+from kaggle_tools.tables import Table
+
+SHOWN = 3
+"""Photos in each direction where two runs differ most."""
+
+
+@dataclass(frozen=True)
+class ComparisonPart:
+    """Several runs, as the page has them."""
+
+    in_words: str
+    best: str
+    best_score: Estimate
+    second: str
+    difference: Difference
+    """What the best has more than the second."""
+    first: str
+    """To which the table's differences are."""
+    photos: int
+    folds: list[int]
+    table: Table
+    plot: Plot
+    galleries: list[Gallery]
+
+
+def comparison_part(compared: Comparison, data: Path | None = None) -> ComparisonPart:
+    """Gather what sets the runs apart, of which there are at least two.
+
+    `data` is where the photos are, if not where they were in the training.
+    """
+    names, best, second = compared.names(), compared.best, compared.second
+    assert second is not None, "a run cannot be compared with itself"
+    difference = compared.difference(best, second)
+    values = compared.scores[best] - compared.scores[second]
+    pair = (names[best], names[second])
+    return ComparisonPart(
+        in_words=compared.in_words(),
+        best=names[best],
+        best_score=compared.runs[best].score,
+        second=names[second],
+        difference=difference,
+        first=names[0],
+        photos=len(values),
+        folds=list(compared.runs[0].fold_scores),
+        table=comparison.table(compared),
+        plot=figures.differences(values.to_numpy(), difference.mean, difference.interval, pair),
+        galleries=[
+            _gallery(compared, (best, second), [str(stem) for stem in values.nlargest(SHOWN).index], data),
+            _gallery(compared, (second, best), [str(stem) for stem in values.nsmallest(SHOWN).index], data),
+        ],
+    )
+
+
+def _gallery(compared: Comparison, pair: tuple[int, int], stems: list[str], data: Path | None) -> Gallery:
+    names = compared.names()
+    subjects = [_subject(compared, run, stem, data) for stem in stems for run in pair]
+    title = f"Where {names[pair[0]]} is most ahead of {names[pair[1]]}"
+    return Gallery(title, pictures(subjects))
+
+
+def _subject(compared: Comparison, run: int, stem: str, data: Path | None) -> Subject:
+    spec, folder = compared.competition, compared.runs[run].run
+    photos = data or Path(run_folder.read_config(folder)["data"])
+    return Subject(
+        stem=stem,
+        caption=f"{compared.names()[run]}: {spec.score_name} {float(compared.scores[run][stem]):.5f}",
+        photo=photos / spec.train_photos.format(stem=stem),
+        predicted=run_folder.oof_mask_path(run_folder.fold_folder(folder, compared.folds[stem]), stem),
+        truth=photos / spec.train_masks.format(stem=stem),
+    )

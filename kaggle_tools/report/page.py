@@ -1,0 +1,38 @@
+"""Values and templates to one HTML file.
+
+The file asks for nothing: images, style and script are in it, and its own content security policy forbids the rest.
+Names of files and runs come from elsewhere, so that everything is escaped, and no script runs but the one in
+`templates/page.js`, whatever a name contains.
+"""
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from kaggle_tools.code_version import commit
+from kaggle_tools.files import write_text
+
+
+def write_page(path: Path, **values: Any) -> None:
+    """Write a page of these values, which `templates/page.html` knows by their names, whole or not at all."""
+    environment = Environment(
+        loader=PackageLoader("kaggle_tools.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["zip"] = zip
+    script = environment.get_template("page.js").render()
+    made = {"time": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "commit": (commit() or "")[:7]}
+    page = environment.get_template("page.html")
+    write_text(path, page.render(script=script, script_hash=_hash(script), made=made, **values))
+
+
+def _hash(script: str) -> str:
+    """As a content security policy names the only script that may run."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

@@ -1,0 +1,58 @@
+"""What a page says of all submissions: cross-validation against leaderboard, over time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy.stats import spearmanr
+
+from kaggle_tools import history
+from kaggle_tools.history import expected_score
+from kaggle_tools.ledger import Entry
+from kaggle_tools.report import figures
+from kaggle_tools.report.figures import Plot
+from kaggle_tools.tables import Table
+
+FEWEST = 3
+"""With fewer scored submissions their order says nothing."""
+
+
+@dataclass(frozen=True)
+class SubmissionsPart:
+    """The ledger, as the page has it."""
+
+    count: int
+    scored: int
+    best: Entry | None
+    """The one with the highest public score."""
+    agreement: float | None
+    """Spearman's rank correlation of expected and public scores; None where there are too few."""
+    mean_gap: float | None
+    """The mean of public less expected scores."""
+    table: Table
+    plots: list[Plot]
+
+
+def submissions_part(entries: Sequence[Entry]) -> SubmissionsPart:
+    """Gather what is known of these submissions, in their order."""
+    scored = [entry for entry in entries if entry.public_score is not None]
+    known = history.known_scores(entries)
+    timed = [entry for entry in entries if entry.time]
+    plots = []
+    if timed:
+        times = [pd.Timestamp(entry.time) for entry in timed]
+        plots.append(figures.over_time(times, list(map(expected_score, timed)), [one.public_score for one in timed]))
+    if known:
+        plots.append(figures.against_leaderboard(known))
+    gaps = [public - expected.score for expected, public, _ in known]
+    expected, public = [one.expected.score for one in known], [one.public for one in known]
+    orderly = len(known) >= FEWEST and len(set(expected)) > 1 and len(set(public)) > 1
+    return SubmissionsPart(
+        count=len(entries),
+        scored=len(scored),
+        best=max(scored, key=lambda entry: entry.public_score or 0.0, default=None),
+        agreement=float(spearmanr(expected, public).statistic) if orderly else None,
+        mean_gap=sum(gaps) / len(gaps) if gaps else None,
+        table=history.table(entries),
+        plots=plots,
+    )

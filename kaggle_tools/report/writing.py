@@ -1,0 +1,89 @@
+"""The parts that a page has, put together and written."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kaggle_tools.comparison import comparable_neighbours, compare
+from kaggle_tools.competition import Competition
+from kaggle_tools.errors import require
+from kaggle_tools.ledger import Entry
+from kaggle_tools.report.comparisons import comparison_part
+from kaggle_tools.report.page import write_page
+from kaggle_tools.report.predictions import prediction_part
+from kaggle_tools.report.runs import run_part
+from kaggle_tools.report.submissions import submissions_part
+
+REPORT_FILE, COMPARISON_FILE = "report.html", "comparison.html"
+
+SECTIONS = {
+    "comparison": [("comparison", "Runs side by side")],
+    "run": [
+        ("trust", "Can it be trusted?"),
+        ("photos", "Where it fails"),
+        ("scores", "Photo by photo"),
+        ("probabilities", "Threshold and probabilities"),
+        ("learning", "How it learned"),
+        ("made", "How it was made"),
+    ],
+    "predictions": [("predictions", "Masks"), ("unusual", "Unusual areas"), ("sheet", "Contact sheet")],
+    "submissions": [("submissions", "All submissions")],
+}
+"""The headings of each part's sections, by their anchors."""
+
+
+def write_report(
+    out: Path | None,
+    competition: Competition,
+    runs: Sequence[Path],
+    pred: Path | None = None,
+    data: Path | None = None,
+) -> Path:
+    """Write the page of a run, of several beside each other, of masks, or of both, and return where it is.
+
+    Of several runs the best is shown in depth. A single run is held against those beside it in its folder, as far
+    as they held out the same photos. `data` is where the photos are, if not where they were in the training.
+
+    Raises:
+        InputError: there is nothing to show, a run has no finished fold, the runs cannot be compared, or files are
+            damaged.
+    """
+    require(bool(runs or pred), "name a RUN, several to compare, or --pred PRED: what the page shall show")
+    compared = compare(beside, competition) if len(beside := _beside(runs)) > 1 else None
+    shown = runs[0] if len(runs) == 1 else runs[compared.best] if compared else None
+    run = run_part(shown, competition, data) if shown else None
+    predictions = prediction_part(pred, competition) if pred else None
+    named = [path.resolve().name for path in (*runs, *([pred] if pred else []))]
+    lines = [part.line for part in (run, predictions) if part]
+    out = out or _default_path(runs, pred)
+    _write(
+        out,
+        competition,
+        title=" and ".join(named),
+        line="; ".join(lines),
+        comparison=comparison_part(compared, data) if compared else None,
+        run=run,
+        predictions=predictions,
+    )
+    return out
+
+
+def write_submissions(out: Path, competition: Competition, entries: Sequence[Entry]) -> None:
+    """Write the page of all submissions."""
+    part = submissions_part(entries)
+    _write(out, competition, title="Submissions", line="Cross-validation against leaderboard", submissions=part)
+
+
+def _write(out: Path, competition: Competition, **values: object) -> None:
+    parts = {name: values.pop(name, None) for name in SECTIONS}
+    contents = [section for name, part in parts.items() if part for section in SECTIONS[name]]
+    write_page(out, kind=f"kaggle_tools, {competition.title}", contents=contents, **values, **parts)
+
+
+def _beside(runs: Sequence[Path]) -> list[Path]:
+    return [*runs, *comparable_neighbours(runs[0])] if len(runs) == 1 else list(runs)
+
+
+def _default_path(runs: Sequence[Path], pred: Path | None) -> Path:
+    if pred:
+        return pred / REPORT_FILE
+    return runs[0] / (REPORT_FILE if len(runs) == 1 else COMPARISON_FILE)
