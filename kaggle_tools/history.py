@@ -15,13 +15,13 @@ from kaggle_tools.tables import Column, Table
 
 COLUMNS = [
     Column("submission"),
-    Column("made of"),
-    Column("code"),
-    Column("cross-validation"),
     Column("expected"),
     Column("public", "{:.5f}"),
     Column("private", "{:.5f}"),
     Column("public - expected", "{:+.5f}"),
+    Column("cross-validation"),
+    Column("made of"),
+    Column("code"),
 ]
 
 
@@ -34,13 +34,13 @@ def _row(entry: Entry) -> list[str | float | None]:
     expected = expected_score(entry)
     return [
         f"{entry.time[:16].replace('T', ' ')}\n{entry.id}\n{entry.message}",
-        _made_of(entry),
-        _code(entry),
-        "\n".join(f"{run['run']} {_cross_validated(run)}" for run in entry.cross_validation),
         str(expected or ""),
         _state(entry) if entry.public_score is None else entry.public_score,
         entry.private_score,
         None if expected is None or entry.public_score is None else entry.public_score - expected.score,
+        "\n".join(f"{run['run']} {_cross_validated(run)}" for run in entry.cross_validation),
+        _made_of(entry),
+        _code(entry),
     ]
 
 
@@ -84,7 +84,7 @@ def draw_scores(axes: Axes, known: Sequence[KnownScores], points: str | None = N
     axes.axline(
         (known[0].expected.score, known[0].expected.score), slope=1, color=diagonal, linewidth=1, linestyle="--"
     )
-    axes.set_xlabel("expected score, from cross-validation, with its 95 % interval")
+    axes.set_xlabel("expected score, with its 95 % interval")
     axes.set_ylabel("public score")
     axes.ticklabel_format(useOffset=False)
 

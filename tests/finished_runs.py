@@ -50,7 +50,7 @@ def draw_photos(data: Path, stems: list[str]) -> None:
         Image.fromarray(box().astype(np.uint8) * 255).save(data / "train_masks" / f"{stem}_mask.gif")
 
 
-def write_run(run: Path, data: Path, folds: dict[int, Errors], **settings: Any) -> Path:
+def write_run(run: Path, data: Path, folds: dict[int, Errors], /, **settings: Any) -> Path:
     """A run of two epochs with these folds finished, of as many as `settings` say, or else of these."""
     for fold, errors in folds.items():
         _write_fold(run / f"fold{fold}", fold, errors)

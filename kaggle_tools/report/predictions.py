@@ -44,6 +44,7 @@ class PredictionPart:
     """A folder of masks, as the page has it."""
 
     name: str
+    competition: Competition
     line: str
     masks: int
     expected: Estimate | None
@@ -90,6 +91,7 @@ def prediction_part(pred: Path, competition: Competition) -> PredictionPart:
         plots.append(figures.deviations(table["ratio"].dropna().to_numpy(), limits, competition.group_name))
     return PredictionPart(
         name=pred.resolve().name,
+        competition=competition,
         line=_line(record),
         masks=len(table),
         expected=Estimate(estimate["score"], estimate["interval"]) if "score" in estimate else None,
@@ -179,7 +181,9 @@ def _table(rows: pd.DataFrame) -> Table:
     ]
     shown = rows.assign(area=rows["area"] * 100)
     shown = shown[["image", "expected_dice", "area", "ratio", "border_width", "agreement"]]
-    return Table(columns, [[None if pd.isna(value) else value for value in row] for row in shown.values.tolist()])
+    known = [at for at, name in enumerate(shown) if shown[name].notna().any()]
+    values = [[None if pd.isna(row[at]) else row[at] for at in known] for row in shown.values.tolist()]
+    return Table([columns[at] for at in known], values)
 
 
 def _sheet_row(pred: Path, name: str, stems: list[str]) -> SheetRow:

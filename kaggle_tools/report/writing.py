@@ -52,7 +52,7 @@ def write_report(
     shown = runs[0] if len(runs) == 1 else runs[compared.best] if compared else None
     run = run_part(shown, competition, data) if shown else None
     predictions = prediction_part(pred, competition) if pred else None
-    named = [path.resolve().name for path in (*runs, *([pred] if pred else []))]
+    named = [run.resolve().name for run in runs] + ([f"masks in {pred.resolve().name}"] if pred else [])
     lines = [part.line for part in (run, predictions) if part]
     out = out or _default_path(runs, pred)
     _write(

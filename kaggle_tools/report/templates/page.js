@@ -21,7 +21,15 @@ function compare(one, other, direction) {
   return direction * (Number.isNaN(a) ? one.localeCompare(other, "en", { numeric: true }) : a - b);
 }
 
-// Arrow keys turn the pages of the larger views; closing one is the browser's own Escape.
+// From one larger view to the next: opened by their own buttons they would lie upon each other.
+for (const button of document.querySelectorAll("[data-turn-to]")) {
+  button.addEventListener("click", () => {
+    button.closest(".full").hidePopover();
+    document.getElementById(button.dataset.turnTo).showPopover();
+  });
+}
+
+// Arrow keys do the same; closing one is the browser's own Escape.
 document.addEventListener("keydown", (event) => {
   const name = { ArrowLeft: "previous", ArrowRight: "next" }[event.key];
   const shown = document.querySelector(".full:popover-open");

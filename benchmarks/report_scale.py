@@ -1,0 +1,138 @@
+"""How long the page of a whole training set takes, and how large it is: 5,088 held-out photos, in five folds.
+
+    python benchmarks/report_scale.py DATA [--cars 318] [--preds 100064] [--folder /tmp/scale]
+
+The photos and masks in DATA are linked, again and again, under as many names as Carvana's training set has cars. A
+network is imitated: its probabilities are the true masks, shifted by a few pixels and blurred, so that photos are as
+large, borders as long and pictures as hard to compress as real ones. Then `python -m kaggle_tools report` writes
+the page of the run, of two runs beside each other, and of a PRED with as many masks as the test set has.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import pandas as pd
+import typer
+from submission_scale import MB, VIEWS, link_masks, measure
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from kaggle_tools import metrics, pred_folder, run_folder
+from kaggle_tools.competition import CARVANA
+from kaggle_tools.files import write_json, write_text
+from kaggle_tools.images import Photo, read_mask, training_photos, write_mask
+from kaggle_tools.presets import config_from, settings_of
+
+FOLDS = 5
+
+
+def main(
+    data: Annotated[Path, typer.Argument(help="Folder with photos and masks, as Kaggle delivers them.")],
+    cars: Annotated[int, typer.Option(min=FOLDS, help="How many cars the imitated training set has.")] = 318,
+    preds: Annotated[int, typer.Option(min=0, help="How many masks the imitated PRED has.")] = 100_064,
+    folder: Annotated[Path | None, typer.Option(help="Where to work; everything is removed at the end.")] = None,
+) -> None:
+    """Make two runs and a PRED, then measure the pages."""
+    photos = training_photos(CARVANA, data)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        work = Path(name)
+        stems = [f"{car:012x}_{view:02}" for car in range(cars) for view in range(1, VIEWS + 1)]
+        link_photos(work / "data", photos, stems)
+        for run, shift in (("one", 2), ("other", 3)):
+            imitate_run(work / run, work / "data", photos, stems, shift)
+        report("one run", work / "one.html", str(work / "one"))
+        report("two runs", work / "two.html", str(work / "one"), str(work / "other"))
+        if preds:
+            imitate_pred(work / "pred", data / "train_masks", photos, preds)
+            report("PRED", work / "pred.html", "--pred", str(work / "pred"))
+
+
+def report(name: str, page: Path, *arguments: str) -> None:
+    """Write a page, and print what it took."""
+    measure(f"report of {name}", ["-m", "kaggle_tools", "report", *arguments, "--out", str(page)])
+    print(f"{page.name}: {page.stat().st_size / MB:.2f} MB", flush=True)
+
+
+def link_photos(folder: Path, photos: list[Photo], stems: list[str]) -> None:
+    """Give the photos and masks as many names."""
+    for at, stem in enumerate(stems):
+        photo = photos[at % len(photos)]
+        assert photo.mask is not None
+        for pattern, file in ((CARVANA.train_photos, photo.path), (CARVANA.train_masks, photo.mask)):
+            link = folder / pattern.format(stem=stem)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file.resolve())
+
+
+def imitate_run(run: Path, data: Path, photos: list[Photo], stems: list[str], shift: int) -> None:
+    """A finished run of five folds; photos that are the same file have the same mask and nearly the same score."""
+    generator = np.random.default_rng(shift)
+    predicted = [imitate_prediction(run, photo, shift) for photo in photos]
+    for fold in range(FOLDS):
+        of_fold = [at for at in range(len(stems)) if at // VIEWS % FOLDS == fold]
+        folder = run_folder.fold_folder(run, fold)
+        rows = []
+        for at in of_fold:
+            _, dice, iou, written = predicted[at % len(photos)]
+            score = dice - generator.exponential(1e-4)
+            rows.append((stems[at], fold, score, score, iou))
+            link = run_folder.oof_mask_path(folder, stems[at])
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.hardlink_to(written)
+        histograms = np.stack([predicted[at % len(photos)][0] for at in of_fold])
+        np.savez_compressed(
+            folder / run_folder.HISTOGRAMS_FILE, images=[stems[at] for at in of_fold], histograms=histograms
+        )
+        table = pd.DataFrame(rows, columns=run_folder.OOF_COLUMNS)
+        write_text(folder / run_folder.OOF_FILE, table.to_csv(index=False))
+        curve = pd.DataFrame({name: np.linspace(0.9, 1, 30) for name in run_folder.METRICS_COLUMNS})
+        write_text(folder / run_folder.METRICS_FILE, curve.assign(epoch=range(30)).to_csv(index=False))
+    config = {"settings": settings_of(config_from("carvana", CARVANA.slug, {})), "data": str(data)}
+    write_json(run / run_folder.CONFIG_FILE, config | {"command": "", "commit": None, "versions": {}, "machine": ""})
+    groups = pd.DataFrame({"image": stems, "group": [stem[:12] for stem in stems]})
+    write_text(run / run_folder.FOLDS_FILE, groups.assign(fold=range(len(stems))).to_csv(index=False))
+
+
+def imitate_prediction(run: Path, photo: Photo, shift: int) -> tuple[np.ndarray, float, float, Path]:
+    """Histogram, Dice, IoU and mask file of the true mask, shifted and blurred."""
+    assert photo.mask is not None
+    truth_HW = read_mask(photo.mask)
+    shifted_HW = np.roll(truth_HW, shift, axis=1).astype(np.float32)
+    probability_HW = cv2.GaussianBlur(shifted_HW, (0, 0), 2)
+    mask_HW = probability_HW >= run_folder.DEFAULT_THRESHOLD
+    counts = metrics.overlap(mask_HW, truth_HW)
+    written = run / "written" / f"{photo.stem}.png"
+    write_mask(written, mask_HW)
+    bins_HW = (probability_HW * run_folder.BINS).astype(int).clip(max=run_folder.BINS - 1)
+    histogram = np.stack([np.bincount(bins_HW[truth_HW == of], minlength=run_folder.BINS) for of in (False, True)])
+    return histogram, float(metrics.dice(counts)), float(metrics.iou(counts)), written
+
+
+def imitate_pred(pred: Path, masks: Path, photos: list[Photo], count: int) -> None:
+    """A finished PRED; its figures, but for the areas, are drawn at random."""
+    stems = [f"{number // VIEWS:012x}_{number % VIEWS + 1:02}" for number in range(count)]
+    link_masks(masks, pred, stems)
+    generator = np.random.default_rng(0)
+    areas = [float(read_mask(photo.mask).mean()) for photo in photos if photo.mask]
+    rows = pd.DataFrame(
+        {
+            "image": stems,
+            "file": [str(photos[at % len(photos)].path.resolve()) for at in range(count)],
+            "area": [areas[at % len(areas)] for at in range(count)],
+            "expected_dice": np.sort(1 - generator.exponential(0.004, count)),
+            "border_width": generator.exponential(2, count),
+            "agreement": 1 - generator.exponential(0.004, count),
+        }
+    )
+    write_text(pred / pred_folder.PHOTOS_FILE, rows[pred_folder.PHOTO_COLUMNS].to_csv(index=False))
+    record = {"competition": CARVANA.slug, "models": [], "tta": "hflip", "tta_scales": [1.0], "threshold": 0.5}
+    (pred / pred_folder.RECORD_FILE).write_text(json.dumps(record))
+
+
+if __name__ == "__main__":
+    typer.run(main)

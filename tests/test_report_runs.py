@@ -1,0 +1,283 @@
+import base64
+import io
+import shlex
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from finished_runs import Errors, dice, draw_photos, write_run
+from PIL import Image
+
+from kaggle_tools import summary
+from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.errors import InputError
+from kaggle_tools.report.runs import TRUSTED, Check, RunPart, expected_dice, run_part
+
+FEW: dict[int, Errors] = {0: {"a_01": (3, 0), "b_01": (0, 6)}, 1: {"c_01": (10, 0), "d_01": (0, 0)}}
+HALF: dict[int, Errors] = {0: {"a_01": (15, 0)}, 1: {"b_01": (15, 0)}}  # a Dice of 2/3
+
+
+def drawn_errors() -> dict[int, Errors]:
+    """Ten cars from four angles, of which no two photos score alike."""
+    by_dice = {dice(*errors): errors for errors in product(range(20), range(15))}
+    pairs = np.random.default_rng(4).permutation(list(by_dice.values())).tolist()
+    return {
+        fold: {f"{car}_{view:02}": tuple(pairs.pop()) for car in cars for view in (1, 2, 3, 4)}
+        for fold, cars in enumerate(("abcd", "efg", "hij"))
+    }
+
+
+ERRORS = drawn_errors()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three folds out of four."""
+    folder = tmp_path_factory.mktemp("finished")
+    draw_photos(folder / "data", [stem for errors in ERRORS.values() for stem in errors])
+    return write_run(folder / "my run", folder / "data", ERRORS, folds=4)
+
+
+@pytest.fixture(scope="module")
+def part(finished: Path) -> RunPart:
+    return run_part(finished, CARVANA)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> RunPart:
+    """Both folds of two, whose photos were moved; one was lost."""
+    folder = tmp_path_factory.mktemp("few")
+    draw_photos(folder / "moved", ["a_01", "b_01", "c_01"])
+    return run_part(write_run(folder / "run", folder / "before", FEW), CARVANA, folder / "moved")
+
+
+@pytest.fixture(scope="module")
+def oof(finished: Path) -> pd.DataFrame:
+    """What the folds' tables hold, with car and angle of each photo, the worst first."""
+    table = pd.concat(pd.read_csv(path) for path in finished.glob("fold*/oof.csv"))
+    return table.assign(group=table["image"].str[:1], view=table["image"].str[2:]).sort_values("score")
+
+
+def means(oof: pd.DataFrame, by: str) -> pd.Series:
+    return oof.groupby(by)["score"].mean().sort_values()
+
+
+class TestScore:
+    def test_it_is_the_mean_of_all_photos(self, part: RunPart, oof: pd.DataFrame) -> None:
+        assert (part.name, part.photos, part.groups) == ("my run", 40, 10)
+        assert part.score.score == pytest.approx(oof["score"].mean())
+
+    def test_its_interval_is_that_of_the_summary(self, finished: Path, part: RunPart) -> None:
+        assert part.score.interval == summary.summarise(finished, CARVANA)["score_interval"] is not None
+
+    def test_the_run_is_described_in_one_line(self, part: RunPart) -> None:
+        assert part.line == "unet, width 8, 160x240, folds 0, 1, 2 of 4, at most 2 epochs, TTA hflip"
+
+    def test_a_single_fold_at_full_size_is_said(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path / "run", tmp_path, {1: FEW[1]}, image_size=None, batch_size=1)
+        assert run_part(run, CARVANA).line.startswith("unet, width 8, full size, fold 1 of 2, ")
+
+    def test_a_run_without_a_finished_fold_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="no finished fold in it"):
+            run_part(write_run(tmp_path, tmp_path, {}), CARVANA)
+
+
+class TestWhereItFails:
+    def test_the_three_worst_cars_are_shown_by_their_worst_photos(self, part: RunPart, oof: pd.DataFrame) -> None:
+        worst = means(oof, "group").head(3)
+        assert [group.name for group in part.worst_groups] == list(worst.index)
+        assert [group.mean for group in part.worst_groups] == pytest.approx(worst.tolist())
+        photos = [oof.loc[oof["group"] == car, "image"].iloc[0] for car in worst.index]
+        assert [group.worst_photo.stem for group in part.worst_groups] == photos
+
+    def test_the_worst_photos_come_first_and_the_best_from_the_other_end(
+        self, part: RunPart, oof: pd.DataFrame
+    ) -> None:
+        worst, best, _ = part.galleries
+        ranked = oof["image"].tolist()
+        assert (worst.title, [picture.stem for picture in worst.pictures]) == ("The 24 worst photos", ranked[:24])
+        assert (best.title, [picture.stem for picture in best.pictures]) == ("The best", ranked[:-7:-1])
+
+    def test_others_are_drawn_at_random_but_always_the_same(
+        self, finished: Path, part: RunPart, oof: pd.DataFrame
+    ) -> None:
+        stems = [picture.stem for picture in part.galleries[2].pictures]
+        assert len(set(stems)) == 6
+        assert set(stems) <= set(oof["image"].iloc[24:-6])
+        assert [picture.stem for picture in run_part(finished, CARVANA).galleries[2].pictures] == stems
+
+    def test_of_few_photos_none_is_shown_twice(self, few: RunPart) -> None:
+        shown = {gallery.title: [picture.stem for picture in gallery.pictures] for gallery in few.galleries}
+        assert shown == {"The 4 worst photos": ["c_01", "b_01", "a_01", "d_01"]}
+
+    def test_a_picture_says_score_fold_and_wrong_pixels(self, part: RunPart, oof: pd.DataFrame) -> None:
+        for picture, row in zip(part.galleries[0].pictures, oof.itertuples(), strict=False):
+            missed, invented = ERRORS[row.fold][picture.stem]
+            assert picture.caption == f"Dice {row.score:.5f}, fold {row.fold}"
+            assert picture.errors == f"{20 * missed:,} px missed, {20 * invented:,} px invented"
+
+    def test_photos_are_found_where_they_are_now(self, few: RunPart) -> None:
+        with Image.open(io.BytesIO(base64.b64decode(few.galleries[0].pictures[0].full.partition(",")[2]))) as image:
+            assert image.size == (360, 240)
+
+    def test_of_a_lost_photo_it_is_said_that_it_is(self, few: RunPart) -> None:
+        (lost,) = [picture for picture in few.galleries[0].pictures if not picture.full]
+        assert lost.stem == "d_01"
+        assert lost.errors.endswith("/moved/train/d_01.jpg: cannot be read (No such file or directory)")
+
+
+class TestTables:
+    @pytest.mark.parametrize(("by", "other", "name"), [("view", "group", "angle"), ("group", "view", "car")])
+    def test_the_lowest_mean_comes_first(
+        self, part: RunPart, oof: pd.DataFrame, by: str, other: str, name: str
+    ) -> None:
+        table = {"view": part.by_view, "group": part.by_group}[by]
+        assert table is not None
+        assert table.columns[0].name == name
+        for row, (value, mean) in zip(table.rows, means(oof, by).items(), strict=True):
+            photos = oof[oof[by] == value]
+            assert row == [value, len(photos), pytest.approx(mean), photos["score"].iloc[0], photos[other].iloc[0]]
+
+    def test_each_fold_has_its_scores_and_how_long_it_learned(self, part: RunPart, oof: pd.DataFrame) -> None:
+        found = pd.DataFrame(part.folds.rows, columns=[column.name for column in part.folds.columns])
+        by_fold = oof.groupby("fold")
+        assert found[["fold", "photos", "cars"]].to_numpy().tolist() == [["0", 16, 4], ["1", 12, 3], ["2", 12, 3]]
+        assert found["Dice"].tolist() == pytest.approx(by_fold["score"].mean().tolist())
+        assert found["IoU"].tolist() == pytest.approx(by_fold["iou"].mean().tolist())
+        learned = found[["epochs", "best epoch", "its Dice while training", "training"]]
+        assert learned.to_numpy().tolist() == 3 * [[2, 2, 0.9, "2 min"]]
+
+    def test_the_best_epoch_is_that_with_the_highest_dice_counted_from_1(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path, tmp_path, FEW)
+        path = run / "fold1" / "metrics.csv"
+        path.write_text(path.read_text().replace("0.4,0.9,", "0.4,0.75,"))  # the first epoch's is 0.8
+        assert run_part(run, CARVANA).folds.rows[1][5:8] == [2, 1, 0.8]
+
+    def test_what_was_not_recorded_is_said_not_to_be(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path, tmp_path, FEW)
+        for lost in (run / "fold0" / "metrics.csv", *run.glob("fold*/timing.json")):
+            lost.unlink()
+        part = run_part(run, CARVANA)
+        assert [row[5:] for row in part.folds.rows] == [[None, None, None, "not recorded"], [2, 2, 0.9, "not recorded"]]
+        assert (part.facts["training"], part.facts["hardware"]) == ("not recorded", "Linux")
+        assert part.learning_plots[1].alt == "Dice by epoch: fold 1 from 0.8 to 0.9."
+
+
+def test_a_competition_without_groups_has_nothing_by_group(tmp_path: Path, tiles: Competition) -> None:
+    part = run_part(write_run(tmp_path, tmp_path, FEW), tiles)
+    assert (part.groups, part.by_view, part.by_group, part.worst_groups) == (4, None, None, [])
+    assert [plot.title for plot in part.score_plots] == ["IoU of the single photos"]
+
+
+def test_the_plots_show_scores_thresholds_and_learning(part: RunPart, oof: pd.DataFrame) -> None:
+    assert [plot.title for plot in part.score_plots] == ["Dice of the single photos", "Dice by angle", "Dice by car"]
+    assert f"the lowest is {means(oof, 'view').index[0]} with " in part.score_plots[1].alt
+    assert part.probability_plots[0].alt == f"Mean Dice by threshold: highest at 0.5, with {part.score.score:.5f}."
+    assert part.learning_plots[0].alt.endswith(
+        ": fold 0 from 0.5 to 0.3, fold 1 from 1.5 to 1.3, fold 2 from 2.5 to 2.3."
+    )
+
+
+def check_of(part: RunPart, about: str) -> Check:
+    """The only check whose text contains these words."""
+    (found,) = [check for check in part.checks if about in check.text]
+    return found
+
+
+def moved(run: Path, moves: dict[tuple[int, int], int]) -> Path:
+    """Give pixels other probabilities: of this truth, from one bin to another."""
+    for path in run.glob("fold*/oof_histograms.npz"):
+        with np.load(path) as archive:
+            images, histograms = archive["images"], archive["histograms"]
+        for (truth, before), after in moves.items():
+            histograms[:, truth, after] += histograms[:, truth, before]
+            histograms[:, truth, before] = 0
+        np.savez_compressed(path, images=images, histograms=histograms)
+    return run
+
+
+class TestChecks:
+    def test_a_whole_run_is_trusted(self, few: RunPart) -> None:
+        assert [check.text for check in few.checks if not check.holds] == []
+        assert check_of(few, "All 2 folds are finished").holds
+
+    def test_an_unfinished_one_is_not(self, part: RunPart) -> None:
+        unmet = [check.text for check in part.checks if not check.holds]
+        assert unmet == ["3 of 4 folds are finished: the score is of 40 photos, other cars may do better or worse."]
+
+    def test_cars_in_two_folds_flatter_the_score(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path, tmp_path, FEW)
+        with (run / "folds.csv").open("a") as file:
+            file.write("a_02,a,1\nb_02,b,1\nc_02,c,1\n")
+        assert not check_of(run_part(run, CARVANA), "2 cars are in two folds").holds
+
+    def test_without_the_table_of_folds_that_cannot_be_told(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path, tmp_path, FEW)
+        (run / "folds.csv").unlink()
+        assert not check_of(run_part(run, CARVANA), "Whether a car is in two folds cannot be told").holds
+
+    def test_one_car_says_nothing_of_others(self, tmp_path: Path) -> None:
+        part = run_part(write_run(tmp_path, tmp_path, {0: {"a_01": (3, 0), "a_02": (0, 1)}}), CARVANA)
+        assert part.score.interval is None
+        assert not check_of(part, "There is one car only").holds
+
+    def test_the_folds_spread_is_their_standard_deviation(self, few: RunPart) -> None:
+        of_fold_0, of_fold_1 = (54 / 57 + 60 / 66) / 2, (40 / 50 + 1) / 2
+        spread = (of_fold_0 - of_fold_1) / 2**0.5
+        assert check_of(few, "standard deviation").text.endswith(f" of {spread:.5f}.")
+
+    def test_another_threshold_that_would_add_much_is_a_warning(self, tmp_path: Path) -> None:
+        run = moved(write_run(tmp_path, tmp_path, HALF), {(1, 25): 100})  # what was missed is at 100/256
+        check = check_of(run_part(run, CARVANA), "best threshold")
+        assert not check.holds
+        assert check.text.endswith(" 0.3906, would add 0.33333.")
+
+    def test_probabilities_that_promise_too_much_are_a_warning(self, few: RunPart, tmp_path: Path) -> None:
+        assert "too low" in check_of(few, "let expect a Dice").text
+        sure = {(truth, at): end for truth in (0, 1) for at, end in ((230, 255), (25, 0))}
+        check = check_of(run_part(moved(write_run(tmp_path, tmp_path, HALF), sure), CARVANA), "let expect a Dice")
+        assert not check.holds
+        assert "it is 0.66667: " in check.text
+        assert "too high" in check.text
+
+
+class TestExpectedDice:
+    def test_it_is_twice_the_probability_inside_over_the_area_and_all_probability(self) -> None:
+        histograms = np.zeros((2, 2, 256), dtype=np.int64)
+        histograms[:, 0, [64, 192]] = [[4, 1], [1, 0]]  # background of probability 0.25 and 0.75, of two photos
+        histograms[:, 1, [64, 192]] = [[1, 2], [0, 9]]
+        assert expected_dice(histograms) == pytest.approx((4.5 / (3 + 3.5) + 13.5 / (9 + 7)) / 2, abs=0.003)
+
+    def test_counting_in_bins_changes_it_less_than_what_makes_a_warning(self) -> None:
+        rows, columns = np.ogrid[:400, :600]
+        logits_HW = np.clip(120 - np.hypot(rows - 200, columns - 300), -10, 10)
+        probability_HW = 1 / (1 + np.exp(-logits_HW))
+        inside_HW = probability_HW > 0.5
+        exact = 2 * probability_HW[inside_HW].sum() / (inside_HW.sum() + probability_HW.sum())
+        counts = np.histogram(probability_HW, 256, (0, 1))[0]
+        assert expected_dice(np.stack([counts, 0 * counts])[None]) == pytest.approx(exact, abs=TRUSTED / 2)
+
+
+class TestHowItWasMade:
+    def test_the_settings_are_those_of_the_run_in_words(self, part: RunPart) -> None:
+        shown = {"folds": "4", "image_size": "160x240", "model": "unet", "ema_decay": "none", "pretrained": "no"}
+        assert dict(part.settings.rows).items() >= shown.items()
+
+    def test_the_facts_are_those_that_were_recorded(self, finished: Path, part: RunPart) -> None:
+        known = {
+            "begun with": "python train.py --data data --out run",
+            "training": "6 min for 3 folds",
+            "hardware": "2 cores of Abacus (1 in use, precision 32-true)",
+            "versions": "python 3.11.7",
+            "code": "0123456789abcdef",
+            "photos": f"{finished.parent}/data",
+        }
+        assert part.facts.items() >= known.items()
+
+    def test_the_command_that_repeats_it_can_be_pasted(self, finished: Path, part: RunPart) -> None:
+        assert shlex.split(part.facts["to repeat all of it"]) == [
+            *("python", "train.py", "--data", f"{finished.parent}/data", "--out", "NEW"),
+            *("--config", f"{finished}/config.json", "--competition", CARVANA.slug),
+        ]

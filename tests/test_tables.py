@@ -1,0 +1,71 @@
+import re
+
+import pytest
+from rich.console import Console, RenderableType
+
+from kaggle_tools.tables import Column, Table
+
+TABLE = Table(
+    [Column("run"), Column("photos", "{:,}"), Column("Dice", "{:.3f}"), Column("gain", "{:+.2f}")],
+    [["first", 1234, 0.98765, 0.0], ["[/] [red]hot[/red]", 7, None, "too few"]],
+)
+TEXTS = [["first", "1,234", "0.988", "+0.00"], ["[/] [red]hot[/red]", "7", "", "too few"]]
+
+
+def cells(shown: RenderableType) -> list[list[str]]:
+    """What stands between the rules of a table."""
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(shown)
+    return [
+        [cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in re.findall("^[│┃].*", capture.get(), re.M)
+    ]
+
+
+def test_values_are_written_as_their_columns_say() -> None:
+    assert TABLE.texts() == TEXTS
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "text"),
+    [
+        ("{:.2f}", 0, "0.00"),  # nothing is unlike none
+        ("{:.2f}", None, ""),
+        ("{:.2f}", "", ""),
+        ("{:.2f}", "1.23456", "1.23456"),  # words, even if they look like a number
+        ("{}", 0, "0"),
+        ("{}", None, ""),
+        ("{}", False, "False"),
+    ],
+)
+def test_only_none_is_empty_and_words_stay_as_they_are(form: str, value: object, text: str) -> None:
+    assert Column("any", form).text(value) == text
+
+
+def test_columns_with_a_form_of_their_own_hold_numbers() -> None:
+    assert [column.is_number for column in TABLE.columns] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("row", [["first"], ["first", 1, 0.5, 0.5, 0.5]])
+def test_a_row_that_does_not_fit_the_columns_is_refused(row: list[object]) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        Table(TABLE.columns, [row]).texts()
+
+
+def test_the_terminal_shows_the_same_words_and_digits() -> None:
+    assert cells(TABLE.for_terminal()) == [["run", "photos", "Dice", "gain"], *TEXTS]
+
+
+def test_a_turned_table_has_a_column_for_each_row() -> None:
+    assert cells(TABLE.turned_for_terminal()) == [
+        ["", "first", "[/] [red]hot[/red]"],
+        ["photos", "1,234", "7"],
+        ["Dice", "0.988", ""],
+        ["gain", "+0.00", "too few"],
+    ]
+
+
+def test_brackets_in_a_heading_are_shown_too() -> None:
+    table = Table([Column("run"), Column("[red] cars")], [["first", 1]])
+    assert cells(table.for_terminal())[0] == ["run", "[red] cars"]
+    assert cells(table.turned_for_terminal())[1] == ["[red] cars", "1"]
