@@ -166,6 +166,12 @@ def test_a_click_on_a_heading_sorts_the_table_and_another_one_turns_it_round(ope
     assert table_of(opened, "Dice by car")["car"].to_list()[-3:] == ["aa", "bb", "cc"]
 
 
+def test_numbers_are_sorted_by_size_not_by_their_digits(opened: Any) -> None:
+    caption = "The most doubtful and the unusual photos"
+    click_heading(opened, caption, "area, %")
+    assert table_of(opened, caption)["area, %"].to_list() == [3.7] + 11 * [11.11]
+
+
 def click_heading(browser: Any, caption: str, heading: str) -> None:
     browser.execute_script(
         "const table = [...document.querySelectorAll('table')].find(t => t.caption.textContent === arguments[0]);"

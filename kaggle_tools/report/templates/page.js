@@ -23,10 +23,7 @@ function compare(one, other, direction) {
 
 // From one larger view to the next: opened by their own buttons they would lie upon each other.
 for (const button of document.querySelectorAll("[data-turn-to]")) {
-  button.addEventListener("click", () => {
-    button.closest(".full").hidePopover();
-    document.getElementById(button.dataset.turnTo).showPopover();
-  });
+  button.addEventListener("click", () => document.getElementById(button.dataset.turnTo).showPopover());
 }
 
 // Arrow keys do the same; closing one is the browser's own Escape.
