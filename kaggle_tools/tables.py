@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -39,7 +40,7 @@ class Table:
 
     def for_terminal(self) -> RichTable:
         """A row for each row."""
-        table = RichTable(*(column.name for column in self.columns), show_lines=True)
+        table = RichTable(*(escape(column.name) for column in self.columns), show_lines=True)
         for row in self.texts():
             table.add_row(*map(Text, row))  # as plain text: a message may hold brackets, which are rich's markup
         return table
@@ -51,5 +52,5 @@ class Table:
         for row in texts:
             table.add_column(Text(row[0]))
         for at, column in list(enumerate(self.columns))[1:]:
-            table.add_row(column.name, *(Text(row[at]) for row in texts))
+            table.add_row(escape(column.name), *(Text(row[at]) for row in texts))
         return table

@@ -143,10 +143,16 @@ class TestMasks:
         assert np.unique(read_gray(probability_path(tmp_path / "pred", "0"))).tolist() == [225]  # 255 * 0.8808
 
     def test_nothing_lies_beside_the_masks_that_was_not_asked_for(self, run: Path, shown: Path, tmp_path: Path) -> None:
-        mask(run, "--images", shown, "--out", tmp_path / "pred")
+        mask(run, "--images", shown, "--out", tmp_path / "pred", "--no-report")
         assert {path.name for path in (tmp_path / "pred").iterdir()} == {
             *("masks", "run.json", "photos.csv", ".process0.lock")
         }
+
+    def test_a_page_shows_them(self, run: Path, shown: Path, tmp_path: Path) -> None:
+        said = mask(run, "--images", shown, "--out", tmp_path / "pred")
+        page = tmp_path / "pred" / "report.html"
+        assert f"page: {page}" in said
+        assert "Masks in pred" in page.read_text()
 
     def test_outlines_may_be_drawn(self, run: Path, shown: Path, tmp_path: Path) -> None:
         mask(run, "--images", shown, "--out", tmp_path / "pred", "--overlays")

@@ -124,6 +124,17 @@ def test_a_fold_leaves_its_weights_curves_and_events(demo: Demo) -> None:
         assert list((folder / "tensorboard").glob("events*"))
 
 
+def test_the_run_and_its_masks_have_pages(demo: Demo) -> None:
+    summary = json.loads((demo.run / "summary.json").read_text())
+    run_page, masks_page = ((folder / "report.html").read_text() for folder in (demo.run, demo.pred))
+    assert f"{summary['score_mean']:.5f}" in run_page
+    assert f"page: {demo.pred / 'report.html'}" in demo.infer_says
+    assert f"expected score {summary['score_at_threshold']:.5f}" in masks_page
+    for page in (run_page, masks_page):
+        assert len(page) < 10_000_000
+        assert "cannot be shown" not in page
+
+
 def test_the_best_epoch_is_kept_not_the_last(demo: Demo) -> None:
     import torch
 
@@ -225,8 +236,9 @@ def test_compare_shows_a_run_beside_itself(demo: Demo) -> None:
     said = run("-m", "kaggle_tools", "compare", demo.run, demo.run)
     summary = json.loads((demo.run / "summary.json").read_text())
     assert re.search(r"unet, width 8 .*unet, width 8", said)
-    assert said.count(f"{summary['score_mean']:.5f}") == 4  # as score and as Dice
-    assert said.count("+0.00000") == 2
+    assert said.count(f"{summary['score_mean']:.5f}") == 3  # of both, and of the best
+    assert "+0.00000" in said
+    assert "cannot be told: 0.00000 (0.00000 to 0.00000)" in said
 
 
 def test_the_masks_reach_the_leaderboard(demo: Demo, server: KaggleServer, ledger_path: Path) -> None:
@@ -256,7 +268,7 @@ def test_a_training_killed_again_and_again_ends_the_same(
             killed.kill()
     run(*arguments)
     made = {path.relative_to(demo.run) for path in demo.run.rglob("*") if path.suffix in REPEATABLE and path.is_file()}
-    made -= {Path("config.json")}  # holds the command
+    made = {path for path in made if path.name not in ("config.json", "timing.json")}  # the command, and seconds
     assert {path.name for path in made} >= {"model.safetensors", "metrics.csv", "oof.csv", "summary.json"}
     for path in sorted(made):
         assert (tmp_path / path).read_bytes() == (demo.run / path).read_bytes(), path
@@ -309,8 +321,9 @@ def test_photos_that_cannot_be_read_are_named_after_the_others_are_masked(demo: 
 
 
 def files_of(pred: Path) -> dict[Path, bytes]:
-    """All that is in the folder, but for the locks and what submit.py made of the masks."""
+    """All that is in the folder, but for the locks, the page, which names the hour, and what submit.py made of it."""
     files = (path for path in pred.rglob("*") if path.is_file() and not re.fullmatch(LOCK, path.name))
+    files = (path for path in files if path.name != "report.html")
     return {path.relative_to(pred): path.read_bytes() for path in files if not path.name.startswith("subm")}
 
 

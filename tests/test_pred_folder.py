@@ -223,6 +223,17 @@ def test_what_is_known_of_a_mask_is_in_the_table_and_what_is_not_is_empty(tmp_pa
     ]
 
 
+def test_the_table_is_read_in_its_order_with_none_where_nothing_is_known(tmp_path: Path) -> None:
+    (tmp_path / "photos.csv").write_text(
+        "image,file,area,expected_dice,border_width,agreement\n0012,/photos/0012.jpg,,,,\n7,a b.jpg,0,0.5,2,0.75\n"
+    )
+    numbers = {"area": 0.0, "expected_dice": 0.5, "border_width": 2.0, "agreement": 0.75}
+    assert pred_folder.read_photos(tmp_path) == [
+        {"image": "0012", "file": "/photos/0012.jpg", **dict.fromkeys(numbers)},
+        {"image": "7", "file": "a b.jpg", **numbers},
+    ]
+
+
 def test_the_photos_of_an_unfinished_folder_are_not_known(tmp_path: Path) -> None:
     begin(tmp_path, SETTINGS)
     said = refusal(pred_folder.photo_files, tmp_path)

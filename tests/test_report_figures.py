@@ -61,6 +61,8 @@ DRAWN: list[tuple[Draw, Values, str]] = [
     (figures.coverage, (AREAS,), "1,201 masks: they cover 10.0% to 40.0% of their photos, at the median 25.0%."),
     (figures.deviations, (RATIOS, (0.9, 1.1), "car"), "5 areas; 3 are below 0.900 or above 1.100."),
     (figures.over_time, (DAYS, list(VIEWS.values()), [0.91, 0.93, None]), "the best public score is 0.93000."),
+    (figures.over_time, (DAYS, [None] * 3, [None, 0.0, None]), "the best public score is 0.00000."),
+    (figures.over_time, (DAYS, list(VIEWS.values()), [None] * 3), "none has a public score."),
     (figures.against_leaderboard, (KNOWN,), "3 submissions; 1 have a higher public score than expected."),
 ]
 LONE = Estimate(0.9, None)
@@ -87,10 +89,11 @@ def texts(plot: Plot) -> list[str]:
 
 
 def points(plot: Plot) -> np.ndarray:
-    """Where the dots in the first colour are, x and y, between the first at (0, 0) and the last at (1, 1)."""
+    """How far right and up the dots in the first colour are of the first one, the last one being one away."""
     dots = [use for use in ElementTree.fromstring(plot.svg).iter(f"{SVG}use") if "series-1)" in use.get("style", "")]
     found = np.array([(float(dot.get("x", "")), float(dot.get("y", ""))) for dot in dots])
-    return (found - found[0]) / (found[-1] - found[0])
+    steps = (found - found[0]) * (1, -1)
+    return steps / abs(steps[-1])
 
 
 @pytest.mark.parametrize(("draw", "values", "alt"), DRAWN)

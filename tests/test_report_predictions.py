@@ -138,7 +138,7 @@ class TestPart:
     def test_the_most_doubtful_come_first(self, part: PredictionPart) -> None:
         doubtful = sorted((stem for stem in UNUSUAL if stem != "3_04"), key=lambda stem: (UNUSUAL[stem], stem))
         assert [picture.stem for picture in part.galleries[0].pictures] == ["3_04", *doubtful]
-        assert part.most_doubtful.stem == "3_04"
+        assert part.most_doubtful == part.galleries[0].pictures[0]
         assert part.galleries[0].pictures[2].caption == "expected Dice 0.5800"
 
     def test_the_unusual_are_shown_with_their_ratio(self, part: PredictionPart) -> None:
@@ -162,6 +162,12 @@ class TestPart:
     def test_what_was_edited_does_not_make_the_words_senseless(self, part: PredictionPart) -> None:
         said = [plot.alt for plot in part.plots] + [picture.caption for picture in part.galleries[0].pictures]
         assert [text for text in said if "nan" in text] == []
+
+    def test_masks_of_which_nothing_is_recorded_are_shown_all_the_same(self, tmp_path: Path) -> None:
+        pred = write_pred(tmp_path, tmp_path, {"a_01": 30})
+        write_mask(pred_folder.mask_path(pred, "a_01"), box())
+        pred_folder.finish(pred, pred_folder.read_record(pred), [Photo("a_01", tmp_path / "a_01.jpg", (60, 90))])
+        assert [row.masks for row in prediction_part(pred, CARVANA).sheet] == [1]
 
     def test_the_sheet_shows_the_masks_in_the_order_of_their_angles(self, pred: Path, part: PredictionPart) -> None:
         assert [(row.name, row.masks) for row in part.sheet] == [(str(car), 4) for car in range(4)]

@@ -216,8 +216,47 @@ class TestWhichFoldsThereAre:
         (folder / "oof.csv").touch()
         assert run_folder.is_finished(tmp_path, 1)
 
+    def test_a_fold_is_begun_with_its_first_epoch(self, tmp_path: Path) -> None:
+        for fold, name in ((10, "metrics.csv"), (1, "oof.csv"), (2, "metrics.csv")):
+            run_folder.fold_folder(tmp_path, fold).mkdir()
+            (run_folder.fold_folder(tmp_path, fold) / name).touch()
+        assert run_folder.begun_folds(tmp_path) == [2, 10]
+
     def test_a_folder_without_a_network_is_no_run(self, tmp_path: Path) -> None:
         assert f"{tmp_path}: no trained fold in it" in refusal(run_folder.trained_folds, tmp_path)
+
+
+class TestTables:
+    def test_learning_curves_are_a_row_for_each_epoch_of_what_is_shown(self, tmp_path: Path) -> None:
+        (tmp_path / "fold3").mkdir()
+        (tmp_path / "fold3" / "metrics.csv").write_text(
+            "epoch,step,lr,val_iou,val_dice,train_loss,val_loss,other\n0,8,0.1,0.4,0.5,0.7,0.6,9\n1,16,0.2,0.8,0.9,0.3,,9\n"
+        )
+        table = run_folder.read_metrics(tmp_path, 3)
+        assert list(table) == ["epoch", "lr", "train_loss", "val_loss", "val_dice", "val_iou"]
+        assert table.iloc[0].tolist() == [0, 0.1, 0.7, 0.6, 0.5, 0.4]
+        assert table["val_loss"].isna().tolist() == [False, True]
+
+    @pytest.mark.parametrize("text", [None, "", "epoch,lr,train_loss,val_loss,val_dice\n0,1,1,1,1\n"])
+    def test_missing_or_damaged_curves_are_refused(self, tmp_path: Path, text: str | None) -> None:
+        (tmp_path / "fold3").mkdir()
+        path = tmp_path / "fold3" / "metrics.csv"
+        if text is not None:
+            path.write_text(text)
+        said = refusal(run_folder.read_metrics, tmp_path, 3)
+        assert f"{path}: not a table of epoch,lr,train_loss,val_loss,val_dice,val_iou (" in said
+
+    def test_the_table_of_folds_keeps_names_that_look_like_numbers(self, tmp_path: Path) -> None:
+        (tmp_path / "folds.csv").write_text("fold,group,image\n2,007,007_01\n0,1e3,12\n")
+        table = run_folder.read_folds(tmp_path)
+        assert list(table) == ["image", "group", "fold"]
+        assert table.to_numpy().tolist() == [["007_01", "007", 2], ["12", "1e3", 0]]
+
+    @pytest.mark.parametrize(
+        ("model", "name"), [("unet", "unet, width 24"), ("smp:Unet/resnet34", "smp:Unet/resnet34")]
+    )
+    def test_a_network_is_called_by_its_kind_and_ours_by_its_width(self, model: str, name: str) -> None:
+        assert run_folder.model_name({"model": model, "width": 24}) == name
 
 
 class TestUnseen:

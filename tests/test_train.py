@@ -86,5 +86,15 @@ class TestConfigFile:
 def test_what_does_not_change_the_result_reaches_the_processes_of_the_folds() -> None:
     context = given(workers=3, pictures_every=5, compiled=True, save_oof_probabilities=True, wandb="cars")
     assert train.repeated_options(context) == [
-        *("--workers", "3", "--pictures-every", "5", "--compile", "--save-oof-probabilities", "--wandb", "cars")
+        *(
+            "--no-report",
+            "--workers",
+            "3",
+            "--pictures-every",
+            "5",
+            "--compile",
+            "--save-oof-probabilities",
+            "--wandb",
+            "cars",
+        )
     ]

@@ -1,4 +1,6 @@
 import importlib.util
+import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -167,6 +169,22 @@ def one_epoch(self: Any, *_: Any) -> None:
     if hasattr(self, "begun"):
         raise OutOfTimeError("after one epoch")
     self.begun = True
+
+
+def test_the_time_and_the_machine_are_recorded(fold: Any) -> None:
+    started = time.monotonic()
+    recorded = json.loads((fold("run") / "timing.json").read_text())
+    assert 0 < recorded["training_seconds"] <= round(time.monotonic() - started, 1)
+    assert (recorded["epochs"], recorded["devices"], recorded["precision"]) == (3, 1, "32-true")
+    assert "GiB of memory" in recorded["hardware"]
+
+
+def test_the_time_before_an_interruption_counts(fold: Any) -> None:
+    folder = fold("run")
+    before = json.loads((folder / "timing.json").read_text())["training_seconds"]
+    (folder / "oof.csv").unlink()
+    fold("run")
+    assert json.loads((folder / "timing.json").read_text())["training_seconds"] >= before - 0.1
 
 
 @pytest.mark.parametrize(

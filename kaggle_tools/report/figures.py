@@ -275,7 +275,10 @@ def over_time(times: Sequence[datetime], expected: Sequence[Estimate | None], pu
         known = [(float(date2num(time)), score) for time, score in zip(times, public, strict=True) if score is not None]
         axes.plot([], [], "o", color=SERIES[0], label="expected, with 95 % interval")
         axes.plot([time for time, _ in known], [score for _, score in known], "D", color=SERIES[1], label="public")
-        days = AutoDateLocator(maxticks=6)
+        stamps = date2num(times)
+        margin = 0.05 * (stamps.max() - stamps.min()) or 0.5  # half a day around a single submission
+        axes.set_xlim(stamps.min() - margin, stamps.max() + margin)
+        days = AutoDateLocator(minticks=2, maxticks=6)
         axes.xaxis.set_major_locator(days)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(days))
         axes.set_xlabel("time of the submission, UTC")

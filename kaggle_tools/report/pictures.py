@@ -70,7 +70,8 @@ def draw(
     drawn = resize(photo_HW3, (height, width)).copy()
     if truth_HW is not None:
         for wrong_HW, colour in ((truth_HW & ~predicted_HW, MISSED), (predicted_HW & ~truth_HW, INVENTED)):
-            covered_HW = resize(wrong_HW.astype(np.uint8) * 255, (height, width)) > 0
+            how = cv2.INTER_NEAREST if width > photo_HW3.shape[1] else cv2.INTER_AREA
+            covered_HW = cv2.resize(wrong_HW.astype(np.float32), (width, height), interpolation=how) > 0
             drawn[covered_HW] = (0.35 * drawn[covered_HW] + 0.65 * np.array(colour)).astype(np.uint8)
         _draw_border(drawn, truth_HW, TRUE)
     _draw_border(drawn, predicted_HW, PREDICTED)
