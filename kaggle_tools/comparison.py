@@ -125,10 +125,12 @@ def compare(runs: Sequence[Path], competition: Competition) -> Comparison:
 def comparable_neighbours(run: Path) -> list[Path]:
     """The runs beside this one, in the same folder, that held out the same photos in its finished folds."""
     folds = run_folder.finished_folds(run)
+    if not folds:
+        return []
     own = _photos(run, folds)
     beside = sorted(path.parent for path in run.resolve().parent.glob(f"*/{run_folder.CONFIG_FILE}"))
     others = [path for path in beside if path != run.resolve() and set(folds) <= set(run_folder.finished_folds(path))]
-    return [path for path in others if _photos(path, folds) == own]
+    return [path for path in others if _holds_out(path, folds, own)]
 
 
 def further_scores(competition: Competition) -> dict[str, str]:
@@ -198,6 +200,14 @@ def _spread(interval: list[float] | None, form: str) -> str | None:
 def _photos(run: Path, folds: list[int]) -> set[tuple[str, int]]:
     table = run_folder.read_oof(run, folds)
     return set(zip(table["image"], table["fold"], strict=True))
+
+
+def _holds_out(run: Path, folds: list[int], photos: set[tuple[str, int]]) -> bool:
+    try:
+        run_folder.read_config(run)
+        return _photos(run, folds) == photos
+    except InputError:  # damaged: for the command about that run to say
+        return False
 
 
 def _require_same_photos(first_run: Path, first: pd.DataFrame, run: Path, table: pd.DataFrame) -> None:

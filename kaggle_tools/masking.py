@@ -166,6 +166,12 @@ def measured(probability_HW: Tensor, mask_HW: Tensor, votes_HW: Tensor) -> Tenso
     return torch.stack([one.double() for one in sums])
 
 
+def expected_from(numbers: NDArray[np.float64]) -> float:
+    """The Dice to be expected if the probabilities are right, from what `measured` gives."""
+    area, inside, total = (float(number) for number in numbers[:3])
+    return 2 * inside / (area + total) if area + total > 0 else 1.0
+
+
 def notes_of(numbers: NDArray[np.float64], photo: Photo, voters: int) -> dict[str, float]:
     """What can be said of a mask without the truth.
 
@@ -177,12 +183,12 @@ def notes_of(numbers: NDArray[np.float64], photo: Photo, voters: int) -> dict[st
     Raises:
         InputError: the probabilities are no numbers.
     """
-    area, inside, total, doubtful, outline, votes_inside, votes = (float(number) for number in numbers)
+    area, _, total, doubtful, outline, votes_inside, votes = (float(number) for number in numbers)
     if not np.isfinite(total):
         raise InputError(f"{photo.path}: the network's answer is not a number; train it again")
     notes = {
         "area": area / (photo.size[0] * photo.size[1]),
-        "expected_dice": 2 * inside / (area + total) if area + total > 0 else 1.0,
+        "expected_dice": expected_from(numbers),
         "border_width": doubtful / max(1.0, outline),
     }
     if voters > 1:

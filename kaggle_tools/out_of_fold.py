@@ -23,6 +23,7 @@ from kaggle_tools.ensemble import Ensemble, Member
 from kaggle_tools.errors import require
 from kaggle_tools.files import replacing, write_text
 from kaggle_tools.images import Photo, read_gray, read_mask, write_gray, write_mask
+from kaggle_tools.masking import expected_from, measured
 from kaggle_tools.parallel import gathered, rank_and_ranks
 from kaggle_tools.prediction import as_bytes, predict
 from kaggle_tools.progress import track
@@ -61,7 +62,8 @@ def score_fold(
         write_mask(run_folder.oof_mask_path(member.folder, photo.stem), mask_HW)
         if save_probabilities:
             write_gray(probability_path(member.folder, photo.stem), as_bytes(probability_HW).cpu().numpy())
-        row = _row(photo.stem, member.card.fold, metrics.overlap(mask_HW, truth_HW), competition)
+        counts = metrics.overlap(mask_HW, truth_HW)
+        row = (*_row(photo.stem, member.card.fold, counts, competition), expected_dice(probability_HW))
         found.append((row, histogram(probability_HW, torch.from_numpy(truth_HW).to(probability_HW.device))))
     found = [entry for share in gathered(found) for entry in share]
     if rank == 0:
@@ -102,6 +104,12 @@ def histogram(probability_HW: Tensor, truth_HW: Tensor) -> NDArray[np.uint32]:
     return counts.view(2, run_folder.BINS).cpu().numpy().astype(np.uint32)
 
 
+def expected_dice(probability_HW: Tensor) -> float:
+    """The Dice to be expected if the probabilities are right, as it is noted of masks without a truth."""
+    mask_HW = probability_HW >= run_folder.DEFAULT_THRESHOLD
+    return expected_from(measured(probability_HW, mask_HW, mask_HW).cpu().numpy())
+
+
 def probability_path(fold_folder: Path, stem: str) -> Path:
     """Where the probabilities of a held-out photo are."""
     return fold_folder / "oof" / "probabilities" / f"{stem}.png"
@@ -117,7 +125,7 @@ def _write_tables(folder: Path, found: list[tuple[tuple[Any, ...], NDArray[np.ui
     images = np.array([row[0] for row, _ in found])
     with replacing(folder / run_folder.HISTOGRAMS_FILE) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, images=images, histograms=np.stack([counts for _, counts in found]))
-    table = pd.DataFrame([row for row, _ in found], columns=run_folder.OOF_COLUMNS)
+    table = pd.DataFrame([row for row, _ in found], columns=[*run_folder.OOF_COLUMNS, run_folder.EXPECTED_DICE])
     write_text(folder / run_folder.OOF_FILE, table.to_csv(index=False, lineterminator="\n"))
 
 

@@ -28,6 +28,8 @@ CONFIG_FILE, FOLDS_FILE, OOF_FILE = "config.json", "folds.csv", "oof.csv"
 HISTOGRAMS_FILE, METRICS_FILE, TIMING_FILE = "oof_histograms.npz", "metrics.csv", "timing.json"
 FOLDS_COLUMNS = ["image", "group", "fold"]
 OOF_COLUMNS = ["image", "fold", "score", "dice", "iou"]
+EXPECTED_DICE = "expected_dice"
+"""A column of `oof.csv` that older runs lack."""
 METRICS_COLUMNS = ["epoch", "lr", "train_loss", "val_loss", "val_dice", "val_iou"]
 BINS = 256
 """Probabilities are counted in this many equal bins; the thresholds tried are the bins' lower ends."""
@@ -174,13 +176,14 @@ def split(photos: list[Photo], fold_by_stem: dict[str, int], fold: int) -> tuple
 
 
 def read_oof(run: Path, folds: list[int]) -> pd.DataFrame:
-    """The out-of-fold photos of these folds: image, fold, score, dice, iou.
+    """The out-of-fold photos of these folds: image, fold, score, dice, iou, and expected_dice where it was recorded.
 
     Raises:
         InputError: a table is missing or damaged.
     """
     paths = [fold_folder(run, fold) / OOF_FILE for fold in folds]
-    return pd.concat([_read_table(path, OOF_COLUMNS) for path in paths], ignore_index=True)
+    tables = [_read_table(path, OOF_COLUMNS, EXPECTED_DICE) for path in paths]
+    return pd.concat(tables, ignore_index=True)
 
 
 def read_metrics(run: Path, fold: int) -> pd.DataFrame:
@@ -209,9 +212,10 @@ def _is_begun(run: Path) -> bool:
     )
 
 
-def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
+def _read_table(path: Path, columns: list[str], *optional: str) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype={"image": str, "group": str, "fold": int})[columns]
+        table = pd.read_csv(path, dtype={"image": str, "group": str, "fold": int})
+        return table[columns + [name for name in optional if name in table]]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a table of {','.join(columns)} ({error})") from error
 

@@ -40,6 +40,12 @@ def iou(missed: int, invented: int) -> float:
     return (COLUMNS - missed) / (COLUMNS + invented)
 
 
+def expected_dice(missed: int, invented: int) -> float:
+    """What the probabilities let expect."""
+    area = ROWS * (COLUMNS - missed + invented)
+    return 2 * SURE * area / (area + SURE * area + (1 - SURE) * (HEIGHT * WIDTH - area))
+
+
 def draw_photos(data: Path, stems: list[str]) -> None:
     """Bright boxes on a dark ground, in Carvana's layout."""
     for folder in ("train", "train_masks"):
@@ -73,7 +79,7 @@ def _write_fold(folder: Path, fold: int, errors: Errors) -> None:
     rows, histograms = [], []
     for stem, (missed, invented) in errors.items():
         score = dice(missed, invented)
-        rows.append((stem, fold, score, score, iou(missed, invented)))
+        rows.append((stem, fold, score, score, iou(missed, invented), expected_dice(missed, invented)))
         write_mask(folder / "oof" / "masks" / f"{stem}.png", box(missed, invented))
         counts = np.zeros((2, 256), dtype=np.uint32)
         counts[1, int(SURE * 256)] = ROWS * (COLUMNS - missed)
@@ -82,7 +88,9 @@ def _write_fold(folder: Path, fold: int, errors: Errors) -> None:
         counts[0, 25] = HEIGHT * WIDTH - ROWS * (COLUMNS + invented)
         histograms.append(counts)
     np.savez_compressed(folder / "oof_histograms.npz", images=np.array(list(errors)), histograms=np.stack(histograms))
-    pd.DataFrame(rows, columns=["image", "fold", "score", "dice", "iou"]).to_csv(folder / "oof.csv", index=False)
+    pd.DataFrame(rows, columns=["image", "fold", "score", "dice", "iou", "expected_dice"]).to_csv(
+        folder / "oof.csv", index=False
+    )
     epochs = [(0, 0.001, 0.5 + fold, 0.6, 0.8, 0.7), (1, 0.0005, 0.3 + fold, 0.4, 0.9, 0.8)]
     names = ["epoch", "lr", "train_loss", "val_loss", "val_dice", "val_iou"]
     pd.DataFrame(epochs, columns=names).to_csv(folder / "metrics.csv", index=False)

@@ -68,13 +68,16 @@ class TestScoringAFold:
         rows = pd.read_csv(folder / "oof.csv", dtype={"image": str})
         assert rows["image"].tolist() == ["0", "1", "2"]
         assert rows["fold"].tolist() == [3, 3, 3]
-        for number, (photo, iou) in enumerate(zip(drawn, rows["iou"], strict=True)):
+        scores = zip(drawn, rows["iou"], rows["expected_dice"], strict=True)
+        for number, (photo, iou, expected_dice) in enumerate(scores):
             expected = scaled_mean(noise((20, 30), number), (16, 24), "hflip", self.SCALES)
             predicted, truth = expected >= 0.5, noise((20, 30), 9)[..., 0] > 100
             assert np.array_equal(read_mask(folder / "oof" / "masks" / f"{photo.stem}.png"), predicted)
             saved = read_gray(probability_path(folder, photo.stem))
             assert np.abs(saved - 255 * expected).max() <= 0.5 + 1e-3
             assert iou == pytest.approx((predicted & truth).sum() / (predicted | truth).sum())
+            hit = 2 * expected[predicted].sum() / (predicted.sum() + expected.sum())
+            assert expected_dice == pytest.approx(hit, rel=1e-5)
 
     @pytest.mark.parametrize("batch_size", [1, 3])
     def test_a_photo_that_cannot_be_read_is_refused(

@@ -3,6 +3,7 @@
 All of it follows from PRED (see `pred_folder`); only the pictures of single photos need the photos.
 """
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class PredictionPart:
     """The score to be expected, from the runs' out-of-fold photos."""
     why_unknown: str
     """Why it is not known."""
-    expected_dice: float
+    expected_dice: float | None
     """The mean of what the probabilities let expect."""
     blank: list[str]
     full: list[str]
@@ -80,12 +81,13 @@ def prediction_part(pred: Path, competition: Competition) -> PredictionPart:
     unusual = table[table["outlier"]].sort_values("deviation", key=lambda logs: -logs.abs())
     estimate = record.get("estimate", {})
     galleries = [
-        Gallery("The most doubtful", _pictures(pred, table.head(DOUBTFUL), "expected Dice {expected_dice:.4f}")),
-        Gallery("The most unusual areas", _pictures(pred, unusual.head(OUTLIERS), "{ratio:.2f} times the usual area")),
+        Gallery("The most doubtful", _pictures(pred, table.head(DOUBTFUL), _doubt)),
+        Gallery("The most unusual areas", _pictures(pred, unusual.head(OUTLIERS), _ratio)),
     ]
     lines = group_rows(table, competition)
     known = table["ratio"].notna().any()
-    plots = [figures.coverage(table["area"].to_numpy())]
+    areas = table["area"].dropna().to_numpy()
+    plots = [figures.coverage(areas)] if len(areas) else []
     if known:
         limits = (float(np.exp(-table.attrs["limit"])), float(np.exp(table.attrs["limit"])))
         plots.append(figures.deviations(table["ratio"].dropna().to_numpy(), limits, competition.group_name))
@@ -96,7 +98,7 @@ def prediction_part(pred: Path, competition: Competition) -> PredictionPart:
         masks=len(table),
         expected=Estimate(estimate["score"], estimate["interval"]) if "score" in estimate else None,
         why_unknown=estimate.get("unavailable", "not recorded"),
-        expected_dice=float(table["expected_dice"].mean()),
+        expected_dice=float(table["expected_dice"].mean()) if table["expected_dice"].notna().any() else None,
         blank=table.loc[table["area"] == 0, "image"].tolist(),
         full=table.loc[table["area"] == 1, "image"].tolist(),
         outliers=int(table["outlier"].sum()) if known else None,
@@ -112,18 +114,20 @@ def prediction_part(pred: Path, competition: Competition) -> PredictionPart:
 def with_deviations(table: pd.DataFrame, competition: Competition) -> pd.DataFrame:
     """Add `ratio`, the area as a multiple of what is usual, its logarithm `deviation`, and `outlier`.
 
-    Usual is the median area of the photo's group times what its view usually has of its group's median: a car seen
-    from the side covers more than from behind, and a large car more than a small one. One pass of Tukey's median
-    polish, on logarithms. Outliers are further from it than `OUTLIER_SPREADS` times the usual spread, the median
-    absolute deviation, scaled as of a normal distribution; `limit`, in `attrs`, is that distance.
+    Usual is what the group's photos have, times what the view has in other groups: a car seen from the side covers
+    more than from behind, and a large car more than a small one. Tukey's median polish, on logarithms: the medians of
+    groups, of views, and of groups again are taken out. Outliers are further from it than `OUTLIER_SPREADS` times the
+    usual spread, the median absolute deviation, scaled as of a normal distribution; `limit`, in `attrs`, is that
+    distance.
     """
     found = table.assign(ratio=np.nan, deviation=np.nan, outlier=False)
     groups, views = _groups_and_views(table, competition)
     if groups is None or len(set(groups)) < FEWEST_GROUPS:
         return found
     logs = np.log(table["area"].where(table["area"] > 0))
-    within = logs - logs.groupby(groups).transform("median")
-    deviation = within - within.groupby(views).transform("median")
+    deviation = logs
+    for part in (groups, views, groups):
+        deviation = deviation - deviation.groupby(part).transform("median")
     spread = max(1.4826 * float(deviation.abs().median()), SMALLEST_SPREAD)
     limit = OUTLIER_SPREADS * spread
     found = found.assign(ratio=np.exp(deviation), deviation=deviation, outlier=deviation.abs() > limit)
@@ -158,11 +162,20 @@ def _line(record: dict[str, Any]) -> str:
     return f"masks of {runs}{tta}, cut at {record['threshold']:.4g}"
 
 
-def _pictures(pred: Path, rows: pd.DataFrame, caption: str) -> list[Picture]:
+def _doubt(row: dict[Hashable, Any]) -> str:
+    known = not pd.isna(row["expected_dice"])
+    return f"expected Dice {row['expected_dice']:.4f}" if known else "not as infer.py left it"
+
+
+def _ratio(row: dict[Hashable, Any]) -> str:
+    return f"{row['ratio']:.2f} times the usual area"
+
+
+def _pictures(pred: Path, rows: pd.DataFrame, caption: Callable[[dict[Hashable, Any]], str]) -> list[Picture]:
     return pictures(
         Subject(
             stem=row["image"],
-            caption=caption.format_map(row),
+            caption=caption(row),
             photo=Path(row["file"]),
             predicted=pred_folder.mask_path(pred, row["image"]),
         )
