@@ -4,6 +4,7 @@ The way of a photo: decoded, resized -> logits of every network in every flip an
 flipped back, brought to the photo's own size and averaged -> threshold -> mask file.
 """
 
+import shlex
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -165,7 +166,8 @@ def infer(
             if page and masked:
                 from kaggle_tools.report.writing import write_report
 
-                print(f"page: {write_report(None, spec, [], out)}")
+                again = shlex.join(["python", "-m", "kaggle_tools", "report", "--pred", str(out)])
+                cli.write_page(lambda: write_report(None, spec, [], out), again)
             report(out, masked, unreadable)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.errors import InputError, require
+from kaggle_tools.errors import InputError, OutOfTimeError, require
 from kaggle_tools.files import locked
 from kaggle_tools.parallel import is_first_process
 from kaggle_tools.presets import (
@@ -204,18 +204,21 @@ def train(
         wandb=wandb,
         save_oof_probabilities=save_oof_probabilities,
     )
+    out_of_time: OutOfTimeError | None = None
     try:
         if parallel_folds:
             command = [sys.executable, __file__, "--data", str(data), *repeated_options(context)]
             cross_validation.train_in_parallel(out, chosen, spec, command, deadline)
         else:
             cross_validation.train_one_by_one(out, chosen, spec, photos, fold_by_stem, settings, execution)
+    except OutOfTimeError as error:
+        out_of_time = error
     finally:
         print_summary(out, spec)
-    if page and is_first_process():
-        from kaggle_tools.report.writing import write_report
-
-        print(f"page: {write_report(None, spec, [out])}")
+    if page:
+        write_page(out, spec, data)
+    if out_of_time:
+        raise out_of_time
 
 
 def batch_size_of(run: Path, photos: "list[Photo]", config: TrainingConfig, devices: str, workers: int) -> int:
@@ -296,6 +299,18 @@ def print_summary(run: Path, spec: "Competition") -> None:
     print(f"{run}: {summary['photos']:,} held-out photos of {summary['groups']:,} groups at their own size")
     print(f"{name} {summary['score_mean']:.5f} (fold {folds}){likely}")
     print(f"best threshold {summary['threshold']:.4g}, with {name} {summary['score_at_threshold']:.5f}")
+
+
+def write_page(run: Path, spec: "Competition", data: Path) -> None:
+    """Write the page of the folds that are done."""
+    from kaggle_tools import run_folder
+
+    if not is_first_process() or not run_folder.finished_folds(run):
+        return
+    from kaggle_tools.report.writing import write_report
+
+    again = shlex.join(["python", "-m", "kaggle_tools", "report", str(run), "--data", str(data)])
+    cli.write_page(lambda: write_report(None, spec, [run], data=data), again)
 
 
 if __name__ == "__main__":

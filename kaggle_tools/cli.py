@@ -5,7 +5,7 @@ Imports nothing heavy, so that `--help` answers at once.
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -129,6 +129,14 @@ def parse_size(option: str, text: str) -> tuple[int, int]:
     height, _, width = text.lower().partition("x")
     require(height.isdecimal() and width.isdecimal(), f"{option} {text}: must be HEIGHTxWIDTH in pixels, as 256x384")
     return int(height), int(width)
+
+
+def write_page(write: Callable[[], Path], again: str) -> None:
+    """Write the page at the end of a command, whose work is done: without it, it has not failed."""
+    try:
+        print(f"page: {write()}")
+    except (KaggleToolsError, OSError) as error:
+        print(f"warning: no page was written: {error}\n`{again}` tries it again", file=sys.stderr)
 
 
 INTERRUPTED = 130

@@ -18,6 +18,8 @@ from kaggle_tools.summary import Estimate, interval
 from kaggle_tools.tables import Column, Table
 
 Verdict = Literal["better", "worse", "cannot tell"]
+FEWEST_GROUPS = 6
+"""Of fewer groups all may well differ in one direction by chance: with probability 2 ** (1 - groups)."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,15 @@ class Difference:
     mean: float
     interval: list[float] | None
     """95 %, over groups; None where there is only one."""
+    groups: int
+    """How many there are."""
 
     @property
     def verdict(self) -> Verdict:
-        """Whether it is real: whether the interval leaves out 0."""
-        if self.interval and self.interval[0] > 0:
-            return "better"
-        return "worse" if self.interval and self.interval[1] < 0 else "cannot tell"
+        """Whether it is more than chance: whether there are enough groups, and the interval leaves out 0."""
+        if self.interval is None or self.groups < FEWEST_GROUPS:
+            return "cannot tell"
+        return "better" if self.interval[0] > 0 else "worse" if self.interval[1] < 0 else "cannot tell"
 
     def __str__(self) -> str:
         """`0.00352 (0.00276 to 0.00433)`."""
@@ -46,7 +50,7 @@ class ComparedRun:
 
     run: Path
     model: str
-    image_size: tuple[int, int] | None
+    image_size: Sequence[int] | None
     """(height, width) in pixels that the network saw; None: the photos' own."""
     fold_scores: dict[int, float]
     """The mean score of each fold."""
@@ -95,13 +99,17 @@ class Comparison:
     def in_words(self) -> str:
         """Which run is the best, and whether that is more than chance."""
         names, second = self.names(), self.second
-        score = f"{names[self.best]} is the best with {self.runs[self.best].score}"
         if second is None:
             return f"{names[0]} has {self.runs[0].score}"
-        difference = self.difference(self.best, second)
-        if difference.verdict == "better":
-            return f"{score}; it is really better than {names[second]}, by {difference}"
-        return f"{score}, but whether it is better than {names[second]} cannot be told: {difference}"
+        return f"{names[self.best]} is the best with {self.runs[self.best].score}; {self.against(self.best, second)}"
+
+    def against(self, run: int, other: int) -> str:
+        """Whether one run is better or worse than another, in words."""
+        difference, names = self.difference(run, other), self.names()
+        if difference.verdict == "cannot tell":
+            few = f"of {difference.groups} {self.competition.group_name}s " if difference.groups < FEWEST_GROUPS else ""
+            return f"whether it is better than {names[other]} cannot be told {few}(difference {difference})"
+        return f"it is {difference.verdict} than {names[other]}, by {difference}"
 
 
 def compare(runs: Sequence[Path], competition: Competition) -> Comparison:
@@ -116,7 +124,7 @@ def compare(runs: Sequence[Path], competition: Competition) -> Comparison:
     tables = [run_folder.read_oof(run, folds).set_index("image").sort_index() for run in runs]
     for run, table in zip(runs[1:], tables[1:], strict=True):
         _require_same_photos(runs[0], tables[0], run, table)
-    groups = tuple(competition.group_and_view(stem)[0] for stem in tables[0].index)
+    groups = tuple(run_folder.groups_and_views(tables[0].index, competition)[0])
     compared = [_compared(run, folds, table, tables[0], groups) for run, table in zip(runs, tables, strict=True)]
     scores = pd.DataFrame({at: table["score"] for at, table in enumerate(tables)})
     return Comparison(competition, compared, scores, tables[0]["fold"], groups)
@@ -129,8 +137,10 @@ def comparable_neighbours(run: Path) -> list[Path]:
         return []
     own = _photos(run, folds)
     beside = sorted(path.parent for path in run.resolve().parent.glob(f"*/{run_folder.CONFIG_FILE}"))
-    others = [path for path in beside if path != run.resolve() and set(folds) <= set(run_folder.finished_folds(path))]
-    return [path for path in others if _holds_out(path, folds, own)]
+    others = {path.resolve(): path for path in beside if path.resolve() != run.resolve()}.values()  # links once
+    return [
+        path for path in others if set(folds) <= set(run_folder.finished_folds(path)) and _holds_out(path, folds, own)
+    ]
 
 
 def further_scores(competition: Competition) -> dict[str, str]:
@@ -162,7 +172,7 @@ def table(comparison: Comparison) -> Table:
             [
                 name,
                 compared.model,
-                "x".join(map(str, compared.image_size)) if compared.image_size else "full",
+                run_folder.size_name(compared.image_size),
                 *compared.fold_scores.values(),
                 compared.score.score,
                 _spread(compared.score.interval, "{:.5f} to {:.5f}"),
@@ -176,11 +186,11 @@ def table(comparison: Comparison) -> Table:
 def _compared(
     run: Path, folds: list[int], table: pd.DataFrame, first: pd.DataFrame, groups: tuple[str, ...]
 ) -> ComparedRun:
-    settings = run_folder.read_config(run)["settings"]
+    settings = run_folder.read_settings(run)
     return ComparedRun(
         run=run,
         model=run_folder.model_name(settings),
-        image_size=tuple(settings["image_size"]) if settings["image_size"] else None,
+        image_size=settings["image_size"],
         fold_scores={fold: float(table.loc[table["fold"] == fold, "score"].mean()) for fold in folds},
         score=Estimate(float(table["score"].mean()), interval(table["score"].to_numpy(), groups)),
         further={name: float(table[name].mean()) for name in ("dice", "iou")},
@@ -190,7 +200,7 @@ def _compared(
 
 def _difference(scores: pd.Series, others: pd.Series, groups: tuple[str, ...]) -> Difference:
     differences = (scores - others).to_numpy()
-    return Difference(float(differences.mean()), interval(differences, groups))
+    return Difference(float(differences.mean()), interval(differences, groups), len(set(groups)))
 
 
 def _spread(interval: list[float] | None, form: str) -> str | None:
@@ -204,7 +214,7 @@ def _photos(run: Path, folds: list[int]) -> set[tuple[str, int]]:
 
 def _holds_out(run: Path, folds: list[int], photos: set[tuple[str, int]]) -> bool:
     try:
-        run_folder.read_config(run)
+        run_folder.read_settings(run)
         return _photos(run, folds) == photos
     except InputError:  # damaged: for the command about that run to say
         return False

@@ -9,6 +9,7 @@ Knows nothing of torch.
 """
 
 import platform
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ BINS = 256
 DEFAULT_THRESHOLD = 0.5
 WRITES = "writes the tables of this run"
 
+_NEEDED = ("competition", "model", "width", "image_size", "folds", "epochs", "tta")
+"""The settings without which a run cannot be shown."""
 _RECORDED_PACKAGES = (
     "torch",
     "lightning",
@@ -121,13 +124,44 @@ def read_config_file(path: Path) -> dict[str, Any]:
         InputError: it is missing or damaged.
     """
     config = read_json(path, if_missing=f"is {path.parent} a folder that train.py --out made?")
-    require(isinstance(config.get("settings"), dict), f"{path}: damaged (no settings in it)")
+    settings = config.get("settings")
+    require(isinstance(settings, dict), f"{path}: damaged (no settings in it)")
     return config
+
+
+def read_settings(run: Path) -> dict[str, Any]:
+    """The settings in `config.json`, with at least those that say what the run is.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    settings: dict[str, Any] = read_config(run)["settings"]
+    missing = [name for name in _NEEDED if name not in settings]
+    require(not missing, f"{run / CONFIG_FILE}: damaged (no {', '.join(missing)} in its settings)")
+    return settings
 
 
 def model_name(settings: dict[str, Any]) -> str:
     """The network that the settings of a `config.json` describe: `unet, width 16` or `smp:Unet/resnet34`."""
     return f"unet, width {settings['width']}" if settings["model"] == "unet" else str(settings["model"])
+
+
+def size_name(image_size: Sequence[int] | None) -> str:
+    """(height, width) in pixels as `256x384`; `full` for the photos' own."""
+    return "x".join(map(str, image_size)) if image_size else "full"
+
+
+def groups_and_views(stems: Iterable[str], competition: Competition) -> tuple[list[str], list[str]]:
+    """The group and the view of each photo.
+
+    Raises:
+        InputError: a stem is not of the competition's form.
+    """
+    try:
+        named = [competition.group_and_view(stem) for stem in stems]
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return [group for group, _ in named], [view for _, view in named]
 
 
 def folds_of(run: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> dict[str, int]:
@@ -215,9 +249,12 @@ def _is_begun(run: Path) -> bool:
 def _read_table(path: Path, columns: list[str], *optional: str) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype={"image": str, "group": str, "fold": int})
-        return table[columns + [name for name in optional if name in table]]
+        table = table[columns + [name for name in optional if name in table]]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a table of {','.join(columns)} ({error})") from error
+    require(len(table) > 0, f"{path}: damaged (no rows in it)")
+    require(bool(table[columns].notna().all(axis=None)), f"{path}: damaged (values are missing)")
+    return table
 
 
 def _folds_with(run: Path, name: str) -> list[int]:

@@ -21,7 +21,8 @@ def write_run(run: Path, folds: dict[int, Scores], **settings: object) -> Path:
         table = pd.DataFrame(rows, columns=["image", "fold", "score", "dice", "iou"])
         table.to_csv(folder / "oof.csv", index=False)
     run.mkdir(exist_ok=True)
-    whole = {"model": "unet", "width": 16, "image_size": [96, 160]} | settings
+    whole = {"competition": CARVANA.slug, "model": "unet", "width": 16, "image_size": [96, 160]} | settings
+    whole |= {"folds": 5, "epochs": 2, "tta": "hflip"}
     (run / "config.json").write_text(json.dumps({"settings": whole}))
     return run
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaggle_tools import comparison, run_folder
-from kaggle_tools.comparison import Comparison, Difference
+from kaggle_tools.comparison import Comparison
 from kaggle_tools.report import figures
 from kaggle_tools.report.figures import Plot
 from kaggle_tools.report.pictures import Subject, pictures
@@ -23,9 +23,13 @@ class ComparisonPart:
     in_words: str
     best: str
     best_score: Estimate
-    second: str
-    difference: Difference
-    """What the best has more than the second."""
+    verdict: str
+    """Whether the best is better than the second, in words."""
+    is_real: bool
+    shown: str
+    """The run that the page is about."""
+    standing: str
+    """What it is beside the best, in words; empty where it is the best."""
     first: str
     """To which the table's differences are."""
     photos: int
@@ -35,8 +39,8 @@ class ComparisonPart:
     galleries: list[Gallery]
 
 
-def comparison_part(compared: Comparison, data: Path | None = None) -> ComparisonPart:
-    """Gather what sets the runs apart, of which there are at least two.
+def comparison_part(compared: Comparison, shown: int, data: Path | None = None) -> ComparisonPart:
+    """Gather what sets the runs apart, of which there are at least two; the page is about number `shown`.
 
     `data` is where the photos are, if not where they were in the training.
     """
@@ -49,8 +53,10 @@ def comparison_part(compared: Comparison, data: Path | None = None) -> Compariso
         in_words=compared.in_words(),
         best=names[best],
         best_score=compared.runs[best].score,
-        second=names[second],
-        difference=difference,
+        verdict=compared.against(best, second),
+        is_real=difference.verdict == "better",
+        shown=names[shown],
+        standing="" if shown == best else compared.against(shown, best),
         first=names[0],
         photos=len(values),
         folds=list(compared.runs[0].fold_scores),
@@ -72,7 +78,7 @@ def _gallery(compared: Comparison, pair: tuple[int, int], stems: list[str], data
 
 def _subject(compared: Comparison, run: int, stem: str, data: Path | None) -> Subject:
     spec, folder = compared.competition, compared.runs[run].run
-    photos = data or Path(run_folder.read_config(folder)["data"])
+    photos = data or Path(run_folder.read_config(folder).get("data", ""))
     return Subject(
         stem=stem,
         caption=f"{compared.names()[run]}: {spec.score_name} {float(compared.scores[run][stem]):.5f}",

@@ -5,6 +5,7 @@ Every one has an alternative text that says what is to be seen. Plain values in,
 
 import io
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,10 +110,10 @@ def distribution(scores: NDArray[np.float64], score_name: str) -> Plot:
         axes.hist(scores, bins=_bins(scores), color=SERIES[0])
         axes.axvline(median, color=INK, linewidth=1)
         axes.axvline(low, color=INK, linewidth=1, linestyle="--")
-        axes.set_xlabel(f"{score_name} of a photo; line: median, dashed: a twentieth is worse")
+        axes.set_xlabel(f"{score_name} of a photo; line: median, dashed: 5th percentile")
         axes.set_ylabel("photos")
         drawing.alt = (
-            f"Histogram of {len(scores):,} photos: median {median:.5f}, a twentieth below {low:.5f}, "
+            f"Histogram of {len(scores):,} photos: median {median:.5f}, 5th percentile {low:.5f}, "
             f"the worst {scores.min():.5f}."
         )
     return drawing.plot
@@ -124,7 +125,7 @@ def by_view(scores: Mapping[str, Estimate], score_name: str, view_name: str) -> 
         axes = drawing.axes
         for at, estimate in enumerate(scores.values()):
             _estimate(axes, at, estimate, SERIES[0])
-        axes.set_xticks(range(len(scores)), list(scores), rotation=90 if len(scores) > 8 else 0)
+        axes.set_xticks(range(len(scores)), [_short(view) for view in scores], rotation=90 if len(scores) > 8 else 0)
         axes.set_xlabel(f"{view_name}; bars: 95 % interval")
         axes.set_ylabel(f"mean {score_name}")
         worst = min(scores, key=lambda view: scores[view].score)
@@ -158,7 +159,7 @@ def by_group(scores: pd.DataFrame, score_name: str, group_name: str) -> Plot:
 
 def threshold_curve(curve: pd.DataFrame, chosen: float, score: float, score_name: str) -> Plot:
     """The mean score at each threshold, and the one chosen."""
-    with _drawing("Where the masks are cut") as drawing:
+    with _drawing("Threshold curve") as drawing:
         axes = drawing.axes
         axes.plot(curve["threshold"], curve["score"], color=SERIES[0])
         axes.plot([chosen], [score], "o", color=SERIES[1])
@@ -173,26 +174,28 @@ def threshold_curve(curve: pd.DataFrame, chosen: float, score: float, score_name
     return drawing.plot
 
 
-def calibration(histograms: NDArray[np.int64], subject: str) -> Plot:
-    """How often pixels of a probability are foreground, and how many there are.
+def calibration(histograms: NDArray[np.int64]) -> Plot:
+    """A reliability diagram: how often pixels of a probability are foreground, and how many there are.
 
     `histograms` has shape (2, bins): pixels of the background and of the foreground by probability.
     """
-    with _drawing("Can the probabilities be believed?", rows=2) as drawing:
+    with _drawing("Calibration", rows=2) as drawing:
         upper, lower = drawing.all_axes
         counts = histograms.reshape(2, 16, -1).sum(axis=2)
         pixels = counts.sum(axis=0)
-        middles = (np.arange(16) + 0.5) / 16
         some = pixels > 0
+        bins = histograms.shape[1]
+        sums = (histograms.sum(axis=0) * (np.arange(bins) + 0.5) / bins).reshape(16, -1).sum(axis=1)
+        means = sums[some] / pixels[some]  # of what was predicted: in the first and last part far from its middle
         upper.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
-        upper.plot(middles[some], counts[1, some] / pixels[some], ".-", color=SERIES[0])
-        upper.set_ylabel(f"share that\nis {subject}")
+        upper.plot(means, counts[1, some] / pixels[some], ".-", color=SERIES[0])
+        upper.set_ylabel("share that\nis foreground")
         upper.set_ylim(0, 1)
-        lower.bar(middles[some], pixels[some], width=0.055, color=SERIES[0])
+        lower.bar((np.flatnonzero(some) + 0.5) / 16, pixels[some], width=0.055, color=SERIES[0])
         lower.set_yscale("log")
         lower.yaxis.set_major_formatter(EngFormatter(sep=""))  # 10M, where others would write mathematics
         lower.set_ylabel("pixels")
-        lower.set_xlabel("predicted probability; dotted: as it should be")
+        lower.set_xlabel("mean predicted probability; dotted: perfectly calibrated")
         expected, real = expected_share(histograms)
         drawing.alt = (
             f"Share of foreground by predicted probability. Between 0.1 and 0.9 the mean probability is {expected:.3f} "
@@ -327,7 +330,9 @@ def _drawing(title: str, rows: int = 1) -> Iterator[_Drawing]:
 
 def _svg(figure: Figure) -> Markup:
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of letters that its own fonts lack: the page has others
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = text.getvalue()
     svg = re.sub('<g id="[^"]*">', "<g>", svg[svg.index("<svg") :])  # the same in every drawing, and of no use
     for colour, name in _NAMES.items():
@@ -346,6 +351,10 @@ def _bins(scores: NDArray[np.float64]) -> list[float]:
     low, high = float(scores.min()), float(scores.max())
     bulk = max(float(np.quantile(scores, 0.95) - np.quantile(scores, 0.05)), (high - low) / 20, 1e-6)
     return np.linspace(low, max(high, low + 1e-6), int(np.clip(25 * (high - low) / bulk, 10, 120))).tolist()
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 12 else f"{name[:11]}…"
 
 
 def _ends(values: Iterable[float]) -> str:

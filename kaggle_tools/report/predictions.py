@@ -26,8 +26,8 @@ DOUBTFUL, OUTLIERS, NAMED = 24, 12, 200
 SHEET_ROWS, SHEET_COLUMNS, CELL_WIDTH = 40, 16, 60
 OUTLIER_SPREADS = 5.0
 SMALLEST_SPREAD = 0.01
-FEWEST_GROUPS = 3
-"""With fewer groups it cannot be told what area a view usually has."""
+FEWEST_GROUPS = 10
+"""With fewer groups their medians follow single masks, and the usual spread is taken for too small."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,10 @@ def prediction_part(pred: Path, competition: Competition) -> PredictionPart:
     require(bool(rows), f"{pred}: there is no mask in it")
     table = with_deviations(pd.DataFrame(rows).astype(dict.fromkeys(pred_folder.NUMBERS, float)), competition)
     unusual = table[table["outlier"]].sort_values("deviation", key=lambda logs: -logs.abs())
+    doubtful = table[table["area"] > 0] if (table["area"] > 0).any() else table  # the blank have a list of their own
     estimate = record.get("estimate", {})
     galleries = [
-        Gallery("The most doubtful", _pictures(pred, table.head(DOUBTFUL), _doubt)),
+        Gallery("The most doubtful", _pictures(pred, doubtful.head(DOUBTFUL), _doubt)),
         Gallery("The most unusual areas", _pictures(pred, unusual.head(OUTLIERS), _ratio)),
     ]
     lines = group_rows(table, competition)
@@ -96,7 +97,7 @@ def prediction_part(pred: Path, competition: Competition) -> PredictionPart:
         competition=competition,
         line=_line(record),
         masks=len(table),
-        expected=Estimate(estimate["score"], estimate["interval"]) if "score" in estimate else None,
+        expected=Estimate(estimate["score"], estimate.get("interval")) if "score" in estimate else None,
         why_unknown=estimate.get("unavailable", "not recorded"),
         expected_dice=float(table["expected_dice"].mean()) if table["expected_dice"].notna().any() else None,
         blank=table.loc[table["area"] == 0, "image"].tolist(),
@@ -105,7 +106,7 @@ def prediction_part(pred: Path, competition: Competition) -> PredictionPart:
         most_doubtful=galleries[0].pictures[0],
         galleries=[gallery for gallery in galleries if gallery.pictures],
         plots=plots,
-        table=_table(pd.concat([table.head(NAMED), unusual.head(NAMED)]).drop_duplicates("image")),
+        table=_table(pd.concat([doubtful.head(NAMED), unusual.head(NAMED)]).drop_duplicates("image")),
         sheet=[_sheet_row(pred, name, stems) for name, stems in _evenly(lines, SHEET_ROWS)],
         sheet_of=len(lines),
     )
@@ -136,14 +137,17 @@ def with_deviations(table: pd.DataFrame, competition: Competition) -> pd.DataFra
 
 
 def group_rows(table: pd.DataFrame, competition: Competition) -> list[tuple[str, list[str]]]:
-    """The lines of a contact sheet: a group's photos in the order of their views, or else so many photos each."""
+    """The lines of a contact sheet: a group's photos in the order of their views, or without groups all in order."""
     groups, _ = _groups_and_views(table, competition)
     stems = sorted(table["image"])
     if groups is None:
-        chunks = [stems[at : at + SHEET_COLUMNS] for at in range(0, len(stems), SHEET_COLUMNS)]
-        return [(f"{chunk[0]} …", chunk) for chunk in chunks]
-    by_group = table.groupby(groups)["image"]
-    return [(str(group), sorted(images)[:SHEET_COLUMNS]) for group, images in by_group]
+        return [(f"{line[0]} …", line) for line in _lines(stems)]
+    by_group = {str(group): sorted(images) for group, images in table.groupby(groups)["image"]}
+    return [(group, line) for group, images in by_group.items() for line in _lines(images)]
+
+
+def _lines(stems: list[str]) -> list[list[str]]:
+    return [stems[at : at + SHEET_COLUMNS] for at in range(0, len(stems), SHEET_COLUMNS)]
 
 
 def _groups_and_views(table: pd.DataFrame, competition: Competition) -> tuple[list[str] | None, list[str]]:
@@ -159,7 +163,8 @@ def _groups_and_views(table: pd.DataFrame, competition: Competition) -> tuple[li
 def _line(record: dict[str, Any]) -> str:
     runs = ", ".join(pred_folder.runs_in(record)) or "unknown networks"
     tta = f", TTA {record['tta']}" if "tta" in record else ""
-    return f"masks of {runs}{tta}, cut at {record['threshold']:.4g}"
+    cut = f", cut at {record['threshold']:.4g}" if "threshold" in record else ""
+    return f"masks of {runs}{tta}{cut}"
 
 
 def _doubt(row: dict[Hashable, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from kaggle_tools import comparison, run_folder, summary
+from kaggle_tools.comparison import FEWEST_GROUPS
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.files import read_json
@@ -24,8 +25,8 @@ from kaggle_tools.summary import Estimate, HeldOut
 from kaggle_tools.tables import Column, Table
 
 WORST, BEST, RANDOM, WORST_GROUPS = 24, 6, 6, 3
-TRUSTED = 0.002
-"""By so much a score may be flattered without a warning."""
+FLATTERED = 0.001
+"""From here on it is worth a warning: between two models it would be a difference (benchmarks/RESULTS.md)."""
 
 
 SETTINGS = [Column("setting"), Column("value")]
@@ -35,7 +36,8 @@ SETTINGS = [Column("setting"), Column("value")]
 class Check:
     """A reason to trust the score, or not to."""
 
-    holds: bool
+    holds: bool | None
+    """None for what is neither."""
     text: str
 
 
@@ -90,19 +92,19 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         InputError: no fold is finished, or the run's files are damaged.
     """
     found = summary.summarise(run, competition)
-    config = run_folder.read_config(run)
+    config, settings = run_folder.read_config(run), run_folder.read_settings(run)
     folds = found["folds"]
     table = _with_groups(run_folder.read_oof(run, folds), competition)
     held_out = summary.held_out_by(run, folds)
-    shown = Photos(run, competition, data or Path(config["data"]))
+    shown = Photos(run, competition, data or Path(config.get("data", "")))
     return RunPart(
         name=run.resolve().name,
         competition=competition,
-        line=_line(config["settings"], folds),
+        line=_line(settings, folds),
         score=Estimate(found["score_mean"], found["score_interval"]),
         photos=found["photos"],
         groups=found["groups"],
-        checks=_checks(run, found, config["settings"], table, competition),
+        checks=_checks(run, found, table, competition),
         worst_groups=_worst_groups(table, shown) if competition.has_groups else [],
         galleries=_galleries(table, shown),
         folds=_fold_table(run, table, competition),
@@ -111,7 +113,7 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         score_plots=_score_plots(table, competition),
         probability_plots=_probability_plots(held_out, found, competition),
         learning_plots=figures.learning_curves(_curves(run)),
-        settings=Table(SETTINGS, [[name, _shown(value)] for name, value in config["settings"].items()]),
+        settings=Table(SETTINGS, [[name, _shown(value)] for name, value in settings.items()]),
         facts=_facts(run, config, folds),
     )
 
@@ -140,75 +142,94 @@ class Photos:
 
 
 def _with_groups(table: pd.DataFrame, competition: Competition) -> pd.DataFrame:
-    groups, views = zip(*map(competition.group_and_view, table["image"]), strict=True)
+    groups, views = run_folder.groups_and_views(table["image"], competition)
     return table.assign(group=groups, view=views)
 
 
 def _line(settings: dict[str, Any], folds: list[int]) -> str:
-    size = "full size" if settings["image_size"] is None else "{}x{}".format(*settings["image_size"])
+    size = run_folder.size_name(settings["image_size"])
     trained = f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))} of {settings['folds']}"
     model, epochs, tta = run_folder.model_name(settings), settings["epochs"], settings["tta"]
     return f"{model}, {size}, {trained}, at most {epochs} epochs, TTA {tta}"
 
 
-def _checks(
-    run: Path, found: dict[str, Any], settings: dict[str, Any], table: pd.DataFrame, competition: Competition
-) -> list[Check]:
-    name, folds, all_folds = competition.group_name, len(found["folds"]), settings["folds"]
+def _checks(run: Path, found: dict[str, Any], table: pd.DataFrame, competition: Competition) -> list[Check]:
+    """What speaks for the score, against it, and what is only to be known."""
     gain = found["score_at_threshold"] - found["score_mean"]
+    threshold = f"{found['threshold']:.4g} is the best threshold on these photos, which would add {gain:.5f}"
     checks = [
-        _no_group_is_split(run, competition),
-        Check(
-            folds == all_folds,
-            f"All {folds} folds are finished: every photo was held out once."
-            if folds == all_folds
-            else f"{folds} of {all_folds} folds {'are' if folds > 1 else 'is'} finished: "
-            f"the score is of {found['photos']:,} photos, other {name}s may do better or worse.",
-        ),
-        Check(
-            found["score_interval"] is not None,
-            f"The interval allows for other {name}s like these, drawn {summary.RESAMPLES:,} times from the "
-            f"{found['groups']:,}, but not for a training with another seed."
-            if found["score_interval"]
-            else f"There is one {name} only, so that nothing is known of others.",
-        ),
-        Check(
-            gain < TRUSTED,
-            f"The masks are cut at {DEFAULT_THRESHOLD}. The best threshold on these same photos, "
-            f"{found['threshold']:.4g}, would add {gain:.5f}.",
-        ),
-        _probabilities_are_right(table),
+        *_folds_are_sound(run, table, competition),
+        _interval_is_known(found, competition),
+        Check(None, f"The masks are cut at {DEFAULT_THRESHOLD}, whatever the photos; {threshold}."),
+        _epoch_is_not_chosen(run, found["folds"]),
     ]
     if found["score_std"] is not None:
-        spread = f"The folds' scores have a standard deviation of {found['score_std']:.5f}."
-        checks.insert(2, Check(True, spread))
+        checks.append(Check(None, f"The folds' scores have a standard deviation of {found['score_std']:.5f}."))
+    if competition.score_name == "Dice":
+        checks.append(_probabilities_are_right(table))
     return checks
+
+
+def _folds_are_sound(run: Path, table: pd.DataFrame, competition: Competition) -> list[Check]:
+    """Whether a network was scored on what it had been trained on, and whether all photos were scored."""
+    name = competition.group_name
+    try:
+        folds = run_folder.read_folds(run)
+    except InputError as error:
+        return [Check(False, f"Whether a {name} is in two folds cannot be told: {error}.")]
+    split = int(folds.groupby("group")["fold"].nunique().gt(1).sum())
+    scored, all_folds = len(set(table["image"])), folds["fold"].nunique()
+    whole = set(table["image"]) == set(folds["image"])
+    checks = [
+        Check(split == 0, f"No {name} is in two folds: each was masked by a network that never saw it.")
+        if split == 0
+        else Check(False, f"{name.capitalize()}s in two folds: {split:,}. The score is flattered."),
+        Check(whole, f"All {all_folds} folds are finished: each of the {scored:,} photos was held out once.")
+        if whole
+        else Check(
+            False, f"Only {scored:,} of {len(folds):,} photos were held out so far; others may score differently."
+        ),
+    ]
+    return checks if competition.has_groups else checks[1:]
+
+
+def _interval_is_known(found: dict[str, Any], competition: Competition) -> Check:
+    name, groups = competition.group_name, found["groups"]
+    if found["score_interval"] is None:
+        return Check(False, f"There is one {name} only, so that nothing is known of others.")
+    return Check(
+        groups >= FEWEST_GROUPS,
+        f"The interval is a bootstrap over {groups:,} {name}s: it allows for other {name}s like these, but not for a "
+        f"training with another seed.{'' if groups >= FEWEST_GROUPS else ' Of so few it cannot be relied upon.'}",
+    )
+
+
+def _epoch_is_not_chosen(run: Path, folds: list[int]) -> Check:
+    """The best epoch is chosen by the held-out photos, so that it is better on these than on others."""
+    curves = _curves(run)
+    gains = [
+        float(curve["val_dice"].max() - curve["val_dice"].iloc[-1]) for fold, curve in curves.items() if fold in folds
+    ]
+    gain = max(gains, default=0.0)
+    return Check(
+        gain < FLATTERED,
+        "Each fold keeps the epoch with the best Dice on its held-out photos, which flatters the score: "
+        f"against the last epoch by at most {gain:.5f}.",
+    )
 
 
 def _probabilities_are_right(table: pd.DataFrame) -> Check:
     if run_folder.EXPECTED_DICE not in table or table[run_folder.EXPECTED_DICE].isna().any():
-        return Check(False, "What the probabilities let expect was not recorded yet by the version that trained this.")
+        return Check(False, "The Dice expected from the probabilities is not recorded: an older version trained this.")
     expected, real = table[run_folder.EXPECTED_DICE], table["dice"]
     excess = float(expected.mean() - real.mean())
     alike = expected.corr(real, method="spearman") if min(expected.nunique(), real.nunique()) > 1 else None
     return Check(
-        excess < TRUSTED,
-        f"The probabilities let expect a Dice of {expected.mean():.5f}, it is {real.mean():.5f}: of unknown photos "
-        f"like these, {abs(excess):.5f} too {'much' if excess > 0 else 'little'} is expected. Photo by photo the two "
-        + ("cannot be compared." if alike is None else f"have a rank correlation of {alike:.2f}."),
+        excess < FLATTERED and (alike is None or alike > 0),
+        f"From the probabilities a Dice of {expected.mean():.5f} is expected, {abs(excess):.5f} too "
+        f"{'high' if excess > 0 else 'low'}: so much the expected Dice of unknown photos like these may be off. "
+        + ("" if alike is None else f"Photo by photo, expected and real Dice have a rank correlation of {alike:.2f}."),
     )
-
-
-def _no_group_is_split(run: Path, competition: Competition) -> Check:
-    name = competition.group_name
-    try:
-        table = run_folder.read_folds(run)
-    except InputError as error:
-        return Check(False, f"Whether a {name} is in two folds cannot be told: {error}.")
-    split = int(table.groupby("group")["fold"].nunique().gt(1).sum())
-    if split:
-        return Check(False, f"{name.capitalize()}s in two folds: {split:,}. The score is flattered.")
-    return Check(True, f"No {name} is in two folds: each photo was masked by a network that never saw its {name}.")
 
 
 def _worst_groups(table: pd.DataFrame, shown: Photos) -> list[WorstGroup]:
@@ -236,12 +257,12 @@ def _fold_table(run: Path, table: pd.DataFrame, competition: Competition) -> Tab
     columns = [
         Column("fold"),
         Column("photos", "{:,}"),
-        Column(f"{competition.group_name}s", "{:,}"),
+        *([Column(f"{competition.group_name}s", "{:,}")] if competition.has_groups else []),
         *(Column(name, "{:.5f}") for name in (competition.score_name, *further)),
         Column("epochs", "{:.0f}"),
         Column("best epoch", "{:.0f}"),
-        Column("its Dice while training", "{:.5f}"),
-        Column("training"),
+        Column("its validation Dice", "{:.5f}"),
+        Column("training, min", "{:.1f}"),
     ]
     curves = _curves(run)
     rows = []
@@ -255,12 +276,12 @@ def _fold_table(run: Path, table: pd.DataFrame, competition: Competition) -> Tab
             [
                 str(fold),
                 len(rows_of_fold),
-                rows_of_fold["group"].nunique(),
+                *([rows_of_fold["group"].nunique()] if competition.has_groups else []),
                 *means,
                 None if curve is None else len(curve),
                 None if best is None else best["epoch"] + 1,
                 None if best is None else best["val_dice"],
-                "not recorded" if seconds is None else duration(seconds),
+                seconds / 60 if seconds else None,
             ]
         )
     return Table(columns, rows)
@@ -307,7 +328,7 @@ def _probability_plots(held_out: HeldOut, found: dict[str, Any], competition: Co
     threshold, score = found["threshold"], found["score_at_threshold"]
     return [
         figures.threshold_curve(curve, threshold, score, competition.score_name),
-        figures.calibration(held_out.histograms.sum(axis=0), "foreground"),
+        figures.calibration(held_out.histograms.sum(axis=0)),
     ]
 
 
@@ -322,29 +343,32 @@ def _timing(run: Path, fold: int) -> dict[str, Any]:
 
 
 def _facts(run: Path, config: dict[str, Any], folds: Sequence[int]) -> dict[str, str]:
-    timings = [_timing(run, fold) for fold in folds]
-    seconds = [timing["training_seconds"] for timing in timings if timing]
-    machines = sorted({_machine(timing) for timing in timings if timing})
-    versions = ", ".join(f"{name} {version}" for name, version in config["versions"].items() if version)
-    data, slug = config["data"], config["settings"]["competition"]
+    timings = {fold: timing for fold in folds if (timing := _timing(run, fold)).get("training_seconds")}
+    seconds = sum(timing["training_seconds"] for timing in timings.values())
+    machines = sorted({_machine(timing) for timing in timings.values()})
+    versions = ", ".join(f"{name} {version}" for name, version in config.get("versions", {}).items() if version)
+    data, slug = config.get("data", ""), config["settings"]["competition"]
     repeated = ["python", "train.py", "--data", data, "--out", "NEW"]
     repeated += ["--config", str(run / run_folder.CONFIG_FILE), "--competition", slug]
     return {
-        "begun with": f"python {config['command']}",
+        "begun with": f"python {config.get('command', '')}",
         "to repeat all of it": shlex.join(repeated),
-        "training": f"{duration(sum(seconds))} (fold {', '.join(map(str, folds))})" if seconds else "not recorded",
-        "hardware": "; ".join(machines) or config["machine"],
+        "training": f"{duration(seconds)} (fold {', '.join(map(str, timings))})" if timings else "not recorded",
+        "hardware": "; ".join(machines) or "not recorded",
         "versions": versions,
-        "code": config["commit"] or "no git checkout",
+        "code": config.get("commit") or "no git checkout",
         "photos": data,
     }
 
 
 def _machine(timing: dict[str, Any]) -> str:
-    return f"{timing['hardware']} ({timing['devices']} in use, precision {timing['precision']})"
+    devices, precision = timing.get("devices"), timing.get("precision")
+    return f"{timing.get('hardware')} ({devices} in use, precision {precision})"
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "none" if value is None else "x".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return run_folder.size_name(value)
+    return "none" if value is None else str(value)

@@ -13,8 +13,8 @@ from kaggle_tools.report import figures
 from kaggle_tools.report.figures import Plot
 from kaggle_tools.tables import Table
 
-FEWEST = 3
-"""With fewer scored submissions their order says nothing."""
+FEWEST = 6
+"""Fewer scored submissions are often in the same order by chance."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,13 @@ def submissions_part(entries: Sequence[Entry]) -> SubmissionsPart:
     """Gather what is known of these submissions, in their order."""
     scored = [entry for entry in entries if entry.public_score is not None]
     known = history.known_scores(entries)
-    timed = [entry for entry in entries if entry.time]
+    times = pd.to_datetime([entry.time for entry in entries], utc=True, format="ISO8601", errors="coerce")
+    timed = [(time, entry) for time, entry in zip(times, entries, strict=True) if not pd.isna(time)]
     plots = []
     if timed:
-        times = [pd.Timestamp(entry.time) for entry in timed]
-        plots.append(figures.over_time(times, list(map(expected_score, timed)), [one.public_score for one in timed]))
+        expectations = [expected_score(entry) for _, entry in timed]
+        public_scores = [entry.public_score for _, entry in timed]
+        plots.append(figures.over_time([time for time, _ in timed], expectations, public_scores))
     if known:
         plots.append(figures.against_leaderboard(known))
     gaps = [public - expected.score for expected, public, _ in known]

@@ -1,18 +1,23 @@
 """The parts that a page has, put together and written."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from kaggle_tools.comparison import comparable_neighbours, compare
 from kaggle_tools.competition import Competition
-from kaggle_tools.errors import require
+from kaggle_tools.errors import first_few, require
+from kaggle_tools.files import locked
 from kaggle_tools.ledger import Entry
 from kaggle_tools.report.comparisons import comparison_part
 from kaggle_tools.report.page import write_page
 from kaggle_tools.report.predictions import prediction_part
 from kaggle_tools.report.runs import run_part
 from kaggle_tools.report.submissions import submissions_part
+from kaggle_tools.run_folder import WRITES
 
+WAIT_SECONDS = 600.0
+"""How long other pages of the same run may take."""
 REPORT_FILE, COMPARISON_FILE = "report.html", "comparison.html"
 
 SECTIONS = {
@@ -21,7 +26,7 @@ SECTIONS = {
         ("trust", "Can it be trusted?"),
         ("photos", "Where it fails"),
         ("scores", "Photo by photo"),
-        ("probabilities", "Threshold and probabilities"),
+        ("probabilities", "Threshold and calibration"),
         ("learning", "How it learned"),
         ("made", "How it was made"),
     ],
@@ -48,22 +53,25 @@ def write_report(
             damaged.
     """
     require(bool(runs or pred), "name a RUN, several to compare, or --pred PRED: what the page shall show")
-    compared = compare(beside, competition) if len(beside := _beside(runs)) > 1 else None
-    shown = runs[0] if len(runs) == 1 else runs[compared.best] if compared else None
-    run = run_part(shown, competition, data) if shown else None
-    predictions = prediction_part(pred, competition) if pred else None
-    named = [run.resolve().name for run in runs] + ([f"masks in {pred.resolve().name}"] if pred else [])
-    lines = [part.line for part in (run, predictions) if part]
-    out = out or _default_path(runs, pred)
-    _write(
-        out,
-        competition,
-        title=" and ".join(named),
-        line="; ".join(lines),
-        comparison=comparison_part(compared, data) if compared else None,
-        run=run,
-        predictions=predictions,
-    )
+    require(out is None or (bool(out.name) and not out.is_dir()), f"--out {out}: is a folder; name a file in it")
+    # Folds of one run may end at the same time on several machines: the last page must be that of all.
+    with locked(runs[0], WRITES, WAIT_SECONDS) if runs and not out else nullcontext():
+        beside = _beside(runs)
+        compared = compare(beside, competition) if len(beside) > 1 else None
+        shown = compared.best if compared and len(runs) > 1 else 0
+        run = run_part(runs[shown], competition, data) if runs else None
+        predictions = prediction_part(pred, competition) if pred else None
+        named = [one.resolve().name for one in runs] + ([f"masks in {pred.resolve().name}"] if pred else [])
+        out = out or _default_path(runs, pred)
+        _write(
+            out,
+            competition,
+            title=first_few(named),
+            line="; ".join(part.line for part in (run, predictions) if part),
+            comparison=comparison_part(compared, shown, data) if compared else None,
+            run=run,
+            predictions=predictions,
+        )
     return out
 
 

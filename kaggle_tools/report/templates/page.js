@@ -9,21 +9,32 @@ for (const button of document.querySelectorAll("th button")) {
     for (const other of heading.parentElement.cells) other.setAttribute("aria-sort", "none");
     heading.setAttribute("aria-sort", ascending ? "ascending" : "descending");
     const valueOf = (row) => row.cells[heading.cellIndex].dataset.value;
-    const rows = [...body.rows].sort((a, b) => compare(valueOf(a), valueOf(b), ascending ? 1 : -1));
+    const order = heading.classList.contains("number") ? bySize : byAlphabet;
+    const rows = [...body.rows].sort((a, b) => order(valueOf(a), valueOf(b), ascending ? 1 : -1));
     body.append(...rows);
   });
 }
 
-function compare(one, other, direction) {
+function byAlphabet(one, other, direction) {
   if (one === "" || other === "") return (one === "") - (other === "");
-  const [a, b] = [Number(one), Number(other)];
-  if (Number.isNaN(a) !== Number.isNaN(b)) return Number.isNaN(a) - Number.isNaN(b);
-  return direction * (Number.isNaN(a) ? one.localeCompare(other, "en", { numeric: true }) : a - b);
+  return direction * one.localeCompare(other, "en", { numeric: true });
 }
 
-// From one larger view to the next: opened by their own buttons they would lie upon each other.
+function bySize(one, other, direction) {
+  const [a, b] = [one, other].map((text) => (text === "" ? NaN : Number(text)));
+  if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(a) - Number.isNaN(b);
+  return direction * (a - b);
+}
+
+// From one larger view to the next: opened by their own buttons they would lie upon each other. Closed first, the
+// old one gives the focus back to its small picture, and so does the new one in the end.
 for (const button of document.querySelectorAll("[data-turn-to]")) {
-  button.addEventListener("click", () => document.getElementById(button.dataset.turnTo).showPopover());
+  button.addEventListener("click", () => {
+    const next = document.getElementById(button.dataset.turnTo);
+    button.closest(".full").hidePopover();
+    next.showPopover();
+    next.querySelector("[popovertargetaction]").focus();
+  });
 }
 
 // Arrow keys do the same; closing one is the browser's own Escape.
