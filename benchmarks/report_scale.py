@@ -94,8 +94,9 @@ def imitate_run(run: Path, data: Path, photos: list[Photo], stems: list[str], sh
         write_text(folder / run_folder.METRICS_FILE, curve.assign(epoch=range(30)).to_csv(index=False))
     config = {"settings": settings_of(config_from("carvana", CARVANA.slug, {})), "data": str(data)}
     write_json(run / run_folder.CONFIG_FILE, config | {"command": "", "commit": None, "versions": {}, "machine": ""})
-    groups = pd.DataFrame({"image": stems, "group": [stem[:12] for stem in stems]})
-    write_text(run / run_folder.FOLDS_FILE, groups.assign(fold=range(len(stems))).to_csv(index=False))
+    folds = [at // VIEWS % FOLDS for at in range(len(stems))]
+    groups = pd.DataFrame({"image": stems, "group": [stem[:12] for stem in stems], "fold": folds})
+    write_text(run / run_folder.FOLDS_FILE, groups.to_csv(index=False))
 
 
 def imitate_prediction(run: Path, photo: Photo, shift: int) -> tuple[np.ndarray, float, float, Path]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 app = cli.new_app()
 
+TURNED = 6
+"""So many runs at most stand beside each other; more of them beneath each other."""
 WIDE = 200
 """Characters in a line of a table that does not go to a terminal."""
 
@@ -209,7 +211,8 @@ def compare(
     from kaggle_tools import comparison
 
     compared = comparison.compare(runs, recorded_competition(competition, runs))
-    show(comparison.table(compared).turned_for_terminal())
+    table = comparison.table(compared)
+    show(table.turned_for_terminal() if len(runs) <= TURNED else table.for_terminal())
     print(compared.in_words())
 
 

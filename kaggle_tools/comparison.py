@@ -107,9 +107,10 @@ class Comparison:
         """Whether one run is better or worse than another, in words."""
         difference, names = self.difference(run, other), self.names()
         if difference.verdict == "cannot tell":
-            few = f"of {difference.groups} {self.competition.group_name}s " if difference.groups < FEWEST_GROUPS else ""
-            return f"whether it is better than {names[other]} cannot be told {few}(difference {difference})"
-        return f"it is {difference.verdict} than {names[other]}, by {difference}"
+            few = f", of too few {self.competition.group_name}s" if difference.groups < FEWEST_GROUPS else ""
+            return f"cannot tell whether it is better than {names[other]}: difference {difference}{few}"
+        lead = self.difference(other, run) if difference.verdict == "worse" else difference
+        return f"it is {difference.verdict} than {names[other]}, by {lead}"
 
 
 def compare(runs: Sequence[Path], competition: Competition) -> Comparison:
@@ -136,8 +137,8 @@ def comparable_neighbours(run: Path) -> list[Path]:
     if not folds:
         return []
     own = _photos(run, folds)
-    beside = sorted(path.parent for path in run.resolve().parent.glob(f"*/{run_folder.CONFIG_FILE}"))
-    others = {path.resolve(): path for path in beside if path.resolve() != run.resolve()}.values()  # links once
+    beside = (path.parent for path in run.resolve().parent.glob(f"*/{run_folder.CONFIG_FILE}"))
+    others = sorted({path.resolve() for path in beside} - {run.resolve()})  # without links to others, or to itself
     return [
         path for path in others if set(folds) <= set(run_folder.finished_folds(path)) and _holds_out(path, folds, own)
     ]

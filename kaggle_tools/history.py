@@ -77,9 +77,7 @@ def known_scores(entries: Sequence[Entry]) -> list[KnownScores]:
 def draw_scores(axes: Axes, known: Sequence[KnownScores], points: str | None = None, diagonal: str = "gray") -> None:
     """Draw public scores over expected ones; `points` and `diagonal` are colours."""
     for expected, public, name in known:
-        low, high = expected.interval or (expected.score, expected.score)
-        spread = [[expected.score - low], [high - expected.score]]
-        axes.errorbar(expected.score, public, xerr=spread, fmt="o", capsize=3, color=points)
+        axes.errorbar(expected.score, public, xerr=expected.spread, fmt="o", capsize=3, color=points)
         axes.annotate(name, (expected.score, public), textcoords="offset points", xytext=(6, 4))
     axes.axline(
         (known[0].expected.score, known[0].expected.score), slope=1, color=diagonal, linewidth=1, linestyle="--"

@@ -253,7 +253,8 @@ def _read_table(path: Path, columns: list[str], *optional: str) -> pd.DataFrame:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a table of {','.join(columns)} ({error})") from error
     require(len(table) > 0, f"{path}: damaged (no rows in it)")
-    require(bool(table[columns].notna().all(axis=None)), f"{path}: damaged (values are missing)")
+    whole = columns == METRICS_COLUMNS or bool(table[columns].notna().all(axis=None))  # a loss may have been no number
+    require(whole, f"{path}: damaged (values are missing)")
     return table
 
 

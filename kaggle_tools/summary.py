@@ -42,6 +42,12 @@ class Estimate(NamedTuple):
     score: float
     interval: list[float] | None
 
+    @property
+    def spread(self) -> list[list[float]]:
+        """How far the interval reaches down and up, as matplotlib draws error bars; never below 0, also if rounded."""
+        low, high = self.interval or (self.score, self.score)
+        return [[max(0.0, self.score - low)], [max(0.0, high - self.score)]]
+
     def __str__(self) -> str:
         """`0.99612 (0.99580 to 0.99640)`."""
         return f"{self.score:.5f}" + (" ({:.5f} to {:.5f})".format(*self.interval) if self.interval else "")

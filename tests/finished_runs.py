@@ -60,7 +60,7 @@ def write_run(run: Path, data: Path, folds: dict[int, Errors], /, **settings: An
     """A run of two epochs with these folds finished, of as many as `settings` say, or else of these."""
     for fold, errors in folds.items():
         _write_fold(run / f"fold{fold}", fold, errors)
-    held_out = [(stem, stem.rpartition("_")[0], fold) for fold, errors in folds.items() for stem in errors]
+    held_out = [(stem, stem.rpartition("_")[0] or stem, fold) for fold, errors in folds.items() for stem in errors]
     pd.DataFrame(held_out, columns=["image", "group", "fold"]).to_csv(run / "folds.csv", index=False)
     config = config_from("demo", CARVANA.slug, {"folds": max(2, len(folds)), "epochs": 2, **settings})
     recorded = {

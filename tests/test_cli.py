@@ -145,3 +145,17 @@ def test_a_loader_that_was_ended_is_no_traceback_and_all_else_is(
     with pytest.raises(RuntimeError if message == "another" else SystemExit):
         cli.run(stop)  # type: ignore[arg-type]
     assert ("error: DataLoader worker" in capsys.readouterr().err) == (message != "another")
+
+
+class TestPage:
+    def test_where_it_is_is_said(self, capsys: pytest.CaptureFixture[str]) -> None:
+        cli.write_page(lambda: Path("run/report.html"), "again")
+        assert capsys.readouterr() == ("page: run/report.html\n", "")
+
+    @pytest.mark.parametrize("error", [InputError("run: damaged"), OSError(28, "No space left on device")])
+    def test_without_it_a_command_has_not_failed(self, capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+        def fail() -> Path:
+            raise error
+
+        cli.write_page(fail, "report run")
+        assert capsys.readouterr().err == f"warning: no page was written: {error}\n`report run` tries it again\n"

@@ -4,11 +4,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm, t
 
 from kaggle_tools import comparison
 from kaggle_tools.comparison import ComparedRun, Difference
 from kaggle_tools.competition import CARVANA, SALT, Competition
 from kaggle_tools.errors import InputError
+from kaggle_tools.summary import interval
 
 Scores = dict[str, float]
 
@@ -40,7 +42,7 @@ def test_runs_are_compared_photo_by_photo_in_the_order_given(tmp_path: Path) -> 
         image_size=None,
     )
     one, two = compare([first, second])
-    assert (one.run, one.model, one.image_size) == (first, "unet, width 16", (96, 160))
+    assert (one.run, one.model, one.image_size) == (first, "unet, width 16", [96, 160])
     assert (two.run, two.model, two.image_size) == (second, "smp:Unet/resnet34", None)
     assert one.fold_scores == pytest.approx({0: 0.8, 1: 0.5})
     assert two.fold_scores == pytest.approx({0: 0.875, 1: 0.4})
@@ -122,7 +124,21 @@ def changed(by_car: dict[str, float]) -> Scores:
     ],
 )
 def test_a_difference_is_real_if_its_interval_leaves_out_0(interval: list[float] | None, verdict: str) -> None:
-    assert Difference(0.1, interval).verdict == verdict
+    assert Difference(0.1, interval, groups=6).verdict == verdict
+
+
+@pytest.mark.parametrize("interval", [[0.1, 0.2], [-0.2, -0.1]])
+def test_five_cars_may_all_differ_alike_by_chance(interval: list[float]) -> None:
+    assert Difference(0.1, interval, groups=5).verdict == "cannot tell"
+
+
+def test_equal_runs_are_told_apart_less_often_than_one_time_in_ten() -> None:
+    generator = np.random.default_rng(0)
+    told = 0
+    for _ in range(400):
+        by_car = generator.normal(0, 0.01, 8)
+        told += Difference(0.0, interval(by_car, list("abcdefgh")), groups=8).verdict != "cannot tell"
+    assert told < 40
 
 
 def test_the_interval_of_a_difference_draws_cars_with_all_their_photos(tmp_path: Path) -> None:
@@ -136,7 +152,8 @@ def test_the_interval_of_a_difference_draws_cars_with_all_their_photos(tmp_path:
     assert found is not None
     drawn = generator.integers(0, 20, (20_000, 20))
     sums, counts = (np.array([function(values) for values in by_car.values()])[drawn] for function in (np.sum, len))
-    expected = np.quantile(sums.sum(axis=1) / counts.sum(axis=1), [0.025, 0.975])
+    outside = norm.cdf(-t.ppf(0.975, 19) * (20 / 19) ** 0.5)  # 0.0159 for 0.025, as there are but 20 cars
+    expected = np.quantile(sums.sum(axis=1) / counts.sum(axis=1), [outside, 1 - outside])
     assert found == pytest.approx(expected, abs=0.05 * (expected[1] - expected[0]))
 
 
@@ -169,18 +186,19 @@ class TestTheBest:
     def test_a_gain_on_every_car_is_really_better(self, tmp_path: Path) -> None:
         assert self.compared(tmp_path, EVEN, changed({})).in_words() == (
             "run1 is the best with 0.60000 (0.60000 to 0.60000); "
-            "it is really better than run0, by 0.10000 (0.10000 to 0.10000)"
+            "it is better than run0, by 0.10000 (0.10000 to 0.10000)"
         )
 
     def test_a_gain_on_one_car_that_others_lose_cannot_be_told_from_chance(self, tmp_path: Path) -> None:
         mixed = changed(dict.fromkeys("bcdefghijkl", -0.01) | {"a": 0.35})
         said = self.compared(tmp_path, mixed, EVEN).in_words()
         assert said.startswith("run0 is the best with 0.52000 (")
-        assert "), but whether it is better than run1 cannot be told: 0.02000 (-0.01000 to " in said
+        assert "); cannot tell whether it is better than run1: difference 0.02000 (-0.01" in said
 
     def test_runs_with_one_car_are_not_told_apart(self, tmp_path: Path) -> None:
         assert self.compared(tmp_path, {"a_01": 0.5}, {"a_01": 0.75}).in_words() == (
-            "run1 is the best with 0.75000, but whether it is better than run0 cannot be told: 0.25000"
+            "run1 is the best with 0.75000; "
+            "cannot tell whether it is better than run0: difference 0.25000, of too few cars"
         )
 
     def test_a_single_run_is_not_called_the_best(self, tmp_path: Path) -> None:
@@ -222,6 +240,14 @@ class TestNeighbours:
         monkeypatch.chdir(runs[0])
         assert comparison.comparable_neighbours(Path()) == [runs[1]]
 
+    def test_damaged_ones_are_left_out_and_links_are_no_others(self, tmp_path: Path) -> None:
+        run, other, damaged, strange = (write_run(tmp_path / name, {0: EVEN}) for name in ("a", "b", "c", "d"))
+        (damaged / "fold0" / "oof.csv").write_text("image,fold\n")
+        (strange / "config.json").write_text('{"settings": {"lr": 1}}')
+        (tmp_path / "latest").symlink_to(run)
+        (tmp_path / "second").symlink_to(other)
+        assert comparison.comparable_neighbours(run) == [other]
+
     def test_a_run_that_has_finished_nothing_has_none(self, tmp_path: Path) -> None:
         write_run(tmp_path / "finished", {0: EVEN})
         assert comparison.comparable_neighbours(write_run(tmp_path / "begun", {})) == []
@@ -245,7 +271,7 @@ class TestTable:
         assert two[:8] == [
             *("second", "smp:Unet/resnet34", "full", "0.25000", "0.50000", "0.37500", "0.25000 to 0.50000", "0.09375")
         ]
-        assert (one[8:], two[8:]) == (["", "", ""], ["-0.25000", "-0.25000 to -0.25000", "worse"])
+        assert (one[8:], two[8:]) == (["", "", ""], ["-0.25000", "-0.25000 to -0.25000", "cannot tell"])
 
     def test_the_competitions_own_score_is_not_repeated(self, tiles: Competition) -> None:
         assert comparison.further_scores(CARVANA) == {"IoU": "iou"}

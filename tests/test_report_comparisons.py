@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from finished_runs import Errors, dice, draw_photos, write_run
 
-from kaggle_tools.comparison import compare
+from kaggle_tools.comparison import Comparison, compare
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.report.comparisons import ComparisonPart, comparison_part
 
@@ -40,8 +40,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def part(folder: Path) -> ComparisonPart:
-    return comparison_part(compare([folder / run for run in ("worst", "poor", "good")], CARVANA), folder / "moved")
+def compared(folder: Path) -> Comparison:
+    return compare([folder / run for run in ("worst", "poor", "good")], CARVANA)
+
+
+@pytest.fixture(scope="module")
+def part(folder: Path, compared: Comparison) -> ComparisonPart:
+    """As the page about the poor run has it."""
+    return comparison_part(compared, 1, folder / "moved")
+
+
+def of_cars(folder: Path, cars: int) -> Comparison:
+    """Of the poor run three columns are missed in every second car, and four in the others; of the good one none."""
+    columns = {"poor": [3 + car % 2 for car in range(cars)], "good": [0] * cars}
+    runs = [
+        write_run(folder / run, folder, {0: {f"{car}_01": (missed, 0) for car, missed in enumerate(of_run)}})
+        for run, of_run in columns.items()
+    ]
+    return compare(runs, CARVANA)
 
 
 def mean(run: str) -> float:
@@ -49,19 +65,46 @@ def mean(run: str) -> float:
 
 
 def test_the_best_is_held_against_the_second_and_the_table_against_the_first(part: ComparisonPart) -> None:
-    assert (part.best, part.second, part.first) == ("good", "poor", "worst")
+    assert (part.best, part.shown, part.first) == ("good", "poor", "worst")
     assert part.best_score.score == pytest.approx(mean("good"))
-    assert part.difference.mean == pytest.approx(mean("good") - mean("poor"))
+    assert f": {mean('good') - mean('poor'):.5f} (" in part.verdict
 
 
 def test_it_says_of_how_many_photos_in_which_folds(part: ComparisonPart) -> None:
     assert (part.photos, part.folds) == (8, [1, 3])
 
 
-def test_it_is_said_in_words_whether_the_best_is_better(part: ComparisonPart) -> None:
-    assert part.in_words == (
-        f"good is the best with {part.best_score}, but whether it is better than poor cannot be told: {part.difference}"
-    )
+def test_it_is_said_in_words_whether_the_best_is_better(part: ComparisonPart, compared: Comparison) -> None:
+    difference = compared.difference(2, 1)
+    assert part.verdict == f"whether it is better than poor cannot be told with cars as few as 4: {difference}"
+    assert part.in_words == f"good is the best with {part.best_score}; {part.verdict}"
+    assert not part.is_real
+
+
+def test_the_run_that_the_page_is_about_is_held_against_the_best(part: ComparisonPart, compared: Comparison) -> None:
+    difference = compared.difference(1, 2)
+    assert part.standing == f"whether it is better than good cannot be told with cars as few as 4: {difference}"
+    assert difference.mean == pytest.approx(mean("poor") - mean("good"))
+
+
+def test_of_six_cars_it_can_be_told_which_run_is_better(tmp_path: Path) -> None:
+    compared = of_cars(tmp_path, 6)
+    poor, good = (comparison_part(compared, shown) for shown in (0, 1))
+    gain = (3 / 57 + 4 / 56) / 2  # of 60 columns in both masks and the box 3 or 4 are missing, twice as many are wrong
+    assert (poor.is_real, good.is_real) == (True, True)
+    assert poor.verdict == good.verdict
+    assert poor.verdict.startswith(f"it is better than poor, by {gain:.5f} (")
+    assert poor.standing.startswith(f"it is worse than good, by {gain:.5f} (")
+    assert (poor.shown, good.shown, good.standing) == ("poor", "good", "")
+
+
+def test_of_five_cars_it_cannot_though_one_run_is_better_on_all_of_them(tmp_path: Path) -> None:
+    compared = of_cars(tmp_path, 5)
+    part = comparison_part(compared, 0)
+    low, _ = compared.difference(1, 0).interval or (0, 0)
+    assert low > 0
+    assert not part.is_real
+    assert part.verdict.startswith("whether it is better than poor cannot be told with cars as few as 5: ")
 
 
 def test_the_table_has_the_runs_in_their_order(part: ComparisonPart) -> None:
@@ -93,7 +136,7 @@ def test_each_picture_has_its_own_runs_score_and_errors(part: ComparisonPart) ->
 
 def test_photos_are_where_they_were_in_the_training_unless_it_is_said(folder: Path) -> None:
     compared = compare([folder / "good", folder / "poor"], CARVANA)
-    picture = comparison_part(compared).galleries[0].pictures[0]
+    picture = comparison_part(compared, 0).galleries[0].pictures[0]
     assert picture.full == ""
     assert picture.errors.startswith(f"{folder}/data/train/a_01.jpg: cannot be read")
 
@@ -102,8 +145,9 @@ def test_of_runs_with_few_photos_all_are_shown_in_both_directions(tmp_path: Path
     runs = [
         write_run(tmp_path / str(missed), tmp_path, {0: {"a_01": (missed, 0), "a_02": (0, 0)}}) for missed in (5, 0)
     ]
-    part = comparison_part(compare(runs, CARVANA))
-    assert (part.best, part.difference.interval) == ("0", None)
+    part = comparison_part(compare(runs, CARVANA), 0)
+    assert (part.best, part.is_real) == ("0", False)
+    assert part.verdict.endswith(f"with cars as few as 1: {(5 / 55) / 2:.5f}")  # a single car has no interval
     assert [[picture.stem for picture in gallery.pictures] for gallery in part.galleries] == [
         ["a_01", "a_01", "a_02", "a_02"],
         ["a_02", "a_02", "a_01", "a_01"],

@@ -16,7 +16,7 @@ from kaggle_tools.summary import Estimate
 Draw, Values = Callable[..., Plot], tuple[Any, ...]
 SVG = "{http://www.w3.org/2000/svg}"
 DAYS = [datetime(2026, 10, 1, 12, tzinfo=UTC) + timedelta(days=days) for days in (0, 3, 40)]
-NAME = "$a_1$ & <script>"
+NAME = "$a_1$ & <b>"
 
 
 def curve(*losses: float) -> pd.DataFrame:
@@ -52,11 +52,11 @@ VIEWS = {"01": Estimate(0.9, [0.8, 0.95]), "02": Estimate(0.7, None), "03": Esti
 # Doubtful are four pixels of probability 64.5 / 256 and four of 192.5 / 256, 0.502 at the mean; five are foreground.
 PROBABILITIES = histograms((0, 900, 1), (64, 3, 1), (192, 0, 4), (255, 2, 700))
 DRAWN: list[tuple[Draw, Values, str]] = [
-    (figures.distribution, (SCORES, "IoU"), "21 photos: median 0.90000, a twentieth below 0.81000, the worst 0.80000."),
+    (figures.distribution, (SCORES, "IoU"), "21 photos: median 0.90000, 5th percentile 0.81000, the worst 0.80000."),
     (figures.by_view, (VIEWS, "Dice", "view"), "3 views: the lowest is 02 with 0.70000, the highest 01 with 0.90000."),
     (figures.by_group, (CARS, "Dice", "car"), "4 cars; the worst: d with 0.50000, b with 0.60000, a with 0.70000."),
     (figures.threshold_curve, (CUTS, 0.484375, 0.90123, "Dice"), "highest at 0.4844, with 0.90123."),
-    (figures.calibration, (PROBABILITIES, "car"), "probability is 0.502 and 0.625 of the pixels are foreground."),
+    (figures.calibration, (PROBABILITIES,), "probability is 0.502 and 0.625 of the pixels are foreground."),
     (figures.differences, (GAINS, 0.05, [-0.1, 0.2], ("new", "old")), "new is better on 2 of 4 photos."),
     (figures.coverage, (AREAS,), "1,201 masks: they cover 10.0% to 40.0% of their photos, at the median 25.0%."),
     (figures.deviations, (RATIOS, (0.9, 1.1), "car"), "5 areas; 3 are below 0.900 or above 1.100."),
@@ -71,9 +71,10 @@ LEAST: list[tuple[Draw, Values]] = [
     (figures.distribution, (np.array([0.9]), "Dice")),
     (figures.distribution, (np.ones(9), "Dice")),
     (figures.by_view, ({"01": LONE}, "Dice", "view")),
+    (figures.by_view, ({"正面": LONE}, "Dice", "view")),
     (figures.by_group, (groups(a=0.9), "Dice", "car")),
     (figures.threshold_curve, (CUTS.assign(score=0.9), 0.5, 0.9, "Dice")),
-    (figures.calibration, (histograms((0, 9, 0), (255, 0, 9)), "car")),
+    (figures.calibration, (histograms((0, 9, 0), (255, 0, 9)),)),
     (figures.differences, (np.zeros(1), 0.0, None, ("new", "old"))),
     (figures.coverage, (np.zeros(9),)),
     (figures.deviations, (np.ones(1), (0.9, 1.1), "car")),
@@ -142,6 +143,23 @@ def test_a_name_stays_text(draw: Draw, values: Values) -> None:
     assert any(NAME in text for text in texts(draw(*values)))
 
 
+def test_only_a_name_of_more_than_twelve_characters_is_shortened_and_only_below_the_axis() -> None:
+    plot = figures.by_view({"front-left-1": LONE, "front-right-1": Estimate(0.8, None)}, "Dice", "view")
+    assert {"front-left-1", "front-right…"} < set(texts(plot))
+    assert plot.alt.endswith("the lowest is front-right-1 with 0.80000, the highest front-left-1 with 0.90000.")
+
+
+@pytest.mark.parametrize(
+    ("draw", "values", "title"),
+    [
+        (figures.threshold_curve, (CUTS, 0.5, 0.9, "Dice"), "Threshold curve"),
+        (figures.calibration, (PROBABILITIES,), "Calibration"),
+    ],
+)
+def test_a_plot_of_probabilities_is_called_what_it_is(draw: Draw, values: Values, title: str) -> None:
+    assert draw(*values).title == title
+
+
 def test_a_title_is_left_to_the_page_to_escape() -> None:
     plot = figures.differences(np.ones(2), 1.0, None, (NAME, "old"))
     assert (type(plot.title), plot.title) == (str, f"{NAME} less old, photo by photo")
@@ -153,11 +171,10 @@ def test_groups_stand_where_their_means_are() -> None:
     assert points(plot) == pytest.approx(np.array([(0, 0), (1 / 3, 0.25), (2 / 3, 0.5), (1, 1)]), abs=1e-4)
 
 
-def test_shares_of_foreground_stand_over_their_probabilities() -> None:
-    counts = histograms((0, 8, 0), (128, 3, 0), (135, 0, 1), (255, 0, 9))  # of 16 bins the first, the ninth, the last
-    assert points(figures.calibration(counts, "car")) == pytest.approx(
-        np.array([(0, 0), (8 / 15, 0.25), (1, 1)]), abs=1e-4
-    )
+def test_shares_of_foreground_stand_over_the_mean_probabilities_of_their_sixteenths() -> None:
+    counts = histograms((0, 8, 0), (128, 3, 0), (136, 0, 1), (255, 0, 9))  # the first sixteenth, the ninth, the last
+    # In 256ths these are 0.5, 255.5 and (3 * 128.5 + 136.5) / 4 = 130.5, which is 130 of 255 to the right of the first.
+    assert points(figures.calibration(counts)) == pytest.approx(np.array([(0, 0), (130 / 255, 0.25), (1, 1)]), abs=1e-4)
 
 
 def test_the_expected_share_is_that_of_doubtful_pixels() -> None:

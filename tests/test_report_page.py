@@ -1,6 +1,7 @@
 """The pages, in a real browser."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,12 @@ import pandas as pd
 import pytest
 from finished_runs import draw_photos, write_pred, write_run
 
-from kaggle_tools.competition import CARVANA
+from kaggle_tools.competition import CARVANA, SALT
 from kaggle_tools.ledger import Entry
 from kaggle_tools.report.writing import write_report, write_submissions
 
 HOSTILE = "<img src=x onerror=\"document.title='run'\">&amp;$x$"
-CARS = ("aa", "bb", "cc", HOSTILE)
+CARS = ("aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh", "ii", HOSTILE)
 VIEWS = ("01", "02", "03")
 SWITCHES = (
     "--headless=new",
@@ -150,7 +151,7 @@ def test_the_verdict_is_on_the_first_screen(opened: Any, folder: Path) -> None:
     assert np.quantile(drawn, 0.025) > 0, "the drawn runs are not as different as they should be"
     card = opened.execute_script("return document.querySelector('.verdict').innerText")
     assert [line for line in card.splitlines() if line][1] == "good"
-    assert f"The difference is real: it is better than bad by {gain.mean():.5f}" in card
+    assert f"The difference is real: it is better than bad, by {gain.mean():.5f}" in card
     bottom = opened.execute_script("return document.querySelector('.cards').getBoundingClientRect().bottom")
     assert bottom <= 800
 
@@ -163,13 +164,13 @@ def test_a_click_on_a_heading_sorts_the_table_and_another_one_turns_it_round(ope
         assert now["worst photo"].to_list() == sorted(shown["worst photo"], reverse=not ascending)
         assert sorted(now.itertuples(index=False)) == sorted(shown.itertuples(index=False))
     click_heading(opened, "Dice by car", "car")
-    assert table_of(opened, "Dice by car")["car"].to_list()[-3:] == ["aa", "bb", "cc"]
+    assert table_of(opened, "Dice by car")["car"].to_list()[-3:] == ["gg", "hh", "ii"]
 
 
 def test_numbers_are_sorted_by_size_not_by_their_digits(opened: Any) -> None:
     caption = "The most doubtful and the unusual photos"
     click_heading(opened, caption, "area, %")
-    assert table_of(opened, caption)["area, %"].to_list() == [3.7] + 11 * [11.11]
+    assert table_of(opened, caption)["area, %"].to_list() == [3.7] + 29 * [11.11]
 
 
 def click_heading(browser: Any, caption: str, heading: str) -> None:
@@ -206,15 +207,18 @@ def test_a_click_shows_a_photo_larger_and_the_keys_turn_and_close_it(opened: Any
     ActionChains(opened).send_keys(Keys.ARROW_RIGHT).perform()
     (second,) = shown()
     assert second != first
+    assert opened.execute_script("return document.activeElement.closest('.full')?.id") == second
     ActionChains(opened).send_keys(Keys.ARROW_LEFT).perform()
     assert shown() == [first]
+    assert "px missed" in opened.find_element(By.ID, first).text
     ActionChains(opened).send_keys(Keys.ESCAPE).perform()
     assert shown() == []
+    assert opened.execute_script("return document.activeElement.getAttribute('popovertarget')") == first
 
 
 def test_a_file_name_with_html_in_it_stays_text(opened: Any) -> None:
     assert HOSTILE in opened.execute_script("return document.body.textContent")
-    assert opened.title == "bad and good and masks in pred"
+    assert opened.title == "bad, good, masks in pred"
     assert opened.execute_script("return document.querySelectorAll('img:not([src^=\"data:image/\"])').length") == 0
 
 
@@ -245,11 +249,47 @@ def test_a_dark_page_has_light_words_in_its_plots_too_but_not_in_print(browser: 
         assert (browser.execute_script(brightness, ".plot text", "fill") > 128) == dark
 
 
+def test_print_holds_whole_tables_and_no_larger_views(browser: Any, page: Path) -> None:
+    from selenium.webdriver.common.by import By
+
+    show(browser, page)
+    browser.execute_script("document.querySelector('.shot button').click()")
+    (view,) = browser.find_elements(By.CSS_SELECTOR, ".full:popover-open")
+    assert view.is_displayed()
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert not view.is_displayed()
+    cut = "return [...document.querySelectorAll('.scroll')].filter(s => s.scrollHeight > s.clientHeight + 1).length"
+    assert browser.execute_script(cut) == 0
+
+
+def test_a_run_is_held_against_those_beside_it(browser: Any, folder: Path, tmp_path: Path) -> None:
+    page = write_report(tmp_path / "page.html", CARVANA, [folder / "bad"])
+    show(browser, page)
+    card = browser.execute_script("return document.querySelector('.verdict').innerText")
+    assert "bad: it is worse than good, by 0.0" in card
+    assert f"{out_of_fold(folder / 'bad')['score'].mean():.5f}" in browser.execute_script(
+        "return document.querySelectorAll('.card')[1].innerText"
+    )
+
+
+def test_a_competition_without_groups_has_no_words_about_them(browser: Any, tmp_path: Path) -> None:
+    stems = [f"{number:04x}" for number in range(12)]
+    write_run(tmp_path / "run", tmp_path, {0: dict.fromkeys(stems[:6], (1, 0)), 1: dict.fromkeys(stems[6:], (0, 2))})
+    write_pred(tmp_path / "pred", tmp_path, {stem: 0 if stem == "0003" else 20 for stem in stems})
+    page = write_report(tmp_path / "page.html", SALT, [tmp_path / "run"], tmp_path / "pred")
+    show(browser, page)
+    said = browser.execute_script("return document.body.innerText")
+    assert browser.get_log("browser") == []
+    assert "mean precision" in said
+    assert re.findall(r"\bgroups?\b|\bcars?\b|in two folds|Unusual", said) == []
+    assert table_of(browser, "The folds").columns.is_unique
+
+
 def test_a_photo_that_is_gone_is_named_and_the_rest_is_there(browser: Any, folder: Path, tmp_path: Path) -> None:
     page = write_report(tmp_path / "page.html", CARVANA, [folder / "good"], data=tmp_path / "moved")
     show(browser, page)
     said = browser.execute_script("return document.querySelector('#photos').innerText")
-    assert "12 of 12 cannot be shown" in said
+    assert "24 of 24 cannot be shown" in said
     assert str(tmp_path / "moved" / "train") in said
     assert len(table_of(browser, "Dice by car")) == len(CARS)
 
@@ -262,7 +302,7 @@ def test_the_page_of_submissions_escapes_messages_and_sorts(browser: Any, tmp_pa
             message=f"<b>{name}</b>",
             pred="/preds/a",
             estimate={"score": 0.99, "interval": [0.98, 0.995]},
-            time=f"2026-10-0{number}T12:00:00+00:00",
+            time=f"2026-10-0{number}T12:00:00" + ("+00:00" if score else ".123000"),  # Kaggle's own have no zone
             ref=number,
             status="COMPLETE" if score else "PENDING",
             public_score=score,
@@ -274,7 +314,7 @@ def test_the_page_of_submissions_escapes_messages_and_sorts(browser: Any, tmp_pa
     show(browser, page, 320)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 320
     assert browser.execute_script("return document.querySelectorAll('b').length") == 0
-    click_heading(browser, "Submissions, in the order in which they were first tried", "public")
-    shown = table_of(browser, "Submissions, in the order in which they were first tried")
+    click_heading(browser, "Submissions", "public")
+    shown = table_of(browser, "Submissions")
     assert shown["public"].to_list() == ["0.97000", "0.98000", "pending"]
     assert shown["submission"].str.extract("<b>(.*)</b>")[0].to_list() == ["third", "first", "second"]

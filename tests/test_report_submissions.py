@@ -25,6 +25,7 @@ def entries(*scores: tuple[float | None, float | None]) -> list[Entry]:
     return [entry(number, *both) for number, both in enumerate(scores, start=1)]
 
 
+ORDERLY = [(number / 10, number / 20) for number in (3, 1, 4, 2, 6, 5)]
 FIVE = entries((0.5, 0.6), (0.6, 0.65), (0.8, None), (None, 0.9), (0.9, 0.62))
 
 
@@ -52,28 +53,29 @@ def test_the_mean_gap_is_that_of_public_over_expected_scores() -> None:
 
 
 def test_the_agreement_is_that_of_the_ranks() -> None:
-    # ranks 1, 2, 3, 4 against 2, 1, 4, 3: 1 - 6 * 4 / (4 * 15)
-    part = submissions_part(entries((0.1, 0.5), (0.2, 0.4), (0.3, 0.99), (0.9, 0.6), (None, 0.1), (0.5, None)))
-    assert part.agreement == pytest.approx(0.6)
+    # ranks 1, 2, 3, 4, 5, 6 against 2, 1, 4, 3, 6, 5: 1 - 6 * 6 / (6 * 35)
+    of_both = [(0.1, 0.5), (0.2, 0.4), (0.3, 0.65), (0.4, 0.6), (0.6, 0.99), (0.9, 0.7)]
+    part = submissions_part(entries(*of_both, (None, 0.1), (0.5, None)))
+    assert part.agreement == pytest.approx(29 / 35)
 
 
 @pytest.mark.parametrize(("sign", "agreement"), [(1, 1), (-1, -1)])
 def test_the_same_order_agrees_and_the_opposite_disagrees(sign: int, agreement: float) -> None:
-    orderly = entries(*((number / 10, 0.5 + sign * number**3 / 1000) for number in (3, 1, 4, 2)))
+    orderly = entries(*((number / 10, 0.5 + sign * number**3 / 1000) for number in (3, 1, 4, 2, 6, 5)))
     assert submissions_part(orderly).agreement == pytest.approx(agreement)
 
 
 @pytest.mark.parametrize(
     "submissions",
     [
-        FIVE[:2],
-        [*FIVE[:2], FIVE[2], FIVE[3]],  # two of the four have both scores
-        entries((0.5, 0.5), (0.5, 0.6), (0.5, 0.7)),
-        entries((0.5, 0.6), (0.6, 0.6), (0.7, 0.6)),
+        entries(*ORDERLY[:5]),
+        entries(*ORDERLY[:5], (0.9, None), (None, 0.9)),
+        entries(*((0.5, public) for _, public in ORDERLY)),
+        entries(*((expected, 0.6) for expected, _ in ORDERLY)),
     ],
-    ids=["two", "two with both", "all expected alike", "all scored alike"],
+    ids=["five", "five with both", "all expected alike", "all scored alike"],
 )
-def test_an_order_needs_three_that_differ(submissions: list[Entry]) -> None:
+def test_an_order_needs_six_that_differ(submissions: list[Entry]) -> None:
     assert submissions_part(submissions).agreement is None
 
 
@@ -98,6 +100,19 @@ def test_what_has_no_time_is_not_drawn_over_time() -> None:
     assert titles(timeless) == ["Cross-validation against leaderboard"]
     over_time = submissions_part([*timeless, *FIVE[:2]]).plots[0]
     assert over_time.alt == "2 submissions over time; the best public score is 0.65000."
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2026-10-02T12:00:00", "2026-10-03T12:00:00+00:00", "last week"],
+        ["last week", "2026-10-03T14:00:00.5+02:00", "2026-10-02T12:00:00"],
+    ],
+)
+def test_times_with_and_without_a_zone_are_drawn_and_what_is_no_time_is_not(times: list[str]) -> None:
+    part = submissions_part([entry(number, 0.5, 0.6, time) for number, time in enumerate(times)])
+    assert (part.count, part.plots[0].title) == (3, "Over time")
+    assert part.plots[0].alt == "2 submissions over time; the best public score is 0.60000."
 
 
 def test_without_any_public_score_there_is_none_to_speak_of() -> None:

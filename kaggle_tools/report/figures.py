@@ -341,9 +341,7 @@ def _svg(figure: Figure) -> Markup:
 
 
 def _estimate(axes: Axes, at: float, estimate: Estimate, colour: str) -> None:
-    low, high = estimate.interval or (estimate.score, estimate.score)
-    spread = [[estimate.score - low], [high - estimate.score]]
-    axes.errorbar([at], [estimate.score], yerr=spread, fmt="o", capsize=2, markersize=4, color=colour)
+    axes.errorbar([at], [estimate.score], yerr=estimate.spread, fmt="o", capsize=2, markersize=4, color=colour)
 
 
 def _bins(scores: NDArray[np.float64]) -> list[float]:

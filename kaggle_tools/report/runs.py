@@ -270,7 +270,7 @@ def _fold_table(run: Path, table: pd.DataFrame, competition: Competition) -> Tab
         rows_of_fold = table[table["fold"] == fold]
         means = rows_of_fold[["score", *further.values()]].mean()
         curve = curves.get(fold)
-        best = None if curve is None else curve.iloc[int(curve["val_dice"].argmax())]
+        best = None if curve is None else curve.iloc[int(curve["val_dice"].fillna(0).argmax())]
         seconds = _timing(run, fold).get("training_seconds")
         rows.append(
             [

@@ -33,7 +33,7 @@ SECTIONS = {
     "predictions": [("predictions", "Masks"), ("unusual", "Unusual areas"), ("sheet", "Contact sheet")],
     "submissions": [("submissions", "All submissions")],
 }
-"""The headings of each part's sections, by their anchors."""
+"""What leads to each part's sections: their anchors, and words."""
 
 
 def write_report(
@@ -84,6 +84,8 @@ def write_submissions(out: Path, competition: Competition, entries: Sequence[Ent
 def _write(out: Path, competition: Competition, **values: object) -> None:
     parts = {name: values.pop(name, None) for name in SECTIONS}
     contents = [section for name, part in parts.items() if part for section in SECTIONS[name]]
+    if not competition.has_groups:
+        contents = [(anchor, heading) for anchor, heading in contents if anchor != "unusual"]
     write_page(out, kind=f"kaggle_tools, {competition.title}", contents=contents, **values, **parts)
 
 
