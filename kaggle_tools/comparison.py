@@ -155,15 +155,15 @@ def table(comparison: Comparison) -> Table:
     further = further_scores(comparison.competition)
     columns = [
         Column("run"),
-        Column("model"),
-        Column("size"),
-        *(Column(f"fold {fold}", "{:.5f}") for fold in folds),
         Column(f"{score_name} (score)", "{:.5f}"),
         Column("95 % interval"),
-        *(Column(name, "{:.5f}") for name in further),
         Column("to the first", "{:+.5f}"),
         Column("its 95 % interval"),
         Column("verdict"),
+        Column("model"),
+        Column("size"),
+        *(Column(f"fold {fold}", "{:.5f}") for fold in folds),
+        *(Column(name, "{:.5f}") for name in further),
     ]
     rows = []
     for at, (name, compared) in enumerate(zip(comparison.names(), comparison.runs, strict=True)):
@@ -172,13 +172,13 @@ def table(comparison: Comparison) -> Table:
         rows.append(
             [
                 name,
+                compared.score.score,
+                _spread(compared.score.interval, "{:.5f} to {:.5f}"),
+                *(verdict if at else [None, None, None]),
                 compared.model,
                 run_folder.size_name(compared.image_size),
                 *compared.fold_scores.values(),
-                compared.score.score,
-                _spread(compared.score.interval, "{:.5f} to {:.5f}"),
                 *(compared.further[name] for name in further.values()),
-                *(verdict if at else [None, None, None]),
             ]
         )
     return Table(columns, rows)

@@ -37,6 +37,7 @@ BINS = 256
 DEFAULT_THRESHOLD = 0.5
 WRITES = "writes the tables of this run"
 
+_DTYPES = {"image": str, "group": str, "fold": int, **dict.fromkeys(["score", "dice", "iou", EXPECTED_DICE], float)}
 _NEEDED = ("competition", "model", "width", "image_size", "folds", "epochs", "tta")
 """The settings without which a run cannot be shown."""
 _RECORDED_PACKAGES = (
@@ -217,6 +218,9 @@ def read_oof(run: Path, folds: list[int]) -> pd.DataFrame:
     """
     paths = [fold_folder(run, fold) / OOF_FILE for fold in folds]
     tables = [_read_table(path, OOF_COLUMNS, EXPECTED_DICE) for path in paths]
+    for path, table in zip(paths, tables, strict=True):
+        scores = table[["score", "dice", "iou"]].to_numpy()
+        require(bool(((scores >= 0) & (scores <= 1)).all()), f"{path}: damaged (scores that are not between 0 and 1)")
     return pd.concat(tables, ignore_index=True)
 
 
@@ -248,7 +252,7 @@ def _is_begun(run: Path) -> bool:
 
 def _read_table(path: Path, columns: list[str], *optional: str) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype={"image": str, "group": str, "fold": int})
+        table = pd.read_csv(path, dtype=_DTYPES)
         table = table[columns + [name for name in optional if name in table]]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a table of {','.join(columns)} ({error})") from error

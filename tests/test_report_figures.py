@@ -162,7 +162,7 @@ def test_a_plot_of_probabilities_is_called_what_it_is(draw: Draw, values: Values
 
 def test_a_title_is_left_to_the_page_to_escape() -> None:
     plot = figures.differences(np.ones(2), 1.0, None, (NAME, "old"))
-    assert (type(plot.title), plot.title) == (str, f"{NAME} less old, photo by photo")
+    assert (type(plot.title), plot.title) == (str, f"{NAME} minus old, photo by photo")
     assert (type(plot.alt), plot.alt) == (str, f"Histogram of differences: {NAME} is better on 2 of 2 photos.")
 
 

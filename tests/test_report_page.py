@@ -286,7 +286,8 @@ def test_a_competition_without_groups_has_no_words_about_them(browser: Any, tmp_
 
 
 def test_a_photo_that_is_gone_is_named_and_the_rest_is_there(browser: Any, folder: Path, tmp_path: Path) -> None:
-    page = write_report(tmp_path / "page.html", CARVANA, [folder / "good"], data=tmp_path / "moved")
+    (moved := tmp_path / "moved").mkdir()
+    page = write_report(tmp_path / "page.html", CARVANA, [folder / "good"], data=moved)
     show(browser, page)
     said = browser.execute_script("return document.querySelector('#photos').innerText")
     assert "24 of 24 cannot be shown" in said

@@ -58,6 +58,7 @@ def test_the_terminal_and_the_page_say_the_same(runs: list[Path], tmp_path: Path
     ("arguments", "message"),
     [
         ([], "name a RUN, several to compare, or --pred PRED"),
+        (["{run}", "--data", "{run}/nowhere"], "--data {run}/nowhere: no such folder"),
         (["{run}", "--out", "{run}"], "--out {run}: is a folder; name a file in it"),
         (["{run}", "--pred", "{run}"], "{run}/run.json: missing; is {run} a folder that infer.py --out made?"),
         (["{run}/fold0"], "{run}/fold0/config.json: missing; is {run}/fold0 a folder that train.py --out made?"),
@@ -75,6 +76,8 @@ def test_what_cannot_be_shown_is_refused(runs: list[Path], arguments: list[str],
     [
         ("fold0/oof.csv", "image,fold,score,dice,iou\n", "oof.csv: damaged (no rows in it)"),
         ("fold0/oof.csv", "image,fold,score,dice,iou\na_01,0,,1,1\n", "oof.csv: damaged (values are missing)"),
+        ("fold0/oof.csv", "image,fold,score,dice,iou\na_01,0,7,1,1\n", "oof.csv: damaged (scores that are not between"),
+        ("fold0/oof.csv", "image,fold,score,dice,iou\na_01,0,abc,1,1\n", "oof.csv: not a table of image,fold,score"),
         ("fold0/oof.csv", "image,fold,score,dice,iou\na,0,1,1,1\n", "'a' is not of the form {group}_{view}"),
         ("fold1/metrics.csv", "epoch\n0\n", "metrics.csv: not a table of epoch,lr,"),
         ("config.json", '{"settings": {"model": "unet"}}', "config.json: damaged (no competition, width, "),

@@ -30,6 +30,7 @@ class ComparisonPart:
     """The run that the page is about."""
     standing: str
     """What it is beside the best, in words; empty where it is the best."""
+    group_name: str
     first: str
     """To which the table's differences are."""
     photos: int
@@ -48,7 +49,6 @@ def comparison_part(compared: Comparison, shown: int, data: Path | None = None) 
     assert second is not None, "a run cannot be compared with itself"
     difference = compared.difference(best, second)
     values = compared.scores[best] - compared.scores[second]
-    pair = (names[best], names[second])
     return ComparisonPart(
         in_words=compared.in_words(),
         best=names[best],
@@ -57,14 +57,16 @@ def comparison_part(compared: Comparison, shown: int, data: Path | None = None) 
         is_real=difference.verdict == "better",
         shown=names[shown],
         standing="" if shown == best else compared.against(shown, best),
+        group_name=compared.competition.group_name,
         first=names[0],
         photos=len(values),
         folds=list(compared.runs[0].fold_scores),
         table=comparison.table(compared),
-        plot=figures.differences(values.to_numpy(), difference.mean, difference.interval, pair),
+        plot=figures.differences(values.to_numpy(), difference.mean, difference.interval, (names[best], names[second])),
         galleries=[
-            _gallery(compared, (best, second), [str(stem) for stem in values.nlargest(SHOWN).index], data),
-            _gallery(compared, (second, best), [str(stem) for stem in values.nsmallest(SHOWN).index], data),
+            _gallery(compared, pair, [str(stem) for stem in ahead[ahead > 0].nlargest(SHOWN).index], data)
+            for pair, ahead in (((best, second), values), ((second, best), -values))
+            if (ahead > 0).any()
         ],
     )
 

@@ -96,6 +96,11 @@ def learning_curves(curves: Mapping[int, pd.DataFrame]) -> list[Plot]:
             if len(curves) > 1:
                 axes.legend(fontsize=8)
             column = lines[0][0]
+            if column in ("val_dice", "val_iou"):  # the first epochs would leave no room for the others
+                high, middle = (
+                    max(getattr(table[column], of)() for table in curves.values()) for of in ("max", "median")
+                )
+                axes.set_ylim(bottom=max(axes.get_ylim()[0], high - 5 * (high - middle) - 1e-4))
             ends = ", ".join(f"fold {fold} from {_ends(table[column])}" for fold, table in curves.items())
             drawing.alt = f"{title} by epoch: {ends}."
         plots.append(drawing.plot)
@@ -127,7 +132,7 @@ def by_view(scores: Mapping[str, Estimate], score_name: str, view_name: str) -> 
             _estimate(axes, at, estimate, SERIES[0])
         axes.set_xticks(range(len(scores)), [_short(view) for view in scores], rotation=90 if len(scores) > 8 else 0)
         axes.set_xlabel(f"{view_name}; bars: 95 % interval")
-        axes.set_ylabel(f"mean {score_name}")
+        axes.set_ylabel(f"{score_name} (mean)")
         worst = min(scores, key=lambda view: scores[view].score)
         best = max(scores, key=lambda view: scores[view].score)
         drawing.alt = (
@@ -150,7 +155,7 @@ def by_group(scores: pd.DataFrame, score_name: str, group_name: str) -> Plot:
         )
         axes.plot(ranks, scores["mean"], ".", color=SERIES[0], markersize=min(6, 60 / len(ranks) + 3))
         axes.set_xlabel(f"{group_name}s, the worst first; lines: its worst to its best photo")
-        axes.set_ylabel(f"mean {score_name}")
+        axes.set_ylabel(f"{score_name} (mean)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         worst = ", ".join(f"{name} with {mean:.5f}" for name, mean in scores["mean"].head(3).items())
         drawing.alt = f"Mean {score_name} of {len(scores)} {group_name}s; the worst: {worst}."
@@ -169,7 +174,7 @@ def threshold_curve(curve: pd.DataFrame, chosen: float, score: float, score_name
         worst = curve.loc[curve["threshold"].between(0.1, 0.9), "score"].min()
         axes.set_ylim(worst - 0.1 * (score - worst + 1e-6), score + 0.3 * (score - worst + 1e-6))
         axes.set_xlabel("threshold, a probability")
-        axes.set_ylabel(f"mean {score_name}")
+        axes.set_ylabel(f"{score_name} (mean)")
         drawing.alt = f"Mean {score_name} by threshold: highest at {chosen:.4g}, with {score:.5f}."
     return drawing.plot
 
@@ -218,7 +223,7 @@ def differences(
     values: NDArray[np.float64], mean: float, interval: Sequence[float] | None, names: tuple[str, str]
 ) -> Plot:
     """How much more the first of two runs scores than the other, photo by photo."""
-    with _drawing(f"{names[0]} less {names[1]}, photo by photo") as drawing:
+    with _drawing(f"{names[0]} minus {names[1]}, photo by photo") as drawing:
         axes = drawing.axes
         span = max(np.quantile(np.abs(values), 0.99), 1e-6)
         bins = np.linspace(-span, span, 41).tolist()
@@ -256,9 +261,6 @@ def deviations(ratios: NDArray[np.float64], limits: tuple[float, float], group_n
         axes.hist(np.clip(ratios, low, high), bins=np.linspace(low, high, 46).tolist(), color=SERIES[0])
         for limit in limits:
             axes.axvline(limit, color=INK, linewidth=1, linestyle="--")
-        axes.set_yscale("symlog")
-        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.set_ylim(bottom=0)
         axes.set_xlabel("area, as multiple of what is expected; dashed: outliers beyond")
         axes.set_ylabel("photos")
         outside = int(((ratios < limits[0]) | (ratios > limits[1])).sum())

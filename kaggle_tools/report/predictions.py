@@ -79,7 +79,7 @@ def prediction_part(pred: Path, competition: Competition) -> PredictionPart:
     require(bool(rows), f"{pred}: there is no mask in it")
     table = with_deviations(pd.DataFrame(rows).astype(dict.fromkeys(pred_folder.NUMBERS, float)), competition)
     unusual = table[table["outlier"]].sort_values("deviation", key=lambda logs: -logs.abs())
-    doubtful = table[table["area"] > 0] if (table["area"] > 0).any() else table  # the blank have a list of their own
+    doubtful = table[table["area"] != 0] if (table["area"] != 0).any() else table  # the blank have a list of their own
     estimate = record.get("estimate", {})
     galleries = [
         Gallery("The most doubtful", _pictures(pred, doubtful.head(DOUBTFUL), _doubt)),

@@ -176,20 +176,15 @@ def _folds_are_sound(run: Path, table: pd.DataFrame, competition: Competition) -
     try:
         folds = run_folder.read_folds(run)
     except InputError as error:
-        return [Check(False, f"Whether a {name} is in two folds cannot be told: {error}.")]
+        return [Check(False, f"Which photos are in which fold cannot be told: {error}.")]
     split = int(folds.groupby("group")["fold"].nunique().gt(1).sum())
     scored, all_folds = len(set(table["image"])), folds["fold"].nunique()
     whole = set(table["image"]) == set(folds["image"])
-    checks = [
-        Check(split == 0, f"No {name} is in two folds: each was masked by a network that never saw it.")
-        if split == 0
-        else Check(False, f"{name.capitalize()}s in two folds: {split:,}. The score is flattered."),
-        Check(whole, f"All {all_folds} folds are finished: each of the {scored:,} photos was held out once.")
-        if whole
-        else Check(
-            False, f"Only {scored:,} of {len(folds):,} photos were held out so far; others may score differently."
-        ),
-    ]
+    apart = f"No {name} is in two folds: each was masked by a network that never saw it."
+    mixed = f"{name.capitalize()}s in two folds: {split:,}. The score is flattered."
+    done = f"All {all_folds} folds are finished: each of the {scored:,} photos was held out once."
+    open_ = f"Scored are {scored:,} photos, but the folds hold {len(folds):,}: others may score differently."
+    checks = [Check(split == 0, mixed if split else apart), Check(whole, done if whole else open_)]
     return checks if competition.has_groups else checks[1:]
 
 
@@ -208,7 +203,9 @@ def _epoch_is_not_chosen(run: Path, folds: list[int]) -> Check:
     """The best epoch is chosen by the held-out photos, so that it is better on these than on others."""
     curves = _curves(run)
     gains = [
-        float(curve["val_dice"].max() - curve["val_dice"].iloc[-1]) for fold, curve in curves.items() if fold in folds
+        float(curve["val_dice"].max() - curve["val_dice"].ffill().iloc[-1])
+        for fold, curve in curves.items()
+        if fold in folds
     ]
     gain = max(gains, default=0.0)
     return Check(
@@ -223,7 +220,7 @@ def _probabilities_are_right(table: pd.DataFrame) -> Check:
         return Check(False, "The Dice expected from the probabilities is not recorded: an older version trained this.")
     expected, real = table[run_folder.EXPECTED_DICE], table["dice"]
     excess = float(expected.mean() - real.mean())
-    alike = expected.corr(real, method="spearman") if min(expected.nunique(), real.nunique()) > 1 else None
+    alike = float(expected.corr(real, method="spearman")) if min(expected.nunique(), real.nunique()) > 1 else None
     return Check(
         excess < FLATTERED and (alike is None or alike > 0),
         f"From the probabilities a Dice of {expected.mean():.5f} is expected, {abs(excess):.5f} too "
@@ -350,6 +347,8 @@ def _facts(run: Path, config: dict[str, Any], folds: Sequence[int]) -> dict[str,
     data, slug = config.get("data", ""), config["settings"]["competition"]
     repeated = ["python", "train.py", "--data", data, "--out", "NEW"]
     repeated += ["--config", str(run / run_folder.CONFIG_FILE), "--competition", slug]
+    if len(folds) < config["settings"]["folds"]:
+        repeated += [word for fold in folds for word in ("--fold", str(fold))]
     return {
         "begun with": f"python {config.get('command', '')}",
         "to repeat all of it": shlex.join(repeated),

@@ -54,6 +54,7 @@ def write_report(
     """
     require(bool(runs or pred), "name a RUN, several to compare, or --pred PRED: what the page shall show")
     require(out is None or (bool(out.name) and not out.is_dir()), f"--out {out}: is a folder; name a file in it")
+    require(data is None or data.is_dir(), f"--data {data}: no such folder")
     # Folds of one run may end at the same time on several machines: the last page must be that of all.
     with locked(runs[0], WRITES, WAIT_SECONDS) if runs and not out else nullcontext():
         beside = _beside(runs)
