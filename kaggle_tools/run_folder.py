@@ -242,6 +242,15 @@ def read_folds(run: Path) -> pd.DataFrame:
     return _read_table(run / FOLDS_FILE, FOLDS_COLUMNS)
 
 
+def learning_curves(run: Path) -> dict[int, pd.DataFrame]:
+    """What `read_metrics` reads, of all folds that have begun.
+
+    Raises:
+        InputError: a table is damaged.
+    """
+    return {fold: read_metrics(run, fold) for fold in begun_folds(run)}
+
+
 def _is_begun(run: Path) -> bool:
     """Whether anything was trained in it, or is being trained."""
     traces = ("checkpoints/*", "model.json", OOF_FILE)

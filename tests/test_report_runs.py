@@ -14,7 +14,8 @@ from PIL import Image
 from kaggle_tools import summary
 from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.errors import InputError
-from kaggle_tools.report.runs import Check, RunPart, run_part
+from kaggle_tools.report.checks import Check
+from kaggle_tools.report.runs import RunPart, run_part
 
 FEW: dict[int, Errors] = {0: {"a_01": (3, 0), "b_01": (0, 6)}, 1: {"c_01": (10, 0), "d_01": (0, 0)}}
 SIX: dict[int, Errors] = {
