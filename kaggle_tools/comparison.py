@@ -157,7 +157,7 @@ def table(comparison: Comparison) -> Table:
         Column("run"),
         Column(f"{score_name} (score)", "{:.5f}"),
         Column("95 % interval"),
-        Column("to the first", "{:+.5f}"),
+        Column(f"to {comparison.names()[0]}", "{:+.5f}"),
         Column("its 95 % interval"),
         Column("verdict"),
         Column("model"),

@@ -261,7 +261,7 @@ class TestTable:
         )
         table = comparison.table(comparison.compare([first, second], CARVANA))
         assert [column.name for column in table.columns] == [
-            *("run", "Dice (score)", "95 % interval", "to the first", "its 95 % interval", "verdict"),
+            *("run", "Dice (score)", "95 % interval", "to first", "its 95 % interval", "verdict"),
             *("model", "size", "fold 0", "fold 3", "IoU"),
         ]
         one, two = table.texts()
