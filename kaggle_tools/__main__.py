@@ -192,7 +192,7 @@ def submissions(
     noted = [entry for entry in read(path) if entry.slug == spec.slug]
     entries = noted if offline else submitting.pick_up_scores(path, noted, spec.slug)
     show(history.table(entries).for_terminal())
-    print(f"noted in {path}" if path.exists() else "nothing is noted yet")
+    print(f"noted in {path}" if path.exists() else f"nothing is noted in {path} yet")
     if plot:
         print(f"{plot}: {history.plot(entries, plot):,} submissions")
     if html:

@@ -58,7 +58,7 @@ def test_offline_kaggle_is_not_asked(submitted: KaggleServer) -> None:
 def test_without_any_submission_the_table_is_empty(server: KaggleServer, ledger_path: Path) -> None:
     result = submissions()
     assert result.exit_code == 0
-    assert result.output.splitlines()[-1] == f"noted in {ledger_path}"
+    assert result.output.splitlines()[-1] == f"nothing is noted in {ledger_path} yet"
 
 
 def test_submissions_to_other_competitions_are_left_out(ledger_path: Path) -> None:
