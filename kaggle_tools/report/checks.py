@@ -1,5 +1,6 @@
 """Can a run's score be trusted? What speaks for it, and what against."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,12 @@ class Check:
     text: str
 
 
-def checks_of(run: Path, found: dict[str, Any], table: pd.DataFrame, competition: Competition) -> list[Check]:
+def checks_of(
+    run: Path, found: dict[str, Any], table: pd.DataFrame, curves: Mapping[int, pd.DataFrame], competition: Competition
+) -> list[Check]:
     """What speaks for the score of a run, against it, and what is only to be known.
 
-    `found` is its summary, `table` its out-of-fold photos.
-
-    Raises:
-        InputError: its learning curves are damaged.
+    `found` is its summary, `table` its out-of-fold photos, `curves` its learning curves by fold.
     """
     gain = found["score_at_threshold"] - found["score_mean"]
     threshold = f"{found['threshold']:.4g} is the best threshold on these photos, which would add {gain:.5f}"
@@ -39,7 +39,7 @@ def checks_of(run: Path, found: dict[str, Any], table: pd.DataFrame, competition
         *_folds_are_sound(run, table, competition),
         _interval_is_known(found, competition),
         Check(None, f"The masks are cut at {DEFAULT_THRESHOLD}, whatever the photos; {threshold}."),
-        _chosen_epoch_flatters_little(run, found["folds"]),
+        _chosen_epoch_flatters_little(curves, found["folds"]),
     ]
     if found["score_std"] is not None:
         checks.append(Check(None, f"The folds' scores have a standard deviation of {found['score_std']:.5f}."))
@@ -77,9 +77,8 @@ def _interval_is_known(found: dict[str, Any], competition: Competition) -> Check
     )
 
 
-def _chosen_epoch_flatters_little(run: Path, folds: list[int]) -> Check:
+def _chosen_epoch_flatters_little(curves: Mapping[int, pd.DataFrame], folds: list[int]) -> Check:
     """The best epoch is chosen by the held-out photos, so that it is better on these than on others."""
-    curves = run_folder.learning_curves(run)
     gains = [
         float(curve["val_dice"].max() - curve["val_dice"].ffill().iloc[-1])
         for fold, curve in curves.items()

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaggle_tools import comparison, run_folder
+from kaggle_tools import comparison
 from kaggle_tools.comparison import Comparison
 from kaggle_tools.report import figures
 from kaggle_tools.report.figures import Plot
-from kaggle_tools.report.pictures import Subject, pictures
-from kaggle_tools.report.runs import Gallery
+from kaggle_tools.report.pictures import Gallery, Subject, pictures
+from kaggle_tools.report.runs import HeldOutPhotos
 from kaggle_tools.summary import Estimate
 from kaggle_tools.tables import Table
 
@@ -79,12 +79,6 @@ def _gallery(compared: Comparison, pair: tuple[int, int], stems: list[str], data
 
 
 def _subject(compared: Comparison, run: int, stem: str, data: Path | None) -> Subject:
-    spec, folder = compared.competition, compared.runs[run].run
-    photos = data or Path(run_folder.read_config(folder).get("data", ""))
-    return Subject(
-        stem=stem,
-        caption=f"{compared.names()[run]}: {spec.score_name} {float(compared.scores[run][stem]):.5f}",
-        photo=photos / spec.train_photos.format(stem=stem),
-        predicted=run_folder.oof_mask_path(run_folder.fold_folder(folder, compared.folds[stem]), stem),
-        truth=photos / spec.train_masks.format(stem=stem),
-    )
+    name, score_name = compared.names()[run], compared.competition.score_name
+    shown = HeldOutPhotos(compared.runs[run].run, compared.competition, data)
+    return shown.subject(stem, compared.folds[stem], f"{name}: {score_name} {float(compared.scores[run][stem]):.5f}")

@@ -54,6 +54,14 @@ class Picture:
     full: str = ""
 
 
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures that belong together."""
+
+    title: str
+    pictures: list[Picture]
+
+
 def pictures(subjects: Iterable[Subject]) -> list[Picture]:
     """Draw them; of a photo whose files cannot be read it is said why."""
     return [_picture(subject) for subject in subjects]

@@ -17,8 +17,8 @@ from kaggle_tools.errors import InputError, require
 from kaggle_tools.images import read_mask, resize
 from kaggle_tools.report import figures
 from kaggle_tools.report.figures import Plot
-from kaggle_tools.report.pictures import Picture, Subject, data_uri, pictures
-from kaggle_tools.report.runs import Gallery
+from kaggle_tools.report.pictures import Gallery, Picture, Subject, data_uri, pictures
+from kaggle_tools.run_folder import groups_and_views
 from kaggle_tools.summary import Estimate
 from kaggle_tools.tables import Column, Table
 
@@ -153,11 +153,10 @@ def _lines(stems: list[str]) -> list[list[str]]:
 def _groups_and_views(table: pd.DataFrame, competition: Competition) -> tuple[list[str] | None, list[str]]:
     """None where the photos are not named as the competition's, or it knows no groups."""
     try:
-        named = [competition.group_and_view(stem) for stem in table["image"]]
-    except ValueError:
+        groups, views = groups_and_views(table["image"], competition)
+    except InputError:
         return None, []
-    groups, views = zip(*named, strict=True)
-    return (list(groups) if competition.has_groups else None), list(views)
+    return (groups if competition.has_groups else None), views
 
 
 def _line(record: dict[str, Any]) -> str:

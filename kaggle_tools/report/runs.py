@@ -18,7 +18,7 @@ from kaggle_tools.progress import duration
 from kaggle_tools.report import figures
 from kaggle_tools.report.checks import Check, checks_of
 from kaggle_tools.report.figures import Plot
-from kaggle_tools.report.pictures import Picture, Subject, pictures
+from kaggle_tools.report.pictures import Gallery, Picture, Subject, pictures
 from kaggle_tools.run_folder import fold_folder
 from kaggle_tools.summary import Estimate, HeldOut
 from kaggle_tools.tables import Column, Table
@@ -34,14 +34,6 @@ class WorstGroup:
     name: str
     mean: float
     worst_photo: Picture
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Pictures that belong together."""
-
-    title: str
-    pictures: list[Picture]
 
 
 @dataclass(frozen=True)
@@ -82,7 +74,8 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
     folds = found["folds"]
     table = _with_groups(run_folder.read_oof(run, folds), competition)
     held_out = summary.held_out_by(run, folds)
-    shown = Photos(run, competition, data or Path(config.get("data", "")))
+    shown = HeldOutPhotos(run, competition, data)
+    curves = run_folder.learning_curves(run)
     return RunPart(
         name=run.resolve().name,
         competition=competition,
@@ -90,41 +83,45 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         score=Estimate(found["score_mean"], found["score_interval"]),
         photos=found["photos"],
         groups=found["groups"],
-        checks=checks_of(run, found, table, competition),
+        checks=checks_of(run, found, table, curves, competition),
         worst_groups=_worst_groups(table, shown) if competition.has_groups else [],
         galleries=_galleries(table, shown),
-        folds=_fold_table(run, table, competition),
+        folds=_fold_table(run, table, curves, competition),
         by_view=_mean_table(table, "view", competition) if competition.has_groups else None,
         by_group=_mean_table(table, "group", competition) if competition.has_groups else None,
         score_plots=_score_plots(table, competition),
         probability_plots=_probability_plots(held_out, found, competition),
-        learning_plots=figures.learning_curves(run_folder.learning_curves(run)),
+        learning_plots=figures.learning_curves(curves),
         settings=Table(SETTINGS, [[name, _shown(value)] for name, value in settings.items()]),
         facts=_facts(run, config, folds),
     )
 
 
-@dataclass(frozen=True)
-class Photos:
-    """Where the pictures of a run's held-out photos come from."""
+class HeldOutPhotos:
+    """Where the pictures of a run's held-out photos come from: `data`, or else where the run was trained."""
 
-    run: Path
-    competition: Competition
-    data: Path
+    def __init__(self, run: Path, competition: Competition, data: Path | None) -> None:
+        self.run = run
+        self.competition = competition
+        self.data = data or Path(run_folder.read_config(run).get("data", ""))
 
-    def subject(self, row: Mapping[Any, Any]) -> Subject:
-        """The photo of a row of the out-of-fold table."""
+    def subject(self, stem: str, fold: int, caption: str) -> Subject:
+        """A photo with its predicted and its true mask."""
         return Subject(
-            stem=row["image"],
-            caption=f"{self.competition.score_name} {row['score']:.5f}, fold {row['fold']}",
-            photo=self.data / self.competition.train_photos.format(stem=row["image"]),
-            predicted=run_folder.oof_mask_path(fold_folder(self.run, row["fold"]), row["image"]),
-            truth=self.data / self.competition.train_masks.format(stem=row["image"]),
+            stem=stem,
+            caption=caption,
+            photo=self.data / self.competition.train_photos.format(stem=stem),
+            predicted=run_folder.oof_mask_path(fold_folder(self.run, fold), stem),
+            truth=self.data / self.competition.train_masks.format(stem=stem),
         )
 
     def pictures(self, rows: pd.DataFrame) -> list[Picture]:
         """Pictures of these rows of the out-of-fold table."""
-        return pictures(map(self.subject, rows.to_dict("records")))
+        name = self.competition.score_name
+        return pictures(
+            self.subject(row["image"], row["fold"], f"{name} {row['score']:.5f}, fold {row['fold']}")
+            for row in rows.to_dict("records")
+        )
 
 
 def _with_groups(table: pd.DataFrame, competition: Competition) -> pd.DataFrame:
@@ -139,7 +136,7 @@ def _line(settings: dict[str, Any], folds: list[int]) -> str:
     return f"{model}, {size}, {trained}, at most {epochs} epochs, TTA {tta}"
 
 
-def _worst_groups(table: pd.DataFrame, shown: Photos) -> list[WorstGroup]:
+def _worst_groups(table: pd.DataFrame, shown: HeldOutPhotos) -> list[WorstGroup]:
     means = table.groupby("group")["score"].mean().nsmallest(WORST_GROUPS)
     worst = table.loc[[table.loc[table["group"] == group, "score"].idxmin() for group in means.index]]
     drawn = shown.pictures(worst)
@@ -148,7 +145,7 @@ def _worst_groups(table: pd.DataFrame, shown: Photos) -> list[WorstGroup]:
     ]
 
 
-def _galleries(table: pd.DataFrame, shown: Photos) -> list[Gallery]:
+def _galleries(table: pd.DataFrame, shown: HeldOutPhotos) -> list[Gallery]:
     ordered = table.sort_values(["score", "dice", "image"])
     worst = ordered.head(WORST)
     rest = ordered.iloc[len(worst) :]
@@ -159,7 +156,7 @@ def _galleries(table: pd.DataFrame, shown: Photos) -> list[Gallery]:
     return [Gallery(title, shown.pictures(rows)) for title, rows in named if len(rows)]
 
 
-def _fold_table(run: Path, table: pd.DataFrame, competition: Competition) -> Table:
+def _fold_table(run: Path, table: pd.DataFrame, curves: Mapping[int, pd.DataFrame], competition: Competition) -> Table:
     further = comparison.further_scores(competition)
     columns = [
         Column("fold"),
@@ -171,7 +168,6 @@ def _fold_table(run: Path, table: pd.DataFrame, competition: Competition) -> Tab
         Column("its validation Dice", "{:.5f}"),
         Column("training, min", "{:.1f}"),
     ]
-    curves = run_folder.learning_curves(run)
     rows = []
     for fold in sorted(set(table["fold"].tolist())):
         rows_of_fold = table[table["fold"] == fold]
