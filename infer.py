@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kaggle_tools import cli
+from kaggle_tools.config import Tta
 from kaggle_tools.errors import InputError, require
-from kaggle_tools.parallel import is_first_process
-from kaggle_tools.presets import Tta
+from kaggle_tools.system.processes import is_first_process
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
-    from kaggle_tools.ensemble import Ensemble, Member
-    from kaggle_tools.images import Photo
-    from kaggle_tools.summary import HeldOut
+    from kaggle_tools.data.images import Photo
+    from kaggle_tools.inference.ensemble import Ensemble, Member
+    from kaggle_tools.results.summary import HeldOut
 
 app = cli.new_app()
 
@@ -123,9 +123,11 @@ def infer(
         f"--weights {weights}: {len(runs)} runs need {len(runs)} weights",
     )
 
-    from kaggle_tools import masking, memory, parallel, pred_folder
-    from kaggle_tools.ensemble import Ensemble, load_members
-    from kaggle_tools.images import photos_in, photos_to_mask
+    from kaggle_tools.data.images import photos_in, photos_to_mask
+    from kaggle_tools.inference import write_masks
+    from kaggle_tools.inference.ensemble import Ensemble, load_members
+    from kaggle_tools.results import pred_folder
+    from kaggle_tools.system import memory, processes
 
     members = load_members(runs, fold, run_weights)
     spec = cli.agreed_competition(competition, {member.folder: member.card.competition for member in members})
@@ -134,7 +136,7 @@ def infer(
     cut = choose_threshold(threshold, runs, fold, run_weights, spec, data)
 
     memory.keep_freed_memory()
-    device = parallel.launch(devices, nodes).device
+    device = processes.launch(devices, nodes).device
     ensemble = Ensemble(members, device, tta=flips, scales=factors, threshold=cut)
     if compiled:
         ensemble.compile()
@@ -151,8 +153,8 @@ def infer(
     if is_first_process():
         own_tta = all((member.card.tta, member.card.tta_scales) == (flips, factors) for member in members)
         known = what_to_expect(runs, fold, run_weights, spec, data, cut if own_tta else None)
-    with pred_folder.begun(out, settings, parallel.rank_and_ranks()[0], known):
-        unreadable += masking.mask_photos(
+    with pred_folder.begun(out, settings, processes.rank_and_ranks()[0], known):
+        unreadable += write_masks.mask_photos(
             out,
             ensemble,
             photos,
@@ -194,13 +196,14 @@ def choose_batch_size(given: str, pred: Path, ensemble: "Ensemble", photos: "lis
     Raises:
         InputError: not a number; or not even one photo fits.
     """
-    from kaggle_tools import parallel, pred_folder
-    from kaggle_tools.prediction import batch_size_that_fits
+    from kaggle_tools.inference.predict import batch_size_that_fits
+    from kaggle_tools.results import pred_folder
+    from kaggle_tools.system import processes
 
     if given != "auto":
         return cli.parse_count("--batch-size", given)
     recorded = pred_folder.recorded_batch_size(pred)
-    fits = parallel.gathered(recorded or batch_size_that_fits(ensemble, photos))
+    fits = processes.gathered(recorded or batch_size_that_fits(ensemble, photos))
     return min(fits)
 
 
@@ -217,8 +220,8 @@ def choose_threshold(
     Raises:
         InputError: it is neither `auto` nor a probability; or the out-of-fold photos are damaged or gone.
     """
-    from kaggle_tools import run_folder
-    from kaggle_tools.summary import best_threshold
+    from kaggle_tools.results import run_folder
+    from kaggle_tools.results.summary import best_threshold
 
     if given != "auto":
         return cli.parse_probability("--threshold", given)
@@ -246,10 +249,10 @@ def held_out_photos(
     Raises:
         InputError: their files are damaged or gone.
     """
-    from kaggle_tools import run_folder
-    from kaggle_tools.images import training_photos
-    from kaggle_tools.out_of_fold import has_probabilities, held_out_by_mix
-    from kaggle_tools.summary import held_out_by
+    from kaggle_tools.data.images import training_photos
+    from kaggle_tools.inference.out_of_fold import has_probabilities, held_out_by_mix
+    from kaggle_tools.results import run_folder
+    from kaggle_tools.results.summary import held_out_by
 
     if len(runs) == 1:
         finished = [fold for fold in run_folder.finished_folds(runs[0]) if not folds or fold in folds]
@@ -281,7 +284,7 @@ def what_to_expect(
 
     The threshold is None where the photos are masked with another TTA than the out-of-fold photos were.
     """
-    from kaggle_tools.summary import cross_validation, expected_score
+    from kaggle_tools.results.summary import cross_validation, expected_score
 
     try:
         validated = cross_validation(runs, spec)
@@ -311,8 +314,8 @@ def report(pred: Path, masks: int, failures: list[str]) -> None:
 
 def describe(member: "Member") -> dict[str, Any]:
     """What PRED/run.json says of a model: enough to know whether another one is the same."""
-    from kaggle_tools.files import sha256
-    from kaggle_tools.model import WEIGHTS_FILE
+    from kaggle_tools.models.segmenter import WEIGHTS_FILE
+    from kaggle_tools.system.files import sha256
 
     return {
         "run": member.folder.resolve().parent.name,

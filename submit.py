@@ -11,11 +11,11 @@ import typer
 
 from kaggle_tools import cli
 from kaggle_tools.errors import InputError, LeaderboardError
-from kaggle_tools.files import sha256
+from kaggle_tools.system.files import sha256
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
-    from kaggle_tools.ledger import Entry
+    from kaggle_tools.kaggle_api.ledger import Entry
 
 app = cli.new_app()
 
@@ -66,7 +66,7 @@ def submit(
     """
     if not message and not dry_run:
         raise InputError('give -m "…": Kaggle shows it beside the score, so say what made these masks')
-    from kaggle_tools.ledger import default_path
+    from kaggle_tools.kaggle_api.ledger import default_path
 
     record, path = recorded(pred), ledger or default_path()
     competition = cli.agreed_competition(slug, {pred: record["competition"]} if record else {})
@@ -87,7 +87,7 @@ def recorded(pred: Path) -> dict[str, Any]:
     Raises:
         InputError: it is damaged.
     """
-    from kaggle_tools import pred_folder
+    from kaggle_tools.results import pred_folder
 
     return pred_folder.read_record(pred) if (pred / pred_folder.RECORD_FILE).exists() else {}
 
@@ -98,7 +98,7 @@ def refuse_demo(data: Path | None) -> None:
     Raises:
         InputError: `data` is a drawn demo.
     """
-    from kaggle_tools.demo import SETTINGS_FILE
+    from kaggle_tools.demo.draw import SETTINGS_FILE
 
     if data and (data / SETTINGS_FILE).exists():
         raise InputError(f"{data}: a drawn demo, which Kaggle does not know; use --dry-run, then `score`")
@@ -110,8 +110,8 @@ def prepare(pred: Path, competition: "Competition", data: Path | None, sample: P
     Raises:
         InputError: the options, the masks or what they make are not fit to be submitted.
     """
-    from kaggle_tools.checking import check_submission
-    from kaggle_tools.submission import compress, compressed_path, size_of_photos, write_submission
+    from kaggle_tools.submission.check import check_submission
+    from kaggle_tools.submission.write import compress, compressed_path, size_of_photos, write_submission
 
     csv, ids = pred / "submission.csv", listed_ids(data, sample, competition)
     lookup = size_of_photos(data, competition.test_photos) if data else lambda _: None
@@ -147,10 +147,10 @@ def listed_ids(data: Path | None, sample: Path | None, competition: "Competition
 
 def entry_for(pred: Path, record: dict[str, Any], competition: "Competition", message: str) -> "Entry":
     """What the ledger is to know of the submission."""
-    from kaggle_tools.code_version import commit
-    from kaggle_tools.ledger import Entry
-    from kaggle_tools.pred_folder import runs_in
-    from kaggle_tools.submitting import id_of
+    from kaggle_tools.kaggle_api.ledger import Entry
+    from kaggle_tools.kaggle_api.submit_once import id_of
+    from kaggle_tools.results.pred_folder import runs_in
+    from kaggle_tools.system.version import commit
 
     csv_sha256 = sha256(pred / "submission.csv")
     return Entry(
@@ -173,7 +173,7 @@ def entry_for(pred: Path, record: dict[str, Any], competition: "Competition", me
 
 def print_estimate(entry: "Entry", path: Path) -> None:
     """Print what score is to be expected, and the best one so far."""
-    from kaggle_tools.ledger import read
+    from kaggle_tools.kaggle_api.ledger import read
 
     if "score" in entry.estimate:
         low, high = entry.estimate.get("interval") or (None, None)
@@ -194,15 +194,15 @@ def send(packed: Path, entry: "Entry", path: Path, timeout: float, *, force: boo
         InputError: the same CSV was submitted from another folder or under another message.
         LeaderboardError: Kaggle did not take it, or cannot score it.
     """
-    from kaggle_tools import submitting
+    from kaggle_tools.kaggle_api import submit_once
 
     deadline = time.monotonic() + timeout
-    entry, before = submitting.submit_once(packed, entry, path, force=force, timeout=timeout)
+    entry, before = submit_once.submit_once(packed, entry, path, force=force, timeout=timeout)
     how = "was submitted before, as" if before else "submitted as"
     print(f"{how} {entry.ref}: https://www.kaggle.com/c/{entry.slug}/submissions")
     print(f"noted in {path}")
     if wait:
-        entry = submitting.wait_for_score(path, entry, timeout=deadline - time.monotonic())
+        entry = submit_once.wait_for_score(path, entry, timeout=deadline - time.monotonic())
     print_score(entry, deadline)
 
 
@@ -212,7 +212,7 @@ def print_score(entry: "Entry", deadline: float) -> None:
     Raises:
         LeaderboardError: Kaggle could not score the file.
     """
-    from kaggle_tools import submitting
+    from kaggle_tools.kaggle_api import submit_once
 
     if entry.status == "ERROR":
         reason = entry.error or "it does not say why"
@@ -224,7 +224,7 @@ def print_score(entry: "Entry", deadline: float) -> None:
         return
     scores = [f"{score}" if score is not None else "not shown" for score in (entry.public_score, entry.private_score)]
     print(f"public score {scores[0]}, private score {scores[1]}")
-    place = submitting.rank(entry, timeout=deadline - time.monotonic())
+    place = submit_once.rank(entry, timeout=deadline - time.monotonic())
     if place:
         print(f"that would be rank {place[0]:,} of {place[1]:,}")
 

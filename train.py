@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.errors import InputError, OutOfTimeError, require
-from kaggle_tools.files import locked
-from kaggle_tools.parallel import is_first_process
-from kaggle_tools.presets import (
+from kaggle_tools.config import (
     DEFAULT_PRESET,
     PRESETS,
     Augmentation,
@@ -29,10 +26,13 @@ from kaggle_tools.presets import (
     config_from,
     config_of_settings,
 )
+from kaggle_tools.errors import InputError, OutOfTimeError, require
+from kaggle_tools.system.files import locked
+from kaggle_tools.system.processes import is_first_process
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
-    from kaggle_tools.images import Photo
+    from kaggle_tools.data.images import Photo
 
 app = cli.new_app()
 
@@ -179,7 +179,8 @@ def train(
         not strange, f"--fold {strange and strange[0]}: of {settings.folds} folds, the last is {settings.folds - 1}"
     )
 
-    from kaggle_tools import images, run_folder
+    from kaggle_tools.data import images
+    from kaggle_tools.results import run_folder
 
     photos = images.training_photos(spec, data)
     if batch_size == "auto":
@@ -190,9 +191,9 @@ def train(
         run_folder.write_config(out, settings, data, shlex.join(sys.argv))
         fold_by_stem = run_folder.folds_of(out, spec, photos, settings)
 
-    from kaggle_tools import cross_validation
-    from kaggle_tools.callbacks import TimeLimit
-    from kaggle_tools.training import Execution
+    from kaggle_tools.training import cross_validation
+    from kaggle_tools.training.callbacks import TimeLimit
+    from kaggle_tools.training.fold import Execution
 
     execution = Execution(
         devices=devices,
@@ -223,8 +224,9 @@ def train(
 
 def batch_size_of(run: Path, photos: "list[Photo]", config: TrainingConfig, devices: str, workers: int) -> int:
     """The batch size that the run was begun with, or else the largest that the GPU holds."""
-    from kaggle_tools import cross_validation, run_folder
-    from kaggle_tools.training import Execution
+    from kaggle_tools.results import run_folder
+    from kaggle_tools.training import cross_validation
+    from kaggle_tools.training.fold import Execution
 
     if (run / run_folder.CONFIG_FILE).exists():
         return int(run_folder.read_config(run)["settings"]["batch_size"])
@@ -264,7 +266,7 @@ def config_in_file(path: Path, spec: "Competition") -> TrainingConfig:
     Raises:
         InputError: it is missing or damaged, or about another competition.
     """
-    from kaggle_tools.run_folder import read_config_file
+    from kaggle_tools.results.run_folder import read_config_file
 
     recorded = read_config_file(path)["settings"]
     require(recorded.get("competition") == spec.slug, f"{path}: not about --competition {spec.slug}")
@@ -286,8 +288,8 @@ def repeated_options(context: typer.Context) -> list[str]:
 
 def print_summary(run: Path, spec: "Competition") -> None:
     """Write what the folds that are done have reached, and print it."""
-    from kaggle_tools import run_folder
-    from kaggle_tools.summary import write_summary
+    from kaggle_tools.results import run_folder
+    from kaggle_tools.results.summary import write_summary
 
     if not is_first_process() or not run_folder.finished_folds(run):
         return
@@ -303,7 +305,7 @@ def print_summary(run: Path, spec: "Competition") -> None:
 
 def write_page(run: Path, spec: "Competition", data: Path) -> None:
     """Write the page of the folds that are done."""
-    from kaggle_tools import run_folder
+    from kaggle_tools.results import run_folder
 
     if not is_first_process() or not run_folder.finished_folds(run):
         return

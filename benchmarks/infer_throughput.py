@@ -41,11 +41,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from train_throughput import matmul_flops
 
-from kaggle_tools import cli, images, memory, pred_folder
-from kaggle_tools.ensemble import FLIPPED_AXES, Ensemble, best_device, load_members, logits_of
-from kaggle_tools.images import Photo, read_mask
-from kaggle_tools.masking import mask_photos
-from kaggle_tools.presets import Tta
+from kaggle_tools import cli
+from kaggle_tools.config import Tta
+from kaggle_tools.data import images
+from kaggle_tools.data.images import Photo, read_mask
+from kaggle_tools.inference.ensemble import FLIPPED_AXES, Ensemble, best_device, load_members, logits_of
+from kaggle_tools.inference.write_masks import mask_photos
+from kaggle_tools.results import pred_folder
+from kaggle_tools.system import memory
 
 JPEG_QUALITY = 95
 THRESHOLD = 0.5

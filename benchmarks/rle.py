@@ -30,10 +30,10 @@ from pycocotools import mask as coco
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kaggle_tools import rle
+from kaggle_tools.data.images import read_mask
 from kaggle_tools.errors import require
-from kaggle_tools.images import read_mask
-from kaggle_tools.memory import keep_freed_memory
-from kaggle_tools.progress import track
+from kaggle_tools.system.memory import keep_freed_memory
+from kaggle_tools.system.progress import track
 
 Mask = NDArray[np.bool_]
 REFERENCE = "ours"

@@ -25,9 +25,9 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kaggle_tools.competition import CARVANA
+from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.errors import require
-from kaggle_tools.files import write_text
-from kaggle_tools.images import read_mask, write_mask
+from kaggle_tools.system.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 ALL = 100_064

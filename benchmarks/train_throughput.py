@@ -31,14 +31,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from kaggle_tools import cli, images, memory
+from kaggle_tools import cli
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.ensemble import best_device, has_bfloat16
-from kaggle_tools.images import Photo
-from kaggle_tools.model import Segmenter, build, design
-from kaggle_tools.optimisation import make_optimizer
-from kaggle_tools.presets import TrainingConfig, config_from
-from kaggle_tools.training import Execution, FoldData, SegmentationTask, loss_of, make_trainer
+from kaggle_tools.config import TrainingConfig, config_from
+from kaggle_tools.data import images
+from kaggle_tools.data.images import Photo
+from kaggle_tools.inference.ensemble import best_device, has_bfloat16
+from kaggle_tools.models.segmenter import Segmenter, build, design
+from kaggle_tools.system import memory
+from kaggle_tools.training.fold import Execution, FoldData, SegmentationTask, loss_of, make_trainer
+from kaggle_tools.training.optim import make_optimizer
 
 WARM_UP_STEPS = 4
 

@@ -39,12 +39,12 @@ def download(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Download a competition's data from Kaggle and unpack it. Interrupted, the same command goes on."""
-    from kaggle_tools import leaderboard
+    from kaggle_tools.kaggle_api import client
 
     spec = cli.competition_named(competition)
     to = to or Path("data") / spec.slug
     zips = to / "zips"
-    leaderboard.download(spec, zips, high_quality=high_quality)
+    client.download(spec, zips, high_quality=high_quality)
     unpack_into(zips, to, spec)
     print(f"{zips} may be deleted now")
 
@@ -61,7 +61,7 @@ def unpack(
 
 def unpack_into(source: Path, to: Path, spec: "Competition") -> None:
     """Unpack all of the competition's archives that lie in `source`."""
-    from kaggle_tools import archives
+    from kaggle_tools.data import archives
 
     found = archives.find(source, spec.archives)
     missing = [archive.name for archive in spec.archives if not archive.on_request]
@@ -92,7 +92,7 @@ def demo_data(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Draw a small competition in Kaggle's layout, with the truth about its test photos aside."""
-    from kaggle_tools.demo import draw_competition
+    from kaggle_tools.demo.draw import draw_competition
 
     spec = cli.competition_named(competition)
     height_width = cli.parse_size("--size", size) if size else None
@@ -124,10 +124,11 @@ def blend(
     require(len(counts) == len(preds), f"--weights {weights}: {len(preds)} folders need {len(preds)} weights")
     require(0 < threshold < 1, f"--threshold {threshold}: must be between 0 and 1")
 
-    from kaggle_tools import blending, pred_folder
+    from kaggle_tools.inference import blend
+    from kaggle_tools.results import pred_folder
 
     outputs = pred_folder.outputs(save_probabilities, overlays)
-    masks = blending.blend(preds, counts, out, outputs, threshold=threshold, workers=workers)
+    masks = blend.blend(preds, counts, out, outputs, threshold=threshold, workers=workers)
     print(f"{out}: {masks:,} masks")
 
 
@@ -141,8 +142,8 @@ def score(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Score a submission whose true masks are known."""
-    from kaggle_tools.files import write_text
-    from kaggle_tools.scoring import score_submission
+    from kaggle_tools.submission.score import score_submission
+    from kaggle_tools.system.files import write_text
 
     spec = cli.competition_named(competition)
     table = score_submission(submission, truth, spec)
@@ -163,7 +164,7 @@ def check(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Check whether Kaggle would accept a submission, without sending it."""
-    from kaggle_tools.checking import check_submission
+    from kaggle_tools.submission.check import check_submission
 
     report = check_submission(submission, sample, cli.competition_named(competition), allow_degenerate=force)
     for warning in report.warnings():
@@ -185,16 +186,16 @@ def submissions(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Show all submissions, those made elsewhere too, with the scores that Kaggle lists now."""
-    from kaggle_tools import history, submitting
-    from kaggle_tools.ledger import default_path, read
+    from kaggle_tools.kaggle_api import overview, submit_once
+    from kaggle_tools.kaggle_api.ledger import default_path, read
 
     path, spec = ledger or default_path(), cli.competition_named(competition)
     noted = [entry for entry in read(path) if entry.slug == spec.slug]
-    entries = noted if offline else submitting.pick_up_scores(path, noted, spec.slug)
-    show(history.table(entries).for_terminal())
+    entries = noted if offline else submit_once.pick_up_scores(path, noted, spec.slug)
+    show(overview.table(entries).for_terminal())
     print(f"noted in {path}" if path.exists() else f"nothing is noted in {path} yet")
     if plot:
-        print(f"{plot}: {history.plot(entries, plot):,} submissions")
+        print(f"{plot}: {overview.plot(entries, plot):,} submissions")
     if html:
         from kaggle_tools.report.writing import write_submissions
 
@@ -208,7 +209,7 @@ def compare(
     competition: cli.RecordedCompetitionOption = None,
 ) -> None:
     """Show runs side by side, on the same held-out photos; `report` makes a page of it."""
-    from kaggle_tools import comparison
+    from kaggle_tools.results import comparison
 
     compared = comparison.compare(runs, recorded_competition(competition, runs))
     table = comparison.table(compared)
@@ -249,7 +250,7 @@ def report(
 
 def recorded_competition(given: str | None, runs: list[Path], pred: Path | None = None) -> "Competition":
     """The competition that the runs, and the masks if there are any, record."""
-    from kaggle_tools import pred_folder, run_folder
+    from kaggle_tools.results import pred_folder, run_folder
 
     recorded = {run: run_folder.read_settings(run)["competition"] for run in runs}
     if pred:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError, require
-from kaggle_tools.parallel import CORES, is_first_process
+from kaggle_tools.system.processes import CORES, is_first_process
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition

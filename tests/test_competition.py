@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from kaggle_tools import archives
 from kaggle_tools.competition import CARVANA, COMPETITIONS, SALT, Competition
-from kaggle_tools.drawing.subjects import SUBJECTS
+from kaggle_tools.data import archives
+from kaggle_tools.demo.subjects import SUBJECTS
 
 
 def test_an_id_of_carvana_leads_to_its_photo_and_back() -> None:

@@ -19,7 +19,8 @@ from kaggle_server import KaggleServer
 from PIL import Image
 from safetensors.numpy import load_file
 
-from kaggle_tools import ledger, rle
+from kaggle_tools import rle
+from kaggle_tools.kaggle_api import ledger
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (49, 73)

@@ -16,13 +16,15 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from kaggle_tools import leaderboard, rle, run_folder
+from kaggle_tools import rle
 from kaggle_tools.__main__ import app
 from kaggle_tools.competition import SALT, Competition
-from kaggle_tools.drawing.salt import Fault, Salt, Section, Wave, random_section
-from kaggle_tools.images import read_mask, training_photos, write_mask
-from kaggle_tools.presets import config_from
-from kaggle_tools.submission import write_submission
+from kaggle_tools.config import config_from
+from kaggle_tools.data.images import read_mask, training_photos, write_mask
+from kaggle_tools.demo.salt import Fault, Salt, Section, Wave, random_section
+from kaggle_tools.kaggle_api import client
+from kaggle_tools.results import run_folder
+from kaggle_tools.submission.write import write_submission
 
 ROOT = Path(__file__).resolve().parents[1]
 SUBMIT = runpy.run_path(str(ROOT / "submit.py"))["app"]
@@ -150,7 +152,7 @@ class TestData:
             with zipfile.ZipFile(to / "test.zip", "w") as archive:
                 archive.writestr("images/a.png", spec.title)
 
-        monkeypatch.setattr(leaderboard, "download", download)
+        monkeypatch.setattr(client, "download", download)
         monkeypatch.chdir(tmp_path)
         said(app, "download", *SLUG)
         photo = tmp_path / "data" / SALT.slug / "test/images/a.png"

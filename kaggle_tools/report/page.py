@@ -13,8 +13,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from kaggle_tools.code_version import commit
-from kaggle_tools.files import write_text
+from kaggle_tools.system.files import write_text
+from kaggle_tools.system.version import commit
 
 
 def write_page(path: Path, **values: Any) -> None:

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from kaggle_tools.comparison import comparable_neighbours, compare
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import first_few, require
-from kaggle_tools.files import locked
-from kaggle_tools.ledger import Entry
-from kaggle_tools.report.comparisons import comparison_part
+from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.report.page import write_page
-from kaggle_tools.report.predictions import prediction_part
-from kaggle_tools.report.runs import run_part
-from kaggle_tools.report.submissions import submissions_part
-from kaggle_tools.run_folder import WRITES
+from kaggle_tools.report.parts.comparison import comparison_part
+from kaggle_tools.report.parts.masks import prediction_part
+from kaggle_tools.report.parts.run import run_part
+from kaggle_tools.report.parts.submissions import submissions_part
+from kaggle_tools.results.comparison import comparable_neighbours, compare
+from kaggle_tools.results.run_folder import WRITES
+from kaggle_tools.system.files import locked
 
 WAIT_SECONDS = 600.0
 """How long other pages of the same run may take."""

@@ -1,0 +1,192 @@
+"""Photos and masks to tensors: decoded, resized and augmented in worker processes, as uint8.
+
+Normalisation is the model's: a quarter of the bytes then travel to the device.
+
+H height, W width; the size of a photo is (height, width) in pixels, None where it keeps its own.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from kaggle_tools.data.augment import Augmenter
+from kaggle_tools.data.images import Photo, read_mask, read_photo, resize, shrink_for
+from kaggle_tools.errors import InputError
+
+Size = tuple[int, int]
+
+WORKER_NICENESS = 10
+
+
+class MaskedPhotos(Dataset[tuple[Tensor, Tensor]]):
+    """Photos, uint8 (3, H, W), and masks, uint8 (1, H, W) from 0 to 255, at the size for training.
+
+    A mask value between 0 and 255 is the share of the pixel that is covered.
+    """
+
+    def __init__(self, photos: Sequence[Photo], image_size: Size | None) -> None:
+        self.photos = photos
+        self.image_size = image_size
+
+    def __len__(self) -> int:
+        """The number of photos."""
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """The photo and the mask at this place."""
+        return _to_tensors(*self.pixels(index))
+
+    def pixels(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The photo, (H, W, 3), and the mask, (H, W), as arrays.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        photo = self.photos[index]
+        assert photo.mask is not None, f"{photo.stem} has no mask"
+        size = self.image_size or photo.size
+        mask_HW = read_mask(photo.mask).view(np.uint8) * np.uint8(255)
+        return resize(read_photo(photo.path, shrink_for(photo, size)), size), resize(mask_HW, size)
+
+
+class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
+    """`MaskedPhotos`, changed at random. Asked with (epoch, index), as `EpochSampler` gives them."""
+
+    def __init__(self, photos: MaskedPhotos, augmentation: str, seed: int) -> None:
+        self.photos = photos
+        self.augment = Augmenter(augmentation, seed)
+
+    def __len__(self) -> int:
+        """The number of photos."""
+        return len(self.photos)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The photo and the mask at this index, changed as this epoch changes them."""
+        epoch, index = key
+        return _to_tensors(*self.augment(*self.photos.pixels(index), epoch, index))
+
+
+class EpochSampler(DistributedSampler):
+    """Shuffles by (seed, epoch) and tells the dataset the epoch with each index.
+
+    The workers live on from epoch to epoch, so nothing else would tell them. Lightning calls `set_epoch`.
+    """
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield (epoch, index)."""
+        return ((self.epoch, index) for index in super().__iter__())
+
+
+@dataclass(frozen=True)
+class InputSize:
+    """The size to which photos are brought for a network."""
+
+    size: Size | None
+    """(height, width) in pixels; None: each photo's own."""
+    scale: float = 1.0
+    """By which both sides are multiplied, for test-time augmentation."""
+
+    def of(self, own_size: Size) -> Size:
+        """(height, width) of a photo of this size for the network."""
+        height, width = self.size or own_size
+        return max(1, round(height * self.scale)), max(1, round(width * self.scale))
+
+
+class ResizedPhotos(Dataset[tuple[list[Tensor], str]]):
+    """Each photo at each of several sizes, uint8 (3, H, W), and what is wrong with it: `` if nothing.
+
+    A photo that cannot be read is black, so that the others in its batch are worked on as if it could.
+    """
+
+    def __init__(self, photos: Sequence[Photo], sizes: Sequence[InputSize]) -> None:
+        self.photos = photos
+        self.sizes = sizes
+
+    def __len__(self) -> int:
+        """The number of photos."""
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> tuple[list[Tensor], str]:
+        """The photo at this place, once for each size."""
+        photo = self.photos[index]
+        sizes = [size.of(photo.size) for size in self.sizes]
+        try:
+            return [_photo_tensor(pixels_HW3) for pixels_HW3 in _at_sizes(photo, sizes)], ""
+        except InputError as error:
+            return [torch.zeros(3, *size, dtype=torch.uint8) for size in sizes], str(error)
+
+
+def equal_size_batches(photos: Sequence[Photo], batch_size: int) -> list[list[int]]:
+    """The indices of consecutive photos of one size, in batches: photos of different sizes do not stack."""
+    batches = []
+    for _, run in groupby(range(len(photos)), key=lambda index: photos[index].size):
+        indices = list(run)
+        batches += [indices[at : at + batch_size] for at in range(0, len(indices), batch_size)]
+    return batches
+
+
+def loader(dataset: Dataset, *, workers: int, device: str = "cpu", **settings: object) -> DataLoader:
+    """A DataLoader whose workers, processes on the CPU, fight over the cores neither with each other nor the network.
+
+    `device` is the type of that on which the network runs.
+    """
+    return DataLoader(
+        dataset,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device == "cuda",
+        worker_init_fn=_step_back if device == "cpu" else _one_thread,
+        **settings,  # type: ignore[arg-type]  # passed through
+    )
+
+
+@contextmanager
+def plain_worker_errors() -> Iterator[None]:
+    """Give the InputError of a worker its own words back; a DataLoader hands on the text of a traceback."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).rpartition(f"{InputError.__name__}: ")[2].rstrip()) from error
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(0)
+
+
+def _step_back(worker: int) -> None:
+    _one_thread(worker)
+    # The threads of a network on the CPU wait for each other: a core lent to a worker delays all of them. Workers
+    # take what the network leaves, which is enough while it waits for them (benchmarks/RESULTS.md).
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(WORKER_NICENESS)
+
+
+def _at_sizes(photo: Photo, sizes: Sequence[Size]) -> list[NDArray[np.uint8]]:
+    """The photo, (H, W, 3), at each size; decoded once for all sizes that the decoder shrinks alike.
+
+    Raises:
+        InputError: the file cannot be read, or is not of the size that it had before.
+    """
+    decoded: dict[int, NDArray[np.uint8]] = {}
+    for shrink in {shrink_for(photo, size) for size in sizes}:
+        decoded[shrink] = read_photo(photo.path, shrink)
+        if decoded[shrink].shape[:2] != (photo.size[0] // shrink, photo.size[1] // shrink):
+            raise InputError(f"{photo.path}: changed while it was being worked on")
+    return [resize(decoded[shrink_for(photo, size)], size) for size in sizes]
+
+
+def _to_tensors(photo_HW3: NDArray[np.uint8], mask_HW: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+    return _photo_tensor(photo_HW3), torch.from_numpy(np.ascontiguousarray(mask_HW)[None])
+
+
+def _photo_tensor(photo_HW3: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(photo_HW3.transpose(2, 0, 1)))

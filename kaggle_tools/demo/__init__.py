@@ -1,0 +1,1 @@
+"""Drawn competitions: photos whose masks are known, without account or internet."""

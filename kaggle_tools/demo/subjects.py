@@ -1,0 +1,90 @@
+"""What a drawn demo can show: by name, how its subjects are invented, and how many photos there are of each.
+
+Knows nothing of competitions or files.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kaggle_tools.demo import cars, salt, studio
+
+MAKES = {"Aldera": ("Vento", "Lumo", "Strada"), "Korvin": ("K2", "K5", "Pavo"), "Miruna": ("Sol", "Brisa", "Onda")}
+TRIMS = ("Base", "Comfort", "Sport", "Limited")
+VIEWS = 16
+"""Photos of each car, in equal steps around it."""
+
+
+class Picture(Protocol):
+    """One photo that can be taken."""
+
+    def draw(self, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Take it, `size` being (height, width): the photo, (H, W, 3) RGB, and the mask, (H, W)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the photos of one group show."""
+
+    facts: dict[str, str]
+    """What a table about the groups says of it, by column."""
+    picture: Callable[[int, np.random.Generator], Picture]
+    """Decides how its photo of this number, from 0, is taken."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Subjects of one kind."""
+
+    plural: str
+    """For people to read."""
+    invent: Callable[[np.random.Generator], Subject]
+    """Invents one of them."""
+    photos: int
+    """How many there are of each."""
+    size: tuple[int, int]
+    """(height, width) of the photos in pixels, where nothing else is asked for."""
+    train: int
+    """How many have masks, where nothing else is asked for."""
+    test: int
+    """How many are to be masked, where nothing else is asked for."""
+
+
+@dataclass(frozen=True)
+class CarPicture:
+    """One photo of a car."""
+
+    car: cars.Car
+    view: studio.View
+
+    def draw(self, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Take it, see `studio.draw`."""
+        return studio.draw(self.car, self.view, size)
+
+
+def random_car(rng: np.random.Generator) -> Subject:
+    """Invent a car and its papers, which have Carvana's columns. The turntable goes around in equal steps."""
+    make = str(rng.choice(list(MAKES)))
+    year, model, trim = int(rng.integers(2005, 2017)), str(rng.choice(MAKES[make])), str(rng.choice(TRIMS))
+    car = cars.random_car(rng)
+    facts = {"year": str(year), "make": make, "model": model, "trim1": trim, "trim2": car.shape.name}
+    return Subject(facts, lambda number, rng: CarPicture(car, studio.random_view(number * 360 / VIEWS, rng)))
+
+
+def random_place(rng: np.random.Generator) -> Subject:
+    """Invent a place and what lies below it, of which there is one picture; `z` is its depth, as TGS calls it."""
+    facts = {"z": str(rng.integers(50, 960))}
+    section = salt.random_section(rng)
+    return Subject(facts, lambda _number, _rng: section)
+
+
+SUBJECTS = {
+    # A size that divides by nothing that a network would like it to.
+    "cars": Kind("cars", random_car, photos=VIEWS, size=(320, 479), train=12, test=4),
+    "salt": Kind("places", random_place, photos=1, size=(101, 101), train=240, test=80),
+}
+"""Every kind of subject by the name that a competition gives as its `demo`."""

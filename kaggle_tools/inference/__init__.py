@@ -1,0 +1,1 @@
+"""From photos and weights to probabilities and masks."""

@@ -1,0 +1,210 @@
+"""Networks to probabilities: one or several, in one or several flips and scales, averaged.
+
+Photos come in as the workers leave them (`data`), one tensor for each size that a network wants to see;
+probabilities go out at the photos' own size. Knows nothing of files but those of the networks.
+
+B batch, H height, W width. Probabilities are averaged, not logits.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kaggle_tools.config import Tta
+from kaggle_tools.data.datasets import InputSize, Size
+from kaggle_tools.models.segmenter import ModelCard, Segmenter, load
+from kaggle_tools.results import run_folder
+
+FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {
+    "none": ((),),
+    "hflip": ((), (-1,)),
+    "flips": ((), (-1,), (-2,), (-2, -1)),
+}
+"""The axes of each flip over which is averaged; flipping them again undoes it."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of an ensemble."""
+
+    model: Segmenter
+    """In evaluation mode."""
+    card: ModelCard
+    """What is known of it, as the size to which photos are brought for it."""
+    folder: Path
+    """The fold that it was trained in."""
+    weight: float = 1.0
+    """How much its probabilities count beside those of the others."""
+
+
+class Mix(NamedTuple):
+    """What an ensemble says of a batch."""
+
+    probability_BHW: Tensor
+    """Weighted mean of the members' probabilities, float32, at the photos' own size."""
+    votes_BHW: Tensor
+    """How many members by themselves call a pixel foreground, uint8."""
+
+
+def load_members(
+    runs: Sequence[Path], folds: Sequence[int] | None = None, weights: Sequence[float] | None = None
+) -> list[Member]:
+    """Load the networks of these folds, all there are by default, of several runs, on the CPU.
+
+    With `weights`, one for each run, the folds of a run share its weight; without, every network counts once.
+
+    Raises:
+        InputError: a run has no trained fold, or not the one that is asked for, or a file is damaged.
+    """
+    members = []
+    for number, run in enumerate(runs):
+        trained = run_folder.trained_folds(run) if folds is None else sorted(set(folds))
+        weight = weights[number] / len(trained) if weights else 1.0
+        for folder in (run_folder.fold_folder(run, fold) for fold in trained):
+            model, card = load(folder)
+            members.append(Member(model.to(memory_format=torch.channels_last), card, folder, weight))
+    return members
+
+
+class Ensemble:
+    """The weighted mean of networks over flips and scales.
+
+    Networks that do not fit together on the device stay in main memory and are lent to it in turn: slower,
+    and the same to the bit.
+
+    Args:
+        members: the networks.
+        device: where they run.
+        tta: the flips over which each network is averaged.
+        scales: the factors of its image size over which it is averaged.
+        threshold: the probability from which on a member votes for foreground.
+        in_turn: lend the networks to the device in turn even if they fit.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        device: torch.device,
+        *,
+        tta: Tta,
+        scales: Sequence[float] = (1.0,),
+        threshold: float = run_folder.DEFAULT_THRESHOLD,
+        in_turn: bool = False,
+    ) -> None:
+        self.members = members
+        self.device = device
+        self.tta = tta
+        self.scales = tuple(scales)
+        self.threshold = threshold
+        self.in_turn = in_turn or not _all_fit([member.model for member in members], device)
+
+    def take_turns(self) -> bool:
+        """Make room on the device by lending it the networks in turn; False where that is so, or would not help."""
+        if self.in_turn or len(self.members) == 1:
+            return False
+        for member in self.members:
+            member.model.to("cpu")
+        self.in_turn = True
+        return True
+
+    def compile(self) -> None:
+        """Compile the networks with torch.compile, each at its first photos."""
+        for member in self.members:
+            member.model.compile()
+
+    @property
+    def input_sizes(self) -> list[InputSize]:
+        """The sizes at which photos are needed, each once."""
+        sizes = (InputSize(member.card.image_size, scale) for member in self.members for scale in self.scales)
+        return list(dict.fromkeys(sizes))
+
+    @torch.inference_mode()
+    def __call__(self, photos_at: Mapping[InputSize, Tensor], own_size: Size) -> Mix:
+        """Probabilities at `own_size`, from the same photos, uint8 (B, 3, h, w), at each of `input_sizes`."""
+        total = sum(member.weight for member in self.members)
+        mean_BHW = torch.zeros((), device=self.device)
+        votes_BHW = torch.zeros((), dtype=torch.uint8, device=self.device)
+        for member in self.members:
+            with _lent(member.model, self.device) if self.in_turn else nullcontext():
+                probability_BHW = self._of_member(member, photos_at, own_size)
+            mean_BHW = mean_BHW + member.weight / total * probability_BHW
+            votes_BHW = votes_BHW + (probability_BHW >= self.threshold)
+        return Mix(mean_BHW, votes_BHW)
+
+    def _of_member(self, member: Member, photos_at: Mapping[InputSize, Tensor], own_size: Size) -> Tensor:
+        """One network's probabilities (B, H, W), the mean over scales and flips."""
+        inputs = (photos_at[InputSize(member.card.image_size, scale)] for scale in self.scales)
+        probabilities = [enlarge(flip_mean(member.model, photos_B3HW, self.tta), own_size) for photos_B3HW in inputs]
+        return torch.stack(probabilities).mean(dim=0)[:, 0]
+
+
+def flip_mean(model: nn.Module, photos_B3HW: Tensor, tta: Tta) -> Tensor:
+    """Mean probabilities (B, 1, H, W) over the flips, each flipped back.
+
+    Photos are flipped before the network pads them, and its padding is cropped before they are flipped
+    back: no flip can move a mask by what was padded.
+    """
+    flips = [torch.sigmoid(logits_of(model, photos_B3HW.flip(axes))).flip(axes) for axes in FLIPPED_AXES[tta]]
+    return torch.stack(flips).mean(dim=0)
+
+
+def logits_of(model: nn.Module, photos_B3HW: Tensor) -> Tensor:
+    """Logits in float32, computed in half precision where the device is made for it."""
+    on_gpu = photos_B3HW.device.type == "cuda"
+    half = torch.bfloat16 if on_gpu and has_bfloat16() else torch.float16
+    with torch.autocast(photos_B3HW.device.type, dtype=half, enabled=on_gpu):
+        return model(photos_B3HW.to(memory_format=torch.channels_last)).float()
+
+
+def enlarge(probabilities_B1HW: Tensor, size: Size) -> Tensor:
+    """Bring probabilities to `size` by bilinear interpolation, pixel areas aligned.
+
+    Also where they become smaller, as after a scale above 1: the neighbouring pixels are as good as their mean.
+    """
+    if probabilities_B1HW.shape[-2:] == size:
+        return probabilities_B1HW
+    return F.interpolate(probabilities_B1HW, size=size, mode="bilinear", align_corners=False)
+
+
+def best_device() -> torch.device:
+    """The fastest device of this machine."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def has_bfloat16() -> bool:
+    """Whether the GPU itself computes in bfloat16; older ones only imitate it, slowly."""
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def _all_fit(models: Sequence[nn.Module], device: torch.device) -> bool:
+    """Move the networks to the device, or none of them if it cannot hold all."""
+    try:
+        for model in models:
+            model.to(device)
+    except torch.OutOfMemoryError:
+        for model in models:
+            model.to("cpu")
+        return False
+    return True
+
+
+@contextmanager
+def _lent(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Put a network on the device; what is in main memory stays there, so that nothing is copied back."""
+    at_home = [(tensor, tensor.data) for tensor in chain(model.parameters(), model.buffers())]
+    for tensor, data in at_home:
+        tensor.data = data.to(device, non_blocking=True)
+    try:
+        yield
+    finally:
+        for tensor, data in at_home:
+            tensor.data = data

@@ -1,0 +1,114 @@
+"""Photos to probabilities at the photos' own size: the one path for test photos and out-of-fold photos alike.
+
+While a batch is in the networks, workers decode the next ones. Nothing here waits for the device: what is
+yielded on a GPU may still be on its way, and whoever needs it on the CPU waits then.
+
+B batch, H height, W width.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kaggle_tools.data.datasets import InputSize, ResizedPhotos, Size, loader
+from kaggle_tools.data.images import Photo
+from kaggle_tools.errors import InputError
+from kaggle_tools.inference.ensemble import Ensemble, Mix
+
+BATCH_PIXELS = 8 * 1280 * 1918
+"""A batch chosen automatically holds no more pixels than this: more of them are no faster, but need more memory."""
+
+
+class Prediction(NamedTuple):
+    """What is known of one photo."""
+
+    photo: Photo
+    probability_HW: Tensor
+    """Of foreground, float32, at the photo's own size, on the networks' device."""
+    votes_HW: Tensor
+    """How many networks by themselves call a pixel foreground, uint8."""
+    error: str
+    """Why the photo could not be read; empty if it could. Then the other fields are of a black photo."""
+
+
+def predict(
+    ensemble: Ensemble, photos: Sequence[Photo], batches: Sequence[list[int]], *, workers: int
+) -> Iterator[Prediction]:
+    """Yield the prediction of each photo, batch by batch: `batches` are indices of photos of one size.
+
+    The bits of a prediction depend on its batch, so give the same batches where they shall be the same.
+    Memory does not grow with the number of photos.
+
+    Raises:
+        InputError: the device's memory does not suffice.
+    """
+    device, sizes = ensemble.device, ensemble.input_sizes
+    dataset = ResizedPhotos(photos, sizes)
+    decoded = loader(dataset, batch_sampler=batches, workers=workers, device=device.type)
+    for indices, (images, errors) in zip(batches, decoded, strict=True):
+        own_size = photos[indices[0]].size
+        try:
+            photos_at = {size: tensor.to(device, non_blocking=True) for size, tensor in zip(sizes, images, strict=True)}
+            mix = _mix(ensemble, photos_at, own_size, len(indices))
+        except torch.OutOfMemoryError as error:
+            raise _out_of_memory(len(indices), own_size, error) from error
+        for index, probability_HW, votes_HW, wrong in zip(indices, *mix, errors, strict=True):
+            yield Prediction(photos[index], probability_HW, votes_HW, wrong)
+
+
+def as_bytes(probability_HW: Tensor) -> Tensor:
+    """Probabilities as 0 to 255, uint8, rounded."""
+    return (probability_HW * 255).round().byte()
+
+
+def batch_size_that_fits(ensemble: Ensemble, photos: Sequence[Photo]) -> int:
+    """How many photos to take at once: on a GPU the largest power of two that it holds, elsewhere one.
+
+    Raises:
+        InputError: not even one photo fits.
+    """
+    if ensemble.device.type != "cuda" or not photos:
+        return 1
+    height, width = max((photo.size for photo in photos), key=lambda size: size[0] * size[1])
+    fits = 0
+    for batch_size in (1, 2, 4, 8, 16, 32, 64):
+        if fits and batch_size * height * width > BATCH_PIXELS:
+            break
+        try:
+            _try(ensemble, batch_size, (height, width))
+        except torch.OutOfMemoryError as error:
+            if not fits:
+                raise _out_of_memory(batch_size, (height, width), error) from error
+            break
+        fits = batch_size
+    torch.cuda.empty_cache()
+    return fits
+
+
+def _try(ensemble: Ensemble, batch_size: int, own_size: Size) -> None:
+    def black(size: InputSize) -> Tensor:
+        return torch.zeros(batch_size, 3, *size.of(own_size), dtype=torch.uint8, device=ensemble.device)
+
+    mixes = []
+    for _ in range(2):  # as in `predict`, where the last mix is still being written during the next
+        photos_at = {size: black(size) for size in ensemble.input_sizes}
+        mixes.append(_mix(ensemble, photos_at, own_size, batch_size))
+    torch.cuda.synchronize()
+
+
+def _mix(ensemble: Ensemble, photos_at: Mapping[InputSize, Tensor], own_size: Size, batch_size: int) -> Mix:
+    """The ensemble's answer; where not even one photo fits beside all of its networks, these are lent in turn."""
+    try:
+        return ensemble(photos_at, own_size)
+    except torch.OutOfMemoryError:
+        if batch_size > 1 or not ensemble.take_turns():
+            raise
+    return ensemble(photos_at, own_size)  # here the memory of the failed attempt is free again
+
+
+def _out_of_memory(batch_size: int, size: Size, error: Exception) -> InputError:
+    advice = "take a smaller --batch-size" if batch_size > 1 else "train a model with a smaller --image-size or --width"
+    reason = str(error).splitlines()[0]
+    return InputError(f"out of memory with photos of {size[0]}x{size[1]}, {batch_size} at once ({reason}); {advice}")

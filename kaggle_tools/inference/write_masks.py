@@ -1,0 +1,211 @@
+"""Predictions to files: the mask, what can be said of it without the truth, and what people look at.
+
+The device cuts the mask and packs its bits; threads write the files while the networks go on. Only a few
+photos are under way at once, so that memory does not grow where the disk is slow.
+
+H height, W width.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kaggle_tools.data.datasets import equal_size_batches
+from kaggle_tools.data.images import Photo, draw_outlines, read_photo, write_gray, write_packed_mask, write_photo
+from kaggle_tools.errors import InputError, OutOfTimeError, require
+from kaggle_tools.inference.ensemble import Ensemble
+from kaggle_tools.inference.predict import Prediction, as_bytes, predict
+from kaggle_tools.results.pred_folder import PathOf, is_complete, mask_path, overlay_path, probability_path
+from kaggle_tools.system.processes import gathered, is_orphan, of_the_first, rank_and_ranks
+from kaggle_tools.system.progress import track
+
+DOUBTFUL = (0.1, 0.9)
+"""With a probability between these a pixel is neither foreground nor background for sure."""
+THREADS = 4
+
+
+def mask_photos(
+    pred: Path,
+    ensemble: Ensemble,
+    photos: Sequence[Photo],
+    outputs: Sequence[PathOf],
+    *,
+    batch_size: int,
+    workers: int,
+    deadline: float = math.inf,
+) -> list[str]:
+    """Write the masks that PRED lacks, of several processes that work together each its share.
+
+    Batches are the same however often the work was interrupted and whoever shares it, and so are the masks.
+    `outputs` is what is to be there of each photo, as `pred_folder.outputs` gives it. Returns what is wrong with
+    the photos that could not be read, in any of the processes.
+
+    Raises:
+        InputError: the networks gave no numbers, or the memory does not suffice.
+        OutOfTimeError: `deadline`, as `time.monotonic` counts, came before the end; the same call goes on.
+    """
+    rank, ranks = rank_and_ranks()
+    unfinished = [
+        batch
+        for batch in equal_size_batches(photos, batch_size)
+        if not all(is_complete(pred, photos[index].stem, outputs) for index in batch)
+    ]
+    unfinished = of_the_first(unfinished)  # which others may find shorter, once the first has begun to write
+    share = unfinished[rank::ranks]
+    predictions = predict(ensemble, photos, share, workers=workers)
+    if rank == 0:
+        shared = f", shared by {ranks} processes" if ranks > 1 else ""
+        count = sum(len(batch) for batch in unfinished)
+        print(f"{count:,} of {len(photos):,} photos to mask with {len(ensemble.members)} networks{shared}", flush=True)
+        predictions = track(predictions, sum(len(batch) for batch in share), "masks")
+    failures, late = [], False
+    with MaskWriter(pred, ensemble.threshold, len(ensemble.members), outputs) as writer:
+        for prediction in predictions:
+            if prediction.error:
+                failures.append(prediction.error)
+            else:
+                writer.put(prediction)
+            require(rank == 0 or not is_orphan(), "the process that started this one has ended")
+            late = time.monotonic() > deadline
+            if late:
+                break
+    if any(gathered(late)):
+        raise OutOfTimeError("stopped before all photos were masked, as --max-hours asks; the same command goes on")
+    return [error for errors in gathered(failures) for error in errors]
+
+
+class MaskWriter:
+    """Writes predictions into the folder PRED, in threads; its `with` block ends when all is on disk.
+
+    Args:
+        pred: the folder.
+        threshold: foreground is what has at least this probability.
+        voters: how many networks, or folders, voted.
+        outputs: what to write of each photo, as `pred_folder.outputs` gives it.
+
+    Raises:
+        InputError: in any call, for an earlier photo: there are no numbers for it.
+        OSError: likewise: a file could not be written.
+    """
+
+    def __init__(self, pred: Path, threshold: float, voters: int, outputs: Sequence[PathOf]) -> None:
+        self.pred = pred
+        self.threshold = threshold
+        self.voters = voters
+        self.outputs = outputs
+        self.pool = ThreadPoolExecutor(THREADS)
+        self.under_way: deque[Future[None]] = deque()
+
+    def put(self, prediction: Prediction) -> None:
+        """Begin to write a prediction; waits for the oldest one where many are under way."""
+        probability_HW = prediction.probability_HW
+        mask_HW = probability_HW >= self.threshold
+        results = [packed(mask_HW), measured(probability_HW, mask_HW, prediction.votes_HW)]
+        if probability_path in self.outputs:
+            results.append(as_bytes(probability_HW))
+        self.under_way.append(self.pool.submit(self._write, prediction.photo, _Arrival(results)))
+        if len(self.under_way) > 4 * THREADS:
+            self.under_way.popleft().result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pool.shutdown()
+        if error[0] is None:
+            for future in self.under_way:
+                future.result()
+
+    def _write(self, photo: Photo, arrival: "_Arrival") -> None:
+        """The mask last: where it is, all is."""
+        bits, numbers, *maps = arrival.wait()
+        notes = notes_of(numbers, photo, self.voters)
+        for map_HW in maps:
+            write_gray(probability_path(self.pred, photo.stem), map_HW)
+        if overlay_path in self.outputs:
+            mask_HW = np.unpackbits(bits, axis=1, count=photo.size[1]).astype(bool)
+            drawn = draw_outlines(read_photo(photo.path), mask_HW)
+            write_photo(overlay_path(self.pred, photo.stem), drawn)
+        write_packed_mask(mask_path(self.pred, photo.stem), bits, photo.size[1], notes)
+
+
+def packed(mask_HW: Tensor) -> Tensor:
+    """Eight pixels of a row in each byte, uint8 (H, ceil(W / 8)), as `numpy.packbits` packs them."""
+    height, width = mask_HW.shape
+    bits_HN8 = F.pad(mask_HW.byte(), (0, -width % 8)).view(height, -1, 8)
+    # Made on the device: a list brought there would wait for all that the device has still to do.
+    places_8 = 2 ** torch.arange(7, -1, -1, dtype=torch.uint8, device=mask_HW.device)
+    return (bits_HN8 * places_8).sum(dim=-1, dtype=torch.uint8)
+
+
+def measured(probability_HW: Tensor, mask_HW: Tensor, votes_HW: Tensor) -> Tensor:
+    """The sums, float64 (7,), from which `notes_of` follows; in one tensor, as each that is fetched costs a wait."""
+    low, high = DOUBTFUL
+    doubtful_HW = (probability_HW > low) & (probability_HW < high)
+    edges = [(mask_HW.diff(dim=dim)).sum() for dim in (0, 1)]  # between pixels, one below or beside the other
+    sums = (
+        mask_HW.sum(),
+        # In double precision, so that the order of a sum does not show in the digits kept.
+        (probability_HW * mask_HW).sum(dtype=torch.float64),
+        probability_HW.sum(dtype=torch.float64),
+        doubtful_HW.sum(),
+        edges[0] + edges[1],
+        (votes_HW * mask_HW).sum(),
+        votes_HW.sum(),
+    )
+    return torch.stack([one.double() for one in sums])
+
+
+def expected_from(numbers: NDArray[np.float64]) -> float:
+    """The Dice to be expected if the probabilities are right, from what `measured` gives."""
+    area, inside, total = (float(number) for number in numbers[:3])
+    return 2 * inside / (area + total) if area + total > 0 else 1.0
+
+
+def notes_of(numbers: NDArray[np.float64], photo: Photo, voters: int) -> dict[str, float]:
+    """What can be said of a mask without the truth.
+
+    `area`: the share of the photo that it covers. `expected_dice`: the Dice to be expected if the probabilities
+    are right: twice the probability inside the mask over the mask's area and all probability. `border_width`:
+    how many doubtful pixels there are for each pixel of the outline. `agreement`, of several networks: the Dice
+    of their own masks, pixels taken together, with the mask of their mean.
+
+    Raises:
+        InputError: the probabilities are no numbers.
+    """
+    area, _, total, doubtful, outline, votes_inside, votes = (float(number) for number in numbers)
+    if not np.isfinite(total):
+        raise InputError(f"{photo.path}: the network's answer is not a number; train it again")
+    notes = {
+        "area": area / (photo.size[0] * photo.size[1]),
+        "expected_dice": expected_from(numbers),
+        "border_width": doubtful / max(1.0, outline),
+    }
+    if voters > 1:
+        notes["agreement"] = 2 * votes_inside / (votes + voters * area) if votes + area > 0 else 1.0
+    return {name: round(value, 6) for name, value in notes.items()}
+
+
+class _Arrival:
+    """Results on their way from the device to main memory."""
+
+    def __init__(self, results: Sequence[Tensor]) -> None:
+        on_gpu = results[0].device.type == "cuda"
+        self.tensors = [result.to("cpu", non_blocking=on_gpu) for result in results]
+        self.event = torch.cuda.current_stream().record_event() if on_gpu else None
+
+    def wait(self) -> list[NDArray]:
+        """The results, once they are there."""
+        if self.event:
+            self.event.synchronize()
+        return [tensor.numpy() for tensor in self.tensors]

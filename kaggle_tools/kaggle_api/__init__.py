@@ -1,0 +1,1 @@
+"""Kaggle: download, submit once, keep the ledger. `worker` alone imports the `kaggle` package."""

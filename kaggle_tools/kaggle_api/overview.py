@@ -1,0 +1,119 @@
+"""All submissions beside each other, cross-validation against leaderboard: a table for the terminal, and a plot."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kaggle_tools.errors import require
+from kaggle_tools.kaggle_api.ledger import Entry
+from kaggle_tools.results.summary import Estimate
+from kaggle_tools.system.files import replacing
+from kaggle_tools.tables import Column, Table
+
+COLUMNS = [
+    Column("submission"),
+    Column("expected"),
+    Column("public", "{:.5f}"),
+    Column("private", "{:.5f}"),
+    Column("public - expected", "{:+.5f}"),
+    Column("cross-validation"),
+    Column("made of"),
+    Column("code"),
+]
+
+
+def table(entries: Sequence[Entry]) -> Table:
+    """One row for each submission."""
+    return Table(COLUMNS, [_row(entry) for entry in entries])
+
+
+def _row(entry: Entry) -> list[str | float | None]:
+    expected = expected_score(entry)
+    return [
+        f"{entry.time[:16].replace('T', ' ')}\n{entry.id}\n{entry.message}",
+        str(expected or ""),
+        _state(entry) if entry.public_score is None else entry.public_score,
+        entry.private_score,
+        None if expected is None or entry.public_score is None else entry.public_score - expected.score,
+        "\n".join(f"{run['run']} {_cross_validated(run)}" for run in entry.cross_validation),
+        _made_of(entry),
+        _code(entry),
+    ]
+
+
+def plot(entries: Sequence[Entry], path: Path) -> int:
+    """Draw public scores over expected ones into a PNG file, and return how many submissions have both.
+
+    Raises:
+        InputError: the name is not that of a PNG file, or no submission has both scores.
+    """
+    require(path.suffix.lower() == ".png", f"--plot {path}: must be the name of a .png file")
+    known = known_scores(entries)
+    require(bool(known), "nothing to plot: no submission has both an expected and a public score")
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    draw_scores(figure.subplots(), known)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+    return len(known)
+
+
+class KnownScores(NamedTuple):
+    """What a submission was expected to score, and what it did."""
+
+    expected: Estimate
+    public: float
+    name: str
+
+
+def known_scores(entries: Sequence[Entry]) -> list[KnownScores]:
+    """Of the submissions that have both an expected and a public score."""
+    both = [(expected_score(entry), entry.public_score, entry.id[:7]) for entry in entries]
+    return [KnownScores(expected, public, name) for expected, public, name in both if expected and public is not None]
+
+
+def draw_scores(axes: Axes, known: Sequence[KnownScores], points: str | None = None, diagonal: str = "gray") -> None:
+    """Draw public scores over expected ones; `points` and `diagonal` are colours."""
+    for expected, public, name in known:
+        axes.errorbar(expected.score, public, xerr=expected.spread, fmt="o", capsize=3, color=points)
+        axes.annotate(name, (expected.score, public), textcoords="offset points", xytext=(6, 4))
+    axes.axline(
+        (known[0].expected.score, known[0].expected.score), slope=1, color=diagonal, linewidth=1, linestyle="--"
+    )
+    axes.set_xlabel("expected score, with its 95 % interval")
+    axes.set_ylabel("public score")
+    axes.ticklabel_format(useOffset=False)
+
+
+def expected_score(entry: Entry) -> Estimate | None:
+    """What the submission was expected to score; without an estimate the mean score of its run, if it is only one."""
+    if "score" in entry.estimate:
+        return Estimate(entry.estimate["score"], entry.estimate.get("interval"))
+    return _cross_validated(entry.cross_validation[0]) if len(entry.cross_validation) == 1 else None
+
+
+def _cross_validated(run: dict) -> Estimate:
+    return Estimate(run["score_mean"], run["score_interval"])
+
+
+def _made_of(entry: Entry) -> str:
+    if not entry.pred:
+        return "made elsewhere"
+    cut = "" if entry.threshold is None else f", cut at {entry.threshold:g}"
+    runs = ", ".join(entry.runs) or "unknown networks"
+    scales = "" if entry.tta_scales in ([], [1.0]) else " at " + ", ".join(f"{scale:g}" for scale in entry.tta_scales)
+    return f"{runs}\nTTA {entry.tta or 'unknown'}{scales}{cut}\nCSV {entry.sha256[:12]}"
+
+
+def _code(entry: Entry) -> str:
+    commit, _, dirty = (entry.commit or "").partition("-")
+    return f"{commit[:7]}\n{'with changes' if dirty else 'clean'}" if commit else ""
+
+
+def _state(entry: Entry) -> str:
+    """Why there is no score."""
+    if entry.ref is None:
+        return "not at Kaggle, as far as is known"
+    return {"ERROR": f"error: {entry.error}", "COMPLETE": "not shown"}.get(entry.status, "pending")

@@ -1,0 +1,1 @@
+"""Neural networks: build them, save them, load them."""

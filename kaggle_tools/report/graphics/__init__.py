@@ -1,0 +1,1 @@
+"""Plots and photos, drawn for a page."""

@@ -1,0 +1,84 @@
+"""What a page says of runs beside each other: which is the best, whether that is real, and where they differ."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kaggle_tools.report.graphics import figures
+from kaggle_tools.report.graphics.figures import Plot
+from kaggle_tools.report.graphics.pictures import Gallery, Subject, pictures
+from kaggle_tools.report.parts.run import HeldOutPhotos
+from kaggle_tools.results import comparison
+from kaggle_tools.results.comparison import Comparison
+from kaggle_tools.results.summary import Estimate
+from kaggle_tools.tables import Table
+
+SHOWN = 3
+"""Photos in each direction where two runs differ most."""
+
+
+@dataclass(frozen=True)
+class ComparisonPart:
+    """Several runs, as the page has them."""
+
+    in_words: str
+    best: str
+    best_score: Estimate
+    verdict: str
+    """Whether the best is better than the second, in words."""
+    is_real: bool
+    shown: str
+    """The run that the page is about."""
+    standing: str
+    """What it is beside the best, in words; empty where it is the best."""
+    group_name: str
+    first: str
+    """To which the table's differences are."""
+    photos: int
+    folds: list[int]
+    table: Table
+    plot: Plot
+    galleries: list[Gallery]
+
+
+def comparison_part(compared: Comparison, shown: int, data: Path | None = None) -> ComparisonPart:
+    """Gather what sets the runs apart, of which there are at least two; the page is about number `shown`.
+
+    `data` is where the photos are, if not where they were in the training.
+    """
+    names, best, second = compared.names(), compared.best, compared.second
+    assert second is not None, "a run cannot be compared with itself"
+    difference = compared.difference(best, second)
+    values = compared.scores[best] - compared.scores[second]
+    return ComparisonPart(
+        in_words=compared.in_words(),
+        best=names[best],
+        best_score=compared.runs[best].score,
+        verdict=compared.against(best, second),
+        is_real=difference.verdict == "better",
+        shown=names[shown],
+        standing="" if shown == best else compared.against(shown, best),
+        group_name=compared.competition.group_name,
+        first=names[0],
+        photos=len(values),
+        folds=list(compared.runs[0].fold_scores),
+        table=comparison.table(compared),
+        plot=figures.differences(values.to_numpy(), difference.mean, difference.interval, (names[best], names[second])),
+        galleries=[
+            _gallery(compared, pair, [str(stem) for stem in ahead[ahead > 0].nlargest(SHOWN).index], data)
+            for pair, ahead in (((best, second), values), ((second, best), -values))
+            if (ahead > 0).any()
+        ],
+    )
+
+
+def _gallery(compared: Comparison, pair: tuple[int, int], stems: list[str], data: Path | None) -> Gallery:
+    names = compared.names()
+    subjects = [_subject(compared, run, stem, data) for stem in stems for run in pair]
+    title = f"Where {names[pair[0]]} is most ahead of {names[pair[1]]}"
+    return Gallery(title, pictures(subjects))
+
+
+def _subject(compared: Comparison, run: int, stem: str, data: Path | None) -> Subject:
+    name, score_name = compared.names()[run], compared.competition.score_name
+    shown = HeldOutPhotos(compared.runs[run].run, compared.competition, data)
+    return shown.subject(stem, compared.folds[stem], f"{name}: {score_name} {float(compared.scores[run][stem]):.5f}")

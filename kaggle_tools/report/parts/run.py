@@ -1,0 +1,274 @@
+"""What a page says of one run: its score, whether it can be trusted, and where it fails.
+
+All of it follows from the run's own files (see `run_folder` and `summary`); only the pictures need the photos.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kaggle_tools.competition import Competition
+from kaggle_tools.report.graphics import figures
+from kaggle_tools.report.graphics.figures import Plot
+from kaggle_tools.report.graphics.pictures import Gallery, Picture, Subject, pictures
+from kaggle_tools.report.trust import Check, checks_of
+from kaggle_tools.results import comparison, run_folder, summary
+from kaggle_tools.results.run_folder import fold_folder
+from kaggle_tools.results.summary import Estimate, HeldOut
+from kaggle_tools.system.files import read_json
+from kaggle_tools.system.progress import duration
+from kaggle_tools.tables import Column, Table
+
+WORST, BEST, RANDOM, WORST_GROUPS = 24, 6, 6, 3
+SETTINGS = [Column("setting"), Column("value")]
+
+
+@dataclass(frozen=True)
+class WorstGroup:
+    """A group with one of the lowest mean scores."""
+
+    name: str
+    mean: float
+    worst_photo: Picture
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """One run, as the page has it."""
+
+    name: str
+    competition: Competition
+    line: str
+    """The run in one line."""
+    score: Estimate
+    photos: int
+    groups: int
+    checks: list[Check]
+    worst_groups: list[WorstGroup]
+    galleries: list[Gallery]
+    folds: Table
+    by_view: Table | None
+    by_group: Table | None
+    score_plots: list[Plot]
+    probability_plots: list[Plot]
+    learning_plots: list[Plot]
+    settings: Table
+    facts: dict[str, str]
+    """How it was made, by what is said."""
+
+
+def run_part(run: Path, competition: Competition, data: Path | None = None) -> RunPart:
+    """Gather what is known of a run.
+
+    `data` is where the photos are, if not where they were in the training.
+
+    Raises:
+        InputError: no fold is finished, or the run's files are damaged.
+    """
+    found = summary.summarise(run, competition)
+    config, settings = run_folder.read_config(run), run_folder.read_settings(run)
+    folds = found["folds"]
+    table = _with_groups(run_folder.read_oof(run, folds), competition)
+    held_out = summary.held_out_by(run, folds)
+    shown = HeldOutPhotos(run, competition, data)
+    curves = run_folder.learning_curves(run)
+    return RunPart(
+        name=run.resolve().name,
+        competition=competition,
+        line=_line(settings, folds),
+        score=Estimate(found["score_mean"], found["score_interval"]),
+        photos=found["photos"],
+        groups=found["groups"],
+        checks=checks_of(run, found, table, curves, competition),
+        worst_groups=_worst_groups(table, shown) if competition.has_groups else [],
+        galleries=_galleries(table, shown),
+        folds=_fold_table(run, table, curves, competition),
+        by_view=_mean_table(table, "view", competition) if competition.has_groups else None,
+        by_group=_mean_table(table, "group", competition) if competition.has_groups else None,
+        score_plots=_score_plots(table, competition),
+        probability_plots=_probability_plots(held_out, found, competition),
+        learning_plots=figures.learning_curves(curves),
+        settings=Table(SETTINGS, [[name, _shown(value)] for name, value in settings.items()]),
+        facts=_facts(run, config, folds),
+    )
+
+
+class HeldOutPhotos:
+    """Where the pictures of a run's held-out photos come from: `data`, or else where the run was trained."""
+
+    def __init__(self, run: Path, competition: Competition, data: Path | None) -> None:
+        self.run = run
+        self.competition = competition
+        self.data = data or Path(run_folder.read_config(run).get("data", ""))
+
+    def subject(self, stem: str, fold: int, caption: str) -> Subject:
+        """A photo with its predicted and its true mask."""
+        return Subject(
+            stem=stem,
+            caption=caption,
+            photo=self.data / self.competition.train_photos.format(stem=stem),
+            predicted=run_folder.oof_mask_path(fold_folder(self.run, fold), stem),
+            truth=self.data / self.competition.train_masks.format(stem=stem),
+        )
+
+    def pictures(self, rows: pd.DataFrame) -> list[Picture]:
+        """Pictures of these rows of the out-of-fold table."""
+        name = self.competition.score_name
+        return pictures(
+            self.subject(row["image"], row["fold"], f"{name} {row['score']:.5f}, fold {row['fold']}")
+            for row in rows.to_dict("records")
+        )
+
+
+def _with_groups(table: pd.DataFrame, competition: Competition) -> pd.DataFrame:
+    groups, views = run_folder.groups_and_views(table["image"], competition)
+    return table.assign(group=groups, view=views)
+
+
+def _line(settings: dict[str, Any], folds: list[int]) -> str:
+    size = run_folder.size_name(settings["image_size"])
+    trained = f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))} of {settings['folds']}"
+    model, epochs, tta = run_folder.model_name(settings), settings["epochs"], settings["tta"]
+    return f"{model}, {size}, {trained}, at most {epochs} epochs, TTA {tta}"
+
+
+def _worst_groups(table: pd.DataFrame, shown: HeldOutPhotos) -> list[WorstGroup]:
+    means = table.groupby("group")["score"].mean().nsmallest(WORST_GROUPS)
+    worst = table.loc[[table.loc[table["group"] == group, "score"].idxmin() for group in means.index]]
+    drawn = shown.pictures(worst)
+    return [
+        WorstGroup(str(name), float(mean), picture) for (name, mean), picture in zip(means.items(), drawn, strict=True)
+    ]
+
+
+def _galleries(table: pd.DataFrame, shown: HeldOutPhotos) -> list[Gallery]:
+    ordered = table.sort_values(["score", "dice", "image"])
+    worst = ordered.head(WORST)
+    rest = ordered.iloc[len(worst) :]
+    best = rest.tail(BEST).iloc[::-1]
+    between = rest.iloc[: len(rest) - len(best)]
+    random = between.sample(min(RANDOM, len(between)), random_state=0)
+    named = [(f"The {len(worst)} worst photos", worst), ("The best", best), ("Drawn at random from the others", random)]
+    return [Gallery(title, shown.pictures(rows)) for title, rows in named if len(rows)]
+
+
+def _fold_table(run: Path, table: pd.DataFrame, curves: Mapping[int, pd.DataFrame], competition: Competition) -> Table:
+    further = comparison.further_scores(competition)
+    columns = [
+        Column("fold"),
+        Column("photos", "{:,}"),
+        *([Column(f"{competition.group_name}s", "{:,}")] if competition.has_groups else []),
+        *(Column(name, "{:.5f}") for name in (competition.score_name, *further)),
+        Column("epochs", "{:.0f}"),
+        Column("best epoch", "{:.0f}"),
+        Column("its validation Dice", "{:.5f}"),
+        Column("training, min", "{:.1f}"),
+    ]
+    rows = []
+    for fold in sorted(set(table["fold"].tolist())):
+        rows_of_fold = table[table["fold"] == fold]
+        means = rows_of_fold[["score", *further.values()]].mean()
+        curve = curves.get(fold)
+        best = None if curve is None else curve.iloc[int(curve["val_dice"].fillna(0).argmax())]
+        seconds = _timing(run, fold).get("training_seconds")
+        rows.append(
+            [
+                str(fold),
+                len(rows_of_fold),
+                *([rows_of_fold["group"].nunique()] if competition.has_groups else []),
+                *means,
+                None if curve is None else len(curve),
+                None if best is None else best["epoch"] + 1,
+                None if best is None else best["val_dice"],
+                seconds / 60 if seconds else None,
+            ]
+        )
+    return Table(columns, rows)
+
+
+def _mean_table(table: pd.DataFrame, part: str, competition: Competition) -> Table:
+    """The mean score by view or group, the lowest first, with its worst photo."""
+    name = {"view": competition.view_name, "group": competition.group_name}[part]
+    other = {"view": "group", "group": "view"}[part]
+    other_name = {"view": competition.view_name, "group": competition.group_name}[other]
+    columns = [
+        Column(name),
+        Column("photos", "{:,}"),
+        Column(f"mean {competition.score_name}", "{:.5f}"),
+        Column("worst photo", "{:.5f}"),
+        Column(f"its {other_name}"),
+    ]
+    rows = []
+    for value, photos in table.groupby(part):
+        worst = photos.iloc[int(photos["score"].argmin())]
+        rows.append([str(value), len(photos), photos["score"].mean(), worst["score"], worst[other]])
+    return Table(columns, sorted(rows, key=lambda row: row[2]))
+
+
+def _score_plots(table: pd.DataFrame, competition: Competition) -> list[Plot]:
+    name = competition.score_name
+    plots = [figures.distribution(table["score"].to_numpy(), name)]
+    if competition.has_groups:
+        by_view = {str(view): _estimate(photos) for view, photos in table.groupby("view")}
+        by_group = table.groupby("group")["score"].agg(["mean", "min", "max"]).sort_values("mean")
+        plots.append(figures.by_view(by_view, name, competition.view_name))
+        plots.append(figures.by_group(by_group, name, competition.group_name))
+    return plots
+
+
+def _estimate(photos: pd.DataFrame) -> Estimate:
+    return Estimate(
+        float(photos["score"].mean()), summary.interval(photos["score"].to_numpy(), photos["group"].tolist())
+    )
+
+
+def _probability_plots(held_out: HeldOut, found: dict[str, Any], competition: Competition) -> list[Plot]:
+    curve = summary.threshold_curve(held_out.histograms, competition)
+    threshold, score = found["threshold"], found["score_at_threshold"]
+    return [
+        figures.threshold_curve(curve, threshold, score, competition.score_name),
+        figures.calibration(held_out.histograms.sum(axis=0)),
+    ]
+
+
+def _timing(run: Path, fold: int) -> dict[str, Any]:
+    path = fold_folder(run, fold) / run_folder.TIMING_FILE
+    return read_json(path, if_missing="") if path.exists() else {}
+
+
+def _facts(run: Path, config: dict[str, Any], folds: Sequence[int]) -> dict[str, str]:
+    timings = {fold: timing for fold in folds if (timing := _timing(run, fold)).get("training_seconds")}
+    seconds = sum(timing["training_seconds"] for timing in timings.values())
+    machines = sorted({_machine(timing) for timing in timings.values()})
+    versions = ", ".join(f"{name} {version}" for name, version in config.get("versions", {}).items() if version)
+    data, slug = config.get("data", ""), config["settings"]["competition"]
+    repeated = ["python", "train.py", "--data", data, "--out", "NEW"]
+    repeated += ["--config", str(run / run_folder.CONFIG_FILE), "--competition", slug]
+    if len(folds) < config["settings"]["folds"]:
+        repeated += [word for fold in folds for word in ("--fold", str(fold))]
+    return {
+        "begun with": f"python {config.get('command', '')}",
+        "to repeat all of it": shlex.join(repeated),
+        "training": f"{duration(seconds)} (fold {', '.join(map(str, timings))})" if timings else "not recorded",
+        "hardware": "; ".join(machines) or "not recorded",
+        "versions": versions,
+        "code": config.get("commit") or "no git checkout",
+        "photos": data,
+    }
+
+
+def _machine(timing: dict[str, Any]) -> str:
+    devices, precision = timing.get("devices"), timing.get("precision")
+    return f"{timing.get('hardware')} ({devices} in use, precision {precision})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return run_folder.size_name(value)
+    return "none" if value is None else str(value)

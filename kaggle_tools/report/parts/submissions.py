@@ -1,0 +1,60 @@
+"""What a page says of all submissions: cross-validation against leaderboard, over time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy.stats import spearmanr
+
+from kaggle_tools.kaggle_api import overview
+from kaggle_tools.kaggle_api.ledger import Entry
+from kaggle_tools.kaggle_api.overview import expected_score
+from kaggle_tools.report.graphics import figures
+from kaggle_tools.report.graphics.figures import Plot
+from kaggle_tools.tables import Table
+
+FEWEST = 6
+"""Fewer scored submissions are often in the same order by chance."""
+
+
+@dataclass(frozen=True)
+class SubmissionsPart:
+    """The ledger, as the page has it."""
+
+    count: int
+    scored: int
+    best: Entry | None
+    """The one with the highest public score."""
+    agreement: float | None
+    """Spearman's rank correlation of expected and public scores; None where there are too few."""
+    mean_gap: float | None
+    """The mean of public less expected scores."""
+    table: Table
+    plots: list[Plot]
+
+
+def submissions_part(entries: Sequence[Entry]) -> SubmissionsPart:
+    """Gather what is known of these submissions, in their order."""
+    scored = [entry for entry in entries if entry.public_score is not None]
+    known = overview.known_scores(entries)
+    times = pd.to_datetime([entry.time for entry in entries], utc=True, format="ISO8601", errors="coerce")
+    timed = [(time, entry) for time, entry in zip(times, entries, strict=True) if not pd.isna(time)]
+    plots = []
+    if timed:
+        expectations = [expected_score(entry) for _, entry in timed]
+        public_scores = [entry.public_score for _, entry in timed]
+        plots.append(figures.over_time([time for time, _ in timed], expectations, public_scores))
+    if known:
+        plots.append(figures.against_leaderboard(known))
+    gaps = [public - expected.score for expected, public, _ in known]
+    expected, public = [one.expected.score for one in known], [one.public for one in known]
+    orderly = len(known) >= FEWEST and len(set(expected)) > 1 and len(set(public)) > 1
+    return SubmissionsPart(
+        count=len(entries),
+        scored=len(scored),
+        best=max(scored, key=lambda entry: entry.public_score or 0.0, default=None),
+        agreement=float(spearmanr(expected, public).statistic) if orderly else None,
+        mean_gap=sum(gaps) / len(gaps) if gaps else None,
+        table=overview.table(entries),
+        plots=plots,
+    )

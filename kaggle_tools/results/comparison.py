@@ -1,0 +1,230 @@
+"""Runs side by side, on the photos of the folds that all of them have finished.
+
+Differences are taken photo by photo, so that what is hard for all runs cancels out, and their interval is drawn
+over groups, as the score's own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from kaggle_tools.competition import Competition
+from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.results import run_folder
+from kaggle_tools.results.summary import Estimate, interval
+from kaggle_tools.tables import Column, Table
+
+Verdict = Literal["better", "worse", "cannot tell"]
+FEWEST_GROUPS = 6
+"""Of fewer groups all may well differ in one direction by chance: with probability 2 ** (1 - groups)."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean difference in score between two runs."""
+
+    mean: float
+    interval: list[float] | None
+    """95 %, over groups; None where there is only one."""
+    groups: int
+    """How many there are."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether it is more than chance: whether there are enough groups, and the interval leaves out 0."""
+        if self.interval is None or self.groups < FEWEST_GROUPS:
+            return "cannot tell"
+        return "better" if self.interval[0] > 0 else "worse" if self.interval[1] < 0 else "cannot tell"
+
+    def __str__(self) -> str:
+        """`0.00352 (0.00276 to 0.00433)`."""
+        return str(Estimate(self.mean, self.interval))
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """One run's scores on the photos that the runs have in common."""
+
+    run: Path
+    model: str
+    image_size: Sequence[int] | None
+    """(height, width) in pixels that the network saw; None: the photos' own."""
+    fold_scores: dict[int, float]
+    """The mean score of each fold."""
+    score: Estimate
+    """The mean score over all photos."""
+    further: dict[str, float]
+    """The means of the other columns of `oof.csv`: dice and iou."""
+    to_first: Difference
+    """To the first of the runs."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs on the same held-out photos."""
+
+    competition: Competition
+    runs: list[ComparedRun]
+    """In the order in which they were given."""
+    scores: pd.DataFrame
+    """Photos by runs: a row for each stem, a column for each run in their order, numbered from 0."""
+    folds: pd.Series
+    """The fold of each row of `scores`."""
+    groups: tuple[str, ...]
+    """The group of each row of `scores`."""
+
+    @property
+    def best(self) -> int:
+        """Which run has the highest mean score."""
+        return max(range(len(self.runs)), key=lambda at: self.runs[at].score.score)
+
+    @property
+    def second(self) -> int | None:
+        """Which of the others has; None where there is no other."""
+        others = [at for at in range(len(self.runs)) if at != self.best]
+        return max(others, key=lambda at: self.runs[at].score.score, default=None)
+
+    def difference(self, run: int, other: int) -> Difference:
+        """What `run` has more than `other`."""
+        return _difference(self.scores[run], self.scores[other], self.groups)
+
+    def names(self) -> list[str]:
+        """The runs as they are called: by their folders' names where these are enough to tell them apart."""
+        names = [compared.run.resolve().name for compared in self.runs]
+        return names if len(set(names)) == len(names) else [str(compared.run) for compared in self.runs]
+
+    def in_words(self) -> str:
+        """Which run is the best, and whether that is more than chance."""
+        names, second = self.names(), self.second
+        if second is None:
+            return f"{names[0]} has {self.runs[0].score}"
+        return f"{names[self.best]} is the best with {self.runs[self.best].score}; {self.against(self.best, second)}"
+
+    def against(self, run: int, other: int) -> str:
+        """Whether one run is better or worse than another, in words."""
+        difference, names = self.difference(run, other), self.names()
+        if difference.verdict == "cannot tell":
+            few = f", of too few {self.competition.group_name}s" if difference.groups < FEWEST_GROUPS else ""
+            return f"cannot tell whether it is better than {names[other]}: difference {difference}{few}"
+        lead = self.difference(other, run) if difference.verdict == "worse" else difference
+        return f"it is {difference.verdict} than {names[other]}, by {lead}"
+
+
+def compare(runs: Sequence[Path], competition: Competition) -> Comparison:
+    """Compare runs.
+
+    Raises:
+        InputError: the runs have no finished fold in common, or hold out different photos in it.
+    """
+    folds = sorted(set.intersection(*(set(run_folder.finished_folds(run)) for run in runs)))
+    if not folds:
+        raise InputError(f"no fold is finished in all of {', '.join(map(str, runs))}")
+    tables = [run_folder.read_oof(run, folds).set_index("image").sort_index() for run in runs]
+    for run, table in zip(runs[1:], tables[1:], strict=True):
+        _require_same_photos(runs[0], tables[0], run, table)
+    groups = tuple(run_folder.groups_and_views(tables[0].index, competition)[0])
+    compared = [_compared(run, folds, table, tables[0], groups) for run, table in zip(runs, tables, strict=True)]
+    scores = pd.DataFrame({at: table["score"] for at, table in enumerate(tables)})
+    return Comparison(competition, compared, scores, tables[0]["fold"], groups)
+
+
+def comparable_neighbours(run: Path) -> list[Path]:
+    """The runs beside this one, in the same folder, that held out the same photos in its finished folds."""
+    folds = run_folder.finished_folds(run)
+    if not folds:
+        return []
+    own = _photos(run, folds)
+    beside = (path.parent for path in run.resolve().parent.glob(f"*/{run_folder.CONFIG_FILE}"))
+    others = sorted({path.resolve() for path in beside} - {run.resolve()})  # without links to others, or to itself
+    return [
+        path for path in others if set(folds) <= set(run_folder.finished_folds(path)) and _holds_out(path, folds, own)
+    ]
+
+
+def further_scores(competition: Competition) -> dict[str, str]:
+    """The columns of `oof.csv` that are not the competition's own score, by what people call them."""
+    return {name: name.lower() for name in ("Dice", "IoU") if name != competition.score_name}
+
+
+def table(comparison: Comparison) -> Table:
+    """A row for each run, in their order."""
+    score_name, folds = comparison.competition.score_name, list(comparison.runs[0].fold_scores)
+    further = further_scores(comparison.competition)
+    columns = [
+        Column("run"),
+        Column(f"{score_name} (score)", "{:.5f}"),
+        Column("95 % interval"),
+        Column(f"to {comparison.names()[0]}", "{:+.5f}"),
+        Column("its 95 % interval"),
+        Column("verdict"),
+        Column("model"),
+        Column("size"),
+        *(Column(f"fold {fold}", "{:.5f}") for fold in folds),
+        *(Column(name, "{:.5f}") for name in further),
+    ]
+    rows = []
+    for at, (name, compared) in enumerate(zip(comparison.names(), comparison.runs, strict=True)):
+        to_first = compared.to_first
+        verdict = [to_first.mean, _spread(to_first.interval, "{:+.5f} to {:+.5f}"), to_first.verdict]
+        rows.append(
+            [
+                name,
+                compared.score.score,
+                _spread(compared.score.interval, "{:.5f} to {:.5f}"),
+                *(verdict if at else [None, None, None]),
+                compared.model,
+                run_folder.size_name(compared.image_size),
+                *compared.fold_scores.values(),
+                *(compared.further[name] for name in further.values()),
+            ]
+        )
+    return Table(columns, rows)
+
+
+def _compared(
+    run: Path, folds: list[int], table: pd.DataFrame, first: pd.DataFrame, groups: tuple[str, ...]
+) -> ComparedRun:
+    settings = run_folder.read_settings(run)
+    return ComparedRun(
+        run=run,
+        model=run_folder.model_name(settings),
+        image_size=settings["image_size"],
+        fold_scores={fold: float(table.loc[table["fold"] == fold, "score"].mean()) for fold in folds},
+        score=Estimate(float(table["score"].mean()), interval(table["score"].to_numpy(), groups)),
+        further={name: float(table[name].mean()) for name in ("dice", "iou")},
+        to_first=_difference(table["score"], first["score"], groups),
+    )
+
+
+def _difference(scores: pd.Series, others: pd.Series, groups: tuple[str, ...]) -> Difference:
+    differences = (scores - others).to_numpy()
+    return Difference(float(differences.mean()), interval(differences, groups), len(set(groups)))
+
+
+def _spread(interval: list[float] | None, form: str) -> str | None:
+    return form.format(*interval) if interval else None
+
+
+def _photos(run: Path, folds: list[int]) -> set[tuple[str, int]]:
+    table = run_folder.read_oof(run, folds)
+    return set(zip(table["image"], table["fold"], strict=True))
+
+
+def _holds_out(run: Path, folds: list[int], photos: set[tuple[str, int]]) -> bool:
+    try:
+        run_folder.read_settings(run)
+        return _photos(run, folds) == photos
+    except InputError:  # damaged: for the command about that run to say
+        return False
+
+
+def _require_same_photos(first_run: Path, first: pd.DataFrame, run: Path, table: pd.DataFrame) -> None:
+    here, there = (set(zip(rows.index, rows["fold"], strict=True)) for rows in (first, table))
+    if here != there:
+        strange = sorted(f"{image} (fold {fold})" for image, fold in here ^ there)
+        raise InputError(
+            f"{run} and {first_run} hold out different photos, so their scores cannot be compared: {first_few(strange)}"
+        )

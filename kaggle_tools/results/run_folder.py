@@ -1,0 +1,306 @@
+"""The folder of a training run: what is in it.
+
+RUN/config.json    everything needed to repeat the run
+RUN/folds.csv      image,group,fold
+RUN/fold<K>/       one fold: weights, checkpoints, curves; `oof.csv` is written last and marks it as done
+RUN/oof.csv, thresholds.csv, summary.json    what follows from the folds: see `summary`
+
+Knows nothing of torch.
+"""
+
+import platform
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kaggle_tools.competition import Competition
+from kaggle_tools.config import TrainingConfig, settings_of
+from kaggle_tools.data.folds import assign_folds
+from kaggle_tools.data.images import Photo, read_mask
+from kaggle_tools.errors import InputError, first_few, require
+from kaggle_tools.system.files import is_locked, read_json, write_json, write_text
+from kaggle_tools.system.version import commit
+
+CONFIG_FILE, FOLDS_FILE, OOF_FILE = "config.json", "folds.csv", "oof.csv"
+HISTOGRAMS_FILE, METRICS_FILE, TIMING_FILE = "oof_histograms.npz", "metrics.csv", "timing.json"
+FOLDS_COLUMNS = ["image", "group", "fold"]
+OOF_COLUMNS = ["image", "fold", "score", "dice", "iou"]
+EXPECTED_DICE = "expected_dice"
+"""A column of `oof.csv` that older runs lack."""
+METRICS_COLUMNS = ["epoch", "lr", "train_loss", "val_loss", "val_dice", "val_iou"]
+BINS = 256
+"""Probabilities are counted in this many equal bins; the thresholds tried are the bins' lower ends."""
+DEFAULT_THRESHOLD = 0.5
+WRITES = "writes the tables of this run"
+
+_DTYPES = {"image": str, "group": str, "fold": int, **dict.fromkeys(["score", "dice", "iou", EXPECTED_DICE], float)}
+_NEEDED = ("competition", "model", "width", "image_size", "folds", "epochs", "tta")
+"""The settings without which a run cannot be shown."""
+_RECORDED_PACKAGES = (
+    "torch",
+    "lightning",
+    "segmentation-models-pytorch",
+    "timm",
+    "albumentations",
+    "opencv-python-headless",
+    "pillow",
+    "numpy",
+)
+
+
+def fold_folder(run: Path, fold: int) -> Path:
+    """Where a fold keeps its files."""
+    return run / f"fold{fold}"
+
+
+def oof_mask_path(fold_folder: Path, stem: str) -> Path:
+    """Where the predicted mask of a held-out photo is."""
+    return fold_folder / "oof" / "masks" / f"{stem}.png"
+
+
+def is_finished(run: Path, fold: int) -> bool:
+    """Whether the fold is trained and its out-of-fold photos are scored."""
+    return (fold_folder(run, fold) / OOF_FILE).exists()
+
+
+def finished_folds(run: Path) -> list[int]:
+    """The folds that are trained and scored, in ascending order; maybe none."""
+    return _folds_with(run, OOF_FILE)
+
+
+def begun_folds(run: Path) -> list[int]:
+    """The folds of which at least one epoch is over, in ascending order; maybe none."""
+    return _folds_with(run, METRICS_FILE)
+
+
+def trained_folds(run: Path) -> list[int]:
+    """The folds that hold a network, in ascending order.
+
+    Raises:
+        InputError: there are none.
+    """
+    folds = _folds_with(run, "model.json")
+    if not folds:
+        raise InputError(f"{run}: no trained fold in it; is it a folder that train.py --out made?")
+    return folds
+
+
+def write_config(run: Path, config: TrainingConfig, data: Path, command: str) -> None:
+    """Write `config.json`, or check that the one that is there asks for the same result.
+
+    Raises:
+        InputError: the run was begun with other settings; the differences are named.
+    """
+    path = run / CONFIG_FILE
+    settings = settings_of(config)
+    if path.exists():
+        begun = read_config(run)["settings"]
+        differing = [name for name in settings | begun if settings.get(name) != begun.get(name)]
+        if not differing:
+            return
+        if _is_begun(run):
+            changes = "; ".join(f"{name} was {begun.get(name)}, now {settings.get(name)}" for name in differing)
+            raise InputError(f"{run}: begun with other settings ({changes}). Give those, or another --out.")
+        (run / FOLDS_FILE).unlink(missing_ok=True)  # drawn with settings under which nothing was trained
+    write_json(path, {"settings": settings, "data": str(data), "command": command, **_environment()})
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The contents of `config.json`.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    return read_config_file(run / CONFIG_FILE)
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The contents of a `config.json`, wherever it lies.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    config = read_json(path, if_missing=f"is {path.parent} a folder that train.py --out made?")
+    settings = config.get("settings")
+    require(isinstance(settings, dict), f"{path}: damaged (no settings in it)")
+    return config
+
+
+def read_settings(run: Path) -> dict[str, Any]:
+    """The settings in `config.json`, with at least those that say what the run is.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    settings: dict[str, Any] = read_config(run)["settings"]
+    missing = [name for name in _NEEDED if name not in settings]
+    require(not missing, f"{run / CONFIG_FILE}: damaged (no {', '.join(missing)} in its settings)")
+    return settings
+
+
+def model_name(settings: dict[str, Any]) -> str:
+    """The network that the settings of a `config.json` describe: `unet, width 16` or `smp:Unet/resnet34`."""
+    return f"unet, width {settings['width']}" if settings["model"] == "unet" else str(settings["model"])
+
+
+def size_name(image_size: Sequence[int] | None) -> str:
+    """(height, width) in pixels as `256x384`; `full` for the photos' own."""
+    return "x".join(map(str, image_size)) if image_size else "full"
+
+
+def groups_and_views(stems: Iterable[str], competition: Competition) -> tuple[list[str], list[str]]:
+    """The group and the view of each photo.
+
+    Raises:
+        InputError: a stem is not of the competition's form.
+    """
+    try:
+        named = [competition.group_and_view(stem) for stem in stems]
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return [group for group, _ in named], [view for _, view in named]
+
+
+def folds_of(run: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> dict[str, int]:
+    """The fold of each photo by its stem: read from `folds.csv`, or drawn and written there.
+
+    Raises:
+        InputError: too few groups for the folds, or `folds.csv` is about other photos.
+    """
+    path = run / FOLDS_FILE
+    if not path.exists():
+        _write_folds(path, competition, photos, config)
+    table = read_folds(run)
+    folds = dict(zip(table["image"], table["fold"].tolist(), strict=True))
+    folds_per_group = table.groupby("group")["fold"].nunique()
+    strange = sorted({photo.stem for photo in photos} ^ folds.keys())
+    if strange:
+        raise InputError(f"{path}: not about the photos in the data folder; they differ in {first_few(strange)}")
+    if folds_per_group.gt(1).any():
+        raise InputError(f"{path}: a group is in two folds, so that the score would be flattered")
+    if set(folds.values()) != set(range(config.folds)):
+        raise InputError(f"{path}: its folds are {sorted(set(folds.values()))}, but {config.folds} were asked for")
+    return folds
+
+
+def require_unseen(parent: Path, fold: int, held_out: list[Photo], competition: Competition) -> None:
+    """Check that the same fold of another run, whose weights are to be taken over, never saw a group held out here.
+
+    Raises:
+        InputError: it did, so that the score would be flattered; or its `folds.csv` cannot be read.
+    """
+    path = parent / FOLDS_FILE
+    table = read_folds(parent)
+    seen = set(table.loc[table["fold"] != fold, "group"])
+    flattered = sorted({competition.group_and_view(photo.stem)[0] for photo in held_out} & seen)
+    if flattered:
+        raise InputError(
+            f"--init {parent}: its fold {fold} was trained on {first_few(flattered)}, held out in fold {fold} here, "
+            f"so that the score would be flattered. Copy {path} into the new run's folder first."
+        )
+
+
+def split(photos: list[Photo], fold_by_stem: dict[str, int], fold: int) -> tuple[list[Photo], list[Photo]]:
+    """The photos to train on and those that are held out, for one fold."""
+    held_out = [photo for photo in photos if fold_by_stem[photo.stem] == fold]
+    return [photo for photo in photos if fold_by_stem[photo.stem] != fold], held_out
+
+
+def read_oof(run: Path, folds: list[int]) -> pd.DataFrame:
+    """The out-of-fold photos of these folds: image, fold, score, dice, iou, and expected_dice where it was recorded.
+
+    Raises:
+        InputError: a table is missing or damaged.
+    """
+    paths = [fold_folder(run, fold) / OOF_FILE for fold in folds]
+    tables = [_read_table(path, OOF_COLUMNS, EXPECTED_DICE) for path in paths]
+    for path, table in zip(paths, tables, strict=True):
+        scores = table[["score", "dice", "iou"]].to_numpy()
+        require(bool(((scores >= 0) & (scores <= 1)).all()), f"{path}: damaged (scores that are not between 0 and 1)")
+    return pd.concat(tables, ignore_index=True)
+
+
+def read_metrics(run: Path, fold: int) -> pd.DataFrame:
+    """A fold's learning curves, a row for each epoch: epoch, lr, train_loss, val_loss, val_dice, val_iou.
+
+    Raises:
+        InputError: the table is missing or damaged.
+    """
+    return _read_table(fold_folder(run, fold) / METRICS_FILE, METRICS_COLUMNS)
+
+
+def read_folds(run: Path) -> pd.DataFrame:
+    """The contents of `folds.csv`: image, group, fold.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    return _read_table(run / FOLDS_FILE, FOLDS_COLUMNS)
+
+
+def learning_curves(run: Path) -> dict[int, pd.DataFrame]:
+    """What `read_metrics` reads, of all folds that have begun.
+
+    Raises:
+        InputError: a table is damaged.
+    """
+    return {fold: read_metrics(run, fold) for fold in begun_folds(run)}
+
+
+def _is_begun(run: Path) -> bool:
+    """Whether anything was trained in it, or is being trained."""
+    traces = ("checkpoints/*", "model.json", OOF_FILE)
+    return any(any(run.glob(f"fold*/{trace}")) for trace in traces) or any(
+        is_locked(lock.parent) for lock in run.glob("fold*/.lock")
+    )
+
+
+def _read_table(path: Path, columns: list[str], *optional: str) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=_DTYPES)
+        table = table[columns + [name for name in optional if name in table]]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a table of {','.join(columns)} ({error})") from error
+    require(len(table) > 0, f"{path}: damaged (no rows in it)")
+    whole = columns == METRICS_COLUMNS or bool(table[columns].notna().all(axis=None))  # a loss may have been no number
+    require(whole, f"{path}: damaged (values are missing)")
+    return table
+
+
+def _folds_with(run: Path, name: str) -> list[int]:
+    return sorted(int(path.parent.name[4:]) for path in run.glob(f"fold*/{name}") if path.parent.name[4:].isdecimal())
+
+
+def _write_folds(path: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> None:
+    groups = [competition.group_and_view(photo.stem)[0] for photo in photos]
+    strata = [_stratum(photo, competition.coverage_strata) for photo in photos] if competition.coverage_strata else None
+    try:
+        folds = assign_folds(groups, config.folds, config.seed, strata)
+    except ValueError as error:
+        raise InputError(f"--folds {config.folds}: {error}") from error
+    table = pd.DataFrame({"image": [photo.stem for photo in photos], "group": groups, "fold": folds})
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def _stratum(photo: Photo, boundaries: tuple[float, ...]) -> int:
+    assert photo.mask is not None, f"{photo.stem} has no mask"
+    return int(np.searchsorted(boundaries, read_mask(photo.mask).mean()))
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "commit": commit(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _RECORDED_PACKAGES}},
+        "machine": platform.platform(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

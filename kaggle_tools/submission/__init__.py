@@ -1,0 +1,1 @@
+"""CSV files of run lengths: write, check, score."""

@@ -1,0 +1,94 @@
+"""Scores a submission, mask by mask, where the truth is at hand."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kaggle_tools import metrics, rle
+from kaggle_tools.competition import Competition
+from kaggle_tools.data.images import read_mask
+from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.submission.read import parse_mask, read_masks
+
+
+def score_submission(path: Path, truth: Path, competition: Competition) -> pd.DataFrame:
+    """Score each mask of a CSV whose truth is known.
+
+    Photos without a known truth are not scored, as a competition may count only a part of what is submitted.
+
+    Args:
+        path: the CSV, plain or compressed.
+        truth: a CSV of run lengths in the competition's columns, which is held in memory; or a folder
+            of masks named like the competition's training masks, or `<stem>.png`.
+        competition: gives the score, the names and the form of the run lengths.
+
+    Returns:
+        One row for each photo that was scored, in the order of the CSV: `image` (the stem), `score` (the
+        competition's), `dice` and `iou`. `attrs["unscored"]` is how many rows of the CSV have no truth.
+
+    Raises:
+        InputError: a file cannot be read, masks are invalid, or photos with a truth are missing from the CSV.
+    """
+    truths: Mapping[str, Path | str]
+    truths = _mask_files(truth, competition) if truth.is_dir() else dict(read_masks(truth, competition))
+    if not truths:
+        raise InputError(f"{truth}: no rows below the header")
+    counts: dict[str, metrics.Overlap] = {}
+    unscored = 0
+    for photo_id, text in read_masks(path, competition):
+        if photo_id not in truths:
+            unscored += 1
+            continue
+        true_runs, pixels = _true_runs(truth, photo_id, truths[photo_id], competition)
+        counts[photo_id] = _overlap(_runs(path, photo_id, text, pixels, competition), true_runs)
+    missing = [photo_id for photo_id in truths if photo_id not in counts]
+    if missing:
+        raise InputError(f"{path}: {len(missing):,} photos of {truth} are missing: {first_few(missing)}")
+    table = _table(counts, competition)
+    table.attrs["unscored"] = unscored
+    return table
+
+
+def _overlap(runs: rle.Runs, true_runs: rle.Runs) -> metrics.Overlap:
+    shared = rle.shared_pixels(runs, true_runs)
+    return metrics.Overlap(shared, int(runs[:, 1].sum()), int(true_runs[:, 1].sum()))
+
+
+def _table(counts: dict[str, metrics.Overlap], competition: Competition) -> pd.DataFrame:
+    together = metrics.Overlap(*np.array(list(counts.values())).T)
+    return pd.DataFrame(
+        {
+            "image": [competition.stem_of(photo_id) for photo_id in counts],
+            "score": competition.score(together),
+            "dice": metrics.dice(together),
+            "iou": metrics.iou(together),
+        }
+    )
+
+
+def _mask_files(folder: Path, competition: Competition) -> dict[str, Path]:
+    """The mask files of a folder by the ids of their photos."""
+    name = Path(competition.train_masks).name
+    for before, after in (name.split("{stem}"), ("", ".png")):
+        paths = sorted(path for path in folder.glob(f"{before}*{after}") if not path.name.startswith("."))
+        if paths:
+            stems = [path.name[len(before) : len(path.name) - len(after)] for path in paths]
+            return dict(zip(map(competition.id_of, stems), paths, strict=True))
+    raise InputError(f"{folder}: no masks named {name} or {{stem}}.png in it")
+
+
+def _true_runs(truth: Path, photo_id: str, source: Path | str, competition: Competition) -> tuple[rle.Runs, int | None]:
+    """The runs of a true mask, and its pixels where they are known: run lengths alone do not tell."""
+    if isinstance(source, str):
+        return _runs(truth, photo_id, source, None, competition), None
+    mask_HW = read_mask(source)
+    return rle.find_runs(mask_HW, competition.rle_order), mask_HW.size
+
+
+def _runs(path: Path, photo_id: str, text: str, pixels: int | None, competition: Competition) -> rle.Runs:
+    try:
+        return parse_mask(text, pixels, competition)
+    except ValueError as error:
+        raise InputError(f"{path}, {photo_id}: {error}") from error

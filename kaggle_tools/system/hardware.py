@@ -1,0 +1,33 @@
+"""What this machine computes with, in words, for those who read a run's figures later."""
+
+import os
+import platform
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from kaggle_tools.system.processes import CORES
+
+GIB = 2**30
+
+
+def hardware() -> str:
+    """GPUs, processor and memory: `2 x NVIDIA A100 (80 GiB), 16 cores of AMD EPYC, 126 GiB of memory`."""
+    gpus = Counter(_gpu(index) for index in range(torch.cuda.device_count()))
+    parts = [f"{count} x {gpu}" for gpu, count in gpus.items()] + [f"{CORES} cores of {_cpu()}"]
+    if hasattr(os, "sysconf"):
+        parts.append(f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIB:.0f} GiB of memory")
+    return ", ".join(parts)
+
+
+def _gpu(index: int) -> str:
+    properties = torch.cuda.get_device_properties(index)
+    return f"{properties.name} ({properties.total_memory / GIB:.0f} GiB)"
+
+
+def _cpu() -> str:
+    linux = Path("/proc/cpuinfo")  # where Python itself knows only x86_64
+    lines = linux.read_text().splitlines() if linux.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

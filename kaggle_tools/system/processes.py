@@ -1,0 +1,137 @@
+"""Several processes: which one this is, and folds that are trained at once, each on a GPU of its own."""
+
+import logging
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kaggle_tools.errors import InputError
+
+if TYPE_CHECKING:
+    from lightning import Fabric
+
+T = TypeVar("T")
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""The processor's cores that this process may use."""
+STARTER = os.getppid()
+"""The process that started this one."""
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+
+
+def is_first_process() -> bool:
+    """Whether this is the process, of the several that train together, that prints and writes the results.
+
+    Lightning, torchrun and SLURM say so in the environment; Lightning's own first process has none of the names.
+    """
+    return all(int(os.environ.get(name, 0)) == 0 for name in RANKS)
+
+
+def is_orphan() -> bool:
+    """Whether the process that started this one, and with it the work that they shared, has ended."""
+    return os.getppid() != STARTER
+
+
+def run_on_gpus(folds: Sequence[int], gpus: Sequence[str], command: Callable[[int], Sequence[str]]) -> dict[int, int]:
+    """Run a command for each fold, never two on a GPU, and print their lines with the fold in front.
+
+    `gpus` are values for CUDA_VISIBLE_DEVICES; `command` is asked when a GPU is free. Returns the exit codes by fold.
+    """
+    free: SimpleQueue[str] = SimpleQueue()
+    for gpu in gpus:
+        free.put(gpu)
+
+    def run(fold: int) -> int:
+        gpu = free.get()
+        try:
+            return _run(command(fold), gpu, f"[fold {fold}]")
+        finally:
+            free.put(gpu)
+
+    with ThreadPoolExecutor(len(gpus)) as pool:
+        return dict(zip(folds, pool.map(run, folds), strict=True))
+
+
+def visible_gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES can be set to, so that each value shows one of the GPUs that this process sees."""
+    import torch
+
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return named[:count] if named != [""] else [str(number) for number in range(count)]
+
+
+def launch(devices: str, nodes: int) -> "Fabric":
+    """Start the processes that share a piece of work, one for each device; from here on, each of them runs on its own.
+
+    They are started here, or, where torchrun or SLURM has started them already, recognised.
+
+    Raises:
+        InputError: there are no such devices.
+    """
+    from lightning import Fabric
+    from lightning.fabric.strategies import DDPStrategy
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from kaggle_tools.training import trial
+
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    ranks = trial.device_count(devices, nodes)
+    per_node, nodes = trial.processes(devices, nodes)
+    # They exchange nothing but a few words at the end, for which the fast ones wait as long as it takes.
+    together = DDPStrategy(process_group_backend="gloo", timeout=timedelta(days=7))
+    try:
+        fabric = Fabric(devices=per_node, num_nodes=nodes, strategy=together if ranks > 1 else "auto")
+    except (MisconfigurationException, RuntimeError, ValueError, TypeError) as error:
+        raise InputError(f"--devices {devices} --nodes {nodes}: {error}") from error
+    fabric.launch()
+    return fabric
+
+
+def rank_and_ranks() -> tuple[int, int]:
+    """Which of the processes that work together this is, from 0, and how many there are."""
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def gathered(value: T) -> list[T]:
+    """The values of all processes that work together, in the order of their ranks."""
+    from torch import distributed
+
+    _, ranks = rank_and_ranks()
+    if ranks == 1:
+        return [value]
+    values: list[Any] = [None] * ranks
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def of_the_first(value: T) -> T:
+    """The value that the first of the processes that work together has."""
+    from torch import distributed
+
+    _, ranks = rank_and_ranks()
+    if ranks == 1:
+        return value
+    values = [value]
+    distributed.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def _run(command: Sequence[str], gpu: str, prefix: str) -> int:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(prefix, line, end="", flush=True)
+    return process.returncode

@@ -1,0 +1,202 @@
+"""What happens beside a training: its table of metrics, what it prints, its pictures, and when it stops."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kaggle_tools.data.datasets import MaskedPhotos
+from kaggle_tools.data.images import draw_outlines
+from kaggle_tools.errors import OutOfTimeError
+from kaggle_tools.system.files import write_text
+from kaggle_tools.system.progress import duration
+
+
+class MetricsTable(Callback):
+    """Writes every epoch's metrics to a CSV.
+
+    The rows travel in the checkpoint, so that the table of a resumed training is that of an uninterrupted
+    one; Lightning's CSVLogger would delete the table that it finds.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add this epoch's row and write the table."""
+        values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        self.rows.append({"epoch": pl_module.current_epoch, "step": trainer.global_step, "lr": rate, **values})
+        if trainer.is_global_zero:
+            write_text(self.path, pd.DataFrame(self.rows).to_csv(index=False, lineterminator="\n"))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the rows of the training that is resumed."""
+        self.rows = state_dict["rows"]
+
+
+class Checkpoint(ModelCheckpoint):
+    """Writes one file: the epoch with the highest `monitor`, or without one the last epoch, to go on from.
+
+    Two of these, as Lightning's own `save_last` writes the last epoch only if it was the best. And unlike
+    Lightning's own it still knows the best score when the run's folder was moved meanwhile.
+    """
+
+    def __init__(self, folder: Path, filename: str, monitor: str | None = None) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename=filename,
+            monitor=monitor,
+            mode="max",
+            save_on_train_epoch_end=True,  # after MetricsTable has added the epoch, not before
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state of the training that is resumed, its paths brought to where the run is now."""
+        assert self.dirpath is not None
+        before, now = state_dict["dirpath"], str(self.dirpath)
+
+        def moved(path: str) -> str:
+            return now + path.removeprefix(before) if path else path
+
+        paths = {
+            name: moved(state_dict[name]) for name in ("best_model_path", "last_model_path", "kth_best_model_path")
+        }
+        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "dirpath": now, "best_k_models": best})
+
+
+class Patience(EarlyStopping):
+    """Stops when the validation Dice has not risen for some epochs.
+
+    Unlike Lightning's own it stops again at once where a training that it had stopped is taken up.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__(monitor="val_dice", mode="max", patience=epochs, check_on_train_epoch_end=True)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop where there is no patience left."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class EpochLines(Callback):
+    """One line an epoch: its metrics, and how long this fold and the whole run will still take."""
+
+    def __init__(self, folds_left: int) -> None:
+        self.folds_left = folds_left  # this one included
+        self.seconds: list[float] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the line."""
+        assert trainer.max_epochs is not None
+        self.seconds.append(time.monotonic() - self.started)
+        if not trainer.is_global_zero:
+            return
+        values = "  ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
+        epoch_seconds = sum(self.seconds) / len(self.seconds)
+        fold_left = (trainer.max_epochs - pl_module.current_epoch - 1) * epoch_seconds
+        run_left = fold_left + (self.folds_left - 1) * trainer.max_epochs * epoch_seconds
+        left = f"left: fold {duration(fold_left)}, run {duration(run_left)}"
+        print(f"epoch {pl_module.current_epoch + 1}/{trainer.max_epochs}  {values}  {left}", flush=True)
+        _warn_of_a_model_that_gave_up(trainer.callback_metrics)
+
+
+class TimeLimit(Callback):
+    """Ends the training between two epochs when the next one would end too late.
+
+    One serves all folds, so that a fold's first epoch is known to last as long as the last fold's last.
+    """
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline  # as time.monotonic() counts
+        self.epoch_seconds = 0.0
+        self.started = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare the clock with the deadline; the epoch before has been written to disk by now.
+
+        Raises:
+            OutOfTimeError: an epoch as long as the last one would not end in time.
+        """
+        self.started = time.monotonic()
+        # All processes must agree, or those that go on would wait for the others for ever.
+        if trainer.strategy.broadcast(self.started + self.epoch_seconds > self.deadline):
+            raise OutOfTimeError(
+                f"stopped after {pl_module.current_epoch} of {trainer.max_epochs} epochs, as --max-hours asks; "
+                "the same command goes on from there"
+            )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self.epoch_seconds = time.monotonic() - self.started
+
+    def state_dict(self) -> dict[str, Any]:
+        """How long an epoch took."""
+        return {"epoch_seconds": self.epoch_seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up how long an epoch took."""
+        self.epoch_seconds = state_dict["epoch_seconds"]
+
+
+class Pictures(Callback):
+    """Every few epochs, some validation photos with the true and the predicted outline, to the loggers."""
+
+    COUNT = 4
+
+    def __init__(self, photos: MaskedPhotos, every: int) -> None:
+        self.photos = photos
+        self.indices = np.linspace(0, len(photos) - 1, min(self.COUNT, len(photos))).astype(int)
+        self.every = every
+
+    @torch.no_grad()
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw them: at this moment the averaged weights, where there are some, are in place."""
+        if (trainer.current_epoch + 1) % self.every or not trainer.is_global_zero:
+            return
+        for index in self.indices:
+            photo_HW3, mask_HW = self.photos.pixels(index)
+            tensor = torch.from_numpy(photo_HW3.transpose(2, 0, 1).copy())[None].to(pl_module.device)
+            predicted_HW = (pl_module.model(tensor)[0, 0] > 0).cpu().numpy()  # type: ignore[operator]
+            picture_HW3 = draw_outlines(photo_HW3, predicted_HW, mask_HW > 127)
+            _log_picture(trainer, f"held out/{self.photos.photos[index].stem}", picture_HW3)
+
+
+def _log_picture(trainer: Trainer, name: str, picture_HW3: NDArray[np.uint8]) -> None:
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(name, picture_HW3, trainer.global_step, dataformats="HWC")
+        elif isinstance(logger, WandbLogger):
+            logger.log_image(name, [picture_HW3], step=trainer.global_step)
+
+
+def _warn_of_a_model_that_gave_up(values: Mapping[str, Tensor]) -> None:
+    """The commonest complaint about U-Nets: every mask black. Its Dice alone does not tell it from a bad model."""
+    predicted, true = float(values["val_foreground"]), float(values["val_foreground_true"])
+    gave_up = "background" if predicted == 0 < true else "foreground" if predicted == 1 > true else None
+    if gave_up:
+        print(
+            f"warning: the model calls every pixel of every validation photo {gave_up}. Unless that changes in the "
+            "next epochs: lower --lr, use --dice-weight 1, and look whether the masks fit the photos.",
+            flush=True,
+        )

@@ -1,0 +1,578 @@
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import random
+import runpy
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from click.testing import Result
+from kaggle_server import (
+    SECRET,
+    SLUG,
+    Fault,
+    Handler,
+    KaggleServer,
+    after,
+    and_then_fail,
+    echo_credentials,
+    hang_up,
+    once,
+    refuse,
+    reset,
+    reset_halfway,
+    say_nothing,
+    submit_and,
+)
+from PIL import Image
+from typer.testing import CliRunner
+
+from kaggle_tools import cli
+from kaggle_tools.competition import CARVANA
+from kaggle_tools.data.images import write_mask
+from kaggle_tools.errors import InputError
+from kaggle_tools.kaggle_api import client, ledger
+from kaggle_tools.system import version
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = runpy.run_path(str(ROOT / "submit.py"))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A competition's data with three photos to be masked."""
+    folder = tmp_path / "data"
+    (folder / "test").mkdir(parents=True)
+    stems = ["a_01", "a_02", "b_01"]
+    (folder / "sample_submission.csv").write_text("".join(["img,rle_mask\n", *(f"{stem}.jpg,1 1\n" for stem in stems)]))
+    for stem in stems:
+        Image.new("RGB", (30, 20)).save(folder / "test" / f"{stem}.jpg")
+    return folder
+
+
+@pytest.fixture
+def pred(tmp_path: Path) -> Path:
+    """A folder that holds nothing but masks."""
+    for number, stem in enumerate(["a_01", "a_02", "b_01"]):
+        mask = np.zeros((20, 30), dtype=bool)
+        mask[2 : 10 + number, 3:25] = True
+        write_mask(tmp_path / "pred" / "masks" / f"{stem}.png", mask)
+    return tmp_path / "pred"
+
+
+def submit(*arguments: Any) -> Result:
+    return CliRunner().invoke(SCRIPT["app"], list(map(str, arguments)))
+
+
+def refusal(*arguments: Any) -> str:
+    error = submit(*arguments).exception
+    assert isinstance(error, InputError)
+    return str(error)
+
+
+def test_a_dry_run_leaves_the_csv_and_says_what_is_in_it(pred: Path, data: Path, ledger_path: Path) -> None:
+    write_mask(pred / "masks" / "a_02.png", np.zeros((20, 30), dtype=bool))
+    result = submit(pred, "--data", data, "--dry-run")
+    csv, packed = pred / "submission.csv", pred / "submission.csv.gz"
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-7:] == [
+        "Carvana Image Masking: 3 masks, 1 of them blank",
+        "warning: 1 of 3 masks are blank",
+        f"{csv}: {csv.stat().st_size:,} bytes",
+        f"{packed}: {packed.stat().st_size:,} bytes",
+        f"expected leaderboard score: unavailable, as {pred} does not record the out-of-fold scores of its networks",
+        f"no public score so far in {ledger_path}",
+        "dry run: nothing was sent",
+    ]
+    assert csv.read_text().splitlines()[2] == "a_02.jpg,"
+    assert sorted(path.name for path in pred.iterdir()) == ["masks", "submission.csv", "submission.csv.gz"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "shown"),
+    [
+        ([0.9957, 0.9965], " (95 % interval 0.99570 to 0.99650)"),
+        ([0.0, 0.9965], " (95 % interval 0.00000 to 0.99650)"),
+        (None, " (one group of photos: no interval)"),
+    ],
+)
+def test_the_score_to_expect_is_printed_beside_the_best_so_far(
+    pred: Path, data: Path, ledger_path: Path, interval: list[float] | None, shown: str
+) -> None:
+    record = {"competition": CARVANA.slug, "estimate": {"score": 0.99612, "interval": interval}}
+    (pred / "run.json").write_text(json.dumps(record))
+    for name, slug, score in (("a", SLUG, 0.95), ("b", SLUG, 0.97), ("c", "another", 0.99), ("d", SLUG, None)):
+        ledger.append(ledger_path, "scored", name, {"slug": slug, "message": "", "public_score": score})
+    said = submit(pred, "--data", data, "--dry-run").output.splitlines()
+    assert said[-3:-1] == [
+        f"expected leaderboard score: 0.99612{shown}, from the out-of-fold photos",
+        "best public score so far: 0.97",
+    ]
+
+
+def test_the_sample_alone_is_enough(pred: Path, data: Path) -> None:
+    for path in (pred / "masks").iterdir():
+        write_mask(path, np.eye(1280, 1918, dtype=bool))
+    result = submit(pred, "--sample", data / "sample_submission.csv", "--dry-run")
+    assert result.exit_code == 0, result.output
+
+
+def test_either_the_data_or_the_sample_must_be_given(pred: Path, data: Path) -> None:
+    assert refusal(pred, "--dry-run").startswith("give either --data DIR or --sample FILE")
+    assert refusal(pred, "--dry-run", "--data", data, "--sample", data / "sample_submission.csv").startswith(
+        "give either"
+    )
+
+
+def test_missing_masks_are_refused_by_the_script_with_one_line(pred: Path, data: Path) -> None:
+    (pred / "masks" / "a_02.png").unlink()
+    done = run_script("submit.py", str(pred), "--data", str(data), "--dry-run")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"error: {pred / 'masks'}: 1 of 3 masks are missing: a_02.png; "
+        "run infer.py on all photos of the sample submission first"
+    ]
+    assert not (pred / "submission.csv").exists()
+
+
+def test_masks_of_another_size_than_their_photos_are_refused(pred: Path, data: Path) -> None:
+    write_mask(pred / "masks" / "b_01.png", np.ones((20, 31), dtype=bool))
+    assert "b_01.png (is 31x20, its photo 30x20)" in refusal(pred, "--data", data, "--dry-run")
+
+
+def test_only_full_masks_are_refused_unless_forced(pred: Path, data: Path) -> None:
+    for path in (pred / "masks").iterdir():
+        write_mask(path, np.ones((20, 30), dtype=bool))
+    assert "all 3 masks are full" in refusal(pred, "--data", data, "--dry-run")
+    assert submit(pred, "--data", data, "--dry-run", "--force").exit_code == 0
+
+
+def test_what_is_sent_must_have_a_message(pred: Path, data: Path) -> None:
+    assert refusal(pred, "--data", data).startswith("give -m")
+    assert not (pred / "submission.csv").exists()
+
+
+def test_the_competition_is_read_from_the_folder(pred: Path, data: Path) -> None:
+    (pred / "run.json").write_text('{"competition": "unheard-of"}')
+    assert "unheard-of: not known" in refusal(pred, "--data", data, "--dry-run")
+    (pred / "run.json").write_text(json.dumps({"competition": CARVANA.slug}))
+    assert submit(pred, "--data", data, "--dry-run", "--competition", CARVANA.slug).exit_code == 0
+    message = refusal(pred, "--data", data, "--dry-run", "--competition", "another")
+    assert message.startswith("these belong to different competitions")
+
+
+def test_masks_of_unusual_size_are_refused_where_their_photos_are_not_at_hand(pred: Path, data: Path) -> None:
+    sample = data / "sample_submission.csv"
+    assert "a_01.png (is 30x20, its photo 1918x1280)" in refusal(pred, "--sample", sample, "--dry-run")
+    assert submit(pred, "--sample", sample, "--dry-run", "--force").exit_code == 0
+
+
+def test_a_drawn_demo_is_not_sent(pred: Path, data: Path) -> None:
+    (data / "demo.json").touch()
+    assert refusal(pred, "--data", data, "-m", "mine").startswith(f"{data}: a drawn demo, which Kaggle does not know")
+    assert submit(pred, "--data", data, "--dry-run").exit_code == 0
+
+
+def test_what_is_refused_leaves_no_file_to_be_uploaded(pred: Path, data: Path) -> None:
+    assert submit(pred, "--data", data, "--dry-run").exit_code == 0
+    for path in (pred / "masks").iterdir():
+        write_mask(path, np.zeros((20, 30), dtype=bool))
+    assert "all 3 masks are blank" in refusal(pred, "--data", data, "--dry-run")
+    assert [path.name for path in pred.iterdir()] == ["masks"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_a_damaged_record_is_named(pred: Path, data: Path, content: str) -> None:
+    (pred / "run.json").write_text(content)
+    assert "run.json: damaged" in refusal(pred, "--data", data, "--dry-run")
+
+
+class Ended(NamedTuple):
+    code: int
+    said: str
+    """On both streams, by the client's processes too."""
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(
+    pred: Path,
+    data: Path,
+    server: KaggleServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Run:
+    """Submits the masks to the server, without second tries, and looks for secrets in all that comes of it."""
+    monkeypatch.setattr(client, "RETRY_PAUSES", ())
+    monkeypatch.setattr(client, "SETTLING_PAUSES", (0.1, 0.2))
+    server.looks_until_scored = 0
+
+    def submit_masks(*options: Any, timeout: float = 60, message: str = "mine", folder: Path = pred) -> Ended:
+        arguments = [folder, "--data", data, "-m", message, "--timeout", timeout, *options]
+        monkeypatch.setattr("sys.argv", ["submit.py", *map(str, arguments)])
+        started = time.monotonic()
+        with pytest.raises(SystemExit) as ended:
+            cli.run(SCRIPT["app"])
+        assert time.monotonic() - started < timeout + 3
+        said = "".join(capfd.readouterr())
+        written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".gz"]
+        for secret in (SECRET, "signature"):
+            assert secret not in said
+            assert not any(secret.encode() in content for content in written)
+        assert "Traceback" not in said
+        return Ended(int(str(ended.value.code)), said)
+
+    return submit_masks
+
+
+def test_the_compressed_csv_is_sent_and_its_score_printed_and_noted(
+    run: Run, pred: Path, server: KaggleServer, ledger_path: Path
+) -> None:
+    made_by = {"runs": ["unet"], "cross_validation": [{"run": "unet", "score_mean": 0.9961}]}
+    record = {"competition": CARVANA.slug, "models": [{"run": "unet"}] * 2, "threshold": 0.5, "tta": "hflip", **made_by}
+    (pred / "run.json").write_text(json.dumps(record))
+    ended = run()
+    assert ended.code == 0, ended.said
+    assert ended.said.splitlines()[-4:] == [
+        f"submitted as 1000: https://www.kaggle.com/c/{SLUG}/submissions",
+        f"noted in {ledger_path}",
+        "public score 0.99612, private score 0.99587",
+        "that would be rank 4 of 4",
+    ]
+    assert gzip.decompress(server.submissions[0]["content"]) == (pred / "submission.csv").read_bytes()
+    (entry,) = ledger.read(ledger_path)
+    assert server.submissions[0]["description"] == f"[{entry.id}] mine"
+    csv_sha256 = hashlib.sha256((pred / "submission.csv").read_bytes()).hexdigest()
+    assert entry.id == hashlib.sha256(f"{SLUG} {csv_sha256}".encode()).hexdigest()[:12]
+    assert (entry.sha256, entry.pred, entry.runs) == (csv_sha256, str(pred), ["unet"])
+    assert (entry.cross_validation, entry.threshold, entry.tta) == (made_by["cross_validation"], 0.5, "hflip")
+    assert (entry.commit, entry.ref, entry.status) == (version.commit(), 1000, "COMPLETE")
+    assert (entry.public_score, entry.private_score) == (0.99612, 0.99587)
+
+
+def test_the_same_command_finds_its_own_submission(run: Run, server: KaggleServer, ledger_path: Path) -> None:
+    assert run().code == 0
+    server.faults = {"ListSubmissions": say_nothing}  # the ledger knows it all
+    again = run()
+    assert again.code == 0
+    assert "was submitted before, as 1000" in again.said
+    assert "public score 0.99612" in again.said
+    assert (len(server.submissions), len(ledger.read(ledger_path))) == (1, 1)
+
+
+@pytest.mark.parametrize("lost", ["everything", "what came after the upload"])
+def test_without_its_ledger_a_submission_is_found_in_kaggles_list(
+    run: Run, server: KaggleServer, ledger_path: Path, lost: str
+) -> None:
+    assert run().code == 0
+    first = ledger_path.read_text().splitlines(keepends=True)[0]
+    ledger_path.write_text("" if lost == "everything" else first)
+    again = run()
+    assert again.code == 0
+    assert "was submitted before, as 1000" in again.said
+    assert len(server.submissions) == 1
+    assert [(entry.ref, entry.public_score) for entry in ledger.read(ledger_path)] == [(1000, 0.99612)]
+
+
+@pytest.mark.parametrize(
+    ("what", "known"),
+    [
+        ("another message", "to the ledger"),
+        ("another folder", "to the ledger"),
+        ("another message", "to Kaggle alone"),  # which knows nothing of folders
+    ],
+)
+def test_the_same_csv_from_elsewhere_is_refused_unless_forced(
+    run: Run, server: KaggleServer, pred: Path, ledger_path: Path, what: str, known: str
+) -> None:
+    assert run().code == 0
+    if known == "to Kaggle alone":
+        ledger_path.unlink()
+    copied = shutil.copytree(pred, pred.parent / "copied")
+    other = {"message": "better"} if what == "another message" else {"folder": copied}
+    refused = run(**other)
+    assert refused.code == 1
+    assert "error: the same CSV was submitted before: 1000, 'mine', from " in refused.said
+    assert len(server.submissions) == 1
+    for _ in range(2):  # the same forced command finds its own submission too
+        assert run("--force", **other).code == 0
+        assert len(server.submissions) == 2
+    csv_id = server.submissions[0]["description"][1:13]
+    assert server.submissions[1]["description"] == f"[{csv_id}-2] {other.get('message', 'mine')}"
+
+
+def test_without_waiting_the_same_command_shows_the_score_later(
+    run: Run, server: KaggleServer, ledger_path: Path
+) -> None:
+    ended = run("--no-wait")
+    assert ended.code == 0
+    assert "`python -m kaggle_tools submissions` will pick the score up" in ended.said
+    assert [(entry.ref, entry.status) for entry in ledger.read(ledger_path)] == [(1000, "")]
+    assert "public score 0.99612" in run().said
+    assert len(server.submissions) == 1
+
+
+def test_no_score_in_time_is_no_failure(run: Run, server: KaggleServer) -> None:
+    server.looks_until_scored = 1000
+    ended = run(timeout=6)
+    assert ended.code == 0
+    assert "has not scored it yet; `python -m kaggle_tools submissions` will" in ended.said
+
+
+def test_a_submission_that_kaggle_cannot_score_is_a_failure_and_can_be_repeated_by_force(
+    run: Run, server: KaggleServer, ledger_path: Path
+) -> None:
+    server.verdict = {"status": "ERROR", "errorDescription": "bad row 5"}
+    for _ in range(2):
+        ended = run()
+        assert ended.code == 1
+        assert (
+            "error: Kaggle could not score the submission: bad row 5. To submit the same CSV again: --force"
+            in ended.said
+        )
+    assert len(server.submissions) == 1
+    assert ledger.read(ledger_path)[0].status == "ERROR"
+    server.verdict = {"status": "COMPLETE", "publicScore": "0.5"}
+    assert "public score 0.5, private score not shown" in run("--force").said
+    assert len(server.submissions) == 2
+
+
+def test_scores_that_are_missing_are_no_failure(run: Run, server: KaggleServer) -> None:
+    server.verdict = {"status": "COMPLETE"}
+    ended = run()
+    assert (ended.code, ended.said.splitlines()[-1]) == (0, "public score not shown, private score not shown")
+
+
+def test_a_rank_that_kaggle_does_not_tell_is_left_out(run: Run, server: KaggleServer) -> None:
+    server.faults["GetLeaderboard"] = refuse(403, {"code": 403, "message": "no"})
+    ended = run()
+    assert (ended.code, ended.said.splitlines()[-1]) == (0, "public score 0.99612, private score 0.99587")
+
+
+def test_an_unknown_status_while_waiting_only_delays_the_score(run: Run, server: KaggleServer) -> None:
+    server.verdict = {"status": "ESCALATED"}
+    server.looks_until_scored = 0
+    assert run(timeout=8).code == 0
+    server.submissions[0]["verdict"] = {"status": "COMPLETE", "publicScore": "0.5"}
+    assert "public score 0.5" in run().said
+    assert len(server.submissions) == 1
+
+
+def limits(**limits: Any) -> Fault:
+    return refuse(200, limits)
+
+
+NO_RULES = refuse(403, {"code": 403, "message": "You must accept this competition's rules"})
+USED_UP = "Submission not allowed: Your team has used its daily Submission allowance (5) today"
+CALLS = ["ListSubmissions", "GetSubmissionLimits", "StartSubmissionUpload", "PUT", "CreateSubmission"]
+NO_SCORE = "will pick the score up"
+
+FAULTS: dict[str, tuple[str, Fault, str]] = {
+    **{f"rules not accepted, said by {call}": (call, NO_RULES, f"c/{SLUG}/rules") for call in CALLS[:3]},
+    "unknown competition": (
+        "ListSubmissions",
+        refuse(404, {"error": {"code": 404, "message": "Not found"}}),
+        "HTTP 404",
+    ),
+    "wrong slug, as 403": (
+        "ListSubmissions",
+        refuse(403, {"code": 403, "message": "Permission 'competitions.participate' was denied"}),
+        "'competitions.participate' was denied",
+    ),
+    "day used up": ("GetSubmissionLimits", limits(numToday=5, numAllowedNow=0), "00:00 UTC. Nothing was uploaded"),
+    "all used up": ("GetSubmissionLimits", limits(numAllowedNow=0, limitedByTotal=True), "none will be added"),
+    "day used up, nested": ("CreateSubmission", refuse(400, {"error": {"code": 400, "message": USED_UP}}), USED_UP),
+    "day used up, flat": ("CreateSubmission", refuse(400, {"code": 400, "message": USED_UP}), USED_UP),
+    **{f"PUT {status}": ("PUT", refuse(status, "<html>no</html>"), "upload of") for status in (403, 404, 500, 503)},
+    "{} from CreateSubmission": ("CreateSubmission", refuse(200, {}), "confirmed no submission"),
+    **{
+        f"HTML from {call}": (call, refuse(200, "<html>Maintenance</html>"), "cannot read")
+        for call in CALLS
+        if call != "PUT"
+    },
+    **{
+        f"500 of broken JSON from {call}": (call, refuse(500, '{"code": 5'), "HTTP 500")
+        for call in CALLS
+        if call != "PUT"
+    },
+    **{f"{call} hangs up": (call, hang_up, "connection to Kaggle failed") for call in CALLS if call != "PUT"},
+    **{f"{call} is reset": (call, reset, "connection to Kaggle failed") for call in CALLS if call != "PUT"},
+    # The client itself tries an upload again for minutes.
+    "PUT hangs up": ("PUT", hang_up, "no answer within"),
+    "PUT is reset": ("PUT", reset, "no answer within"),
+    **{f"{call} is reset halfway": (call, reset_halfway, "") for call in CALLS},
+    **{f"silence of {call}": (call, say_nothing, "no answer within") for call in CALLS},
+    "echoed credentials": ("GetSubmissionLimits", echo_credentials, "cannot parse ***"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_named_in_time_and_the_same_command_then_submits_once(
+    run: Run, server: KaggleServer, ledger_path: Path, name: str
+) -> None:
+    call, fault, message = FAULTS[name]
+    server.faults[call] = fault
+    ended = run(timeout=6 if "no answer" in message else 60)
+    assert ended.code == 1, ended.said
+    assert "error: " in ended.said
+    assert message in ended.said
+    assert len(server.submissions) == 0
+    server.faults.clear()
+    assert run().code == 0
+    assert len(server.submissions) == 1
+    assert [entry.public_score for entry in ledger.read(ledger_path)] == [0.99612]
+
+
+@pytest.mark.parametrize("lost", [hang_up, reset, refuse(200, {}), refuse(503, "busy"), say_nothing])
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_submission_whose_confirmation_was_lost_is_made_once(
+    run: Run, server: KaggleServer, ledger_path: Path, lost: Fault, listed: bool
+) -> None:
+    server.faults["CreateSubmission"] = submit_and(lost)
+    if not listed:  # once it is asked for after the upload
+        server.faults["GetSubmissionLimits"] = and_then_fail("ListSubmissions", refuse(503, "busy"))
+    ended = run(timeout=9)
+    assert ended.code == (0 if listed else 1), ended.said
+    server.faults.clear()
+    assert run().code == 0
+    assert len(server.submissions) == 1
+    assert [entry.public_score for entry in ledger.read(ledger_path)] == [0.99612]
+
+
+def test_a_forced_submission_that_is_listed_late_is_not_made_again(
+    run: Run, server: KaggleServer, ledger_path: Path
+) -> None:
+    """The list shows an older submission of the same CSV at once, but the new one only at the second look."""
+    assert run().code == 0
+    server.faults["CreateSubmission"] = submit_and(hang_up)
+    server.faults["GetSubmissionLimits"] = and_then_fail("ListSubmissions", refuse(503, "busy"))
+    assert run("--force", message="again").code == 1
+    server.faults.clear()
+    late = server.submissions.pop()
+
+    def first_without_it(handler: Handler, request: Any) -> None:
+        handler.answer("ListSubmissions", request)
+        server.submissions.append(late)
+
+    server.faults["ListSubmissions"] = once(first_without_it)
+    ended = run("--force", message="again")
+    assert ended.code == 0, ended.said
+    assert [submission["ref"] for submission in server.submissions] == [1000, 1001]
+    assert [(entry.message, entry.ref) for entry in ledger.read(ledger_path)] == [("mine", 1000), ("again", 1001)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"KAGGLE_KEY": None}, "https://www.kaggle.com/settings"),
+        ({"KAGGLE_KEY": "wrong"}, "HTTP 401"),
+        ({"KAGGLE_API_TOKEN": "stale"}, "is used before kaggle.json"),
+        ({"http_proxy": "http://127.0.0.1:9"}, "Connection refused"),
+    ],
+    ids=["no credentials", "wrong key", "stale token", "no server"],
+)
+def test_what_is_wrong_on_this_side_is_named_and_then_mended(
+    run: Run, server: KaggleServer, monkeypatch: pytest.MonkeyPatch, change: dict[str, str | None], message: str
+) -> None:
+    with monkeypatch.context() as patched:
+        for name, value in change.items():
+            patched.setenv(name, value) if value else patched.delenv(name)
+        ended = run()
+        assert (ended.code, len(server.submissions)) == (1, 0)
+        assert message in ended.said
+    assert run().code == 0
+    assert len(server.submissions) == 1
+
+
+def test_the_list_with_an_unknown_status_is_no_list(run: Run, server: KaggleServer) -> None:
+    server.submit("made elsewhere")
+    server.verdict, server.looks_until_scored = {"status": "ESCALATED"}, 0
+    ended = run()
+    assert ended.code == 1
+    assert "cannot read" in ended.said
+    assert len(server.submissions) == 1
+
+
+def command(pred: Path, data: Path, notes: Path) -> list[str]:
+    return [sys.executable, "submit.py", *map(str, (pred, "--data", data, "-m", "mine", "--ledger", notes))]
+
+
+def finish(command: list[str], server: KaggleServer, notes: Path) -> None:
+    """Run the command to its end, after which there must be one submission and one row."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "public score 0.99612" in done.stdout
+    assert len(server.submissions) == 1
+    assert [entry.public_score for entry in ledger.read(notes)] == [0.99612]
+
+
+@pytest.mark.parametrize("call", ["PUT", "CreateSubmission"])
+def test_killed_while_kaggle_is_at_it_the_same_command_submits_once(
+    pred: Path, data: Path, server: KaggleServer, ledger_path: Path, call: str
+) -> None:
+    """The client must end as well, and what it has asked for may take effect seconds later."""
+    server.faults[call] = after(5)
+    with subprocess.Popen(command(pred, data, ledger_path), cwd=ROOT, stdout=subprocess.DEVNULL) as killed:
+        while not server.calls[call]:
+            time.sleep(0.01)
+        killed.kill()
+    del server.faults[call]
+    if call == "PUT":
+        time.sleep(7)
+        assert server.calls["CreateSubmission"] == 0
+    finish(command(pred, data, ledger_path), server, ledger_path)
+
+
+@pytest.mark.timeout(3600)
+def test_a_submission_killed_at_any_moment_is_made_once(
+    pred: Path, data: Path, server: KaggleServer, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """Each time from the start: killed once at a random moment (`--kills` times), then run to its end."""
+    server.faults["CreateSubmission"] = after(0.5)  # so that a kill can come between the request and its effect
+    moments = random.Random(0)
+    started = time.monotonic()
+    finish(command(pred, data, tmp_path / "whole.jsonl"), server, tmp_path / "whole.jsonl")
+    takes = time.monotonic() - started
+    for kill in range(1 + pytestconfig.getoption("--kills")):
+        server.submissions.clear()
+        notes = tmp_path / f"{kill}.jsonl"
+        with subprocess.Popen(command(pred, data, notes), cwd=ROOT, stdout=subprocess.DEVNULL) as killed:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                killed.wait(timeout=moments.uniform(0, takes))
+            killed.kill()
+        finish(command(pred, data, notes), server, notes)
+
+
+@pytest.mark.parametrize("what", ["--help", "a dry run"])
+def test_torch_is_never_imported(pred: Path, data: Path, what: str) -> None:
+    arguments = ["--help"] if what == "--help" else [str(pred), "--data", str(data), "--dry-run"]
+    watched = (
+        "import runpy, sys\n"
+        f"sys.argv = ['submit.py', *{arguments}]\n"
+        "try:\n"
+        "    runpy.run_path('submit.py', run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    print(end.code, sorted({'torch', 'cv2', 'pandas'} & sys.modules.keys()))\n"
+    )
+    done = run_script("-c", watched)
+    loaded = "[]" if what == "--help" else "['cv2']"
+    assert done.stdout.splitlines()[-1] == f"0 {loaded}", done.stderr
+
+
+def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )

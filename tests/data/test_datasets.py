@@ -1,0 +1,310 @@
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from kaggle_tools.data import datasets
+from kaggle_tools.data.datasets import (
+    WORKER_NICENESS,
+    AugmentedPhotos,
+    EpochSampler,
+    InputSize,
+    MaskedPhotos,
+    ResizedPhotos,
+    equal_size_batches,
+    loader,
+    plain_worker_errors,
+)
+from kaggle_tools.data.images import Photo, read_photo, resize, write_mask
+from kaggle_tools.errors import InputError
+
+SIZE = (30, 44)
+
+
+def photo_pixels(number: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
+    return np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def mask_pixels(number: int, size: tuple[int, int] = SIZE) -> NDArray[np.bool_]:
+    return np.random.default_rng(100 + number).random(size) < 0.4
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Photo]:
+    """Seven photos of noise with masks of noise."""
+    return [draw(tmp_path, number) for number in range(7)]
+
+
+def draw(folder: Path, number: int, size: tuple[int, int] = SIZE) -> Photo:
+    photo, mask = folder / f"{number}.png", folder / f"{number}_mask.png"
+    Image.fromarray(photo_pixels(number, size)).save(photo)
+    write_mask(mask, mask_pixels(number, size))
+    return Photo(str(number), photo, size, mask)
+
+
+class TestMaskedPhotos:
+    @pytest.mark.parametrize("size", [None, SIZE])
+    def test_at_their_own_size_photo_and_mask_are_what_is_in_the_files(
+        self, photos: list[Photo], size: tuple[int, int] | None
+    ) -> None:
+        photo, mask = MaskedPhotos(photos, size)[3]
+        assert (photo.dtype, mask.dtype) == (torch.uint8, torch.uint8)
+        assert np.array_equal(photo.permute(1, 2, 0).numpy(), photo_pixels(3))
+        assert np.array_equal(mask.numpy(), mask_pixels(3)[None] * np.uint8(255))
+
+    def test_at_a_smaller_size_each_is_the_average_of_what_falls_together(self, photos: list[Photo]) -> None:
+        photo, mask = MaskedPhotos(photos, (15, 11))[3]
+        assert (photo.shape, photo.dtype) == ((3, 15, 11), torch.uint8)
+        assert (mask.shape, mask.dtype) == ((1, 15, 11), torch.uint8)
+        colours = photo_pixels(3).reshape(15, 2, 11, 4, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
+        covered = mask_pixels(3).reshape(15, 2, 11, 4).mean(axis=(1, 3))
+        assert np.abs(photo.numpy() - colours).max() <= 0.5
+        assert np.abs(mask.numpy()[0] - 255 * covered).max() <= 0.5
+        assert len(mask.unique()) > 2
+
+    def test_there_are_as_many_as_photos(self, photos: list[Photo]) -> None:
+        assert len(MaskedPhotos(photos, None)) == len(AugmentedPhotos(MaskedPhotos(photos, None), "none", 0)) == 7
+
+
+class TestAugmentedPhotos:
+    def test_without_augmentation_it_is_the_photo_of_the_index(self, photos: list[Photo]) -> None:
+        plain = MaskedPhotos(photos, (15, 11))
+        for got, wanted in zip(AugmentedPhotos(plain, "none", seed=0)[2, 5], plain[5], strict=True):
+            assert torch.equal(got, wanted)
+
+    def test_the_epoch_decides_how_it_is_changed(self, photos: list[Photo]) -> None:
+        augmented = AugmentedPhotos(MaskedPhotos(photos, None), "seed", seed=0)
+        assert torch.equal(augmented[0, 5][0], augmented[0, 5][0])
+        assert not torch.equal(augmented[0, 5][0], augmented[1, 5][0])
+
+    def test_shapes_and_types_stay(self, photos: list[Photo]) -> None:
+        photo, mask = AugmentedPhotos(MaskedPhotos(photos, (15, 11)), "mild", seed=0)[0, 0]
+        assert (photo.shape, photo.dtype) == ((3, 15, 11), torch.uint8)
+        assert (mask.shape, mask.dtype) == ((1, 15, 11), torch.uint8)
+
+
+def sampler(photos: Sequence[object], *, seed: int = 0, replicas: int = 1, rank: int = 0) -> EpochSampler:
+    return EpochSampler(photos, num_replicas=replicas, rank=rank, shuffle=True, seed=seed)
+
+
+class TestEpochSampler:
+    def test_every_epoch_covers_each_photo_once_and_is_named_with_each_index(self) -> None:
+        drawn = sampler(range(20))
+        for epoch in range(3):
+            drawn.set_epoch(epoch)
+            keys = list(drawn)
+            assert {named for named, _ in keys} == {epoch}
+            assert sorted(index for _, index in keys) == list(range(20))
+
+    def test_every_epoch_has_an_order_of_its_own(self) -> None:
+        drawn = sampler(range(20))
+        orders = []
+        for epoch in (0, 1, 0):
+            drawn.set_epoch(epoch)
+            orders.append([index for _, index in drawn])
+        assert orders[0] == orders[2] != orders[1]
+
+    def test_a_seed_decides_the_order(self) -> None:
+        assert list(sampler(range(20), seed=1)) == list(sampler(range(20), seed=1))
+        assert list(sampler(range(20), seed=1)) != list(sampler(range(20), seed=2))
+
+    def test_several_devices_share_the_photos_out(self) -> None:
+        shares = [list(sampler(range(20), replicas=2, rank=rank)) for rank in (0, 1)]
+        assert [len(share) for share in shares] == [10, 10]
+        assert sorted(index for share in shares for _, index in share) == list(range(20))
+
+
+class TestWorkers:
+    def batches(self, photos: list[Photo], workers: int) -> list[list[Tensor]]:
+        """Two epochs, drawn with workers that live through both."""
+        augmented = AugmentedPhotos(MaskedPhotos(photos, (15, 22)), "seed", seed=4)
+        drawn = sampler(augmented, seed=4)
+        batches = loader(augmented, workers=workers, sampler=drawn, batch_size=2)
+        found = []
+        for epoch in (0, 1):
+            drawn.set_epoch(epoch)
+            found += list(batches)
+        return found
+
+    def test_they_draw_what_a_single_process_draws(self, photos: list[Photo]) -> None:
+        alone, shared = self.batches(photos, 0), self.batches(photos, 2)
+        assert len(alone) == len(shared) == 2 * 4
+        for one, two in zip(alone, shared, strict=True):
+            assert torch.equal(one[0], two[0])
+            assert torch.equal(one[1], two[1])
+
+    def test_no_two_photos_of_an_epoch_and_no_two_epochs_look_alike(self, photos: list[Photo]) -> None:
+        seen = {photo.numpy().tobytes() for photo_B3HW, _ in self.batches(photos, 2) for photo in photo_B3HW}
+        assert len(seen) == 2 * len(photos)
+
+
+class Workplace(Dataset[tuple[int, int]]):
+    """What a worker that asks for an item runs with."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        return os.getpriority(os.PRIO_PROCESS, 0), cv2.getNumThreads()
+
+
+class TestPriority:
+    def of_a_worker(self, workers: int, device: str) -> tuple[int, int]:
+        ((niceness, threads),) = loader(Workplace(), workers=workers, device=device)
+        return int(niceness), int(threads)
+
+    def test_beside_a_network_on_the_cpu_workers_step_back(self) -> None:
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert self.of_a_worker(1, "cpu") == (min(own + WORKER_NICENESS, 19), 1)
+
+    def test_beside_another_device_they_do_not(self) -> None:
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert self.of_a_worker(1, "mps") == (own, 1)
+
+    def test_the_process_of_the_network_itself_never_does(self) -> None:
+        own = os.getpriority(os.PRIO_PROCESS, 0), cv2.getNumThreads()
+        assert self.of_a_worker(0, "cpu") == own
+        self.of_a_worker(1, "cpu")
+        assert (os.getpriority(os.PRIO_PROCESS, 0), cv2.getNumThreads()) == own
+
+    @pytest.mark.parametrize(("device", "pinned"), [("cuda", True), ("cpu", False), ("mps", False)])
+    def test_memory_is_pinned_for_a_gpu(self, device: str, pinned: bool) -> None:
+        assert loader(Workplace(), workers=0, device=device).pin_memory is pinned
+
+
+class TestInputSize:
+    @pytest.mark.parametrize(
+        ("size", "scale", "own_size", "found"),
+        [
+            (None, 1.0, (1280, 1918), (1280, 1918)),
+            ((160, 240), 1.0, (1280, 1918), (160, 240)),
+            ((160, 240), 0.75, (1280, 1918), (120, 180)),
+            (None, 0.5, (1279, 1917), (640, 958)),  # 639.5 and 958.5 to the even one
+            (None, 1.25, (9, 11), (11, 14)),  # 11.25 and 13.75
+            (None, 0.01, (40, 300), (1, 3)),
+        ],
+    )
+    def test_it_is_the_given_or_the_own_size_times_the_scale(
+        self, size: tuple[int, int] | None, scale: float, own_size: tuple[int, int], found: tuple[int, int]
+    ) -> None:
+        assert InputSize(size, scale).of(own_size) == found
+
+
+@pytest.fixture
+def jpeg(tmp_path: Path) -> Photo:
+    """A photo of 64x96 without sharp edges."""
+    rows, columns = np.indices((64, 96))
+    waves = [np.sin(rows / 9 + columns / 7), np.cos(rows / 11), np.sin(columns / 13 - rows / 8)]
+    pixels = (127 + 100 * np.stack(waves, axis=-1)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p.jpg", quality=95)
+    return Photo("p", tmp_path / "p.jpg", (64, 96))
+
+
+class TestResizedPhotos:
+    def test_a_photo_comes_at_each_size(self, photos: list[Photo]) -> None:
+        (small, own, half), error = ResizedPhotos(photos, [InputSize((15, 11)), InputSize(None), InputSize(None, 0.5)])[
+            2
+        ]
+        assert error == ""
+        assert (small.shape, small.dtype, own.dtype) == ((3, 15, 11), torch.uint8, torch.uint8)
+        assert np.array_equal(own.permute(1, 2, 0).numpy(), photo_pixels(2))
+        assert torch.equal(small, MaskedPhotos(photos, (15, 11))[2][0])
+        assert torch.equal(half, MaskedPhotos(photos, (15, 22))[2][0])
+
+    def test_there_are_as_many_as_photos(self, photos: list[Photo]) -> None:
+        assert len(ResizedPhotos(photos, [InputSize(None)])) == 7
+
+    def test_a_photo_that_has_changed_its_size_is_named(self, photos: list[Photo]) -> None:
+        Image.fromarray(photo_pixels(2)[:20]).save(photos[2].path)
+        tensors, error = ResizedPhotos(photos, [InputSize(None), InputSize((15, 11))])[2]
+        assert error == f"{photos[2].path}: changed while it was being worked on"
+        assert [(tensor.shape, int(tensor.max())) for tensor in tensors] == [((3, *SIZE), 0), ((3, 15, 11), 0)]
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_a_photo_that_cannot_be_read_is_named_and_black(self, photos: list[Photo], workers: int) -> None:
+        photos[1].path.write_bytes(b"\xff\xd8 cut off")
+        sizes = [InputSize(None), InputSize(None, 1.5)]
+        batches = loader(ResizedPhotos(photos[:3], sizes), workers=workers, batch_size=3)
+        (((own, large), errors),) = batches
+        assert list(errors) == ["", f"{photos[1].path}: not a photo that can be read; fetch it again", ""]
+        assert (own.shape, large.shape) == ((3, 3, 30, 44), (3, 3, 45, 66))
+        assert (own.dtype, large.dtype) == (torch.uint8, torch.uint8)
+        assert (int(own[1].max()), int(large[1].max())) == (0, 0)
+        assert np.array_equal(own[2].permute(1, 2, 0).numpy(), photo_pixels(2))
+
+    def test_it_is_decoded_once_for_all_sizes_to_which_the_decoder_shrinks_it_alike(
+        self, jpeg: Photo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        decoded: list[int] = []
+        monkeypatch.setattr(
+            datasets, "read_photo", lambda path, shrink: decoded.append(shrink) or read_photo(path, shrink)
+        )
+        wanted = {(64, 96): 1, (40, 60): 1, (20, 30): 2, (30, 40): 2, (8, 12): 8, (7, 9): 8}
+        tensors, error = ResizedPhotos([jpeg], [InputSize(size) for size in wanted])[0]
+        assert error == ""
+        assert sorted(decoded) == [1, 2, 8]
+        for tensor, (size, shrink) in zip(tensors, wanted.items(), strict=True):
+            assert np.array_equal(tensor.permute(1, 2, 0).numpy(), resize(read_photo(jpeg.path, shrink), size))
+
+    def test_training_sees_a_photo_as_masking_does(self, jpeg: Photo, tmp_path: Path) -> None:
+        write_mask(tmp_path / "mask.png", mask_pixels(0, (64, 96)))
+        masked = MaskedPhotos([Photo("p", jpeg.path, jpeg.size, tmp_path / "mask.png")], (16, 24))
+        ((small,), _) = ResizedPhotos([jpeg], [InputSize((16, 24))])[0]
+        assert torch.equal(masked[0][0], small)
+        assert torch.equal(small, torch.from_numpy(read_photo(jpeg.path, 4)).permute(2, 0, 1))
+
+
+class TestEqualSizeBatches:
+    def batches(self, sizes: str, batch_size: int) -> list[list[int]]:
+        shapes = {"a": (10, 20), "b": (20, 10), "c": (10, 10)}
+        photos = [Photo(str(at), Path(f"{at}.png"), shapes[size]) for at, size in enumerate(sizes)]
+        return equal_size_batches(photos, batch_size)
+
+    def test_a_batch_ends_where_the_size_changes(self) -> None:
+        assert self.batches("aaabac", 2) == [[0, 1], [2], [3], [4], [5]]
+
+    def test_photos_of_one_size_make_full_batches_and_a_rest(self) -> None:
+        assert self.batches("aaaaaaa", 3) == [[0, 1, 2], [3, 4, 5], [6]]
+
+    def test_without_photos_there_are_none(self) -> None:
+        assert self.batches("", 3) == []
+
+
+class TestBrokenPhotos:
+    def message(self, dataset: Dataset, workers: int) -> str:
+        batches = loader(dataset, workers=workers, batch_size=2)
+        with pytest.raises(InputError) as refusal, plain_worker_errors():
+            list(batches)
+        if workers:
+            batches._iterator._shutdown_workers()  # as garbage, the iterator would wait 5 seconds for each worker
+        return str(refusal.value)
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_the_message_is_one_clean_line(self, photos: list[Photo], workers: int) -> None:
+        photos[4].path.write_bytes(b"\xff\xd8 cut off")
+        assert self.message(MaskedPhotos(photos, None), workers) == (
+            f"{photos[4].path}: not a photo that can be read; fetch it again"
+        )
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_so_it_is_for_a_mask_whose_reader_had_an_error_of_its_own(self, photos: list[Photo], workers: int) -> None:
+        photos[4].mask.write_bytes(b"GIF")
+        message = self.message(MaskedPhotos(photos, None), workers)
+        assert re.fullmatch(rf"{photos[4].mask}: not a mask that can be read \(.*\)", message)
+
+    def test_other_errors_pass_as_they_are(self) -> None:
+        with pytest.raises(ZeroDivisionError, match="division by zero"), plain_worker_errors():
+            _ = 1 / 0
+
+    def test_a_message_of_several_lines_stays_whole(self) -> None:
+        with pytest.raises(InputError, match=r"^first\n  second$"), plain_worker_errors():
+            raise InputError("first\n  second")

@@ -1,0 +1,569 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.data import images
+from kaggle_tools.data.images import (
+    Photo,
+    draw_outlines,
+    read_mask,
+    read_notes,
+    read_photo,
+    resize,
+    shrink_for,
+    write_mask,
+    write_packed_mask,
+    write_photo,
+)
+from kaggle_tools.errors import InputError
+
+STEMS = ["a_01", "a_02", "b_01"]
+HEIGHT, WIDTH = 45, 70
+
+
+def pixels(channels: int = 3) -> NDArray[np.uint8]:
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 14, channels), dtype=np.uint8)
+    return coarse.repeat(5, axis=0).repeat(5, axis=1)
+
+
+def mask() -> NDArray[np.bool_]:
+    return np.random.default_rng(1).random((HEIGHT, WIDTH)) < 0.4
+
+
+def save(path: Path, content: NDArray, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(content).save(path, **options)
+    return path
+
+
+def cut_in_half(path: Path) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three photos with masks and one without, in Carvana's layout."""
+    for stem in STEMS:
+        save(tmp_path / "train" / f"{stem}.jpg", pixels())
+        save(tmp_path / "train_masks" / f"{stem}_mask.gif", mask())
+    save(tmp_path / "test" / "c_01.jpg", pixels())
+    return tmp_path
+
+
+def message_of(folder: Path, competition: Competition = CARVANA) -> str:
+    with pytest.raises(InputError) as refusal:
+        images.training_photos(competition, folder)
+    return str(refusal.value)
+
+
+class TestFindingTrainingPhotos:
+    def test_every_photo_has_its_mask_and_its_size(self, folder: Path) -> None:
+        assert images.training_photos(CARVANA, folder) == [
+            Photo(
+                stem,
+                folder / "train" / f"{stem}.jpg",
+                (HEIGHT, WIDTH),
+                folder / "train_masks" / f"{stem}_mask.gif",
+            )
+            for stem in STEMS
+        ]
+
+    def test_photos_may_be_of_different_sizes(self, folder: Path) -> None:
+        save(folder / "train" / "b_02.jpg", pixels()[:30, :50])
+        save(folder / "train_masks" / "b_02_mask.gif", mask()[:30, :50])
+        sizes = {photo.stem: photo.size for photo in images.training_photos(CARVANA, folder)}
+        assert sizes == dict.fromkeys(STEMS, (HEIGHT, WIDTH)) | {"b_02": (30, 50)}
+
+    def test_what_file_managers_leave_behind_is_ignored(self, folder: Path) -> None:
+        (folder / "train" / "._a_01.jpg").write_bytes(b"not a photo")
+        (folder / "train_masks" / "._a_01_mask.gif").write_bytes(b"not a mask")
+        (folder / "train" / "Thumbs.db").write_bytes(b"not a photo")
+        assert [photo.stem for photo in images.training_photos(CARVANA, folder)] == STEMS
+
+    def test_photos_without_a_mask_are_named(self, folder: Path) -> None:
+        (folder / "train_masks" / "a_02_mask.gif").unlink()
+        assert "  1 without a mask (train_masks/{stem}_mask.gif): a_02" in message_of(folder)
+
+    def test_masks_without_a_photo_are_named(self, folder: Path) -> None:
+        (folder / "train" / "a_02.jpg").unlink()
+        assert "  1 masks without a photo (train/{stem}.jpg): a_02" in message_of(folder)
+
+    def test_photos_of_another_naming_are_named(self, folder: Path) -> None:
+        for name in ("holiday", "abc"):
+            save(folder / "train" / f"{name}.jpg", pixels())
+            save(folder / "train_masks" / f"{name}_mask.gif", mask())
+        assert message_of(folder).endswith("  2 not named like {group}_{view}: abc, holiday")
+
+    def test_unreadable_photos_and_masks_are_named(self, folder: Path) -> None:
+        (folder / "train" / "a_01.jpg").write_bytes(b"<html>404</html>")
+        (folder / "train" / "b_01.jpg").write_bytes(b"")
+        (folder / "train_masks" / "a_02_mask.gif").write_bytes(b"GIF")
+        assert "  3 unreadable: a_01.jpg, a_02_mask.gif, b_01.jpg" in message_of(folder)
+
+    def test_a_mask_of_another_size_is_named_with_both(self, folder: Path) -> None:
+        save(folder / "train_masks" / "a_02_mask.gif", mask()[:, :50])
+        assert "  1 whose photo and mask differ in size: a_02 (70x45 and 50x45)" in message_of(folder)
+
+    def test_one_message_says_everything_that_is_wrong(self, folder: Path) -> None:
+        (folder / "train_masks" / "a_02_mask.gif").unlink()
+        save(folder / "train_masks" / "z_01_mask.gif", mask())
+        (folder / "train" / "a_01.jpg").write_bytes(b"")
+        save(folder / "train_masks" / "b_01_mask.gif", mask()[:9])
+        assert message_of(folder).splitlines() == [
+            f"{folder}: mend or remove these files first",
+            "  1 without a mask (train_masks/{stem}_mask.gif): a_02",
+            "  1 masks without a photo (train/{stem}.jpg): z_01",
+            "  1 unreadable: a_01.jpg",
+            "  1 whose photo and mask differ in size: b_01 (70x45 and 70x9)",
+        ]
+
+    def test_of_many_the_first_few_are_named_and_the_others_counted(self, folder: Path) -> None:
+        for number in range(1200):
+            (folder / "train" / f"m_{number:04}.jpg").touch()
+        assert "  1,200 without a mask (train_masks/{stem}_mask.gif): m_0000, m_0001, m_0002 and 1,197 more" in (
+            message_of(folder)
+        )
+
+    @pytest.mark.parametrize("missing", ["train", "train_masks"])
+    def test_a_folder_without_photos_or_masks_is_not_taken_for_the_data(self, folder: Path, missing: str) -> None:
+        (folder / missing).rename(folder / "elsewhere")
+        pattern = {"train": CARVANA.train_photos, "train_masks": CARVANA.train_masks}[missing]
+        assert message_of(folder) == (
+            f"{folder / pattern.replace('{stem}', '*')}: no such files; is {folder} the folder with the data of "
+            "Carvana Image Masking? For another competition, give --competition"
+        )
+
+    def test_other_competitions_have_other_folders_and_formats(self, tmp_path: Path, tiles: Competition) -> None:
+        nested = replace(tiles, train_photos="train/images/{stem}.png", train_masks="train/masks/m-{stem}.tif")
+        for stem in ("x1", "x2"):
+            save(tmp_path / "train" / "images" / f"{stem}.png", pixels())
+            save(tmp_path / "train" / "masks" / f"m-{stem}.tif", mask())
+        found = images.training_photos(nested, tmp_path)
+        assert [(photo.stem, photo.mask) for photo in found] == [
+            (stem, tmp_path / "train" / "masks" / f"m-{stem}.tif") for stem in ("x1", "x2")
+        ]
+
+    def test_the_stem_may_be_a_folder(self, tmp_path: Path, tiles: Competition) -> None:
+        nested = replace(tiles, train_photos="train/{stem}/photo.png", train_masks="train/{stem}/mask.png")
+        for stem in ("x1", "x2"):
+            save(tmp_path / "train" / stem / "photo.png", pixels())
+            save(tmp_path / "train" / stem / "mask.png", mask())
+        found = images.training_photos(nested, tmp_path)
+        assert [(photo.stem, photo.path.parent.name) for photo in found] == [("x1", "x1"), ("x2", "x2")]
+
+
+class TestFindingPhotosToMask:
+    def test_test_photos_have_no_masks(self, folder: Path) -> None:
+        photos, unreadable = images.photos_to_mask(CARVANA, folder)
+        assert photos == [Photo("c_01", folder / "test" / "c_01.jpg", (HEIGHT, WIDTH))]
+        assert unreadable == []
+
+    def test_they_come_in_the_order_of_their_stems(self, folder: Path) -> None:
+        for stem in ("z_01", "b_10", "b_09"):
+            save(folder / "test" / f"{stem}.jpg", pixels())
+        photos, _ = images.photos_to_mask(CARVANA, folder)
+        assert [photo.stem for photo in photos] == ["b_09", "b_10", "c_01", "z_01"]
+
+    def test_those_that_cannot_be_read_are_named_beside_the_others(self, folder: Path) -> None:
+        (folder / "test" / "c_02.jpg").write_bytes(b"")
+        (folder / "test" / "b_03.jpg").write_bytes(b"<html>404</html>")
+        photos, unreadable = images.photos_to_mask(CARVANA, folder)
+        assert [photo.stem for photo in photos] == ["c_01"]
+        assert [re.sub(r" \(.*\)$", "", what) for what in unreadable] == [
+            f"{folder}/test/{stem}.jpg: not an image that can be read" for stem in ("b_03", "c_02")
+        ]
+
+    def test_all_of_them_may_be_unreadable(self, folder: Path) -> None:
+        (folder / "test" / "c_01.jpg").write_bytes(b"")
+        photos, unreadable = images.photos_to_mask(CARVANA, folder)
+        assert (photos, len(unreadable)) == ([], 1)
+
+    def test_a_folder_without_any_is_refused(self, folder: Path) -> None:
+        (folder / "test" / "c_01.jpg").unlink()
+        with pytest.raises(InputError, match=r"test/\*\.jpg: no such files; is"):
+            images.photos_to_mask(CARVANA, folder)
+
+    def test_any_folder_gives_all_its_photos_whatever_their_names(self, tmp_path: Path) -> None:
+        for name in ("holiday.JPG", "b.png", "a.b.jpeg", "c.webp", "d.tif", "e.bmp"):
+            save(tmp_path / name, pixels())
+        (tmp_path / "notes.txt").write_text("not a photo")
+        (tmp_path / "._b.png").write_bytes(b"not a photo")
+        save(tmp_path / "below" / "f.jpg", pixels())
+        photos, unreadable = images.photos_in(tmp_path)
+        assert [photo.stem for photo in photos] == ["a.b", "b", "c", "d", "e", "holiday"]
+        assert unreadable == []
+
+    def test_two_photos_that_would_share_a_mask_are_refused(self, tmp_path: Path) -> None:
+        for name in ("a.png", "a.jpg", "b.png"):
+            save(tmp_path / name, pixels())
+        with pytest.raises(InputError, match=r"differ only in their extension would share a mask: a\.(png|jpg)$"):
+            images.photos_in(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            (".", "no photos (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp) in it"),
+            ("nowhere", "nowhere: no such folder"),
+        ],
+    )
+    def test_a_folder_without_photos_is_refused(self, tmp_path: Path, name: str, message: str) -> None:
+        with pytest.raises(InputError, match=re.escape(message)):
+            images.photos_in(tmp_path / name)
+
+    def test_an_unreadable_photo_in_any_folder_is_named_beside_the_others(self, tmp_path: Path) -> None:
+        save(tmp_path / "a.png", pixels())
+        (tmp_path / "b.png").write_bytes(b"")
+        photos, unreadable = images.photos_in(tmp_path)
+        assert photos == [Photo("a", tmp_path / "a.png", (HEIGHT, WIDTH))]
+        assert len(unreadable) == 1
+        assert unreadable[0].startswith(f"{tmp_path}/b.png: not an image that can be read (")
+
+
+class TestReadingPhotos:
+    @pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+    def test_the_pixels_are_red_green_blue(self, tmp_path: Path, suffix: str) -> None:
+        photo = read_photo(save(tmp_path / f"p.{suffix}", pixels()))
+        assert photo.dtype == np.uint8
+        assert np.array_equal(photo, pixels())
+
+    def test_a_jpeg_is_read_as_another_decoder_reads_it(self, tmp_path: Path) -> None:
+        path = save(tmp_path / "p.jpg", pixels(), quality=95, subsampling=0)
+        with Image.open(path) as image:
+            difference = read_photo(path).astype(int) - np.asarray(image.convert("RGB"))
+        assert np.abs(difference).max() <= 2
+
+    def test_a_grey_photo_gets_three_equal_channels(self, tmp_path: Path) -> None:
+        grey = pixels()[..., 0]
+        assert np.array_equal(read_photo(save(tmp_path / "p.png", grey)), np.dstack([grey] * 3))
+
+    def test_transparency_is_dropped(self, tmp_path: Path) -> None:
+        assert np.array_equal(read_photo(save(tmp_path / "p.png", pixels(channels=4))), pixels(channels=4)[..., :3])
+
+    def test_a_palette_is_looked_up(self, tmp_path: Path) -> None:
+        with Image.fromarray(pixels()).quantize(16) as image:
+            image.save(tmp_path / "p.png")
+            assert np.array_equal(read_photo(tmp_path / "p.png"), np.asarray(image.convert("RGB")))
+
+    def test_of_16_bits_the_upper_8_are_taken(self, tmp_path: Path) -> None:
+        deep = pixels()[..., ::-1].astype(np.uint16) * 257  # OpenCV writes blue, green, red
+        cv2.imwrite(str(tmp_path / "p.png"), deep)
+        assert np.array_equal(read_photo(tmp_path / "p.png"), pixels())
+
+    def test_a_rotation_noted_in_the_file_is_ignored(self, tmp_path: Path) -> None:
+        orientation = Image.Exif()
+        orientation[0x0112] = 6  # to be shown turned by 90 degrees
+        plain = save(tmp_path / "plain.jpg", pixels())
+        turned = save(tmp_path / "turned.jpg", pixels(), exif=orientation)
+        assert np.array_equal(read_photo(turned), read_photo(plain))
+        assert images.image_size(turned) == (HEIGHT, WIDTH)
+
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp", "webp"])
+    def test_a_photo_that_is_cut_off_is_refused(self, tmp_path: Path, suffix: str) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+        path = cut_in_half(save(tmp_path / f"p.{suffix}", noise))
+        with pytest.raises(InputError, match=rf"p\.{suffix}: not a photo that can be read; fetch it again"):
+            read_photo(path)
+
+    @pytest.mark.parametrize("shrink", [1, 4])
+    def test_it_is_refused_also_by_an_opencv_that_fills_up_with_grey(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shrink: int
+    ) -> None:
+        path = cut_in_half(save(tmp_path / "p.jpg", pixels()))
+        monkeypatch.setattr(cv2, "imdecode", lambda *_: np.full((HEIGHT, WIDTH, 3), 128, np.uint8))  # as OpenCV 4 does
+        with pytest.raises(InputError, match=r"p\.jpg: not a photo that can be read; fetch it again"):
+            read_photo(path, shrink)
+
+    def test_bytes_after_the_end_of_a_jpeg_do_no_harm(self, tmp_path: Path) -> None:
+        path = save(tmp_path / "p.jpg", pixels())
+        intact = read_photo(path)
+        path.write_bytes(path.read_bytes() + b"\0" * 100)
+        assert np.array_equal(read_photo(path), intact)
+
+    @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\xff\xd8\xff\xe0"])
+    def test_what_is_no_photo_is_refused(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "p.jpg").write_bytes(content)
+        with pytest.raises(InputError, match=r"p\.jpg: not a photo that can be read"):
+            read_photo(tmp_path / "p.jpg")
+
+    @pytest.mark.parametrize("side", [60_000, 2_000_000])
+    def test_a_header_with_sides_that_cannot_be_is_refused(self, tmp_path: Path, side: int) -> None:
+        path = save(tmp_path / "p.bmp", pixels())
+        content = bytearray(path.read_bytes())
+        content[18:26] = side.to_bytes(4, "little") * 2  # width and height
+        path.write_bytes(content)
+        photos, wrong = images.photos_in(tmp_path)
+        assert photos == []
+        assert re.match(rf"{re.escape(str(path))}: not an image that can be read \(", wrong[0])
+        with pytest.raises(InputError, match=r"p\.bmp: not a photo that can be read"):
+            read_photo(path)
+
+    def test_another_format_under_a_jpegs_name_shrinks_by_averages(self, tmp_path: Path) -> None:
+        even = pixels()[:44]
+        save(tmp_path / "p.png", even).rename(tmp_path / "p.jpg")
+        expected = even.astype(float).reshape(22, 2, 35, 2, 3).mean(axis=(1, 3))
+        assert np.abs(read_photo(tmp_path / "p.jpg", 2) - expected).max() <= 0.5
+
+    def test_a_missing_photo_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"p\.jpg: cannot be read \(No such file or directory\)"):
+            read_photo(tmp_path / "p.jpg")
+
+
+def waves(shift: int = 0) -> NDArray[np.uint8]:
+    """A smooth photo of 128x192, each colour with waves of its own; may be shifted to the right."""
+    rows, columns = np.indices((128, 192))
+    columns = columns - shift
+    colours = [np.sin(rows / 36 + columns / 28), np.cos(rows / 44 - columns / 32), np.sin(columns / 40 - rows / 52)]
+    return (127 + 100 * np.stack(colours, axis=-1)).round().astype(np.uint8)
+
+
+class TestShrinking:
+    @pytest.mark.parametrize(
+        ("own", "wanted", "shrink"),
+        [
+            ((1280, 1920), (160, 240), 8),
+            ((1280, 1920), (100, 100), 8),
+            ((1280, 1920), (161, 240), 4),  # an eighth of the height would be too little
+            ((1280, 1920), (160, 241), 4),
+            ((1280, 1920), (320, 480), 4),
+            ((1280, 1920), (512, 768), 2),
+            ((1280, 1920), (640, 961), 1),
+            ((1280, 1920), (1280, 1920), 1),
+            ((1280, 1920), (2560, 3840), 1),
+            ((1280, 1918), (160, 239), 2),  # 1918 can be halved only once
+            ((1280, 1918), (640, 959), 2),
+            ((1280, 1918), (640, 960), 1),
+            ((1284, 1920), (160, 240), 4),
+            ((1280, 1917), (160, 239), 1),
+            ((1279, 1920), (159, 240), 1),
+        ],
+    )
+    def test_it_goes_as_far_as_both_sides_divide_and_are_still_large_enough(
+        self, own: tuple[int, int], wanted: tuple[int, int], shrink: int
+    ) -> None:
+        assert shrink_for(Photo("p", Path("p.jpg"), own), wanted) == shrink
+
+    @pytest.mark.parametrize(
+        ("name", "shrink"), [("p.jpg", 4), ("p.JPG", 4), ("p.jpeg", 4), ("p.png", 1), ("p.tif", 1), ("jpg", 1)]
+    )
+    def test_only_the_decoder_of_jpegs_shrinks(self, name: str, shrink: int) -> None:
+        assert shrink_for(Photo("p", Path(name), (64, 96)), (16, 24)) == shrink
+
+    @pytest.mark.parametrize("shrink", [1, 2, 4, 8])
+    def test_a_shrunken_photo_is_a_whole_part_in_size(self, tmp_path: Path, shrink: int) -> None:
+        photo = read_photo(save(tmp_path / "p.jpg", waves()), shrink)
+        assert photo.shape == (128 // shrink, 192 // shrink, 3)
+        assert photo.dtype == np.uint8
+
+    @pytest.mark.parametrize("size", [(64, 96), (60, 90), (32, 48), (30, 40), (16, 24), (16, 20), (9, 13)])
+    def test_at_the_size_that_is_wanted_it_is_as_if_all_had_been_decoded(
+        self, tmp_path: Path, size: tuple[int, int]
+    ) -> None:
+        path = save(tmp_path / "p.jpg", waves(), quality=95)
+        shrink = shrink_for(Photo("p", path, (128, 192)), size)
+        assert shrink > 1
+        wanted = resize(read_photo(path), size).astype(float)
+        shifted = resize(read_photo(save(tmp_path / "shifted.jpg", waves(1), quality=95)), size)
+        assert np.abs(resize(read_photo(path, shrink), size) - wanted).mean() < 1
+        assert np.abs(shifted - wanted).mean() > 1.5
+
+    @pytest.mark.parametrize("shrink", [1, 2, 4, 8])
+    def test_the_colours_stay_red_green_blue(self, tmp_path: Path, shrink: int) -> None:
+        flat = np.full((32, 48, 3), (200, 120, 40), dtype=np.uint8)
+        photo = read_photo(save(tmp_path / "p.jpg", flat, quality=95), shrink)
+        assert np.abs(photo.astype(int) - (200, 120, 40)).max() <= 2
+
+    def test_a_rotation_noted_in_the_file_is_ignored(self, tmp_path: Path) -> None:
+        orientation = Image.Exif()
+        orientation[0x0112] = 6  # to be shown turned by 90 degrees
+        plain = save(tmp_path / "plain.jpg", waves())
+        turned = save(tmp_path / "turned.jpg", waves(), exif=orientation)
+        assert np.array_equal(read_photo(turned, 4), read_photo(plain, 4))
+
+    @pytest.mark.parametrize("shrink", [2, 4, 8])
+    def test_a_photo_that_is_cut_off_is_refused(self, tmp_path: Path, shrink: int) -> None:
+        path = cut_in_half(save(tmp_path / "p.jpg", waves()))
+        with pytest.raises(InputError, match=r"p\.jpg: not a photo that can be read; fetch it again"):
+            read_photo(path, shrink)
+
+
+class TestWritingPhotos:
+    def test_a_photo_comes_back_nearly_as_it_was(self, tmp_path: Path) -> None:
+        write_photo(tmp_path / "overlays" / "p.jpg", waves())
+        with Image.open(tmp_path / "overlays" / "p.jpg") as image:
+            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (192, 128))
+        assert np.abs(read_photo(tmp_path / "overlays" / "p.jpg").astype(int) - waves()).mean() < 2
+        assert [path.name for path in (tmp_path / "overlays").iterdir()] == ["p.jpg"]
+
+
+class TestMasks:
+    @pytest.mark.parametrize("level", [1, 2, 127, 255])
+    def test_every_pixel_above_0_of_a_palette_is_foreground(self, tmp_path: Path, level: int) -> None:
+        with Image.fromarray(mask().astype(np.uint8)) as image:
+            image.putpalette([0, 0, 0, level, level, level])
+            image.save(tmp_path / "m.gif")
+        assert np.array_equal(read_mask(tmp_path / "m.gif"), mask())
+
+    @pytest.mark.parametrize("level", [1, 255, 256, 65535])
+    def test_every_pixel_above_0_of_16_bits_is_foreground(self, tmp_path: Path, level: int) -> None:
+        path = save(tmp_path / "m.png", mask().astype(np.uint16) * np.uint16(level))
+        assert np.array_equal(read_mask(path), mask())
+
+    @pytest.mark.parametrize("level", [1, 255])
+    def test_every_pixel_above_0_of_grey_or_colour_is_foreground(self, tmp_path: Path, level: int) -> None:
+        grey = mask().astype(np.uint8) * np.uint8(level)
+        assert np.array_equal(read_mask(save(tmp_path / "grey.png", grey)), mask())
+        assert np.array_equal(read_mask(save(tmp_path / "colour.png", np.dstack([grey] * 3))), mask())
+
+    def test_a_mask_is_written_with_one_bit_a_pixel_and_read_back(self, tmp_path: Path) -> None:
+        write_mask(tmp_path / "masks" / "m.png", mask())
+        with Image.open(tmp_path / "masks" / "m.png") as image:
+            assert (image.format, image.mode, image.size) == ("PNG", "1", (WIDTH, HEIGHT))
+        header = (tmp_path / "masks" / "m.png").read_bytes()[:26]
+        assert (header[24], header[25]) == (1, 0)  # bits a sample, greyscale
+        again = read_mask(tmp_path / "masks" / "m.png")
+        assert np.array_equal(again, mask())
+        assert again.view(np.uint8).max() == 1  # Pillow's own bytes of 255 would break all arithmetic
+
+    def test_a_viewer_shows_the_foreground_white(self, tmp_path: Path) -> None:
+        write_mask(tmp_path / "m.png", mask())
+        with Image.open(tmp_path / "m.png") as image:
+            assert np.array_equal(np.asarray(image.convert("RGB")), np.dstack([mask().astype(np.uint8) * 255] * 3))
+
+    @pytest.mark.parametrize("turned", [mask().T, mask()[::-1], mask()[:, ::-1], mask()[3::2, 1::3]])
+    def test_a_view_of_another_mask_is_written_as_it_is_seen(self, tmp_path: Path, turned: NDArray[np.bool_]) -> None:
+        write_mask(tmp_path / "m.png", turned)
+        assert np.array_equal(read_mask(tmp_path / "m.png"), turned)
+
+    @pytest.mark.parametrize("width", [1, 7, 8, 9, 16, 70])
+    def test_a_packed_mask_is_written_as_the_mask_itself(self, tmp_path: Path, width: int) -> None:
+        mask_HW = np.random.default_rng(width).random((5, width)) < 0.5
+        write_mask(tmp_path / "mask.png", mask_HW, {"coverage": 0.5})
+        write_packed_mask(tmp_path / "packed.png", np.packbits(mask_HW, axis=1), width, {"coverage": 0.5})
+        assert (tmp_path / "packed.png").read_bytes() == (tmp_path / "mask.png").read_bytes()
+        assert np.array_equal(read_mask(tmp_path / "packed.png"), mask_HW)
+
+    def test_the_first_pixel_is_the_highest_bit_of_the_first_byte(self, tmp_path: Path) -> None:
+        write_packed_mask(tmp_path / "m.png", np.array([[0b10110000, 0b10000000], [0, 0b01000000]], np.uint8), 10)
+        assert read_mask(tmp_path / "m.png").astype(int).tolist() == [
+            [1, 0, 1, 1, 0, 0, 0, 0, 1, 0],
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        ]
+
+    def test_notes_come_back_to_the_last_digit(self, tmp_path: Path) -> None:
+        notes = {"coverage": 1 / 3, "doubtful": 1e-17, "none": 0.0}
+        write_mask(tmp_path / "m.png", mask(), notes)
+        assert read_notes(tmp_path / "m.png") == notes
+        assert np.array_equal(read_mask(tmp_path / "m.png"), mask())
+
+    def test_a_mask_without_notes_has_none(self, tmp_path: Path) -> None:
+        write_mask(tmp_path / "m.png", mask())
+        assert read_notes(tmp_path / "m.png") == {}
+
+    def test_what_others_wrote_beside_a_mask_is_no_note(self, tmp_path: Path) -> None:
+        info = PngInfo()
+        info.add_text("Comment", "Created with a painting program")
+        info.add_text("area", "0.25")
+        Image.fromarray(mask()).save(tmp_path / "m.png", pnginfo=info)
+        assert read_notes(tmp_path / "m.png") == {"area": 0.25}
+
+    def test_nothing_is_left_beside_a_mask(self, tmp_path: Path) -> None:
+        write_mask(tmp_path / "m.png", mask())
+        write_mask(tmp_path / "m.png", ~mask())
+        assert [path.name for path in tmp_path.iterdir()] == ["m.png"]
+        assert np.array_equal(read_mask(tmp_path / "m.png"), ~mask())
+
+    @pytest.mark.parametrize("suffix", ["gif", "png"])
+    def test_a_mask_that_is_cut_off_is_refused(self, tmp_path: Path, suffix: str) -> None:
+        path = cut_in_half(save(tmp_path / f"m.{suffix}", np.random.default_rng(0).random((200, 300)) < 0.5))
+        with pytest.raises(InputError, match=rf"m\.{suffix}: not a mask that can be read"):
+            read_mask(path)
+
+    @pytest.mark.parametrize("content", [b"", b"GIF89a", b"<html>404</html>", None])
+    def test_what_is_no_mask_is_refused(self, tmp_path: Path, content: bytes | None) -> None:
+        if content is not None:
+            (tmp_path / "m.gif").write_bytes(content)
+        with pytest.raises(InputError, match=r"m\.gif: not a mask that can be read"):
+            read_mask(tmp_path / "m.gif")
+
+
+class TestResizing:
+    def test_shrinking_averages_the_pixels_that_fall_together(self) -> None:
+        image = np.array([[0, 100, 10, 10], [100, 200, 20, 40]], np.uint8)
+        assert resize(image, (1, 2)).tolist() == [[100, 20]]
+
+    def test_a_pixel_that_falls_on_two_is_shared_out(self) -> None:
+        row = np.array([[30, 60, 90]], np.uint8)  # each result covers one and a half pixels
+        assert resize(row, (1, 2)).tolist() == [[(30 + 60 / 2) / 1.5, (60 / 2 + 90) / 1.5]]
+
+    def test_a_mask_becomes_the_share_that_is_covered(self) -> None:
+        outline = np.zeros((4, 8), np.uint8)
+        outline[:, :5] = 255
+        assert resize(outline, (2, 4)).tolist() == [[255, 255, pytest.approx(127.5, abs=0.5), 0]] * 2
+
+    def test_colours_are_averaged_each_by_itself(self) -> None:
+        small = resize(pixels(), (9, 14))
+        assert np.array_equal(small, np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8))
+
+    def test_enlarging_interpolates_between_the_centres_of_pixels(self) -> None:
+        assert resize(np.array([[0, 100]], np.uint8), (1, 4)).tolist() == [[0, 25, 75, 100]]
+
+    def test_the_own_size_is_left_as_it_is(self) -> None:
+        image = pixels()
+        assert resize(image, (HEIGHT, WIDTH)) is image
+
+    @pytest.mark.parametrize("size", [(45, 31), (13, 70), (90, 140), (20, 100)])
+    def test_the_size_is_height_by_width(self, size: tuple[int, int]) -> None:
+        assert resize(pixels(), size).shape == (*size, 3)
+        assert resize(pixels()[..., 0], size).shape == size
+
+
+class TestOutlines:
+    def photo(self) -> NDArray[np.uint8]:
+        return np.full((6, 8, 3), 90, dtype=np.uint8)
+
+    def box(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.bool_]:
+        mask_HW = np.zeros((6, 8), dtype=bool)
+        mask_HW[top:bottom, left:right] = True
+        return mask_HW
+
+    def letters(self, drawn_HW3: NDArray[np.uint8]) -> list[str]:
+        names = {(90, 90, 90): ".", (255, 0, 0): "r", (0, 255, 0): "g"}
+        return ["".join(names[tuple(pixel)] for pixel in row.tolist()) for row in drawn_HW3]
+
+    def test_the_predicted_one_is_red_and_lies_on_the_mask(self) -> None:
+        assert self.letters(draw_outlines(self.photo(), self.box(1, 2, 5, 6))) == [
+            "........",
+            "..rrrr..",
+            "..r..r..",
+            "..r..r..",
+            "..rrrr..",
+            "........",
+        ]
+
+    def test_the_true_one_is_green_and_below_it(self) -> None:
+        assert self.letters(draw_outlines(self.photo(), self.box(1, 2, 5, 6), self.box(1, 4, 6, 8))) == [
+            "........",
+            "..rrrrgg",
+            "..r.gr.g",
+            "..r.gr.g",
+            "..rrrr.g",
+            "....gggg",
+        ]
+
+    def test_an_empty_mask_has_none(self) -> None:
+        assert np.array_equal(draw_outlines(self.photo(), self.box(0, 0, 0, 0)), self.photo())
+
+    def test_the_photo_itself_stays_as_it_is(self) -> None:
+        photo = self.photo()
+        draw_outlines(photo, self.box(1, 2, 5, 6))
+        assert np.array_equal(photo, self.photo())

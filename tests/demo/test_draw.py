@@ -1,0 +1,324 @@
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kaggle_tools import rle
+from kaggle_tools.competition import CARVANA
+from kaggle_tools.demo import studio
+from kaggle_tools.demo.draw import draw_competition
+from kaggle_tools.errors import InputError
+
+TINY = (48, 71)
+OTHER = replace(
+    CARVANA,
+    slug="other",
+    title="Other",
+    train_photos="images/{stem}.png",
+    train_masks="masks/{stem}.png",
+    test_photos="unseen/{stem}.png",
+    sample_submission="sample.csv",
+    metadata=None,
+    stem_format="photo{view}",
+    id_pattern="{stem}",
+    id_column="id",
+    rle_column="pixels",
+    rle_order="column-major",
+    rle_first=0,
+    photo_size=None,
+)
+
+
+def draw_tiny(folder, competition=CARVANA, train=1, test=1, seed=0):
+    return draw_competition(folder, competition, train_groups=train, test_groups=test, size=TINY, seed=seed)
+
+
+def contents(folder):
+    """Every file below the folder with its bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    return draw_tiny(tmp_path_factory.mktemp("demo") / "new" / "folder")
+
+
+def test_two_runs_write_the_same_bytes(demo, tmp_path):
+    again = f"""
+from pathlib import Path
+from kaggle_tools.competition import CARVANA
+from kaggle_tools.demo.draw import draw_competition
+draw_competition(Path({str(tmp_path)!r}), CARVANA, train_groups=1, test_groups=1, size={TINY})
+"""
+    subprocess.run([sys.executable, "-c", again], check=True, timeout=60)
+
+    assert contents(tmp_path) == contents(demo.folder)
+
+
+def test_another_seed_draws_other_cars(demo, tmp_path):
+    other = draw_tiny(tmp_path, seed=1)
+
+    assert not set(other.train_stems + other.test_stems) & set(demo.train_stems + demo.test_stems)
+    first, second = (d.folder / f"train_masks/{d.train_stems[0]}_mask.gif" for d in (demo, other))
+    assert first.read_bytes() != second.read_bytes()
+
+
+def test_more_cars_leave_the_others_as_they_are(demo, tmp_path):
+    three_each = draw_tiny(tmp_path, train=3, test=3)
+    larger = contents(three_each.folder)
+    pictures = {name: data for name, data in contents(demo.folder).items() if "/" in name}
+
+    assert len(pictures) == 48
+    assert pictures.items() <= larger.items()
+    assert three_each.test_stems == tuple(sorted(three_each.test_stems))
+
+
+def test_the_layout_is_the_competitions(demo):
+    names = set(contents(demo.folder))
+
+    expected = {"demo.json", "metadata.csv", "sample_submission.csv", "hidden_truth.csv"}
+    expected |= {f"train/{stem}.jpg" for stem in demo.train_stems}
+    expected |= {f"train_masks/{stem}_mask.gif" for stem in demo.train_stems}
+    expected |= {f"test/{stem}.jpg" for stem in demo.test_stems}
+    assert names == expected
+
+
+def test_a_car_has_sixteen_views_under_one_name(demo):
+    (train_car,) = {CARVANA.group_and_view(stem)[0] for stem in demo.train_stems}
+    (test_car,) = {CARVANA.group_and_view(stem)[0] for stem in demo.test_stems}
+
+    assert train_car != test_car
+    assert demo.train_stems == tuple(f"{train_car}_{number:02d}" for number in range(1, 17))
+
+
+def test_all_views_of_a_car_differ(demo):
+    masks = {(demo.folder / f"train_masks/{stem}_mask.gif").read_bytes() for stem in demo.train_stems}
+
+    assert len(masks) == 16
+
+
+def test_a_car_is_shown_from_its_ends_and_its_sides(demo):
+    proportions = []
+    for stem in demo.train_stems:
+        with Image.open(demo.folder / f"train_masks/{stem}_mask.gif") as mask:
+            left, top, right, bottom = mask.convert("L").getbbox()
+        proportions.append((right - left) / (bottom - top))
+
+    front, left_side, rear, right_side = proportions[::4]
+    assert max(front, rear) * 1.4 < min(left_side, right_side)
+
+
+def test_photos_are_rgb_of_the_asked_size(demo):
+    for name in (f"train/{demo.train_stems[0]}.jpg", f"test/{demo.test_stems[0]}.jpg"):
+        with Image.open(demo.folder / name) as photo:
+            assert (photo.format, photo.mode, photo.size) == ("JPEG", "RGB", (71, 48))
+
+
+def test_a_gif_mask_has_pixels_0_and_1_that_are_shown_black_and_white(demo):
+    with Image.open(demo.folder / f"train_masks/{demo.train_stems[0]}_mask.gif") as mask:
+        assert (mask.format, mask.mode, mask.size, mask.n_frames) == ("GIF", "P", (71, 48), 1)
+        stored, shown = np.asarray(mask), np.asarray(mask.convert("L"))
+
+    assert set(np.unique(stored)) == {0, 1}
+    assert (shown == stored * 255).all()
+
+
+def test_the_sample_lists_the_test_photos_with_the_usual_answer(demo):
+    assert rows(demo.folder / "sample_submission.csv") == [
+        ["img", "rle_mask"],
+        *([f"{stem}.jpg", "1 1"] for stem in demo.test_stems),
+    ]
+
+
+def test_the_metadata_describe_every_car_in_kaggles_columns(demo):
+    header, *cars = rows(demo.folder / "metadata.csv")
+
+    assert header == ["id", "year", "make", "model", "trim1", "trim2"]
+    assert {car[0] for car in cars} == {stem.split("_")[0] for stem in demo.train_stems + demo.test_stems}
+    assert all(all(car) for car in cars)
+
+
+def test_the_hidden_truth_decodes_to_a_car_where_the_photo_has_one(demo):
+    header, *answers = rows(demo.hidden_truth)
+
+    assert header == ["img", "rle_mask"]
+    assert [photo_id for photo_id, _ in answers] == [f"{stem}.jpg" for stem in demo.test_stems]
+    for _, text in answers:
+        mask = rle.decode(text, TINY)
+        assert 0.1 < mask.mean() < 0.6
+        assert mask[22:26, 31:40].all()  # no car is so far off centre as to miss the middle
+        assert not mask[[0, -1]].any()
+
+
+@pytest.mark.parametrize(("competition", "expected"), [(CARVANA, "1 2 72 1"), (OTHER, "0 2 48 1")])
+def test_the_truth_is_written_in_the_competitions_run_lengths(competition, expected, tmp_path, monkeypatch):
+    def three_pixels(car, view, size):
+        mask = np.zeros(size, dtype=bool)
+        mask[0, :2] = mask[1, 0] = True
+        return np.zeros((*size, 3), dtype=np.uint8), mask
+
+    monkeypatch.setattr(studio, "draw", three_pixels)
+
+    assert {text for _, text in rows(draw_tiny(tmp_path, competition).hidden_truth)[1:]} == {expected}
+
+
+def test_a_competition_of_png_files_without_groups_or_metadata(tmp_path):
+    demo = draw_tiny(tmp_path, OTHER)
+
+    names = set(contents(tmp_path))
+    expected = {"demo.json", "sample.csv", "hidden_truth.csv"}
+    expected |= {f"{folder}/{stem}.png" for folder in ("images", "masks") for stem in demo.train_stems}
+    expected |= {f"unseen/{stem}.png" for stem in demo.test_stems}
+    assert names == expected
+    assert len(set(demo.train_stems + demo.test_stems)) == 32
+    assert all(stem.startswith("photo") for stem in demo.train_stems)
+    assert rows(tmp_path / "sample.csv")[:2] == [["id", "pixels"], [demo.test_stems[0], "1 1"]]
+    with Image.open(tmp_path / f"masks/{demo.train_stems[0]}.png") as mask:
+        assert set(np.unique(np.asarray(mask))) == {0, 1}
+        assert set(np.unique(np.asarray(mask.convert("L")))) == {0, 255}
+    mask = rle.decode(rows(demo.hidden_truth)[1][1], TINY, "column-major", 0)
+    assert mask[22:26, 31:40].all()
+
+
+def test_a_finished_demo_is_not_drawn_again(tmp_path, monkeypatch):
+    first = draw_tiny(tmp_path)
+    monkeypatch.delattr(studio, "draw")
+
+    assert draw_tiny(tmp_path) == first
+
+
+@pytest.mark.parametrize("photos_before_the_end", [0, 7, 20])
+def test_a_killed_drawing_has_no_sample_and_is_completed_by_the_next(
+    photos_before_the_end, demo, tmp_path, monkeypatch
+):
+    left = iter(range(photos_before_the_end))
+    real_draw = studio.draw
+
+    def mortal_draw(*arguments):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return real_draw(*arguments)
+
+    monkeypatch.setattr(studio, "draw", mortal_draw)
+    with pytest.raises(KeyboardInterrupt):
+        draw_tiny(tmp_path)
+
+    broken_off = contents(tmp_path)
+    assert "sample_submission.csv" not in broken_off
+    assert broken_off.items() <= contents(demo.folder).items()
+    monkeypatch.undo()
+    assert contents(draw_tiny(tmp_path).folder) == contents(demo.folder)
+
+
+def test_the_sample_is_written_after_everything_else(demo, tmp_path, monkeypatch):
+    order = []
+    real_replace = Path.replace
+
+    def spying_replace(source, target):
+        order.append(target.name)
+        return real_replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", spying_replace)
+    draw_tiny(tmp_path)
+
+    assert order[0] == "demo.json"
+    assert order[-1] == "sample_submission.csv"
+    assert len(order) == len(contents(demo.folder))
+
+
+def test_a_photo_that_went_missing_is_drawn_again(demo, tmp_path):
+    draw_tiny(tmp_path)
+    (tmp_path / f"test/{demo.test_stems[3]}.jpg").unlink()
+
+    assert contents(draw_tiny(tmp_path).folder) == contents(demo.folder)
+
+
+def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+
+    with pytest.raises(InputError, match=r"is not empty and holds no demo .*thesis\.txt.* empty folder"):
+        draw_tiny(tmp_path)
+
+    assert contents(tmp_path) == {"thesis.txt": b"years of work"}
+
+
+def test_what_the_user_adds_to_a_demo_stays(tmp_path):
+    draw_tiny(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "sample_submission.csv").unlink()
+
+    draw_tiny(tmp_path)
+
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_hidden_files_do_not_make_a_folder_full(tmp_path):
+    (tmp_path / ".gitkeep").touch()
+
+    assert draw_tiny(tmp_path).hidden_truth.is_file()
+
+
+def test_a_demo_with_other_settings_is_refused_and_left_alone(tmp_path):
+    draw_tiny(tmp_path)
+    before = contents(tmp_path)
+
+    with pytest.raises(InputError, match=r'other settings .*"seed": 0.* choose another folder, or delete this one'):
+        draw_tiny(tmp_path, seed=1)
+
+    assert contents(tmp_path) == before
+
+
+def test_a_file_in_the_folders_place_is_refused(tmp_path):
+    (tmp_path / "demo").touch()
+
+    with pytest.raises(InputError, match="is a file"):
+        draw_tiny(tmp_path / "demo")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"train_groups": 0}, "0 train cars: .* at least 1"),
+        ({"test_groups": -1}, "-1 test cars: .* at least 1"),
+        ({"size": (31, 400)}, "31x400 pixels: .* at least 32"),
+        ({"size": (400, 31)}, "400x31 pixels: .* at least 32"),
+        ({"seed": -1}, "seed -1: must be 0 or more"),
+    ],
+)
+def test_impossible_options_are_refused_before_anything_is_written(options, complaint, tmp_path):
+    with pytest.raises(InputError, match=complaint):
+        draw_competition(tmp_path / "demo", CARVANA, **options)
+
+    assert not (tmp_path / "demo").exists()
+
+
+def test_lossy_masks_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"masks/\{stem\}\.jpg, but the demo can only draw \.gif, \.png there"):
+        draw_tiny(tmp_path / "demo", replace(CARVANA, train_masks="masks/{stem}.jpg"))
+
+    assert not (tmp_path / "demo").exists()
+
+
+def test_the_settings_are_recorded(demo):
+    recorded = json.loads((demo.folder / "demo.json").read_text())
+
+    assert recorded == {
+        "competition": CARVANA.slug,
+        "train_groups": 1,
+        "test_groups": 1,
+        "height": 48,
+        "width": 71,
+        "seed": 0,
+        "drawing": 1,
+    }

@@ -1,0 +1,124 @@
+"""Runs and masks as train.py and infer.py would leave them, whose errors are known to the pixel.
+
+Every photo is 60 pixels high and 90 wide and holds a box of 20 rows and 30 columns. Of this box a prediction misses
+the first `missed` columns, 20 pixels each, and invents as many as `invented` columns behind it.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from kaggle_tools.competition import CARVANA
+from kaggle_tools.config import config_from, settings_of
+from kaggle_tools.data.images import Photo, write_mask
+from kaggle_tools.results import pred_folder
+
+HEIGHT, WIDTH, TOP, LEFT, ROWS, COLUMNS = 60, 90, 20, 25, 20, 30
+SURE = 0.9
+"""The probability inside a predicted mask; outside it is 0.1."""
+Errors = Mapping[str, tuple[int, int]]
+"""For each photo the columns that are missed and invented."""
+
+
+def box(missed: int = 0, invented: int = 0) -> np.ndarray:
+    mask_HW = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    mask_HW[TOP : TOP + ROWS, LEFT + missed : LEFT + COLUMNS + invented] = True
+    return mask_HW
+
+
+def dice(missed: int, invented: int) -> float:
+    """By hand: twice the shared columns over the columns of both."""
+    return 2 * (COLUMNS - missed) / (2 * COLUMNS - missed + invented)
+
+
+def iou(missed: int, invented: int) -> float:
+    return (COLUMNS - missed) / (COLUMNS + invented)
+
+
+def expected_dice(missed: int, invented: int) -> float:
+    """What the probabilities let expect."""
+    area = ROWS * (COLUMNS - missed + invented)
+    return 2 * SURE * area / (area + SURE * area + (1 - SURE) * (HEIGHT * WIDTH - area))
+
+
+def draw_photos(data: Path, stems: list[str]) -> None:
+    """Bright boxes on a dark ground, in Carvana's layout."""
+    for folder in ("train", "train_masks"):
+        (data / folder).mkdir(parents=True, exist_ok=True)
+    pixels = np.where(box()[..., None], 200, 60).astype(np.uint8).repeat(3, axis=2)
+    for stem in stems:
+        Image.fromarray(pixels).save(data / "train" / f"{stem}.jpg")
+        Image.fromarray(box().astype(np.uint8) * 255).save(data / "train_masks" / f"{stem}_mask.gif")
+
+
+def write_run(run: Path, data: Path, folds: dict[int, Errors], /, **settings: Any) -> Path:
+    """A run of two epochs with these folds finished, of as many as `settings` say, or else of these."""
+    for fold, errors in folds.items():
+        _write_fold(run / f"fold{fold}", fold, errors)
+    held_out = [(stem, stem.rpartition("_")[0] or stem, fold) for fold, errors in folds.items() for stem in errors]
+    pd.DataFrame(held_out, columns=["image", "group", "fold"]).to_csv(run / "folds.csv", index=False)
+    config = config_from("demo", CARVANA.slug, {"folds": max(2, len(folds)), "epochs": 2, **settings})
+    recorded = {
+        "settings": settings_of(config),
+        "data": str(data),
+        "command": "train.py --data data --out run",
+        "commit": "0123456789abcdef",
+        "versions": {"python": "3.11.7", "timm": None},
+        "machine": "Linux",
+    }
+    (run / "config.json").write_text(json.dumps(recorded))
+    return run
+
+
+def _write_fold(folder: Path, fold: int, errors: Errors) -> None:
+    rows, histograms = [], []
+    for stem, (missed, invented) in errors.items():
+        score = dice(missed, invented)
+        rows.append((stem, fold, score, score, iou(missed, invented), expected_dice(missed, invented)))
+        write_mask(folder / "oof" / "masks" / f"{stem}.png", box(missed, invented))
+        counts = np.zeros((2, 256), dtype=np.uint32)
+        counts[1, int(SURE * 256)] = ROWS * (COLUMNS - missed)
+        counts[1, 25] = ROWS * missed
+        counts[0, int(SURE * 256)] = ROWS * invented
+        counts[0, 25] = HEIGHT * WIDTH - ROWS * (COLUMNS + invented)
+        histograms.append(counts)
+    np.savez_compressed(folder / "oof_histograms.npz", images=np.array(list(errors)), histograms=np.stack(histograms))
+    pd.DataFrame(rows, columns=["image", "fold", "score", "dice", "iou", "expected_dice"]).to_csv(
+        folder / "oof.csv", index=False
+    )
+    epochs = [(0, 0.001, 0.5 + fold, 0.6, 0.8, 0.7), (1, 0.0005, 0.3 + fold, 0.4, 0.9, 0.8)]
+    names = ["epoch", "lr", "train_loss", "val_loss", "val_dice", "val_iou"]
+    pd.DataFrame(epochs, columns=names).to_csv(folder / "metrics.csv", index=False)
+    timing = {
+        "training_seconds": 120.0,
+        "epochs": 2,
+        "devices": 1,
+        "precision": "32-true",
+        "hardware": "2 cores of Abacus",
+    }
+    (folder / "timing.json").write_text(json.dumps(timing))
+
+
+def write_pred(pred: Path, photos: Path, areas: Mapping[str, int], **record: Any) -> Path:
+    """Masks of so many columns of 20 pixels each; the narrower, the more doubtful."""
+    masked = []
+    for stem, columns in areas.items():
+        mask_HW = box(invented=columns - COLUMNS)
+        notes = {"area": float(mask_HW.mean()), "expected_dice": 0.5 + columns / 100, "border_width": 1.5}
+        write_mask(pred_folder.mask_path(pred, stem), mask_HW, notes)
+        masked.append(Photo(stem, photos / f"{stem}.jpg", (HEIGHT, WIDTH)))
+    settings = {
+        "competition": CARVANA.slug,
+        "models": [{"run": "unet"}],
+        "tta": "hflip",
+        "tta_scales": [1.0],
+        "threshold": 0.5,
+        **record,
+    }
+    pred_folder.finish(pred, settings, masked)
+    return pred

@@ -1,0 +1,326 @@
+import csv
+import shutil
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+from drawn_runs import run_of_unets
+from known_networks import CPU
+from PIL import Image
+from typer.testing import CliRunner
+
+import infer
+from kaggle_tools import __main__
+from kaggle_tools.data.images import Photo, read_gray, read_mask, read_photo, write_gray, write_mask
+from kaggle_tools.errors import InputError
+from kaggle_tools.inference.blend import blend
+from kaggle_tools.inference.ensemble import Ensemble, load_members
+from kaggle_tools.results import pred_folder
+from kaggle_tools.results.pred_folder import mask_path, probability_path
+
+MASK_ALONE = pred_folder.outputs(False, False)
+THREE = {"1": [[200, 0]], "2": [[0, 200]], "3": [[200, 200]]}
+ONE, OTHER = [[100, 100, 86, 84, 255, 0]], [[155, 153, 255, 255, 84, 0]]
+
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def saved(pred: Path, maps: Mapping[str, Any], **settings: Any) -> Path:
+    """A folder as infer.py leaves it with --save-probabilities, of these maps from 0 to 255."""
+    of_all = {"competition": "roof-tiles", "photos": "photos", "models": [{"run": pred.name}], "tta": "none"}
+    record = {**of_all, **settings}
+    photos = []
+    with pred_folder.begun(pred, record):
+        for stem, values in maps.items():
+            map_HW = np.array(values, dtype=np.uint8)
+            path = pred.parent / "photos" / f"{stem}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.new("RGB", map_HW.shape[::-1]).save(path)
+            write_gray(probability_path(pred, stem), map_HW)
+            write_mask(mask_path(pred, stem), map_HW >= 128)
+            photos.append(Photo(stem, path, map_HW.shape))
+        pred_folder.finish(pred, record, photos)
+    return pred
+
+
+def blended(
+    preds: Sequence[Path],
+    out: Path,
+    weights: Sequence[float] | None = None,
+    *,
+    threshold: float = 0.5,
+    workers: int = 0,
+) -> int:
+    return blend(preds, weights or [1.0] * len(preds), out, MASK_ALONE, threshold=threshold, workers=workers)
+
+
+def refusal(preds: Sequence[Path], out: Path, weights: Sequence[float] | None = None, **options: Any) -> str:
+    with pytest.raises(InputError) as raised:
+        blended(preds, out, weights, **options)
+    if raised.value.__cause__:  # keeps the workers in a cycle; those that the garbage collector ends take 5 seconds
+        traceback.clear_frames(raised.value.__cause__.__traceback__)
+    return str(raised.value)
+
+
+def mask_of(pred: Path, stem: str) -> list[list[int]]:
+    return read_mask(mask_path(pred, stem)).astype(int).tolist()
+
+
+def files_of(pred: Path) -> dict[str, bytes]:
+    files = (path for path in pred.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return {path.relative_to(pred).as_posix(): path.read_bytes() for path in files}
+
+
+class TestMean:
+    @pytest.fixture
+    def preds(self, tmp_path: Path) -> list[Path]:
+        return [saved(tmp_path / "a", {"1": ONE}), saved(tmp_path / "b", {"1": OTHER})]
+
+    @pytest.mark.parametrize(
+        ("weights", "mask"),
+        [
+            ([1, 1], [[1, 0, 1, 1, 1, 0]]),  # 127.5 126.5 170.5 169.5 169.5 0
+            ([3, 1], [[0, 0, 1, 0, 1, 0]]),  # 113.75 113.25 128.25 126.75 212.25 0
+            ([1, 3], [[1, 1, 1, 1, 0, 0]]),  # 141.25 139.75 212.75 212.25 126.75 0
+            ([0.75, 0.25], [[0, 0, 1, 0, 1, 0]]),
+        ],
+    )
+    def test_it_is_weighted(self, preds: list[Path], tmp_path: Path, weights: list[float], mask: list) -> None:
+        assert blended(preds, tmp_path / "out", weights) == 1
+        assert mask_of(tmp_path / "out", "1") == mask
+
+    def test_a_map_that_is_shifted_by_one_pixel_changes_the_mask(self, tmp_path: Path) -> None:
+        """Foreground has 200, the rest 40: where only one of them has foreground the mean is 120."""
+        box = np.full((4, 7), 40, dtype=np.uint8)
+        box[1:3, 2:5] = 200
+        first, second = saved(tmp_path / "a", {"1": box}), saved(tmp_path / "b", {"1": box})
+        shifted = saved(tmp_path / "c", {"1": np.roll(box, 1, axis=1)})
+        blended([first, second], tmp_path / "same")
+        blended([first, shifted], tmp_path / "shifted")
+        assert mask_of(tmp_path / "same", "1")[1] == [0, 0, 1, 1, 1, 0, 0]
+        assert mask_of(tmp_path / "shifted", "1") == [[0] * 7, [0, 0, 0, 1, 1, 0, 0], [0, 0, 0, 1, 1, 0, 0], [0] * 7]
+
+    def test_foreground_has_at_least_the_threshold(self, tmp_path: Path) -> None:
+        """102 of 255 are 0.4."""
+        preds = [saved(tmp_path / "a", {"1": [[100, 100]]}), saved(tmp_path / "b", {"1": [[104, 103]]})]
+        blended(preds, tmp_path / "out", threshold=0.4)
+        assert mask_of(tmp_path / "out", "1") == [[1, 0]]
+
+    def test_it_may_be_kept(self, preds: list[Path], tmp_path: Path) -> None:
+        blend(preds, [3, 1], tmp_path / "out", pred_folder.outputs(True, False), threshold=0.5, workers=0)
+        assert read_gray(probability_path(tmp_path / "out", "1")).tolist() == [[114, 113, 128, 127, 212, 0]]
+
+    def test_outlines_may_be_drawn(self, preds: list[Path], tmp_path: Path) -> None:
+        blend(preds, [1, 1], tmp_path / "out", pred_folder.outputs(False, True), threshold=0.5, workers=0)
+        assert read_photo(pred_folder.overlay_path(tmp_path / "out", "1")).shape == (1, 6, 3)
+
+    def test_what_is_known_of_the_masks_is_as_of_a_mean_of_networks(self, preds: list[Path], tmp_path: Path) -> None:
+        """In the mask are 4 pixels, 5 are doubtful; one folder votes for the fifth, the other for the first four."""
+        blended(preds, tmp_path / "out")
+        with (tmp_path / "out" / "photos.csv").open() as file:
+            (row,) = csv.DictReader(file)
+        assert (row["image"], row["file"]) == ("1", str(tmp_path / "photos" / "1.png"))
+        assert float(row["area"]) == pytest.approx(4 / 6, abs=1e-6)
+        inside = (127.5 + 170.5 + 169.5 + 169.5) / 255
+        assert float(row["expected_dice"]) == pytest.approx(2 * inside / (4 + inside + 126.5 / 255), abs=1e-6)
+        assert float(row["border_width"]) == pytest.approx(5 / 3, abs=1e-6)
+        votes, votes_inside = 1 + 4, 1 + 3
+        assert float(row["agreement"]) == pytest.approx(2 * votes_inside / (votes + 2 * 4), abs=1e-6)
+
+
+def test_photos_of_several_sizes_are_blended_each_with_its_own(tmp_path: Path) -> None:
+    preds = [
+        saved(tmp_path / "a", {"2": [[255], [0]], "10": [[0, 100, 255]]}),
+        saved(tmp_path / "b", {"10": [[0, 155, 0]], "2": [[0], [0]]}),
+    ]
+    assert blended(preds, tmp_path / "out", workers=1) == 2
+    assert (mask_of(tmp_path / "out", "2"), mask_of(tmp_path / "out", "10")) == ([[1], [0]], [[0, 1, 1]])
+    assert pred_folder.read_record(tmp_path / "out")["sizes"] == {"1x3": 1, "2x1": 1}
+
+
+def test_the_record_says_what_was_blended(tmp_path: Path) -> None:
+    scores = [{"run": "a", "score_mean": 0.9}]
+    preds = [
+        saved(tmp_path / "a", {"1": [[0]]}, tta_scales=[0.5], cross_validation=scores),
+        saved(tmp_path / "b", {"1": [[0]]}),
+    ]
+    blended(preds, tmp_path / "out", [2, 1], threshold=0.25)
+    assert pred_folder.read_record(tmp_path / "out") == {
+        "competition": "roof-tiles",
+        "photos": "photos",
+        "blend": [
+            {"pred": "a", "weight": 2, "models": [{"run": "a"}], "tta": "none", "tta_scales": [0.5]},
+            {"pred": "b", "weight": 1, "models": [{"run": "b"}], "tta": "none"},
+        ],
+        "threshold": 0.25,
+        "count": 1,
+        "sizes": {"1x1": 1},
+        "cross_validation": scores,
+        "estimate": {"unavailable": "the out-of-fold photos were not blended"},
+    }
+
+
+class TestRefusals:
+    @pytest.fixture
+    def first(self, tmp_path: Path) -> Path:
+        return saved(tmp_path / "a", THREE)
+
+    def test_folders_of_different_photos(self, first: Path, tmp_path: Path) -> None:
+        second = saved(tmp_path / "b", {"1": [[0, 0]], "2": [[0, 0]], "4": [[0, 0]]})
+        said = refusal([first, second], tmp_path / "out")
+        assert said == f"{second} and {first} are not of the same photos; they differ in 3, 4"
+
+    def test_photos_without_probabilities(self, first: Path, tmp_path: Path) -> None:
+        second = saved(tmp_path / "b", THREE)
+        for stem in ("2", "3"):
+            probability_path(second, stem).unlink()
+        said = refusal([first, second], tmp_path / "out")
+        assert said == f"{second}: 2 photos without probabilities (2, 3); run infer.py with --save-probabilities"
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_probabilities_of_different_sizes(self, first: Path, tmp_path: Path, workers: int) -> None:
+        second = saved(tmp_path / "b", THREE | {"2": [[0], [200]]})
+        said = refusal([first, second], tmp_path / "out", workers=workers)
+        assert said == f"{probability_path(second, '2')}: has another size than {probability_path(first, '2')}"
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_probabilities_that_cannot_be_read(self, first: Path, tmp_path: Path, workers: int) -> None:
+        second = saved(tmp_path / "b", THREE)
+        broken = probability_path(second, "2")
+        broken.write_bytes(b"no image")
+        said = refusal([first, second], tmp_path / "out", workers=workers)
+        assert said.startswith(f"{broken}: not an image that can be read (")
+
+    def test_folders_of_different_competitions(self, first: Path, tmp_path: Path) -> None:
+        second = saved(tmp_path / "b", THREE, competition="cars")
+        said = refusal([first, second], tmp_path / "out")
+        assert said == f"{first}, {second}: of different competitions: cars, roof-tiles"
+        assert not (tmp_path / "out").exists()
+
+    def test_a_folder_that_is_not_finished(self, first: Path, tmp_path: Path) -> None:
+        second = saved(tmp_path / "b", THREE)
+        (second / "photos.csv").unlink()
+        said = refusal([first, second], tmp_path / "out")
+        assert said == f"{second / 'photos.csv'}: missing; run infer.py to its end first"
+
+    def test_a_folder_that_is_none(self, first: Path, tmp_path: Path) -> None:
+        assert refusal([first, tmp_path / "none"], tmp_path / "out").startswith(
+            f"{tmp_path / 'none' / 'photos.csv'}: missing"
+        )
+
+    def test_a_blend_into_a_folder_that_is_blended(self, first: Path, tmp_path: Path) -> None:
+        second = saved(tmp_path / "b", THREE)
+        before = files_of(first)
+        assert "begun with other settings (blend was None, now " in refusal([first, second], first)
+        assert files_of(first) == before
+
+
+class TestContinued:
+    @pytest.fixture
+    def preds(self, tmp_path: Path) -> list[Path]:
+        random = np.random.default_rng(0)
+        return [
+            saved(tmp_path / name, {str(number): random.integers(0, 256, (5, 9)) for number in range(4)})
+            for name in "ab"
+        ]
+
+    def test_an_interrupted_blend_goes_on(
+        self, preds: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        whole, out = tmp_path / "whole", tmp_path / "out"
+        blended(preds, whole)
+        broken = probability_path(preds[1], "2")
+        content = broken.read_bytes()
+        broken.write_bytes(content[:50])
+        assert refusal(preds, out).startswith(f"{broken}: ")
+        assert files_of(out).keys() == {"run.json", "masks/0.png", "masks/1.png"}
+        broken.write_bytes(content)
+        capsys.readouterr()
+        assert blended(preds, out) == 4
+        assert capsys.readouterr().out.startswith("2 of 4 photos to mask from 2 folders\n")
+        assert files_of(out) == files_of(whole)
+
+    def test_what_is_finished_is_not_done_again(
+        self, preds: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        blended(preds, tmp_path / "out")
+        for pred in preds:
+            write_gray(probability_path(pred, "0"), np.zeros((5, 9), dtype=np.uint8))
+        before = files_of(tmp_path / "out")
+        capsys.readouterr()
+        assert blended(preds, tmp_path / "out") == 4
+        assert capsys.readouterr().out.startswith("0 of 4 photos to mask from 2 folders\n")
+        assert files_of(tmp_path / "out") == before
+
+    def test_another_blend_is_refused_and_the_difference_named(self, preds: list[Path], tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        blended(preds, out)
+        assert "(blend[0].weight was 1.0, now 2)" in refusal(preds, out, [2, 1])
+        assert "(threshold was 0.5, now 0.25)" in refusal(preds, out, threshold=0.25)
+        assert "blend[0].pred was a, now b; " in refusal(preds[::-1], out)
+        other = saved(tmp_path / "else" / "b", {str(number): np.zeros((5, 9)) for number in range(4)}, tta="flips")
+        assert "(blend[1].tta was none, now flips)" in refusal([preds[0], other], out)
+
+
+def invoke(app: Any, *arguments: Any) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+class TestCommand:
+    def test_folders_count_alike_or_by_their_weights(self, tmp_path: Path) -> None:
+        preds = [saved(tmp_path / "a", {"1": ONE}), saved(tmp_path / "b", {"1": OTHER})]
+        done = invoke(__main__.app, "blend", *preds, "--out", tmp_path / "alike", "--workers", 0)
+        assert (done.exit_code, done.output.splitlines()[-1]) == (0, f"{tmp_path / 'alike'}: 1 masks")
+        assert mask_of(tmp_path / "alike", "1") == [[1, 0, 1, 1, 1, 0]]
+        options = ["--weights", "3,1", "--threshold", 0.45, "--save-probabilities", "--overlays", "--workers", 0]
+        assert invoke(__main__.app, "blend", *preds, "--out", tmp_path / "weighted", *options).exit_code == 0
+        assert mask_of(tmp_path / "weighted", "1") == [[0, 0, 1, 1, 1, 0]]  # from 114.75 on, after 113.75
+        assert {"probabilities/1.png", "overlays/1.jpg"} <= files_of(tmp_path / "weighted").keys()
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--weights", "1"], "--weights 1: 2 folders need 2 weights"),
+            (["--weights", "1,2,3"], "--weights 1,2,3: 2 folders need 2 weights"),
+            (["--weights", "1,0"], "--weights 1,0: must be numbers above 0 with commas between them, as 0.75,1,1.25"),
+            (["--threshold", "0"], "--threshold 0.0: must be between 0 and 1"),
+            (["--threshold", "1"], "--threshold 1.0: must be between 0 and 1"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(self, tmp_path: Path, options: list[str], message: str) -> None:
+        error = invoke(__main__.app, "blend", "a", "b", "--out", tmp_path / "out", *options).exception
+        assert isinstance(error, InputError)
+        assert str(error) == message
+
+
+def test_a_blend_of_the_folds_is_what_infer_makes_of_both(photos: list[Photo], tmp_path: Path) -> None:
+    """But for pixels whose probability is so near to the threshold that rounding to bytes may move it across."""
+    run = run_of_unets(tmp_path / "run", folds=2)
+    shown = tmp_path / "shown"
+    shown.mkdir()
+    for photo in photos[:3]:
+        shutil.copy(photo.path, shown)
+    options = ["--images", shown, "--threshold", 0.5, "--tta", "hflip", "--workers", 0]
+    for name, folds in (("0", ["--fold", 0]), ("1", ["--fold", 1]), ("both", [])):
+        done = invoke(infer.app, run, *folds, "--out", tmp_path / name, "--save-probabilities", *options)
+        assert done.exit_code == 0, done.output
+    done = invoke(__main__.app, "blend", tmp_path / "0", tmp_path / "1", "--out", tmp_path / "blend", "--workers", 0)
+    assert done.exit_code == 0, done.output
+    ensemble = Ensemble(load_members([run]), CPU, tta="hflip")
+    (size,) = ensemble.input_sizes
+    for photo in photos[:3]:
+        pixels_13HW = torch.from_numpy(read_photo(photo.path).transpose(2, 0, 1)[None].copy())
+        probability_HW = ensemble({size: pixels_13HW}, photo.size).probability_BHW[0].numpy()
+        clear_HW = np.abs(probability_HW - 0.5) > 1 / 255
+        blend_HW, both_HW = (read_mask(mask_path(tmp_path / name, photo.stem)) for name in ("blend", "both"))
+        assert np.array_equal(blend_HW[clear_HW], both_HW[clear_HW])
+        assert clear_HW.mean() > 0.9
+        assert 0.2 < both_HW.mean() < 0.8
+    for table in ("0", "1"):
+        assert read_mask(mask_path(tmp_path / table, "0")).tolist() != both_HW.tolist()

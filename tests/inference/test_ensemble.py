@@ -1,0 +1,401 @@
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from known_networks import (
+    CPU,
+    UNFLIPPED,
+    Constant,
+    Floats,
+    Pixels,
+    RampNet,
+    Size,
+    bilinear,
+    card_of,
+    flipped_mean,
+    member,
+    noise,
+    ramp_probabilities,
+    scaled_mean,
+    sigmoid,
+    unet,
+)
+from torch import Tensor, nn
+
+from kaggle_tools.data.datasets import InputSize
+from kaggle_tools.data.images import resize
+from kaggle_tools.errors import InputError
+from kaggle_tools.inference.ensemble import Ensemble, Member, Mix, enlarge, load_members
+from kaggle_tools.models.segmenter import Architecture, build, save
+from kaggle_tools.results import run_folder
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def mix_of(members: list[Member], *photos: Pixels, tta: str = "none", **settings: Any) -> Mix:
+    """What an ensemble says of a batch of these photos, all of one size."""
+    return batch_through(Ensemble(members, CPU, tta=tta, **settings), *photos)
+
+
+def batch_through(ensemble: Ensemble, *photos: Pixels) -> Mix:
+    own_size = photos[0].shape[:2]
+    return ensemble({size: stacked(photos, size.of(own_size)) for size in ensemble.input_sizes}, own_size)
+
+
+def stacked(photos: tuple[Pixels, ...], size: Size) -> Tensor:
+    return torch.stack([torch.from_numpy(resize(photo, size).transpose(2, 0, 1).copy()) for photo in photos])
+
+
+def probability(members: list[Member], photo: Pixels, tta: str = "none", **settings: Any) -> Floats:
+    (probability_HW,) = mix_of(members, photo, tta=tta, **settings).probability_BHW
+    return probability_HW.numpy()
+
+
+class TestFlips:
+    @pytest.mark.parametrize("multiple", [1, 32])
+    @pytest.mark.parametrize("tta", UNFLIPPED)
+    def test_the_right_flips_are_averaged_and_undone_to_the_pixel(self, tta: str, multiple: int) -> None:
+        found = probability([member(RampNet(), multiple=multiple)], noise((127, 191)), tta)
+        assert found.shape == (127, 191)
+        assert found.dtype == np.float32
+        assert np.allclose(found, flipped_mean(ramp_probabilities, noise((127, 191)), tta), atol=1e-5)
+
+    def test_so_they_are_at_a_size_near_to_that_of_the_competition(self) -> None:
+        rows, columns = np.indices((1279, 1917))
+        pixels = np.stack([rows * 7 + columns * 13, rows * 3 + columns, rows ^ columns], axis=-1).astype(np.uint8)
+        found = probability([member(RampNet(), multiple=32)], pixels, "flips")
+        assert np.allclose(found, flipped_mean(ramp_probabilities, pixels, "flips"), atol=1e-5)
+
+    def test_a_mask_that_follows_the_colours_alone_is_not_moved_by_any_flip(self) -> None:
+        class Red(nn.Module):
+            def forward(self, images_BCHW: Tensor) -> Tensor:
+                return images_BCHW[:, :1] * 10 - 5
+
+        for tta in UNFLIPPED:
+            found = probability([member(Red(), multiple=32)], noise((61, 93)), tta)
+            assert np.allclose(found, sigmoid(noise((61, 93))[..., 0] / 25.5 - 5), atol=1e-6)
+
+    @torch.inference_mode()
+    def test_a_real_network_at_an_odd_size_gives_the_mean_over_photos_turned_by_hand(self) -> None:
+        torch.manual_seed(0)
+        network = build(Architecture("unet", width=2, depth=4)).eval()
+
+        def answer(photo_HW3: Pixels) -> Floats:
+            image_13HW = torch.from_numpy(photo_HW3.transpose(2, 0, 1)[None].copy())
+            return torch.sigmoid(network(image_13HW))[0, 0].numpy()
+
+        found = probability([Member(network, card_of(None), Path("fold0"))], noise((127, 191)), "flips")
+        assert np.allclose(found, flipped_mean(answer, noise((127, 191)), "flips"), atol=1e-5)
+
+    def test_the_probabilities_are_averaged_not_the_logits(self) -> None:
+        class LeftHalf(nn.Module):
+            def forward(self, images_BCHW: Tensor) -> Tensor:
+                logits = torch.full_like(images_BCHW[:, :1], -2)
+                logits[..., : images_BCHW.shape[-1] // 2] = 4
+                return logits
+
+        found = probability([member(LeftHalf())], noise((4, 6)), "hflip")
+        assert found == pytest.approx(0.5506084)  # (0.9820138 + 0.1192029) / 2; the mean logit 1 would give 0.73
+
+
+class TestEnlarging:
+    @pytest.mark.parametrize(
+        ("small", "large"),
+        [((5, 7), (13, 11)), ((64, 96), (127, 191)), ((1, 1), (3, 4)), ((16, 24), (127, 24)), ((19, 28), (13, 19))],
+    )
+    def test_it_is_bilinear_with_the_areas_of_pixels_aligned(self, small: Size, large: Size) -> None:
+        image = np.random.default_rng(0).random(small)
+        found = enlarge(torch.from_numpy(image)[None, None], large)
+        assert np.allclose(found[0, 0].numpy(), bilinear(image, large))
+
+    def test_by_hand(self) -> None:
+        assert enlarge(torch.tensor([[[[0.0, 1.0]]]]), (1, 4)).tolist() == [[[[0, 0.25, 0.75, 1]]]]
+
+    def test_the_own_size_is_left_as_it_is(self) -> None:
+        image = torch.rand(1, 1, 5, 7)
+        assert enlarge(image, (5, 7)) is image
+
+    @pytest.mark.parametrize("tta", UNFLIPPED)
+    def test_a_photo_is_seen_small_and_its_probabilities_are_brought_back(self, tta: str) -> None:
+        found = probability([member(RampNet(), (40, 56), multiple=32)], noise((127, 191)), tta)
+        seen = resize(noise((127, 191)), (40, 56))
+        assert np.allclose(found, bilinear(flipped_mean(ramp_probabilities, seen, tta), (127, 191)), atol=1e-5)
+
+
+class TestScales:
+    @pytest.mark.parametrize("tta", UNFLIPPED)
+    @pytest.mark.parametrize("image_size", [None, (40, 56)])
+    @pytest.mark.parametrize("scales", [(0.5, 1.0, 1.5), (0.75,), (1.0, 2.0)])
+    def test_probabilities_are_brought_back_from_every_scale_and_averaged(
+        self, image_size: Size | None, scales: tuple[float, ...], tta: str
+    ) -> None:
+        found = probability([member(RampNet(), image_size, multiple=32)], noise((127, 191)), tta, scales=scales)
+        assert found.shape == (127, 191)
+        assert np.allclose(found, scaled_mean(noise((127, 191)), image_size, tta, scales), atol=1e-5)
+
+    def test_by_hand(self) -> None:
+        class Width(nn.Module):
+            """A probability that tells how wide the photo is."""
+
+            def forward(self, images_BCHW: Tensor) -> Tensor:
+                return torch.full_like(images_BCHW[:, :1], images_BCHW.shape[-1] / 100).logit()
+
+        found = probability([member(Width())], noise((10, 20)), scales=(0.5, 1, 1.5))
+        assert found == pytest.approx((0.1 + 0.2 + 0.3) / 3)
+        assert probability([member(Width(), (10, 40))], noise((10, 20)), scales=(0.5, 2)) == pytest.approx(0.5)
+
+    def test_each_photo_of_a_batch_has_its_own(self) -> None:
+        photos = [noise((31, 47), seed) for seed in range(3)]
+        found = mix_of([member(RampNet(), (16, 24))], *photos, tta="hflip", scales=(1.0, 1.5)).probability_BHW
+        expected = [scaled_mean(photo, (16, 24), "hflip", (1.0, 1.5)) for photo in photos]
+        assert np.allclose(found.numpy(), expected, atol=1e-5)
+
+    def test_each_size_is_asked_for_once(self) -> None:
+        members = [member(RampNet(), size) for size in ((40, 56), None, (40, 56))]
+        assert Ensemble(members, CPU, tta="none", scales=(1, 0.5)).input_sizes == [
+            InputSize((40, 56), 1),
+            InputSize((40, 56), 0.5),
+            InputSize(None, 1),
+            InputSize(None, 0.5),
+        ]
+
+
+class TestEnsembles:
+    def test_probabilities_are_averaged_not_logits(self) -> None:
+        found = probability([member(Constant(4)), member(Constant(-2))], noise((4, 6)))
+        assert found == pytest.approx(0.5506084)
+
+    def test_every_network_counts_once_whatever_its_size(self) -> None:
+        members = [member(Constant(4), (8, 8)), member(Constant(0), (4, 4)), member(Constant(4), (8, 8))]
+        found = probability(members, noise((16, 20)), "flips")
+        assert found == pytest.approx((0.9820138 + 0.5 + 0.9820138) / 3)
+
+    def test_each_network_sees_the_photo_at_its_own_size(self) -> None:
+        sizes = [(40, 56), None, (64, 96)]
+        members = [member(RampNet(), size, multiple=32) for size in sizes]
+        found = probability(members, noise((127, 191)), "hflip")
+        expected = [
+            bilinear(flipped_mean(ramp_probabilities, resize(noise((127, 191)), size), "hflip"), (127, 191))
+            for size in [(40, 56), (127, 191), (64, 96)]
+        ]
+        assert np.allclose(found, np.mean(expected, axis=0), atol=1e-5)
+
+    def test_each_network_has_the_weight_that_is_given_to_it(self) -> None:
+        members = [member(Constant(4), weight=5), member(Constant(-2), weight=2), member(Constant(0), weight=3)]
+        found = probability(members, noise((4, 6)))
+        assert found == pytest.approx(0.5 * 0.9820138 + 0.2 * 0.1192029 + 0.3 * 0.5)
+
+    def test_no_gradient_is_prepared(self) -> None:
+        found = mix_of([member(nn.Conv2d(3, 1, 1))], noise((8, 8)), tta="flips")
+        assert not found.probability_BHW.requires_grad
+
+    def test_each_network_is_compiled_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        compiled: list[nn.Module] = []
+        monkeypatch.setattr(nn.Module, "compile", lambda model: compiled.append(model))
+        members = [member(RampNet()), member(Constant(0))]
+        Ensemble(members, CPU, tta="none").compile()
+        assert compiled == [member.model for member in members]
+
+
+class Brighter(nn.Module):
+    """Foreground, with the probability 0.9820138, is what is redder than a threshold; the rest has 0.0179862."""
+
+    def __init__(self, threshold: int) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        return torch.where(images_BCHW[:, :1] * 255 > self.threshold, 4.0, -4.0)
+
+
+class TestVotes:
+    def test_each_network_has_one_whatever_its_weight(self) -> None:
+        photo = np.zeros((1, 5, 3), dtype=np.uint8)
+        photo[0, :, 0] = [0, 60, 120, 180, 240]
+        members = [member(Brighter(30), weight=7), member(Brighter(90)), member(Brighter(200), weight=0.5)]
+        votes = mix_of(members, photo).votes_BHW
+        assert votes.dtype == torch.uint8
+        assert votes.tolist() == [[[0, 1, 2, 2, 3]]]
+
+    def test_who_reaches_the_threshold_votes(self) -> None:
+        members = [member(Constant(logit)) for logit in (-1.0, 0.0, 2.0, 3.0)]  # 0.269, 0.5, 0.881 and 0.953
+        counted = {
+            cut: mix_of(members, noise((1, 2)), threshold=cut).votes_BHW.tolist()[0][0] for cut in (0.2, 0.5, 0.9)
+        }
+        assert counted == {0.2: [4, 4], 0.5: [3, 3], 0.9: [1, 1]}
+
+    def test_a_vote_is_of_the_mean_over_flips(self) -> None:
+        class LeftPixel(nn.Module):
+            def forward(self, images_BCHW: Tensor) -> Tensor:
+                logits = torch.full_like(images_BCHW[:, :1], -4)
+                logits[..., 0] = 4
+                return logits
+
+        # Turned back, the left of the other flip is the right: both have the mean (0.9820138 + 0.0179862) / 2.
+        photo = noise((1, 3))
+        votes = {cut: mix_of([member(LeftPixel())], photo, tta="hflip", threshold=cut)[1] for cut in (0.49, 0.51)}
+        assert votes[0.49].tolist() == [[[1, 0, 1]]]
+        assert votes[0.51].tolist() == [[[0, 0, 0]]]
+
+
+class TestLendingInTurn:
+    """On the CPU itself lending moves nothing; here it copies, as it does to any other device."""
+
+    @pytest.fixture
+    def members(self) -> list[Member]:
+        return [unet(seed, size) for seed, size in enumerate(((16, 24), None, (16, 24)))]
+
+    @pytest.fixture
+    def copying(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        plain = Tensor.to
+
+        def to(self: Tensor, *target: Any, **options: Any) -> Tensor:
+            moved = plain(self, *target, **options)
+            return moved.clone() if target == (CPU,) else moved
+
+        monkeypatch.setattr(Tensor, "to", to)
+        return
+
+    def tensors(self, member: Member) -> list[Tensor]:
+        return [*member.model.parameters(), *member.model.buffers()]
+
+    def homes(self, member: Member) -> list[int]:
+        return [tensor.data_ptr() for tensor in self.tensors(member)]
+
+    def moved(self, member: Member, home: list[int]) -> str:
+        """How many of a network's parameters and buffers are elsewhere."""
+        stayed = set(self.homes(member)) & set(home)
+        return "all" if not stayed else "none" if stayed == set(home) else "some"
+
+    @pytest.mark.parametrize("tta", UNFLIPPED)
+    def test_it_gives_the_same_to_the_bit(self, members: list[Member], tta: str, copying: None) -> None:
+        photos = [noise((31, 47), seed) for seed in range(2)]
+        settings: dict[str, Any] = {"tta": tta, "scales": (0.5, 1.0)}
+        together = mix_of(members, *photos, **settings)
+        in_turn = mix_of(members, *photos, **settings, in_turn=True)
+        assert torch.equal(in_turn.probability_BHW, together.probability_BHW)
+        assert torch.equal(in_turn.votes_BHW, together.votes_BHW)
+
+    def test_only_the_network_that_works_is_on_the_device(
+        self, members: list[Member], copying: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        at_home = [self.homes(member) for member in members]
+        lent: list[tuple[int, list[str]]] = []
+
+        def look(module: nn.Module, _: Any) -> None:
+            working = next(at for at, member in enumerate(members) if member.model is module)
+            lent.append((working, [self.moved(*pair) for pair in zip(members, at_home, strict=True)]))
+
+        for one in members:
+            one.model.register_forward_pre_hook(look)
+        ensemble = Ensemble(members, CPU, tta="hflip", in_turn=True)
+        for _ in range(2):
+            batch_through(ensemble, noise((31, 47)))
+        flips = [
+            *[(0, ["all", "none", "none"])] * 2,
+            *[(1, ["none", "all", "none"])] * 2,
+            *[(2, ["none", "none", "all"])] * 2,
+        ]
+        assert lent == flips * 2
+
+    def test_afterwards_every_tensor_is_where_it_was(self, members: list[Member], copying: None) -> None:
+        before = [(self.homes(member), [tensor.clone() for tensor in self.tensors(member)]) for member in members]
+        mix_of(members, noise((31, 47)), in_turn=True)
+        for one, (home, values) in zip(members, before, strict=True):
+            assert self.homes(one) == home
+            assert all(torch.equal(*pair) for pair in zip(self.tensors(one), values, strict=True))
+
+    def test_so_it_is_after_a_network_that_failed(self, members: list[Member], copying: None) -> None:
+        def fail(*_: Any) -> None:
+            raise torch.OutOfMemoryError("too large")
+
+        at_home = [self.homes(member) for member in members]
+        members[1].model.register_forward_pre_hook(fail)
+        with pytest.raises(torch.OutOfMemoryError):
+            mix_of(members, noise((31, 47)), in_turn=True)
+        assert [self.homes(member) for member in members] == at_home
+
+    def test_networks_that_all_fit_stay_on_the_device(self, members: list[Member]) -> None:
+        assert not Ensemble(members, CPU, tta="none").in_turn
+
+    def test_networks_that_do_not_all_fit_go_back_and_are_lent_in_turn(self, members: list[Member]) -> None:
+        went: list[tuple[int, str]] = []
+
+        def moving(number: int, model: nn.Module) -> Any:
+            def to(device: Any) -> nn.Module:
+                went.append((number, str(device)))
+                if (number, str(device)) == (1, "cuda"):
+                    raise torch.OutOfMemoryError("too large")
+                return model
+
+            return to
+
+        for number, one in enumerate(members):
+            one.model.to = moving(number, one.model)  # type: ignore[method-assign]
+        assert Ensemble(members, torch.device("cuda"), tta="none").in_turn
+        assert went == [(0, "cuda"), (1, "cuda"), (0, "cpu"), (1, "cpu"), (2, "cpu")]
+
+
+class TestLoading:
+    @pytest.fixture
+    def runs(self, tmp_path: Path) -> list[Path]:
+        """Two runs, the first of folds 0 and 2, the second of fold 2 alone.
+
+        Their networks have the same logit everywhere: -2 and 0, and 4 in the second run.
+        """
+        runs = [tmp_path / "first", tmp_path / "second"]
+        for run, fold, logit in ((runs[0], 0, -2.0), (runs[0], 2, 0.0), (runs[1], 2, 4.0)):
+            architecture = Architecture("unet", width=2, depth=1)
+            network = build(architecture)
+            network.net.head.weight.data.zero_()
+            network.net.head.bias.data.fill_(logit)
+            card = card_of((16, 16), architecture=architecture, fold=fold)
+            save(network, card, run_folder.fold_folder(run, fold))
+        return runs
+
+    def found(self, runs: list[Path], folds: list[int] | None) -> list[tuple[str, int]]:
+        members = load_members(runs, folds)
+        assert not any(member.model.training for member in members)
+        return [(member.folder.parent.name, member.card.fold) for member in members]
+
+    def test_all_folds_there_are_take_part(self, runs: list[Path]) -> None:
+        assert self.found(runs, None) == [("first", 0), ("first", 2), ("second", 2)]
+
+    def test_or_those_that_are_asked_for_each_once(self, runs: list[Path]) -> None:
+        assert self.found(runs, [2, 2]) == [("first", 2), ("second", 2)]
+        assert self.found(runs[:1], [2, 0]) == [("first", 0), ("first", 2)]
+
+    def test_a_fold_that_a_run_does_not_have_is_named(self, runs: list[Path]) -> None:
+        with pytest.raises(InputError, match=r"second/fold0/model\.json: missing"):
+            load_members(runs, [0])
+
+    def test_a_folder_without_networks_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="no trained fold in it"):
+            load_members([tmp_path], None)
+
+    def test_they_are_loaded_into_main_memory_with_the_channels_last(self, runs: list[Path]) -> None:
+        for one in load_members(runs):
+            weights = [tensor for tensor in one.model.parameters() if tensor.ndim == 4]
+            assert {tensor.device for tensor in chain(one.model.parameters(), one.model.buffers())} == {CPU}
+            assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in weights)
+
+    def test_the_folds_of_a_run_share_its_weight(self, runs: list[Path]) -> None:
+        assert [member.weight for member in load_members(runs, weights=[1, 2])] == [0.5, 0.5, 2]
+        assert [member.weight for member in load_members(runs, [2], [1, 2])] == [1, 2]
+        assert [member.weight for member in load_members(runs)] == [1, 1, 1]
+
+    def test_a_run_of_twice_the_weight_counts_twice_however_many_folds_it_has(self, runs: list[Path]) -> None:
+        found = probability(load_members(runs, weights=[1, 2]), noise((16, 20)), "hflip")
+        assert found == pytest.approx((0.5 * 0.1192029 + 0.5 * 0.5 + 2 * 0.9820138) / 3)
+        turned = probability(load_members(runs[::-1], weights=[1, 2]), noise((16, 20)), "hflip")
+        assert turned == pytest.approx((1 * 0.9820138 + 1 * 0.1192029 + 1 * 0.5) / 3)
+
+    def test_without_weights_each_network_counts_once(self, runs: list[Path]) -> None:
+        found = probability(load_members([runs[0]]), noise((16, 20)))
+        assert found == pytest.approx((0.1192029 + 0.5) / 2)
+        found = probability(load_members(runs), noise((16, 20)))
+        assert found == pytest.approx((0.1192029 + 0.5 + 0.9820138) / 3)

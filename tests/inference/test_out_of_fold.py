@@ -1,0 +1,139 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from known_networks import CPU, RampNet, member, noise, save_photo, scaled_mean
+from PIL import Image
+
+from kaggle_tools.competition import Competition
+from kaggle_tools.data.images import Photo, read_gray, read_mask, write_gray, write_mask
+from kaggle_tools.errors import InputError
+from kaggle_tools.inference.out_of_fold import (
+    has_probabilities,
+    held_out_by_mix,
+    histogram,
+    probability_path,
+    score_fold,
+)
+from kaggle_tools.results.summary import best_threshold
+
+
+def test_histograms_count_every_pixel_once_by_truth_and_probability() -> None:
+    probability = torch.tensor([[0.0, 0.5, 1.0], [0.499999, 0.999, 0.25]])
+    truth = torch.tensor([[False, True, True], [True, False, False]])
+    counts = histogram(probability, truth)
+    assert counts.shape == (2, 256)
+    assert {at: int(counts[0, at]) for at in np.flatnonzero(counts[0])} == {0: 1, 255: 1, 64: 1}
+    assert {at: int(counts[1, at]) for at in np.flatnonzero(counts[1])} == {128: 1, 255: 1, 127: 1}
+
+
+def test_the_histogram_of_a_blank_photo_has_no_foreground() -> None:
+    counts = histogram(torch.tensor([[0.0, 0.5]]), torch.zeros(1, 2, dtype=torch.bool))
+    assert (counts[0].sum(), counts[1].sum()) == (2, 0)
+
+
+class TestScoringAFold:
+    """The network is `RampNet`, so that every probability is known."""
+
+    SCALES = (0.5, 1.0)
+
+    @pytest.fixture
+    def drawn(self, tmp_path: Path) -> list[Photo]:
+        photos = [save_photo(tmp_path, str(number), noise((20, 30), number)) for number in range(3)]
+        for photo in photos:
+            write_mask(tmp_path / f"{photo.stem}_mask.png", noise((20, 30), 9)[..., 0] > 100)
+        return [replace(photo, mask=tmp_path / f"{photo.stem}_mask.png") for photo in photos]
+
+    def score(self, folder: Path, competition: Competition, photos: list[Photo], batch_size: int = 2) -> None:
+        known = member(RampNet(), (16, 24))
+        card = replace(known.card, fold=3, tta="hflip", tta_scales=self.SCALES)
+        score_fold(
+            replace(known, card=card, folder=folder),
+            competition,
+            photos,
+            device=CPU,
+            batch_size=batch_size,
+            workers=0,
+            save_probabilities=True,
+        )
+
+    def test_masks_probabilities_and_scores_are_of_the_flips_and_scales_on_the_card(
+        self, drawn: list[Photo], tmp_path: Path, tiles: Competition
+    ) -> None:
+        folder = tmp_path / "fold3"
+        self.score(folder, tiles, drawn)
+        rows = pd.read_csv(folder / "oof.csv", dtype={"image": str})
+        assert rows["image"].tolist() == ["0", "1", "2"]
+        assert rows["fold"].tolist() == [3, 3, 3]
+        scores = zip(drawn, rows["iou"], rows["expected_dice"], strict=True)
+        for number, (photo, iou, expected_dice) in enumerate(scores):
+            expected = scaled_mean(noise((20, 30), number), (16, 24), "hflip", self.SCALES)
+            predicted, truth = expected >= 0.5, noise((20, 30), 9)[..., 0] > 100
+            assert np.array_equal(read_mask(folder / "oof" / "masks" / f"{photo.stem}.png"), predicted)
+            saved = read_gray(probability_path(folder, photo.stem))
+            assert np.abs(saved - 255 * expected).max() <= 0.5 + 1e-3
+            assert iou == pytest.approx((predicted & truth).sum() / (predicted | truth).sum())
+            hit = 2 * expected[predicted].sum() / (predicted.sum() + expected.sum())
+            assert expected_dice == pytest.approx(hit, rel=1e-5)
+
+    @pytest.mark.parametrize("batch_size", [1, 3])
+    def test_a_photo_that_cannot_be_read_is_refused(
+        self, drawn: list[Photo], tmp_path: Path, tiles: Competition, batch_size: int
+    ) -> None:
+        drawn[1].path.write_bytes(b"")
+        with pytest.raises(InputError, match=rf"^{drawn[1].path}: not a photo that can be read; fetch it again$"):
+            self.score(tmp_path / "fold3", tiles, drawn, batch_size)
+        assert not (tmp_path / "fold3" / "oof.csv").exists()
+        assert not (tmp_path / "fold3" / "oof" / "masks" / "1.png").exists()
+
+
+class TestMix:
+    """Two runs whose mean is right only below another threshold than one half."""
+
+    TRUTH = np.array([[1, 1, 0, 0]], dtype=bool)
+    FIRST = np.array([[100, 255, 60, 0]], dtype=np.uint8)
+    SECOND = np.array([[100, 155, 20, 40]], dtype=np.uint8)
+
+    @pytest.fixture
+    def photo(self, tmp_path: Path) -> Photo:
+        write_mask(tmp_path / "truth.png", self.TRUTH)
+        Image.new("RGB", (4, 1)).save(tmp_path / "photo.png")
+        return Photo("7", tmp_path / "photo.png", (1, 4), tmp_path / "truth.png")
+
+    @pytest.fixture
+    def runs(self, tmp_path: Path) -> list[Path]:
+        for name, fold, map_HW in (("a", 0, self.FIRST), ("b", 3, self.SECOND)):
+            write_gray(probability_path(tmp_path / name / f"fold{fold}", "7"), map_HW)
+        return [tmp_path / "a", tmp_path / "b"]
+
+    def test_the_threshold_is_that_of_the_mean_of_the_runs(
+        self, runs: list[Path], photo: Photo, tiles: Competition
+    ) -> None:
+        """The mean: 100, 205 for the truth, 40, 20 for the rest, of 255; between bins 40 and 100 nearest to 128."""
+        threshold, score = best_threshold(held_out_by_mix(runs, [1, 1], [photo]).histograms, tiles)
+        assert (threshold, score) == (100 / 256, 1)
+
+    def test_a_run_with_more_models_weighs_more(self, runs: list[Path], photo: Photo, tiles: Competition) -> None:
+        write_gray(probability_path(runs[1] / "fold3", "7"), np.array([[20, 155, 20, 40]], dtype=np.uint8))
+        # Weighted 3 to 1 the first pixel has 80 and the third 50; weighted alike 60 and 40.
+        assert best_threshold(held_out_by_mix(runs, [3, 1], [photo]).histograms, tiles) == (80 / 256, 1)
+        assert best_threshold(held_out_by_mix(runs, [1, 1], [photo]).histograms, tiles) == (60 / 256, 1)
+
+    def test_runs_without_a_photo_in_common_are_refused(
+        self, runs: list[Path], photo: Photo, tiles: Competition
+    ) -> None:
+        probability_path(runs[1] / "fold3", "7").rename(probability_path(runs[1] / "fold3", "8"))
+        with pytest.raises(InputError, match="no out-of-fold probabilities that .* have in common"):
+            best_threshold(held_out_by_mix(runs, [1, 1], [photo]).histograms, tiles)
+
+    def test_a_run_knows_whether_it_has_them(self, runs: list[Path], tmp_path: Path) -> None:
+        assert [has_probabilities(run) for run in (*runs, tmp_path / "c")] == [True, True, False]
+
+
+def test_gray_images_come_back_as_they_were(tmp_path: Path) -> None:
+    gray_HW = np.random.default_rng(0).integers(0, 256, (7, 9), dtype=np.uint8)
+    write_gray(tmp_path / "gray.png", gray_HW)
+    assert np.array_equal(read_gray(tmp_path / "gray.png"), gray_HW)

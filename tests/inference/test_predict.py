@@ -1,0 +1,309 @@
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from known_networks import (
+    CPU,
+    BatchNet,
+    Constant,
+    RampNet,
+    Size,
+    bilinear,
+    member,
+    noise,
+    ramp_probabilities,
+    save_photo,
+    scaled_mean,
+    unet,
+)
+from torch import Tensor, nn
+
+from kaggle_tools.data import datasets
+from kaggle_tools.data.datasets import equal_size_batches
+from kaggle_tools.data.images import Photo, read_photo, resize
+from kaggle_tools.errors import InputError
+from kaggle_tools.inference import predict as prediction_module
+from kaggle_tools.inference.ensemble import Ensemble, Member, Mix
+from kaggle_tools.inference.predict import Prediction, as_bytes, batch_size_that_fits, predict
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def draw(tmp_path: Path) -> Callable[..., list[Photo]]:
+    """Draws photos of noise, one for each size, each with other pixels."""
+    return lambda *sizes: [save_photo(tmp_path, f"p{at}", noise(size, at)) for at, size in enumerate(sizes)]
+
+
+def predictions(
+    members: list[Member],
+    photos: list[Photo],
+    batch_size: int = 1,
+    workers: int = 0,
+    tta: str = "none",
+    **settings: Any,
+) -> list[Prediction]:
+    ensemble = Ensemble(members, CPU, tta=tta, **settings)
+    return list(predict(ensemble, photos, equal_size_batches(photos, batch_size), workers=workers))
+
+
+def same_bits(one: Prediction, two: Prediction) -> bool:
+    return torch.equal(one.probability_HW, two.probability_HW) and torch.equal(one.votes_HW, two.votes_HW)
+
+
+class TestPhotos:
+    sizes = ((20, 30), (20, 30), (30, 20), (20, 30), (20, 30), (20, 30), (17, 33))
+
+    @pytest.mark.parametrize("image_size", [None, (16, 16)])
+    @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (2, 0), (100, 0), (2, 2)])
+    def test_they_come_once_each_in_order_and_at_their_own_size(
+        self, draw: Callable[..., list[Photo]], image_size: Size | None, batch_size: int, workers: int
+    ) -> None:
+        photos = draw(*self.sizes)
+        found = predictions([member(RampNet(), image_size)], photos, batch_size, workers)
+        assert [prediction.photo for prediction in found] == photos
+        for at, (photo, probability_HW, votes_HW, error) in enumerate(found):
+            seen = resize(noise(photo.size, at), image_size or photo.size)
+            expected = bilinear(ramp_probabilities(seen), photo.size)
+            assert np.allclose(probability_HW.numpy(), expected, atol=1e-5)
+            assert np.array_equal(votes_HW.numpy(), probability_HW.numpy() >= 0.5)
+            assert error == ""
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_each_network_sees_them_at_each_of_its_sizes(self, draw: Callable[..., list[Photo]], workers: int) -> None:
+        scales = (0.5, 1.0, 1.5)
+        members = [member(RampNet(), (40, 56), multiple=32), member(RampNet()), member(RampNet(), (64, 96))]
+        (found,) = predictions(members, draw((127, 191)), workers=workers, tta="hflip", scales=scales)
+        expected = [scaled_mean(noise((127, 191)), size, "hflip", scales) for size in ((40, 56), None, (64, 96))]
+        assert np.allclose(found.probability_HW.numpy(), np.mean(expected, axis=0), atol=1e-5)
+
+    def test_without_photos_there_are_no_predictions(self) -> None:
+        assert predictions([member(RampNet())], []) == []
+
+    def test_a_network_votes_at_the_threshold_of_the_ensemble(self, draw: Callable[..., list[Photo]]) -> None:
+        members = [member(Constant(logit)) for logit in (-1.0, 0.0, 2.0, 3.0)]  # 0.269, 0.5, 0.881 and 0.953
+        (found,) = predictions(members, draw((4, 6)), threshold=0.85)
+        assert found.votes_HW.tolist() == [[2] * 6] * 4
+
+
+class TestBrokenPhotos:
+    def broken(self, photo: Photo) -> None:
+        photo.path.write_bytes(photo.path.read_bytes()[:200])
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_they_are_named_in_their_place(self, draw: Callable[..., list[Photo]], workers: int) -> None:
+        photos = draw(*[(8, 8)] * 5)
+        for at in (2, 3):
+            self.broken(photos[at])
+        found = predictions([member(RampNet())], photos, 2, workers)
+        assert [prediction.photo for prediction in found] == photos
+        wrong = [f"{photo.path}: not a photo that can be read; fetch it again" for photo in photos]
+        assert [prediction.error for prediction in found] == ["", "", wrong[2], wrong[3], ""]
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    @pytest.mark.parametrize("net", ["a U-Net", "one that counts its batch"])
+    def test_the_others_of_a_batch_have_the_bits_that_they_have_when_all_are_whole(
+        self, draw: Callable[..., list[Photo]], net: str, workers: int
+    ) -> None:
+        photos = draw(*[(20, 30)] * 5)
+        members = [unet() if net == "a U-Net" else member(BatchNet())]
+        whole = predictions(members, photos, 3, workers, scales=(0.5, 1.0))
+        self.broken(photos[1])
+        found = predictions(members, photos, 3, workers, scales=(0.5, 1.0))
+        assert [same_bits(*pair) for pair in zip(found, whole, strict=True)] == [True, False, True, True, True]
+
+    def test_a_broken_photo_is_predicted_as_a_black_one_of_its_size(self, draw: Callable[..., list[Photo]]) -> None:
+        photos = draw((20, 30))
+        self.broken(photos[0])
+        (found,) = predictions([member(RampNet())], photos)
+        black = np.zeros((20, 30, 3), dtype=np.uint8)
+        assert np.allclose(found.probability_HW.numpy(), ramp_probabilities(black), atol=1e-5)
+
+    def test_a_photo_that_has_changed_its_size_is_named(self, draw: Callable[..., list[Photo]], tmp_path: Path) -> None:
+        photos = draw((20, 30), (20, 30))
+        save_photo(tmp_path, "p1", noise((30, 20)))
+        found = predictions([member(RampNet())], photos, 2)
+        changed = f"{photos[1].path}: changed while it was being worked on"
+        assert [prediction.error for prediction in found] == ["", changed]
+
+
+class TestBatches:
+    @pytest.mark.parametrize("workers", [0, 2])
+    @pytest.mark.parametrize("net", ["a U-Net", "one that counts its batch"])
+    def test_a_batch_has_the_same_bits_whether_all_or_only_some_are_asked_for(
+        self, draw: Callable[..., list[Photo]], net: str, workers: int
+    ) -> None:
+        photos = draw(*[(20, 30)] * 7, *[(30, 20)] * 2)
+        ensemble = Ensemble([unet() if net == "a U-Net" else member(BatchNet())], CPU, tta="hflip")
+        batches = equal_size_batches(photos, 3)
+        assert batches == [[0, 1, 2], [3, 4, 5], [6], [7, 8]]
+        everything = list(predict(ensemble, photos, batches, workers=workers))
+        some = list(predict(ensemble, photos, [batches[3], batches[1]], workers=workers))
+        assert [prediction.photo for prediction in some] == [photos[at] for at in (7, 8, 3, 4, 5)]
+        assert all(same_bits(one, everything[at]) for one, at in zip(some, (7, 8, 3, 4, 5), strict=True))
+
+    def test_it_goes_through_the_networks_as_it_is_given(self, draw: Callable[..., list[Photo]]) -> None:
+        photos = draw(*[(1, 2)] * 3)
+        for photo in photos:
+            save_photo(photo.path.parent, photo.stem, np.zeros((1, 2, 3), dtype=np.uint8))
+        found = predict(Ensemble([member(BatchNet())], CPU, tta="none"), photos, [[2, 0], [1]], workers=0)
+        # Logits of two photos: 0.2 and 0.21; of one: 0.1.
+        assert {prediction.photo.stem: prediction.probability_HW[0, 0].item() for prediction in found} == {
+            "p2": pytest.approx(1 / (1 + np.exp(-0.2))),
+            "p0": pytest.approx(1 / (1 + np.exp(-0.21))),
+            "p1": pytest.approx(1 / (1 + np.exp(-0.1))),
+        }
+
+
+class TestMemory:
+    def test_photos_are_read_only_as_they_are_asked_for(
+        self, draw: Callable[..., list[Photo]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read = []
+
+        def reading(path: Path, shrink: int) -> np.ndarray:
+            read.append(path)
+            return read_photo(path, shrink)
+
+        monkeypatch.setattr(datasets, "read_photo", reading)
+        photos = draw(*[(8, 8)] * 20)
+        ensemble = Ensemble([member(RampNet())], CPU, tta="hflip")
+        predicted = predict(ensemble, photos, equal_size_batches(photos, 3), workers=0)
+        assert read == []
+        for done, _ in enumerate(predicted, start=1):
+            assert len(read) <= done + 2  # the rest of the batch
+        assert len(read) == 20
+
+    def test_no_more_than_two_batches_are_held(
+        self, draw: Callable[..., list[Photo]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        held: list[weakref.ref] = []
+
+        def watched(*arguments: Any) -> Mix:
+            mix = called(*arguments)
+            held.extend([weakref.ref(mix.probability_BHW), weakref.ref(mix.votes_BHW)])
+            return mix
+
+        called = Ensemble.__call__
+        monkeypatch.setattr(Ensemble, "__call__", watched)
+        photos = draw(*[(8, 8)] * 20)
+        ensemble = Ensemble([member(RampNet())], CPU, tta="none")
+        for _ in predict(ensemble, photos, equal_size_batches(photos, 2), workers=0):
+            assert sum(tensor() is not None for tensor in held) <= 4
+        assert len(held) == 20
+
+    def test_no_gradient_is_prepared(self, draw: Callable[..., list[Photo]]) -> None:
+        (found,) = predictions([member(nn.Conv2d(3, 1, 1))], draw((8, 8)), tta="flips")
+        assert not found.probability_HW.requires_grad
+
+    @pytest.mark.parametrize(
+        ("batch_size", "advice"),
+        [(3, "take a smaller --batch-size"), (1, "train a model with a smaller --image-size or --width")],
+    )
+    def test_a_batch_that_does_not_fit_is_named_with_what_helps(
+        self, draw: Callable[..., list[Photo]], batch_size: int, advice: str
+    ) -> None:
+        class Large(nn.Module):
+            def forward(self, images_BCHW: Tensor) -> Tensor:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nMore.")
+
+        with pytest.raises(InputError) as refusal:
+            predictions([member(Large())], draw(*[(20, 30)] * batch_size), batch_size)
+        assert str(refusal.value) == (
+            f"out of memory with photos of 20x30, {batch_size} at once "
+            f"(CUDA out of memory. Tried to allocate 9 GiB.); {advice}"
+        )
+
+
+class Crowded(nn.Module):
+    """A network whose device runs out of memory as long as another one is there; each is told of its being there."""
+
+    def __init__(self, there: set[int]) -> None:
+        super().__init__()
+        self.there = there
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        if len(self.there) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return images_BCHW[:, :1].float() * 0 + self.weight
+
+    def to(self, device: object = None, **_: object) -> "Crowded":  # type: ignore[override]
+        if str(device) == "cpu":
+            self.there.discard(id(self))
+        return self
+
+
+class TestTurns:
+    """Networks that fit on the device together, but not with a photo beside them."""
+
+    @pytest.fixture
+    def ensemble(self) -> Ensemble:
+        there: set[int] = set()
+        members = [member(Crowded(there)) for _ in range(2)]
+        for one in members:
+            one.model.to = one.model.net.to  # type: ignore[method-assign]
+        ensemble = Ensemble(members, CPU, tta="none")
+        there |= {id(one.model.net) for one in members}
+        return ensemble
+
+    def test_they_are_lent_in_turn(self, ensemble: Ensemble, draw: Callable[..., list[Photo]]) -> None:
+        (found,) = predict(ensemble, draw((8, 8)), [[0]], workers=0)
+        assert ensemble.in_turn
+        assert found.probability_HW.unique().tolist() == [0.5]
+
+    def test_a_smaller_batch_is_tried_first(self, ensemble: Ensemble, draw: Callable[..., list[Photo]]) -> None:
+        with pytest.raises(InputError, match="take a smaller --batch-size"):
+            list(predict(ensemble, draw((8, 8), (8, 8)), [[0, 1]], workers=0))
+
+
+class TestBatchSize:
+    def test_on_the_cpu_it_is_1(self, draw: Callable[..., list[Photo]]) -> None:
+        ensemble = Ensemble([member(RampNet())], CPU, tta="none")
+        assert batch_size_that_fits(ensemble, draw(*[(8, 8)] * 20)) == 1
+        assert batch_size_that_fits(ensemble, []) == 1
+
+    @pytest.fixture
+    def tried(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Size]]:
+        """What was tried on a GPU that holds 100,000 pixels."""
+        tried: list[tuple[int, Size]] = []
+
+        def attempt(_: Any, batch_size: int, size: Size) -> None:
+            tried.append((batch_size, size))
+            if batch_size * size[0] * size[1] > 100_000:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        monkeypatch.setattr(prediction_module, "_try", attempt)
+        return tried
+
+    def fitting(self, *sizes: Size) -> int:
+        photos = [Photo("a", Path("a.png"), size) for size in sizes]
+        return batch_size_that_fits(SimpleNamespace(device=torch.device("cuda")), photos)  # type: ignore[arg-type]
+
+    def test_on_a_gpu_it_is_the_largest_power_of_two_that_goes_through(self, tried: list[tuple[int, Size]]) -> None:
+        assert self.fitting((100, 150)) == 4
+        assert tried == [(size, (100, 150)) for size in (1, 2, 4, 8)]
+
+    def test_the_largest_photo_decides(self, tried: list[tuple[int, Size]]) -> None:
+        assert self.fitting((9, 900), (200, 200), (20, 1000)) == 2
+        assert {size for _, size in tried} == {(200, 200)}
+
+    def test_where_not_even_one_photo_fits_it_is_refused(self, tried: list[tuple[int, Size]]) -> None:
+        with pytest.raises(
+            InputError, match=r"^out of memory with photos of 400x300, 1 at once \(CUDA out of memory\.\); train"
+        ):
+            self.fitting((400, 300))
+
+    @pytest.mark.parametrize(("size", "largest"), [((1280, 1918), 8), ((1281, 1918), 4), ((10, 10), 64)])
+    def test_it_is_no_larger_than_pays(self, monkeypatch: pytest.MonkeyPatch, size: Size, largest: int) -> None:
+        monkeypatch.setattr(prediction_module, "_try", lambda *_: None)
+        assert self.fitting(size) == largest
+
+
+def test_probabilities_are_rounded_to_bytes() -> None:
+    assert as_bytes(torch.tensor([[0.0, 0.501 / 255, 0.499 / 255, 1.0]])).tolist() == [[0, 1, 0, 255]]

@@ -1,0 +1,420 @@
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from known_networks import CPU, BatchNet, Constant, member
+from numpy.typing import NDArray
+from PIL import Image
+from process_group import together
+from torch import Tensor, nn
+
+from kaggle_tools.data.images import Photo, draw_outlines, read_gray, read_mask, read_notes, read_photo, write_photo
+from kaggle_tools.errors import InputError, OutOfTimeError
+from kaggle_tools.inference import write_masks
+from kaggle_tools.inference.ensemble import Ensemble
+from kaggle_tools.inference.predict import Prediction
+from kaggle_tools.inference.write_masks import THREADS, MaskWriter, mask_photos, measured, notes_of, packed
+from kaggle_tools.results.pred_folder import PathOf, mask_path, outputs, overlay_path, probability_path
+
+MASK_ALONE, EVERYTHING = outputs(False, False), outputs(True, True)
+
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class BoxNet(nn.Module):
+    """Foreground is what is bright, as the boxes on the photos are: the masks are the true ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        self.batches.append(len(images_BCHW))
+        return 20 * (images_BCHW[:, :1] - 0.5)
+
+
+class Faulty(nn.Module):
+    """No numbers for photos with a red pixel."""
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        red, green, _ = images_BCHW.split(1, dim=1)
+        return torch.where(((red == 1) & (green == 0)).any(), torch.nan, red)
+
+
+def ensemble_of(*nets: nn.Module) -> Ensemble:
+    return Ensemble([member(net) for net in nets], CPU, tta="none")
+
+
+def mask(
+    pred: Path,
+    photos: list[Photo],
+    net: nn.Module,
+    wanted: tuple[PathOf, ...] = MASK_ALONE,
+    *,
+    batch_size: int = 3,
+    deadline: float = float("inf"),
+) -> list[str]:
+    return mask_photos(pred, ensemble_of(net), photos, wanted, batch_size=batch_size, workers=0, deadline=deadline)
+
+
+def files_of(pred: Path) -> dict[str, bytes]:
+    """What is in each file, by its name, and nothing that is only begun."""
+    return {path.relative_to(pred).as_posix(): path.read_bytes() for path in pred.rglob("*") if path.is_file()}
+
+
+def photo_of(stem: str, size: tuple[int, int] = (2, 3)) -> Photo:
+    return Photo(stem, Path(f"{stem}.jpg"), size)
+
+
+def prediction_of(stem: str, probability_HW: NDArray[np.float32] | None = None) -> Prediction:
+    filled = torch.full((2, 3), 0.75) if probability_HW is None else torch.from_numpy(probability_HW)
+    return Prediction(photo_of(stem), filled, (filled >= 0.5).byte(), "")
+
+
+class TestPacking:
+    @pytest.mark.parametrize("width", [1, 7, 8, 9, 16, 30])
+    def test_bits_lie_as_numpy_packs_them(self, width: int) -> None:
+        mask_HW = np.random.default_rng(width).random((5, width)) < 0.5
+        bits = packed(torch.from_numpy(mask_HW))
+        assert bits.dtype == torch.uint8
+        assert np.array_equal(bits.numpy(), np.packbits(mask_HW, axis=1))
+
+    def test_by_hand(self) -> None:
+        """The first pixel is the highest bit; what is missing in the last byte is 0."""
+        assert packed(torch.tensor([[True, *[False] * 6, True, False, True]])).tolist() == [[0b10000001, 0b01000000]]
+
+
+class TestNotes:
+    PROBABILITY = torch.tensor([[0.95, 0.6, 0.05], [0.92, 0.2, 0.0]])
+    """Foreground are the first two pixels of the first row, and the first of the second."""
+    ONE = torch.tensor([[1, 1, 0], [1, 0, 0]], dtype=torch.uint8)
+    TWO = torch.tensor([[2, 1, 0], [2, 1, 0]], dtype=torch.uint8)
+    """The votes of two networks: the second one prefers the middle of the second row to that of the first."""
+
+    def notes(self, probability_HW: Tensor, votes_HW: Tensor, voters: int) -> dict[str, float]:
+        numbers = measured(probability_HW, probability_HW >= 0.5, votes_HW).numpy()
+        return notes_of(numbers, photo_of("a", probability_HW.shape), voters)
+
+    def test_the_sums_from_which_they_follow(self) -> None:
+        """3 pixels with 2.47 of the 2.72 probability; doubtful are 0.6 and 0.2; the outline passes 3 times."""
+        numbers = measured(self.PROBABILITY, self.PROBABILITY >= 0.5, self.TWO)
+        assert numbers.dtype == torch.float64
+        assert numbers.tolist() == pytest.approx([3, 2.47, 2.72, 2, 3, 5, 6])
+
+    def test_of_one_network_they_are_area_expected_dice_and_border_width(self) -> None:
+        assert self.notes(self.PROBABILITY, self.ONE, 1) == {
+            "area": 0.5,
+            "expected_dice": 0.863636,  # 2 * 2.47 / (3 + 2.72)
+            "border_width": 0.666667,  # 2 / 3
+        }
+
+    def test_of_two_networks_they_are_the_agreement_as_well(self) -> None:
+        """5 of the 6 votes are in the mask, in which 6 were possible: 2 * 5 / (6 + 6)."""
+        assert self.notes(self.PROBABILITY, self.TWO, 2)["agreement"] == 0.833333
+
+    def test_where_all_agree_the_agreement_is_1(self) -> None:
+        assert self.notes(self.PROBABILITY, 3 * self.ONE, 3)["agreement"] == 1
+
+    def test_the_ends_of_doubt_are_not_doubtful(self) -> None:
+        probability_HW = torch.tensor([[0.1, 0.9, 0.0, 1.0]])
+        assert self.notes(probability_HW, (probability_HW >= 0.5).byte(), 1)["border_width"] == 0
+
+    def test_a_mask_that_fills_the_photo_has_no_outline(self) -> None:
+        full_HW = torch.full((3, 4), 0.75)
+        assert self.notes(full_HW, torch.ones(3, 4, dtype=torch.uint8), 1) == {
+            "area": 1,
+            "expected_dice": 0.857143,  # 2 * 9 / (12 + 9)
+            "border_width": 12,  # all doubtful, for one pixel of outline at least
+        }
+
+    def test_a_blank_mask_is_as_sure_as_there_is_nothing(self) -> None:
+        blank = torch.zeros(3, 4, dtype=torch.uint8)
+        nothing = {"area": 0, "expected_dice": 1, "border_width": 0, "agreement": 1}
+        assert self.notes(torch.zeros(3, 4), blank, 2) == nothing
+        assert self.notes(torch.full((3, 4), 0.25), blank, 2) == {**nothing, "expected_dice": 0, "border_width": 12}
+
+    def test_votes_for_what_the_mean_leaves_out_are_no_agreement(self) -> None:
+        assert self.notes(torch.full((1, 1), 0.25), torch.tensor([[1]], dtype=torch.uint8), 2)["agreement"] == 0
+
+    @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+    def test_what_is_no_number_is_refused_and_the_photo_named(self, wrong: float) -> None:
+        probability_HW = self.PROBABILITY.clone()
+        probability_HW[1, 2] = wrong
+        with pytest.raises(InputError, match=r"^a\.jpg: the network's answer is not a number; train it again$"):
+            self.notes(probability_HW, self.ONE, 1)
+
+
+class TestMaskWriter:
+    def test_a_mask_has_the_bits_and_notes_of_its_prediction(self, tmp_path: Path) -> None:
+        probability_HW = np.array([[0.3, 0.29, 0.9], [0.1, 0.31, 0.0]], dtype=np.float32)
+        with MaskWriter(tmp_path, 0.3, 1, MASK_ALONE) as writer:
+            writer.put(prediction_of("a", probability_HW))
+        assert files_of(tmp_path).keys() == {"masks/a.png"}
+        assert read_mask(tmp_path / "masks" / "a.png").tolist() == [[True, False, True], [False, True, False]]
+        with Image.open(tmp_path / "masks" / "a.png") as image:
+            assert (image.mode, image.size) == ("1", (3, 2))
+        notes = read_notes(tmp_path / "masks" / "a.png")
+        assert notes["area"] == 0.5
+        assert notes["expected_dice"] == pytest.approx(2 * 1.51 / (3 + 1.9), abs=1e-6)
+
+    def test_where_a_mask_is_all_is_that_was_asked_for(
+        self, photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write, seen = write_masks.write_packed_mask, []
+
+        def watched(path: Path, *arguments: object) -> None:
+            seen.append(
+                (path.stem, probability_path(tmp_path, path.stem).exists(), overlay_path(tmp_path, path.stem).exists())
+            )
+            write(path, *arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(write_masks, "write_packed_mask", watched)
+        assert mask(tmp_path, photos[:4], BoxNet(), EVERYTHING) == []
+        assert sorted(seen) == [(str(number), True, True) for number in range(4)]
+
+    def test_what_goes_wrong_in_a_thread_is_raised_at_the_end(self, tmp_path: Path) -> None:
+        (tmp_path / "masks").touch()
+        with pytest.raises(OSError, match="masks"), MaskWriter(tmp_path, 0.5, 1, MASK_ALONE) as writer:
+            writer.put(prediction_of("a"))
+
+    def test_and_earlier_if_more_are_put(self, tmp_path: Path) -> None:
+        (tmp_path / "masks").touch()
+        writer = MaskWriter(tmp_path, 0.5, 1, MASK_ALONE)
+        for number in range(4 * THREADS):
+            writer.put(prediction_of(str(number)))
+        with pytest.raises(OSError, match="masks"):
+            writer.put(prediction_of("one more"))
+        writer.pool.shutdown()
+
+    def test_an_error_of_the_caller_is_not_covered_by_one_in_a_thread(self, tmp_path: Path) -> None:
+        def put_and_fail() -> None:
+            with MaskWriter(tmp_path, 0.5, 1, MASK_ALONE) as writer:
+                writer.put(prediction_of("a"))
+                raise ZeroDivisionError
+
+        (tmp_path / "masks").touch()
+        with pytest.raises(ZeroDivisionError):
+            put_and_fail()
+
+    def test_only_a_few_are_under_way_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Writing waits until there are as many as there may be, and a moment longer for one more."""
+        full, too_many, begun, done = threading.Event(), threading.Event(), [], []
+
+        def slow(path: Path, *arguments: object) -> None:
+            full.wait(10)
+            too_many.wait(0.2)
+            done.append(path)
+
+        monkeypatch.setattr(write_masks, "write_packed_mask", slow)
+        most = 0
+        with MaskWriter(tmp_path, 0.5, 1, MASK_ALONE) as writer:
+            for number in range(4 * THREADS + 2):
+                begun.append(number)
+                most = max(most, len(begun) - len(done))
+                if most == 4 * THREADS + 1:
+                    full.set()
+                if most > 4 * THREADS + 1:
+                    too_many.set()
+                writer.put(prediction_of(str(number)))
+        assert most == 4 * THREADS + 1
+        assert len(done) == len(begun)
+
+
+class TestMaskPhotos:
+    def test_every_photo_has_its_mask(self, photos: list[Photo], tmp_path: Path) -> None:
+        assert mask(tmp_path, photos, BoxNet()) == []
+        assert len(files_of(tmp_path)) == 13
+        for photo in photos:
+            assert photo.mask is not None
+            assert np.array_equal(read_mask(mask_path(tmp_path, photo.stem)), read_mask(photo.mask))
+
+    def test_what_else_is_asked_for_is_that_of_the_mask(self, photos: list[Photo], tmp_path: Path) -> None:
+        photo = photos[5]
+        mask(tmp_path, [photo], BoxNet(), EVERYTHING)
+        red_HW = read_photo(photo.path)[..., 0] / 255
+        expected_HW = 255 / (1 + np.exp(-20 * (red_HW - 0.5)))
+        found_HW = read_gray(probability_path(tmp_path, photo.stem))
+        assert np.abs(found_HW - expected_HW).max() <= 0.501
+        assert photo.mask is not None
+        drawn = draw_outlines(read_photo(photo.path), read_mask(photo.mask))
+        write_photo(tmp_path / "by_hand.jpg", drawn)
+        assert overlay_path(tmp_path, photo.stem).read_bytes() == (tmp_path / "by_hand.jpg").read_bytes()
+
+    def test_several_networks_vote(self, photos: list[Photo], tmp_path: Path) -> None:
+        """One of them finds the box, one the whole photo: 2 * 2 boxes of box + photo + 2 boxes."""
+        photo = photos[0]
+        mask_photos(tmp_path, ensemble_of(BoxNet(), Constant(0)), [photo], MASK_ALONE, batch_size=1, workers=0)
+        box, all_pixels = 9 * 14, 20 * 30
+        notes = read_notes(mask_path(tmp_path, photo.stem))
+        assert notes["area"] == box / all_pixels
+        assert notes["agreement"] == pytest.approx(4 * box / (3 * box + all_pixels), abs=1e-6)
+
+    def test_batches_that_lack_nothing_are_not_computed(
+        self, photos: list[Photo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        mask(tmp_path, photos, BoxNet())
+        net = BoxNet()
+        assert mask(tmp_path, photos, net) == []
+        assert net.batches == []
+        assert "0 of 13 photos to mask with 1 networks\n" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("lost", [3, 5])
+    def test_a_batch_that_lacks_one_photo_is_computed_whole_with_the_same_bits(
+        self, photos: list[Photo], tmp_path: Path, lost: int, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        mask(tmp_path, photos, BatchNet(), EVERYTHING)
+        before = files_of(tmp_path)
+        mask_path(tmp_path, str(lost)).unlink()
+        capsys.readouterr()
+        mask(tmp_path, photos, BatchNet(), EVERYTHING)
+        assert files_of(tmp_path) == before
+        assert capsys.readouterr().out.startswith("3 of 13 photos to mask")
+
+    def test_the_bits_do_depend_on_the_batch(self, photos: list[Photo], tmp_path: Path) -> None:
+        """Without this the test above would say nothing."""
+        mask(tmp_path / "3", photos, BatchNet(), EVERYTHING)
+        mask(tmp_path / "2", photos, BatchNet(), EVERYTHING, batch_size=2)
+        for name in ("probabilities/4.png", "masks/4.png"):
+            assert (tmp_path / "3" / name).read_bytes() != (tmp_path / "2" / name).read_bytes()
+
+    @pytest.mark.parametrize("lost", ["probabilities/4.png", "overlays/4.jpg"])
+    def test_a_photo_that_lacks_something_else_is_computed_again(
+        self, photos: list[Photo], tmp_path: Path, lost: str
+    ) -> None:
+        mask(tmp_path, photos, BoxNet(), EVERYTHING)
+        before = files_of(tmp_path)
+        (tmp_path / lost).unlink()
+        net = BoxNet()
+        mask(tmp_path, photos, net)
+        assert net.batches == []
+        mask(tmp_path, photos, net, EVERYTHING)
+        assert net.batches == [3]
+        assert files_of(tmp_path) == before
+
+    def test_photos_that_cannot_be_read_are_told_and_the_others_masked(
+        self, photos: list[Photo], tmp_path: Path
+    ) -> None:
+        broken = [Photo(stem, tmp_path / f"{stem}.jpg", (20, 30)) for stem in ("missing", "cut off")]
+        content = photos[0].path.read_bytes()
+        broken[1].path.write_bytes(content[: len(content) // 2])
+        pred = tmp_path / "pred"
+        failures = mask(pred, [photos[0], broken[0], *photos[1:6], broken[1]], BoxNet())
+        assert failures == [
+            f"{broken[0].path}: cannot be read (No such file or directory)",
+            f"{broken[1].path}: not a photo that can be read; fetch it again",
+        ]
+        assert files_of(pred).keys() == {f"masks/{photo.stem}.png" for photo in photos[:6]}
+        for photo in photos[:6]:
+            assert photo.mask is not None
+            assert np.array_equal(read_mask(mask_path(pred, photo.stem)), read_mask(photo.mask))
+
+    def test_a_network_that_gives_no_numbers_is_told_with_the_photo(self, tmp_path: Path) -> None:
+        photos = []
+        for number, colour in enumerate(["gray", "red", "gray"]):
+            photos.append(Photo(str(number), tmp_path / f"{number}.png", (4, 6)))
+            Image.new("RGB", (6, 4), colour).save(photos[-1].path)
+        with pytest.raises(InputError, match=r"/1\.png: the network's answer is not a number; train it again$"):
+            mask(tmp_path / "pred", photos, Faulty(), batch_size=1)
+        assert "masks/1.png" not in files_of(tmp_path / "pred")
+
+    @pytest.mark.parametrize("batch_size", [1, 3])
+    def test_out_of_time_it_stops_and_the_same_call_goes_on(
+        self, photos: list[Photo], tmp_path: Path, batch_size: int
+    ) -> None:
+        mask(tmp_path / "whole", photos, BatchNet(), batch_size=batch_size)
+        pred = tmp_path / "pred"
+        with pytest.raises(OutOfTimeError, match="as --max-hours asks; the same command goes on"):
+            mask(pred, photos, BatchNet(), batch_size=batch_size, deadline=time.monotonic())
+        assert files_of(pred).keys() == {"masks/0.png"}
+        assert mask(pred, photos, BatchNet(), batch_size=batch_size) == []
+        assert files_of(pred) == files_of(tmp_path / "whole")
+
+    def test_before_its_time_is_over_it_does_not_stop(self, photos: list[Photo], tmp_path: Path) -> None:
+        assert mask(tmp_path, photos, BoxNet(), deadline=time.monotonic() + 3600) == []
+        assert len(files_of(tmp_path)) == 13
+
+
+class TestOrphans:
+    @pytest.fixture(autouse=True)
+    def the_starter_has_ended(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(write_masks, "is_orphan", lambda: True)
+
+    def test_the_first_process_goes_on_when_its_shell_is_closed(self, photos: list[Photo], tmp_path: Path) -> None:
+        assert mask(tmp_path, photos, BoxNet()) == []
+        assert len(files_of(tmp_path)) == 13
+
+    def test_another_one_stops_as_the_first_one_is_gone(
+        self, photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(write_masks, "rank_and_ranks", lambda: (1, 2))
+        with pytest.raises(InputError, match="^the process that started this one has ended$"):
+            mask(tmp_path, photos, BoxNet())
+        assert files_of(tmp_path).keys() == {"masks/3.png"}
+
+
+class TestSeveralProcesses:
+    """Forked from the test; the thirteen photos are five batches."""
+
+    def test_each_does_its_share_and_knows_all_failures(self, photos: list[Photo], tmp_path: Path) -> None:
+        mask(tmp_path / "alone", photos, BatchNet(), EVERYTHING)
+        broken = [
+            *photos[:4],
+            Photo("4", tmp_path / "4.png", (20, 30)),
+            *photos[5:12],
+            Photo("12", tmp_path / "12.png", (20, 30)),
+        ]
+
+        def work(rank: int) -> tuple[list[int], list[str]]:
+            net = Counting()
+            failures = mask(tmp_path / "shared", broken, net, EVERYTHING)
+            return net.batches, failures
+
+        found = together(work, tmp_path / "store", ranks=3)
+        assert [batches for batches, _ in found] == [[3, 3], [3, 1], [3]]
+        failures = [f"{tmp_path}/{stem}.png: cannot be read (No such file or directory)" for stem in ("4", "12")]
+        assert [sorted(told) for _, told in found] == [sorted(failures)] * 3
+        expected = {
+            name: content
+            for name, content in files_of(tmp_path / "alone").items()
+            if Path(name).stem not in ("4", "12")
+        }
+        assert files_of(tmp_path / "shared") == expected
+
+    def test_all_stop_when_the_time_of_one_is_over(self, photos: list[Photo], tmp_path: Path) -> None:
+        def work(rank: int) -> str:
+            try:
+                mask(tmp_path / "pred", photos, BatchNet(), deadline=time.monotonic() if rank == 1 else float("inf"))
+            except OutOfTimeError as stopped:
+                return str(stopped)
+            return "not stopped"
+
+        assert [said.split()[0] for said in together(work, tmp_path / "store", ranks=3)] == ["stopped"] * 3
+        # The shares of the others are done; of the second one's, the batches of 3 to 5 and of 12, the first photo is.
+        assert sorted(int(Path(name).stem) for name in files_of(tmp_path / "pred")) == [0, 1, 2, 3, 6, 7, 8, 9, 10, 11]
+
+    def test_one_that_comes_late_does_the_share_that_is_left_to_it(self, photos: list[Photo], tmp_path: Path) -> None:
+        def work(rank: int) -> list[str]:
+            if rank == 1:
+                end = time.monotonic() + 0.5
+                while not mask_path(tmp_path / "pred", "0").exists() and time.monotonic() < end:
+                    time.sleep(0.01)
+            return mask(tmp_path / "pred", photos, BatchNet(), batch_size=1)
+
+        together(work, tmp_path / "store")
+        assert sorted(int(Path(name).stem) for name in files_of(tmp_path / "pred")) == list(range(13))
+
+
+class Counting(BatchNet):
+    """Notes how many photos there are in each batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        self.batches.append(len(images_BCHW))
+        return super().forward(images_BCHW)

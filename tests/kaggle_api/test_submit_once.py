@@ -1,0 +1,83 @@
+"""What Kaggle lists and what the ledger notes, brought together: `python -m kaggle_tools submissions`."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from kaggle_server import SECRET, SLUG, KaggleServer, say_nothing
+from typer.testing import CliRunner
+
+from kaggle_tools.__main__ import app
+from kaggle_tools.kaggle_api import client, ledger
+from kaggle_tools.kaggle_api.ledger import Entry
+
+NOTED = Entry("cafe00112233", SLUG, "5 folds", pred="/preds/a", estimate={"score": 0.99, "interval": None})
+
+
+def submissions(*options: object) -> Result:
+    return CliRunner().invoke(app, ["submissions", *map(str, options)])
+
+
+@pytest.fixture
+def submitted(server: KaggleServer, ledger_path: Path) -> KaggleServer:
+    """A submission at Kaggle that is in the ledger without its number, and one that was made by hand."""
+    server.looks_until_scored = 0
+    ledger.intend(ledger_path, NOTED)
+    server.submit("[cafe00112233] 5 folds")
+    server.submit("by hand")
+    return server
+
+
+def test_scores_are_picked_up_and_noted_once(submitted: KaggleServer, ledger_path: Path) -> None:
+    for _ in range(2):
+        result = submissions()
+        assert result.exit_code == 0, result.output
+        assert result.output.count("0.99612") == 2
+        assert "+0.00612" in result.output
+        assert SECRET not in result.output
+    (entry,) = ledger.read(ledger_path)
+    assert (entry.ref, entry.status, entry.public_score, entry.private_score) == (1000, "COMPLETE", 0.99612, 0.99587)
+    assert len(ledger_path.read_text().splitlines()) == 3
+
+
+def test_submissions_made_elsewhere_are_shown_and_marked_but_not_noted(
+    submitted: KaggleServer, ledger_path: Path
+) -> None:
+    assert submissions().output.count("made elsewhere") == 1
+    assert len(ledger.read(ledger_path)) == 1
+
+
+def test_offline_kaggle_is_not_asked(submitted: KaggleServer) -> None:
+    result = submissions("--offline")
+    assert result.exit_code == 0
+    assert "not at Kaggle, as far as is known" in result.output
+    assert not submitted.calls
+
+
+def test_without_any_submission_the_table_is_empty(server: KaggleServer, ledger_path: Path) -> None:
+    result = submissions()
+    assert result.exit_code == 0
+    assert result.output.splitlines()[-1] == f"nothing is noted in {ledger_path} yet"
+
+
+def test_submissions_to_other_competitions_are_left_out(ledger_path: Path) -> None:
+    ledger.append(ledger_path, "intended", "beef", {"slug": "roof-tiles", "message": "tiles"})
+    assert "beef" not in submissions("--offline").output
+
+
+def test_the_plot_is_written_where_it_is_asked_for(submitted: KaggleServer, tmp_path: Path) -> None:
+    result = submissions("--plot", tmp_path / "plot.png")
+    assert result.exit_code == 0, result.output
+    assert f"{tmp_path / 'plot.png'}: 1 submissions" in result.output
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_another_ledger_can_be_named(submitted: KaggleServer, tmp_path: Path) -> None:
+    assert f"noted in {tmp_path / 'other.jsonl'}" in submissions("--ledger", tmp_path / "other.jsonl").output
+
+
+def test_silence_is_named_in_time(submitted: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "submissions", partial(client.submissions, timeout=2))
+    submitted.faults["ListSubmissions"] = say_nothing
+    assert "no answer within 2 seconds" in str(submissions().exception)

@@ -1,0 +1,198 @@
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kaggle_tools.kaggle_api.overview import KnownScores
+from kaggle_tools.report.graphics import figures
+from kaggle_tools.report.graphics.figures import Plot
+from kaggle_tools.results.summary import Estimate
+
+Draw, Values = Callable[..., Plot], tuple[Any, ...]
+SVG = "{http://www.w3.org/2000/svg}"
+DAYS = [datetime(2026, 10, 1, 12, tzinfo=UTC) + timedelta(days=days) for days in (0, 3, 40)]
+NAME = "$a_1$ & <b>"
+
+
+def curve(*losses: float) -> pd.DataFrame:
+    """Of as many epochs as there are losses; the other columns follow from them."""
+    loss = np.array(losses)
+    epochs = {"epoch": range(len(loss)), "train_loss": loss, "val_loss": 2 * loss, "lr": loss / 1000}
+    return pd.DataFrame(epochs | {"val_dice": 1 - loss, "val_iou": 1 - 2 * loss})
+
+
+def groups(**means: float) -> pd.DataFrame:
+    rows = [(mean, mean - 0.1, mean + 0.05) for mean in means.values()]
+    return pd.DataFrame(rows, list(means), ["mean", "min", "max"])
+
+
+def histograms(*bins: tuple[int, int, int]) -> np.ndarray:
+    """Pixels of background and foreground in some of 256 bins of probability."""
+    counts = np.zeros((2, 256), dtype=np.int64)
+    for at, background, foreground in bins:
+        counts[:, at] = background, foreground
+    return counts
+
+
+def known(expected: float, public: float, name: str = "cafe") -> KnownScores:
+    return KnownScores(Estimate(expected, [expected - 0.1, expected + 0.1]), public, name)
+
+
+SCORES, AREAS = np.arange(100, 79, -1) / 100, np.linspace(0.4, 0.1, 1201)
+GAINS, RATIOS = np.array([0.1, -0.2, 0.0, 0.3]), np.array([0.5, 0.95, 1.0, 1.2, 3.0])
+CARS = groups(d=0.5, b=0.6, a=0.7, c=0.9)
+KNOWN = [known(0.9, 0.91), known(0.8, 0.8), known(0.7, 0.6)]
+CUTS = pd.DataFrame({"threshold": [0.25, 0.5, 0.75], "score": [0.8, 0.9, 0.7]})
+VIEWS = {"01": Estimate(0.9, [0.8, 0.95]), "02": Estimate(0.7, None), "03": Estimate(0.8, None)}
+# Doubtful are four pixels of probability 64.5 / 256 and four of 192.5 / 256, 0.502 at the mean; five are foreground.
+PROBABILITIES = histograms((0, 900, 1), (64, 3, 1), (192, 0, 4), (255, 2, 700))
+DRAWN: list[tuple[Draw, Values, str]] = [
+    (figures.distribution, (SCORES, "IoU"), "21 photos: median 0.90000, 5th percentile 0.81000, the worst 0.80000."),
+    (figures.by_view, (VIEWS, "Dice", "view"), "3 views: the lowest is 02 with 0.70000, the highest 01 with 0.90000."),
+    (figures.by_group, (CARS, "Dice", "car"), "4 cars; the worst: d with 0.50000, b with 0.60000, a with 0.70000."),
+    (figures.threshold_curve, (CUTS, 0.484375, 0.90123, "Dice"), "highest at 0.4844, with 0.90123."),
+    (figures.calibration, (PROBABILITIES,), "probability is 0.502 and 0.625 of the pixels are foreground."),
+    (figures.differences, (GAINS, 0.05, [-0.1, 0.2], ("new", "old")), "new is better on 2 of 4 photos."),
+    (figures.coverage, (AREAS,), "1,201 masks: they cover 10.0% to 40.0% of their photos, at the median 25.0%."),
+    (figures.deviations, (RATIOS, (0.9, 1.1), "car"), "5 areas; 3 are below 0.900 or above 1.100."),
+    (figures.over_time, (DAYS, list(VIEWS.values()), [0.91, 0.93, None]), "the best public score is 0.93000."),
+    (figures.over_time, (DAYS, [None] * 3, [None, 0.0, None]), "the best public score is 0.00000."),
+    (figures.over_time, (DAYS, list(VIEWS.values()), [None] * 3), "none has a public score."),
+    (figures.against_leaderboard, (KNOWN,), "3 submissions; 1 have a higher public score than expected."),
+]
+LONE = Estimate(0.9, None)
+LEAST: list[tuple[Draw, Values]] = [
+    (lambda table: figures.learning_curves({0: table})[0], (curve(0.5),)),
+    (figures.distribution, (np.array([0.9]), "Dice")),
+    (figures.distribution, (np.ones(9), "Dice")),
+    (figures.by_view, ({"01": LONE}, "Dice", "view")),
+    (figures.by_view, ({"正面": LONE}, "Dice", "view")),
+    (figures.by_group, (groups(a=0.9), "Dice", "car")),
+    (figures.threshold_curve, (CUTS.assign(score=0.9), 0.5, 0.9, "Dice")),
+    (figures.calibration, (histograms((0, 9, 0), (255, 0, 9)),)),
+    (figures.differences, (np.zeros(1), 0.0, None, ("new", "old"))),
+    (figures.coverage, (np.zeros(9),)),
+    (figures.deviations, (np.ones(1), (0.9, 1.1), "car")),
+    (figures.over_time, (DAYS[:1], [LONE], [0.9])),
+    (figures.over_time, (DAYS[:2], [LONE, None], [0.9, 0.91])),
+    (figures.over_time, (DAYS[:2], [None, None], [None, None])),
+    (figures.against_leaderboard, ([known(0.9, 0.9)],)),
+]
+
+
+def texts(plot: Plot) -> list[str]:
+    return ["".join(element.itertext()) for element in ElementTree.fromstring(plot.svg).iter(f"{SVG}text")]
+
+
+def points(plot: Plot) -> np.ndarray:
+    """How far right and up the dots in the first colour are of the first one, the last one being one away."""
+    dots = [use for use in ElementTree.fromstring(plot.svg).iter(f"{SVG}use") if "series-1)" in use.get("style", "")]
+    found = np.array([(float(dot.get("x", "")), float(dot.get("y", ""))) for dot in dots])
+    steps = (found - found[0]) * (1, -1)
+    return steps / abs(steps[-1])
+
+
+@pytest.mark.parametrize(("draw", "values", "alt"), DRAWN)
+def test_a_plot_has_the_page_s_colours_and_says_what_it_shows(draw: Draw, values: Values, alt: str) -> None:
+    plot = draw(*values)
+    assert plot.alt.endswith(alt)
+    assert all(colour in plot.svg for colour in ("currentColor", "var(--line)", "var(--series-1)"))
+    assert not re.search("#0[1-4]0[1-4]0", plot.svg)
+    assert ElementTree.fromstring(plot.svg).tag == f"{SVG}svg"
+
+
+@pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
+@pytest.mark.parametrize(("draw", "values"), LEAST)
+def test_little_to_show_is_shown_without_a_warning(draw: Draw, values: Values) -> None:
+    plot = draw(*values)
+    assert texts(plot)
+    assert not re.search(r"\b(nan|inf)\b", plot.svg + plot.alt)
+
+
+def test_the_same_is_drawn_alike() -> None:
+    assert figures.coverage(np.ones(3)) == figures.coverage(np.ones(3))
+
+
+def test_there_are_four_learning_curves_with_a_line_for_each_fold() -> None:
+    plots = figures.learning_curves({0: curve(0.5, 0.4, 0.25), 3: curve(0.3)})
+    assert {plot.title: plot.alt for plot in plots} == {
+        "Loss": "Loss by epoch: fold 0 from 0.5 to 0.25, fold 3 from 0.3 to 0.3.",
+        "Dice": "Dice by epoch: fold 0 from 0.5 to 0.75, fold 3 from 0.7 to 0.7.",
+        "IoU": "IoU by epoch: fold 0 from 0 to 0.5, fold 3 from 0.4 to 0.4.",
+        "Learning rate": "Learning rate by epoch: fold 0 from 0.0005 to 0.00025, fold 3 from 0.0003 to 0.0003.",
+    }
+    for plot in plots:
+        assert {"fold 0", "fold 3"} < set(texts(plot))
+        assert all(f"stroke: var(--series-{number})" in plot.svg for number in (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("draw", "values"),
+    [
+        (figures.by_view, ({NAME: LONE}, "Dice", "view")),
+        (figures.by_group, (groups(a=0.9), NAME, "car")),
+        (figures.against_leaderboard, ([known(0.9, 0.9, NAME)],)),
+    ],
+)
+def test_a_name_stays_text(draw: Draw, values: Values) -> None:
+    assert any(NAME in text for text in texts(draw(*values)))
+
+
+def test_only_a_name_of_more_than_twelve_characters_is_shortened_and_only_below_the_axis() -> None:
+    plot = figures.by_view({"front-left-1": LONE, "front-right-1": Estimate(0.8, None)}, "Dice", "view")
+    assert {"front-left-1", "front-right…"} < set(texts(plot))
+    assert plot.alt.endswith("the lowest is front-right-1 with 0.80000, the highest front-left-1 with 0.90000.")
+
+
+@pytest.mark.parametrize(
+    ("draw", "values", "title"),
+    [
+        (figures.threshold_curve, (CUTS, 0.5, 0.9, "Dice"), "Threshold curve"),
+        (figures.calibration, (PROBABILITIES,), "Calibration"),
+    ],
+)
+def test_a_plot_of_probabilities_is_called_what_it_is(draw: Draw, values: Values, title: str) -> None:
+    assert draw(*values).title == title
+
+
+def test_a_title_is_left_to_the_page_to_escape() -> None:
+    plot = figures.differences(np.ones(2), 1.0, None, (NAME, "old"))
+    assert (type(plot.title), plot.title) == (str, f"{NAME} minus old, photo by photo")
+    assert (type(plot.alt), plot.alt) == (str, f"Histogram of differences: {NAME} is better on 2 of 2 photos.")
+
+
+def test_groups_stand_where_their_means_are() -> None:
+    plot = figures.by_group(CARS, "Dice", "car")
+    assert points(plot) == pytest.approx(np.array([(0, 0), (1 / 3, 0.25), (2 / 3, 0.5), (1, 1)]), abs=1e-4)
+
+
+def test_shares_of_foreground_stand_over_the_mean_probabilities_of_their_sixteenths() -> None:
+    counts = histograms((0, 8, 0), (128, 3, 0), (136, 0, 1), (255, 0, 9))  # the first sixteenth, the ninth, the last
+    # In 256ths these are 0.5, 255.5 and (3 * 128.5 + 136.5) / 4 = 130.5, which is 130 of 255 to the right of the first.
+    assert points(figures.calibration(counts)) == pytest.approx(np.array([(0, 0), (130 / 255, 0.25), (1, 1)]), abs=1e-4)
+
+
+def test_the_expected_share_is_that_of_doubtful_pixels() -> None:
+    counts = np.zeros((2, 10), dtype=np.int64)  # of probabilities 0.05, 0.15, …
+    counts[0, [0, 1, 8, 9]] = 99, 3, 1, 99
+    counts[1, [0, 1, 8, 9]] = 99, 0, 4, 99
+    assert figures.expected_share(counts) == pytest.approx(((3 * 0.15 + 5 * 0.85) / 8, 4 / 8))
+
+
+def test_without_doubtful_pixels_there_is_no_share() -> None:
+    assert figures.expected_share(histograms((0, 9, 9))) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("estimates", "public"), [([LONE], [0.9]), ([LONE, None], [0.9, None]), ([None, None], [None, None])]
+)
+def test_the_axis_of_time_is_that_of_the_submissions(
+    estimates: list[Estimate | None], public: list[float | None]
+) -> None:
+    plot = figures.over_time(DAYS[: len(public)], estimates, public)
+    assert set(re.findall(r"\b\d{4}\b", " ".join(texts(plot)))) == {"2026"}

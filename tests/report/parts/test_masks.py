@@ -1,0 +1,236 @@
+import base64
+import io
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from finished_runs import box, draw_photos, write_pred
+from PIL import Image
+
+from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.data.images import Photo, write_mask
+from kaggle_tools.errors import InputError
+from kaggle_tools.report.parts.masks import PredictionPart, group_rows, prediction_part, with_deviations
+from kaggle_tools.results import pred_folder
+
+SIZES = {"compact": 0.1, "coupe": 0.13, "estate": 0.16, "van": 0.22}
+SIZES |= {f"car {number}": number / 100 for number in (8, 9, 11, 12, 14, 15, 18, 20)}
+VIEWS = {"01": 0.7, "02": 1.0, "03": 1.3, "04": 1.6}
+AREAS = {f"{car}_{view}": size * share for (car, size), (view, share) in product(SIZES.items(), VIEWS.items())}
+"""What each car covers from each angle."""
+
+
+def table(areas: dict[str, float]) -> pd.DataFrame:
+    return pd.DataFrame({"image": list(areas), "area": list(areas.values())})
+
+
+def deviations(areas: dict[str, float]) -> pd.DataFrame:
+    return with_deviations(table(areas), CARVANA).set_index("image")
+
+
+class TestUnusualAreas:
+    def test_large_cars_and_broad_sides_are_not_unusual(self) -> None:
+        found = deviations(AREAS)
+        assert found["ratio"].tolist() == pytest.approx([1] * 48)
+        assert not found["outlier"].any()
+
+    def test_a_mask_of_half_the_usual_area_is_the_only_outlier(self) -> None:
+        found = deviations(AREAS | {"coupe_01": AREAS["coupe_01"] / 2})  # still the least of its car
+        assert found["ratio"].to_dict() == pytest.approx(dict.fromkeys(AREAS, 1) | {"coupe_01": 0.5})
+        assert found.index[found["outlier"]].tolist() == ["coupe_01"]
+
+    @pytest.mark.parametrize(("factor", "outlier"), [(1.04, False), (1.06, True), (0.96, False), (0.94, True)])
+    def test_where_all_else_agrees_a_twentieth_is_unusual(self, factor: float, outlier: bool) -> None:
+        stem = "van_04" if factor > 1 else "van_01"
+        assert deviations(AREAS | {stem: AREAS[stem] * factor}).loc[stem, "outlier"] == outlier
+
+    def test_the_limit_is_five_standard_deviations_of_usual_areas(self) -> None:
+        generator = np.random.default_rng(3)
+        noise = generator.normal(0, 0.1, (30, 16))
+        noise[4, 7], noise[12, 0] = 0.8, -0.8
+        logs = noise + generator.normal(-1.5, 0.3, (30, 1)) + generator.normal(0, 0.3, 16)
+        stems = [f"{car}_{view}" for car in range(30) for view in range(16)]
+        found = with_deviations(table(dict(zip(stems, np.exp(logs).ravel(), strict=True))), CARVANA)
+        assert np.abs(found["deviation"] - noise.ravel()).median() < 0.03
+        assert found.attrs["limit"] == pytest.approx(5 * 0.1, rel=0.15)
+        assert found["image"][found["outlier"]].tolist() == ["4_7", "12_0"]
+
+    def test_a_blank_mask_has_no_ratio_and_makes_no_other_of_its_car_unusual(self) -> None:
+        found = deviations(AREAS | {"van_01": 0.0, "coupe_01": AREAS["coupe_01"] / 2})
+        assert found.index[found["ratio"].isna()].tolist() == ["van_01"]
+        assert found.index[found["outlier"]].tolist() == ["coupe_01"]
+
+    @pytest.mark.parametrize(("cars", "known"), [(9, False), (10, True)])
+    def test_of_fewer_than_ten_cars_nothing_is_known(self, cars: int, known: bool) -> None:
+        few = {stem: area for stem, area in AREAS.items() if stem.split("_")[0] in list(SIZES)[:cars]}
+        few["compact_01"] /= 2
+        found = deviations(few)
+        assert found["ratio"].notna().all() == known
+        assert found["outlier"].any() == known
+
+    def test_photos_that_are_not_named_as_the_competitions_are_unknown(self) -> None:
+        assert deviations(AREAS | {"portrait": 0.2})["ratio"].isna().all()
+
+    def test_without_groups_they_are_unknown(self, tiles: Competition) -> None:
+        assert with_deviations(table(AREAS), tiles)["ratio"].isna().all()
+
+
+class TestLinesOfTheSheet:
+    def test_a_line_is_a_car_in_the_order_of_its_angles(self) -> None:
+        shuffled = table({stem: AREAS[stem] for stem in ("van_03", "coupe_02", "van_01", "coupe_01", "van_02")})
+        assert group_rows(shuffled, CARVANA) == [
+            ("coupe", ["coupe_01", "coupe_02"]),
+            ("van", ["van_01", "van_02", "van_03"]),
+        ]
+
+    def test_without_groups_a_line_holds_sixteen(self, tiles: Competition) -> None:
+        stems = [f"{number:02}" for number in range(20)]
+        lines = group_rows(table(dict.fromkeys(reversed(stems), 0.2)), tiles)
+        assert lines == [("00 …", stems[:16]), ("16 …", stems[16:])]
+
+    def test_a_car_of_more_photos_has_several_lines_of_up_to_sixteen(self) -> None:
+        stems = [f"van_{number:02}" for number in range(36)]
+        lines = group_rows(table(dict.fromkeys([*reversed(stems), "coupe_01"], 0.2)), CARVANA)
+        assert lines == [("coupe", ["coupe_01"]), ("van", stems[:16]), ("van", stems[16:32]), ("van", stems[32:])]
+
+
+CARS = "0123456789ab"
+COLUMNS = {f"{car}_{view:02}": 30 + 3 * (view % 3) + at for at, car in enumerate(CARS) for view in (1, 2, 3, 4)}
+"""How broad the masks are, of twelve cars from four angles."""
+UNUSUAL = COLUMNS | {"2_03": 8, "1_02": 0}
+
+
+@pytest.fixture(scope="module")
+def pred(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One mask too narrow, one blank, one that someone has edited, and one whose photo was lost."""
+    folder = tmp_path_factory.mktemp("pred")
+    draw_photos(folder, [stem for stem in UNUSUAL if stem != "0_01"])
+    pred = write_pred(folder / "masks of test", folder / "train", UNUSUAL)
+    write_mask(pred_folder.mask_path(pred, "3_04"), box())
+    record = pred_folder.read_record(pred)
+    pred_folder.finish(pred, record, [Photo(stem, folder / "train" / f"{stem}.jpg", (60, 90)) for stem in UNUSUAL])
+    return pred
+
+
+@pytest.fixture(scope="module")
+def part(pred: Path) -> PredictionPart:
+    return prediction_part(pred, CARVANA)
+
+
+def pixels(source: str) -> np.ndarray:
+    with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as image:
+        return np.asarray(image.convert("L")).astype(int)
+
+
+class TestPart:
+    def test_it_says_what_made_how_many_masks(self, part: PredictionPart) -> None:
+        assert (part.name, part.masks) == ("masks of test", 48)
+        assert part.line == "masks of unet, TTA hflip, cut at 0.5"
+
+    def test_blank_masks_are_named_and_unusual_ones_counted(self, part: PredictionPart) -> None:
+        assert (part.blank, part.full, part.outliers) == (["1_02"], [], 1)
+
+    def test_a_mask_that_covers_all_is_named(self, tmp_path: Path, tiles: Competition) -> None:
+        write_mask(pred_folder.mask_path(tmp_path, "7"), np.ones((4, 6), dtype=bool), {"area": 1.0})
+        pred_folder.finish(tmp_path, {"competition": tiles.slug, "threshold": 0.5}, [Photo("7", Path("7.png"), (4, 6))])
+        part = prediction_part(tmp_path, tiles)
+        assert (part.full, part.outliers, part.line) == (["7"], None, "masks of unknown networks, cut at 0.5")
+
+    def test_the_expected_dice_is_the_mean_of_those_that_are_known(self, part: PredictionPart) -> None:
+        known = [0.5 + columns / 100 for stem, columns in UNUSUAL.items() if stem != "3_04"]
+        assert part.expected_dice == pytest.approx(sum(known) / 47)
+
+    def test_the_most_doubtful_come_first(self, part: PredictionPart) -> None:
+        doubtful = sorted(UNUSUAL.keys() - {"3_04", "1_02"}, key=lambda stem: (UNUSUAL[stem], stem))
+        shown = [picture for picture in part.galleries[0].pictures if picture.stem != "3_04"]
+        assert [picture.stem for picture in shown] == doubtful[: len(shown)]
+        assert (len(part.galleries[0].pictures), shown[0].caption) == (24, "expected Dice 0.5800")
+        assert part.most_doubtful == part.galleries[0].pictures[0]
+
+    def test_a_mask_that_was_edited_is_doubted_before_all_others(self, part: PredictionPart) -> None:
+        first = part.galleries[0].pictures[0]
+        assert (first.stem, first.caption) == ("3_04", "not as infer.py left it")
+        assert part.table.texts()[0] == ["3_04", "", "", "", ""]
+
+    def test_a_blank_mask_is_in_its_list_but_not_among_the_most_doubtful(self, tmp_path: Path) -> None:
+        part = prediction_part(write_pred(tmp_path, tmp_path, {"a_01": 0, "a_02": 30, "a_03": 0}), CARVANA)
+        assert part.blank == ["a_01", "a_03"]
+        assert [picture.stem for picture in part.galleries[0].pictures] == ["a_02"]
+        assert [row[0] for row in part.table.rows] == ["a_02"]
+
+    def test_where_all_masks_are_blank_these_are_shown(self, tmp_path: Path) -> None:
+        part = prediction_part(write_pred(tmp_path, tmp_path, {"a_01": 0, "a_02": 0}), CARVANA)
+        assert part.blank == ["a_01", "a_02"]
+        assert [picture.stem for picture in part.galleries[0].pictures] == ["a_01", "a_02"]
+
+    def test_the_unusual_are_shown_with_their_ratio(self, part: PredictionPart) -> None:
+        (picture,) = part.galleries[1].pictures
+        (ratio,) = [row[3] for row in part.table.rows if row[0] == "2_03"]
+        assert ratio == pytest.approx(8 / 32, rel=0.02)
+        assert (picture.stem, picture.caption) == ("2_03", f"{ratio:.2f} times the usual area")
+
+    def test_a_lost_photo_is_said_to_be(self, part: PredictionPart) -> None:
+        (lost,) = [picture for picture in part.galleries[0].pictures if not picture.full]
+        assert (lost.stem, lost.thumbnail) == ("0_01", "")
+        assert "train/0_01.jpg: cannot be read" in lost.errors
+
+    def test_the_table_holds_the_figures_of_all_but_the_blank(self, part: PredictionPart) -> None:
+        rows = {row[0]: row for row in part.table.texts()}
+        assert rows.keys() | {"3_04"} == UNUSUAL.keys() - {"1_02"}
+        assert len(rows) == len(part.table.rows)
+        assert rows["2_03"][:3] == ["2_03", "0.58000", f"{8 * 20 / 54:.2f}"]
+        assert rows["0_01"][:3] == ["0_01", "0.83000", f"{33 * 20 / 54:.2f}"]
+
+    def test_what_was_edited_does_not_make_the_words_senseless(self, part: PredictionPart) -> None:
+        said = [plot.alt for plot in part.plots] + [picture.caption for picture in part.galleries[0].pictures]
+        assert [text for text in said if "nan" in text] == []
+
+    def test_masks_of_which_nothing_is_recorded_are_shown_all_the_same(self, tmp_path: Path) -> None:
+        pred = write_pred(tmp_path, tmp_path, {"a_01": 30})
+        write_mask(pred_folder.mask_path(pred, "a_01"), box())
+        pred_folder.finish(pred, pred_folder.read_record(pred), [Photo("a_01", tmp_path / "a_01.jpg", (60, 90))])
+        assert [row.masks for row in prediction_part(pred, CARVANA).sheet] == [1]
+
+    def test_the_sheet_shows_the_masks_in_the_order_of_their_angles(self, pred: Path, part: PredictionPart) -> None:
+        assert [(row.name, row.masks) for row in part.sheet] == [(car, 4) for car in CARS]
+        for row in part.sheet:
+            strip_HW = pixels(row.strip)
+            assert strip_HW.shape == (40, 4 * 62)
+            for at, cell_HW in enumerate(np.hsplit(strip_HW, 4)):
+                with Image.open(pred_folder.mask_path(pred, f"{row.name}_{at + 1:02}")) as mask:
+                    doubled_HW = np.asarray(mask.convert("L")).repeat(2, axis=0).repeat(2, axis=1)
+                small_HW = doubled_HW.reshape(40, 3, 60, 3).mean(axis=(1, 3))
+                assert np.abs(cell_HW[:, :60] - small_HW).max() <= 1
+                assert (cell_HW[:, 60:] == 128).all()
+
+    def test_of_many_cars_forty_are_on_the_sheet_from_the_first_to_the_last(self, tmp_path: Path) -> None:
+        part = prediction_part(write_pred(tmp_path, tmp_path, {f"{car:02}_01": 30 for car in range(90)}), CARVANA)
+        assert (len(part.sheet), part.sheet_of) == (40, 90)
+        assert (part.sheet[0].name, part.sheet[-1].name) == ("00", "89")
+
+    def test_a_lost_mask_is_left_out_of_the_sheet(self, tmp_path: Path) -> None:
+        pred = write_pred(tmp_path, tmp_path, {"a_01": 30, "a_02": 30})
+        pred_folder.mask_path(pred, "a_01").unlink()
+        (row,) = prediction_part(pred, CARVANA).sheet
+        assert (row.masks, pixels(row.strip).shape) == (1, (40, 62))
+
+    def test_an_empty_folder_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="there is no mask in it"):
+            prediction_part(write_pred(tmp_path, tmp_path, {}), CARVANA)
+
+
+@pytest.mark.parametrize(
+    ("record", "expected", "why"),
+    [
+        ({"estimate": {"score": 0.9, "interval": [0.8, 0.95]}}, (0.9, [0.8, 0.95]), "not recorded"),
+        ({"estimate": {"unavailable": "no fold is finished"}}, None, "no fold is finished"),
+        ({}, None, "not recorded"),
+    ],
+)
+def test_the_score_to_expect_is_that_of_the_record(
+    tmp_path: Path, record: dict, expected: tuple | None, why: str
+) -> None:
+    part = prediction_part(write_pred(tmp_path, tmp_path, {"a_01": 30}, **record), CARVANA)
+    assert (part.expected, part.why_unknown) == (expected, why)

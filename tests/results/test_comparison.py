@@ -1,0 +1,280 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm, t
+
+from kaggle_tools.competition import CARVANA, SALT, Competition
+from kaggle_tools.errors import InputError
+from kaggle_tools.results import comparison
+from kaggle_tools.results.comparison import ComparedRun, Difference
+from kaggle_tools.results.summary import interval
+
+Scores = dict[str, float]
+
+
+def write_run(run: Path, folds: dict[int, Scores], **settings: object) -> Path:
+    for fold, scores in folds.items():
+        folder = run / f"fold{fold}"
+        folder.mkdir(parents=True)
+        rows = [(image, fold, score, score / 2, score / 4) for image, score in scores.items()]
+        table = pd.DataFrame(rows, columns=["image", "fold", "score", "dice", "iou"])
+        table.to_csv(folder / "oof.csv", index=False)
+    run.mkdir(exist_ok=True)
+    whole = {"competition": CARVANA.slug, "model": "unet", "width": 16, "image_size": [96, 160]} | settings
+    whole |= {"folds": 5, "epochs": 2, "tta": "hflip"}
+    (run / "config.json").write_text(json.dumps({"settings": whole}))
+    return run
+
+
+def compare(runs: list[Path]) -> list[ComparedRun]:
+    return comparison.compare(runs, CARVANA).runs
+
+
+def test_runs_are_compared_photo_by_photo_in_the_order_given(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "first", {0: {"a_01": 0.9, "a_02": 0.7}, 1: {"b_01": 0.5}})
+    second = write_run(
+        tmp_path / "second",
+        {0: {"a_02": 0.8, "a_01": 0.95}, 1: {"b_01": 0.4}},  # the photos in another order
+        model="smp:Unet/resnet34",
+        image_size=None,
+    )
+    one, two = compare([first, second])
+    assert (one.run, one.model, one.image_size) == (first, "unet, width 16", [96, 160])
+    assert (two.run, two.model, two.image_size) == (second, "smp:Unet/resnet34", None)
+    assert one.fold_scores == pytest.approx({0: 0.8, 1: 0.5})
+    assert two.fold_scores == pytest.approx({0: 0.875, 1: 0.4})
+    assert one.score.score == pytest.approx(0.7)
+    assert one.further == pytest.approx({"dice": 0.35, "iou": 0.175})
+    assert two.score.score == pytest.approx((0.95 + 0.8 + 0.4) / 3)
+    assert one.to_first.mean == 0
+    assert two.to_first.mean == pytest.approx((0.05 + 0.1 - 0.1) / 3)
+
+
+def test_the_gain_is_that_over_the_first_run(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, {0: {"a_01": score}}) for name, score in (("a", 0.5), ("b", 0.7), ("c", 0.4))]
+    assert [compared.to_first.mean for compared in compare(runs)] == pytest.approx([0, 0.2, -0.1])
+    assert [compared.to_first.mean for compared in compare(runs[::-1])] == pytest.approx([0, 0.3, 0.1])
+
+
+def test_only_the_folds_that_all_have_finished_count(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "first", {0: {"a_01": 0.9}, 1: {"b_01": 0.5}, 2: {"c_01": 0.1}})
+    second = write_run(tmp_path / "second", {1: {"b_01": 0.4}, 2: {"c_01": 0.2}})
+    one, two = compare([first, second])
+    assert one.fold_scores.keys() == two.fold_scores.keys() == {1, 2}
+    assert (one.score.score, two.score.score) == pytest.approx((0.3, 0.3))
+
+
+def test_a_single_run_stands_by_itself(tmp_path: Path) -> None:
+    (alone,) = compare([write_run(tmp_path / "run", {3: {"a_01": 0.9}})])
+    assert (alone.fold_scores, alone.score, alone.to_first.mean) == ({3: 0.9}, (0.9, None), 0)
+
+
+def test_runs_without_a_common_fold_are_not_compared(tmp_path: Path) -> None:
+    first, second = (write_run(tmp_path / str(fold), {fold: {"a_01": 0.9}}) for fold in (0, 1))
+    with pytest.raises(InputError) as refusal:
+        compare([first, second])
+    assert str(refusal.value) == f"no fold is finished in all of {first}, {second}"
+
+
+def test_runs_that_hold_out_other_photos_are_not_compared(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "first", {0: {"a_01": 0.9, "a_02": 0.9}})
+    second = write_run(tmp_path / "second", {0: {"a_01": 0.9, "b_02": 0.9}})
+    with pytest.raises(InputError) as refusal:
+        compare([first, second])
+    assert str(refusal.value) == (
+        f"{second} and {first} hold out different photos, so their scores cannot be compared: "
+        "a_02 (fold 0), b_02 (fold 0)"
+    )
+
+
+def test_the_same_photos_in_other_folds_are_other_models_photos(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "first", {0: {"a_01": 0.9}, 1: {"b_01": 0.9}})
+    second = write_run(tmp_path / "second", {0: {"b_01": 0.9}, 1: {"a_01": 0.9}})
+    with pytest.raises(InputError, match="hold out different photos"):
+        compare([first, second])
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", {0: {"a_01": 0.9}})
+    (run / "config.json").unlink()
+    with pytest.raises(InputError, match=r"config\.json: missing; is .* a folder that train\.py --out made\?"):
+        compare([run])
+
+
+EVEN = {f"{car}_{view:02}": 0.5 for car in "abcdefghijkl" for view in (1, 2)}
+"""Twelve cars of two photos."""
+
+
+def changed(by_car: dict[str, float]) -> Scores:
+    """By so much every photo of a car is better than in `EVEN`, or by 0.1."""
+    return {stem: score + by_car.get(stem[0], 0.1) for stem, score in EVEN.items()}
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ([0.1, 0.2], "better"),
+        ([-0.2, -0.1], "worse"),
+        ([-0.1, 0.2], "cannot tell"),
+        ([0.0, 0.0], "cannot tell"),
+        (None, "cannot tell"),
+    ],
+)
+def test_a_difference_is_real_if_its_interval_leaves_out_0(interval: list[float] | None, verdict: str) -> None:
+    assert Difference(0.1, interval, groups=6).verdict == verdict
+
+
+@pytest.mark.parametrize("interval", [[0.1, 0.2], [-0.2, -0.1]])
+def test_five_cars_may_all_differ_alike_by_chance(interval: list[float]) -> None:
+    assert Difference(0.1, interval, groups=5).verdict == "cannot tell"
+
+
+def test_equal_runs_are_told_apart_less_often_than_one_time_in_ten() -> None:
+    generator = np.random.default_rng(0)
+    told = 0
+    for _ in range(400):
+        by_car = generator.normal(0, 0.01, 8)
+        told += Difference(0.0, interval(by_car, list("abcdefgh")), groups=8).verdict != "cannot tell"
+    assert told < 40
+
+
+def test_the_interval_of_a_difference_draws_cars_with_all_their_photos(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    by_car = {
+        f"{car}": generator.normal(0.02, 0.05) + generator.normal(0, 0.01, 1 + 3 * (car % 4)) for car in range(20)
+    }
+    better = {f"{car}_{view}": 0.5 + value for car, values in by_car.items() for view, value in enumerate(values)}
+    even = write_run(tmp_path / "even", {0: dict.fromkeys(better, 0.5)})
+    found = compare([even, write_run(tmp_path / "better", {0: better})])[1].to_first.interval
+    assert found is not None
+    drawn = generator.integers(0, 20, (20_000, 20))
+    sums, counts = (np.array([function(values) for values in by_car.values()])[drawn] for function in (np.sum, len))
+    outside = norm.cdf(-t.ppf(0.975, 19) * (20 / 19) ** 0.5)  # 0.0159 for 0.025, as there are but 20 cars
+    expected = np.quantile(sums.sum(axis=1) / counts.sum(axis=1), [outside, 1 - outside])
+    assert found == pytest.approx(expected, abs=0.05 * (expected[1] - expected[0]))
+
+
+def test_what_is_hard_for_both_runs_does_not_blur_their_difference(tmp_path: Path) -> None:
+    hard = {stem: at / 30 for at, stem in enumerate(EVEN)}
+    runs = [
+        write_run(tmp_path / str(more), {0: {stem: score + more for stem, score in hard.items()}}) for more in (0, 0.01)
+    ]
+    assert compare(runs)[1].to_first.interval == pytest.approx([0.01, 0.01])
+
+
+class TestTheBest:
+    def compared(self, folder: Path, *scores: Scores) -> comparison.Comparison:
+        runs = [write_run(folder / f"run{at}", {0: of_run}) for at, of_run in enumerate(scores)]
+        return comparison.compare(runs, CARVANA)
+
+    def test_the_best_and_the_second_have_the_highest_means_wherever_they_stand(self, tmp_path: Path) -> None:
+        compared = self.compared(tmp_path, EVEN, changed({}), changed({"a": -0.3}))
+        assert (compared.best, compared.second) == (1, 2)
+
+    def test_the_second_may_be_the_first_that_was_given(self, tmp_path: Path) -> None:
+        compared = self.compared(tmp_path, changed({"a": 0}), changed({"a": -0.5}), changed({}))
+        assert (compared.best, compared.second) == (2, 0)
+
+    def test_a_difference_is_what_the_one_has_more_than_the_other(self, tmp_path: Path) -> None:
+        compared = self.compared(tmp_path, EVEN, changed({}), changed({"a": 0.4}))
+        assert compared.difference(2, 1).mean == pytest.approx(0.3 / 12)
+        assert compared.difference(1, 2).mean == pytest.approx(-0.3 / 12)
+
+    def test_a_gain_on_every_car_is_really_better(self, tmp_path: Path) -> None:
+        assert self.compared(tmp_path, EVEN, changed({})).in_words() == (
+            "run1 is the best with 0.60000 (0.60000 to 0.60000); "
+            "it is better than run0, by 0.10000 (0.10000 to 0.10000)"
+        )
+
+    def test_a_gain_on_one_car_that_others_lose_cannot_be_told_from_chance(self, tmp_path: Path) -> None:
+        mixed = changed(dict.fromkeys("bcdefghijkl", -0.01) | {"a": 0.35})
+        said = self.compared(tmp_path, mixed, EVEN).in_words()
+        assert said.startswith("run0 is the best with 0.52000 (")
+        assert "); cannot tell whether it is better than run1: difference 0.02000 (-0.01" in said
+
+    def test_runs_with_one_car_are_not_told_apart(self, tmp_path: Path) -> None:
+        assert self.compared(tmp_path, {"a_01": 0.5}, {"a_01": 0.75}).in_words() == (
+            "run1 is the best with 0.75000; "
+            "cannot tell whether it is better than run0: difference 0.25000, of too few cars"
+        )
+
+    def test_a_single_run_is_not_called_the_best(self, tmp_path: Path) -> None:
+        alone = self.compared(tmp_path, EVEN)
+        assert (alone.best, alone.second) == (0, None)
+        assert alone.in_words() == "run0 has 0.50000 (0.50000 to 0.50000)"
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [(["x/wide", "y/deep"], ["wide", "deep"]), (["x/unet", "y/unet", "z"], ["{}/x/unet", "{}/y/unet", "{}/z"])],
+)
+def test_runs_are_called_by_their_folders_and_by_whole_paths_where_these_are_alike(
+    tmp_path: Path, folders: list[str], names: list[str]
+) -> None:
+    runs = [write_run(tmp_path / folder, {0: EVEN}) for folder in folders]
+    assert comparison.compare(runs, CARVANA).names() == [name.format(tmp_path) for name in names]
+
+
+class TestNeighbours:
+    def test_they_lie_beside_it_and_held_out_the_same_photos_in_its_folds(self, tmp_path: Path) -> None:
+        folds = {0: {"a_01": 0.9}, 1: {"b_01": 0.8}}
+        run = write_run(tmp_path / "run", folds)
+        for name, other in {
+            "same": {1: {"b_01": 0.1}, 0: {"a_01": 0.2}},
+            "further": {**folds, 2: {"c_01": 0.9}},
+            "unfinished": {0: {"a_01": 0.9}},
+            "swapped": {0: {"b_01": 0.8}, 1: {"a_01": 0.9}},
+            "of others": {0: {"a_01": 0.9}, 1: {"c_01": 0.8}},
+            "of more": {0: {"a_01": 0.9}, 1: {"b_01": 0.8, "b_02": 0.8}},
+            "deeper/down": folds,
+        }.items():
+            write_run(tmp_path / name, other)
+        write_run(tmp_path / "no run", folds).joinpath("config.json").unlink()
+        assert comparison.comparable_neighbours(run) == [tmp_path / "further", tmp_path / "same"]
+
+    def test_the_run_itself_is_none_however_it_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        runs = [write_run(tmp_path / name, {0: EVEN}) for name in ("a", "b")]
+        monkeypatch.chdir(runs[0])
+        assert comparison.comparable_neighbours(Path()) == [runs[1]]
+
+    def test_damaged_ones_are_left_out_and_links_are_no_others(self, tmp_path: Path) -> None:
+        run, other, damaged, strange = (write_run(tmp_path / name, {0: EVEN}) for name in ("a", "b", "c", "d"))
+        (damaged / "fold0" / "oof.csv").write_text("image,fold\n")
+        (strange / "config.json").write_text('{"settings": {"lr": 1}}')
+        (tmp_path / "latest").symlink_to(run)
+        (tmp_path / "second").symlink_to(other)
+        assert comparison.comparable_neighbours(run) == [other]
+
+    def test_a_run_that_has_finished_nothing_has_none(self, tmp_path: Path) -> None:
+        write_run(tmp_path / "finished", {0: EVEN})
+        assert comparison.comparable_neighbours(write_run(tmp_path / "begun", {})) == []
+
+
+class TestTable:
+    def test_a_row_holds_scores_with_intervals_and_the_difference_to_the_first(self, tmp_path: Path) -> None:
+        first = write_run(tmp_path / "first", {0: {"a_01": 0.5}, 3: {"b_01": 0.75}})
+        second = write_run(
+            tmp_path / "second", {0: {"a_01": 0.25}, 3: {"b_01": 0.5}}, model="smp:Unet/resnet34", image_size=None
+        )
+        table = comparison.table(comparison.compare([first, second], CARVANA))
+        assert [column.name for column in table.columns] == [
+            *("run", "Dice (score)", "95 % interval", "to first", "its 95 % interval", "verdict"),
+            *("model", "size", "fold 0", "fold 3", "IoU"),
+        ]
+        one, two = table.texts()
+        assert one == [
+            *("first", "0.62500", "0.50000 to 0.75000", "", "", ""),
+            *("unet, width 16", "96x160", "0.50000", "0.75000", "0.15625"),
+        ]
+        assert two == [
+            *("second", "0.37500", "0.25000 to 0.50000", "-0.25000", "-0.25000 to -0.25000", "cannot tell"),
+            *("smp:Unet/resnet34", "full", "0.25000", "0.50000", "0.09375"),
+        ]
+
+    def test_the_competitions_own_score_is_not_repeated(self, tiles: Competition) -> None:
+        assert comparison.further_scores(CARVANA) == {"IoU": "iou"}
+        assert comparison.further_scores(tiles) == {"Dice": "dice"}
+        assert comparison.further_scores(SALT) == {"Dice": "dice", "IoU": "iou"}

@@ -1,0 +1,319 @@
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.data.images import Photo, write_mask
+from kaggle_tools.errors import InputError
+from kaggle_tools.results import pred_folder
+from kaggle_tools.system.files import sha256
+
+SETTINGS = {
+    "competition": "roof-tiles",
+    "models": [{"run": "a", "fold": 0, "image_size": (96, 160), "sha256": "0" * 64}],
+    "tta": "hflip",
+    "threshold": 0.5,
+}
+
+
+def refusal(function: Any, *arguments: Any) -> str:
+    with pytest.raises(InputError) as raised:
+        function(*arguments)
+    return str(raised.value)
+
+
+def begin(pred: Path, settings: dict[str, Any], process: int = 0) -> None:
+    """Begin, and let go of the folder at once."""
+    with pred_folder.begun(pred, settings, process):
+        pass
+
+
+SIZES = [(20, 30), (7, 9), (20, 30)]
+
+
+def masked(pred: Path, stem: str, size: tuple[int, int] = (4, 6), expected_dice: float = 0.9) -> Photo:
+    """A photo, and the mask that infer.py would leave of it."""
+    path = pred.parent / "photos" / f"{stem}.png"
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", size[::-1]).save(path)
+    notes = {"area": 0.25, "expected_dice": expected_dice}
+    write_mask(pred_folder.mask_path(pred, stem), np.ones(size, dtype=bool), notes)
+    return Photo(stem, path, size)
+
+
+def test_a_mask_is_named_after_its_photo() -> None:
+    assert pred_folder.mask_path(Path("pred"), "a.b_01") == Path("pred/masks/a.b_01.png")
+
+
+def test_the_record_says_from_the_start_what_makes_the_masks_and_in_the_end_how_many_there_are(tmp_path: Path) -> None:
+    written = json.loads(json.dumps(SETTINGS))
+    with pred_folder.begun(tmp_path, SETTINGS):
+        assert pred_folder.read_record(tmp_path) == {**written, "count": None}
+        photos = [masked(tmp_path, f"a_{n}", size) for n, size in enumerate(SIZES)]
+        assert pred_folder.finish(tmp_path, SETTINGS, photos) == 3
+    assert pred_folder.read_record(tmp_path) == {**written, "count": 3, "sizes": {"7x9": 1, "20x30": 2}}
+
+
+def test_masks_of_the_same_making_are_continued(tmp_path: Path) -> None:
+    begin(tmp_path, SETTINGS)
+    photo = masked(tmp_path, "a_01", (2, 3))
+    begin(tmp_path, SETTINGS)
+    pred_folder.finish(tmp_path, SETTINGS, [photo])
+    begin(tmp_path, SETTINGS)
+    assert pred_folder.read_record(tmp_path)["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"tta": "flips"}, "tta was hflip, now flips"),
+        ({"threshold": 0.25}, "threshold was 0.5, now 0.25"),
+        ({"models": []}, "models was .*, now \\[\\]"),
+        ({"models": 2 * SETTINGS["models"]}, "models was .*, now .*"),
+        ({"tta_scales": [1.0, 1.25]}, r"tta_scales was None, now \[1\.0, 1\.25\]"),
+        ({"threshold": 0.25, "tta": "none"}, "tta was hflip, now none; threshold was 0.5, now 0.25"),
+    ],
+)
+def test_masks_of_another_making_are_not_mixed_in(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+    begin(tmp_path, SETTINGS)
+    with pytest.raises(InputError, match=rf"begun with other settings \({named}\)\. Give those, or another --out\."):
+        begin(tmp_path, SETTINGS | change)
+
+
+def test_weights_of_another_training_are_noticed(tmp_path: Path) -> None:
+    begin(tmp_path, SETTINGS)
+    retrained = [SETTINGS["models"][0] | {"sha256": "1" * 64}]
+    change = f"models[0].sha256 was {'0' * 64}, now {'1' * 64}"
+    assert f"begun with other settings ({change})" in refusal(begin, tmp_path, SETTINGS | {"models": retrained})
+
+
+def test_a_long_difference_is_shortened(tmp_path: Path) -> None:
+    begin(tmp_path, SETTINGS)
+    said = refusal(begin, tmp_path, SETTINGS | {"models": []})
+    before = f'[{{"run": "a", "fold": 0, "image_size": [96, 160], "sha256": "{16 * "0"}…'
+    assert len(before) == 78
+    assert f"(models was {before}, now [])" in said
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_masks_of_unknown_origin_are_left_alone(tmp_path: Path, process: int) -> None:
+    write_mask(pred_folder.mask_path(tmp_path, "a_01"), np.ones((2, 3), dtype=bool))
+    assert refusal(begin, tmp_path, SETTINGS, process) == (
+        f"{tmp_path / 'masks'}: holds masks of unknown origin; give another --out"
+    )
+    assert not (tmp_path / "run.json").exists()
+
+
+class TestSeveralProcesses:
+    @pytest.fixture(autouse=True)
+    def no_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pred_folder, "LOCK_SECONDS", 0.1)
+
+    def test_only_the_first_writes_the_record(self, tmp_path: Path) -> None:
+        begin(tmp_path, SETTINGS, process=1)
+        assert not (tmp_path / "run.json").exists()
+        begin(tmp_path, SETTINGS, process=0)
+        assert (tmp_path / "run.json").exists()
+
+    def test_each_compares_the_settings(self, tmp_path: Path) -> None:
+        begin(tmp_path, SETTINGS)
+        assert "tta was hflip, now none" in refusal(begin, tmp_path, SETTINGS | {"tta": "none"}, 1)
+
+    def test_they_hold_the_folder_together(self, tmp_path: Path) -> None:
+        with pred_folder.begun(tmp_path, SETTINGS, 0), pred_folder.begun(tmp_path, SETTINGS, 1):
+            assert sorted(path.name for path in tmp_path.glob(".*.lock")) == [".process0.lock", ".process1.lock"]
+
+    def test_another_command_is_kept_out_until_they_are_done(self, tmp_path: Path) -> None:
+        with pred_folder.begun(tmp_path, SETTINGS):
+            assert refusal(begin, tmp_path, SETTINGS) == (
+                f"{tmp_path}: another command masks photos into it; wait for it, or end it first"
+            )
+        begin(tmp_path, SETTINGS)
+
+    def test_what_was_refused_does_not_hold_the_folder(self, tmp_path: Path) -> None:
+        begin(tmp_path, SETTINGS)
+        refusal(begin, tmp_path, SETTINGS | {"tta": "none"})
+        begin(tmp_path, SETTINGS)
+
+
+class TestOutputs:
+    PATHS = ("probabilities/a.b_01.png", "overlays/a.b_01.jpg", "masks/a.b_01.png")
+
+    @pytest.mark.parametrize(
+        ("probabilities", "overlays", "wanted"),
+        [(0, 0, PATHS[2:]), (1, 0, PATHS[::2]), (0, 1, PATHS[1:]), (1, 1, PATHS)],
+    )
+    def test_the_mask_comes_after_what_else_is_asked_for(
+        self, probabilities: int, overlays: int, wanted: tuple[str, ...]
+    ) -> None:
+        found = [
+            path_of(Path("pred"), "a.b_01") for path_of in pred_folder.outputs(bool(probabilities), bool(overlays))
+        ]
+        assert found == [Path("pred") / path for path in wanted]
+
+    @pytest.mark.parametrize("lost", [None, *PATHS])
+    def test_a_photo_is_complete_with_all_that_is_asked_for(self, tmp_path: Path, lost: str | None) -> None:
+        for path in {*self.PATHS} - {lost}:
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            (tmp_path / path).touch()
+        assert pred_folder.is_complete(tmp_path, "a.b_01", pred_folder.outputs(True, True)) == (lost is None)
+        assert pred_folder.is_complete(tmp_path, "a.b_01", pred_folder.outputs(False, False)) == (lost != self.PATHS[2])
+
+
+class TestRecordedBatchSize:
+    def test_it_is_that_with_which_the_folder_was_begun(self, tmp_path: Path) -> None:
+        begin(tmp_path, SETTINGS | {"batch_size": 6})
+        assert pred_folder.recorded_batch_size(tmp_path) == 6
+
+    def test_a_new_folder_has_none(self, tmp_path: Path) -> None:
+        assert pred_folder.recorded_batch_size(tmp_path / "new") is None
+
+    def test_a_damaged_record_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "run.json").write_text("{")
+        assert "run.json: damaged" in refusal(pred_folder.recorded_batch_size, tmp_path)
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", "null", '"competition"'])
+def test_a_missing_or_damaged_record_is_refused(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "run.json").write_text(text)
+    said = refusal(pred_folder.read_record, tmp_path)
+    assert f"{tmp_path / 'run.json'}: {'missing' if text is None else 'damaged'}" in said
+
+
+def test_the_most_doubtful_photos_come_first(tmp_path: Path) -> None:
+    pred = tmp_path / "pred"
+    photos = [masked(pred, "a_01", expected_dice=0.99), masked(pred, "a_02", expected_dice=0.7), masked(pred, "b_01")]
+    pred_folder.finish(pred, SETTINGS, photos)
+    table = pd.read_csv(pred / "photos.csv")
+    assert table["image"].tolist() == ["a_02", "b_01", "a_01"]
+    assert table["expected_dice"].tolist() == [0.7, 0.9, 0.99]
+    assert table["file"].tolist() == [str(photos[at].path) for at in (1, 2, 0)]
+
+
+def test_photos_without_a_mask_are_left_out(tmp_path: Path) -> None:
+    pred = tmp_path / "pred"
+    photos = [masked(pred, "a_01"), masked(pred, "a_02", (7, 9)), masked(pred, "a_03")]
+    pred_folder.mask_path(pred, "a_02").unlink()
+    assert pred_folder.finish(pred, SETTINGS, photos) == 2
+    record = pred_folder.read_record(pred)
+    assert (record["count"], record["sizes"]) == (2, {"4x6": 2})
+    assert pred_folder.photo_files(pred) == {photo.stem: photo.path for photo in (photos[0], photos[2])}
+
+
+def test_what_is_known_of_a_mask_is_in_the_table_and_what_is_not_is_empty(tmp_path: Path) -> None:
+    photos = [Photo(stem, tmp_path / f"{stem}.jpg", (4, 6)) for stem in ("a", "b", "edited")]
+    mask_HW = np.ones((4, 6), dtype=bool)
+    notes = {"area": 1.0, "expected_dice": 0.875, "border_width": 2.5}
+    write_mask(pred_folder.mask_path(tmp_path, "a"), mask_HW, notes)
+    write_mask(pred_folder.mask_path(tmp_path, "b"), mask_HW, {**notes, "agreement": 0.75, "expected_dice": 0.5})
+    write_mask(pred_folder.mask_path(tmp_path, "edited"), mask_HW)
+    pred_folder.finish(tmp_path, SETTINGS, photos)
+    assert (tmp_path / "photos.csv").read_text().splitlines() == [
+        "image,file,area,expected_dice,border_width,agreement",
+        f"edited,{tmp_path}/edited.jpg,,,,",
+        f"b,{tmp_path}/b.jpg,1.0,0.5,2.5,0.75",
+        f"a,{tmp_path}/a.jpg,1.0,0.875,2.5,",
+    ]
+
+
+def test_the_table_is_read_in_its_order_with_none_where_nothing_is_known(tmp_path: Path) -> None:
+    (tmp_path / "photos.csv").write_text(
+        "image,file,area,expected_dice,border_width,agreement\n0012,/photos/0012.jpg,,,,\n7,a b.jpg,0,0.5,2,0.75\n"
+    )
+    numbers = {"area": 0.0, "expected_dice": 0.5, "border_width": 2.0, "agreement": 0.75}
+    assert pred_folder.read_photos(tmp_path) == [
+        {"image": "0012", "file": "/photos/0012.jpg", **dict.fromkeys(numbers)},
+        {"image": "7", "file": "a b.jpg", **numbers},
+    ]
+
+
+def test_the_photos_of_an_unfinished_folder_are_not_known(tmp_path: Path) -> None:
+    begin(tmp_path, SETTINGS)
+    said = refusal(pred_folder.photo_files, tmp_path)
+    assert said == f"{tmp_path / 'photos.csv'}: missing; run infer.py to its end first"
+
+
+def test_a_table_that_breaks_off_is_refused(tmp_path: Path) -> None:
+    pred_folder.finish(tmp_path, SETTINGS, [masked(tmp_path, "a_01")])
+    table = tmp_path / "photos.csv"
+    table.write_text(table.read_text().rstrip().rpartition(",0.9")[0])
+    assert refusal(pred_folder.photo_files, tmp_path) == f"{table}: damaged (a line breaks off); run infer.py again"
+
+
+class TestConfidentPhotos:
+    @pytest.fixture
+    def pred(self, tmp_path: Path, tiles: Competition) -> Path:
+        pred = tmp_path / "pred"
+        settings = SETTINGS | {"competition": tiles.slug}
+        begin(pred, settings)
+        photos = [masked(pred, stem, expected_dice=dice) for stem, dice in (("7", 0.98), ("0012", 0.995), ("3", 0.99))]
+        pred_folder.finish(pred, settings, photos)
+        return pred
+
+    def test_they_are_those_that_expect_enough_with_their_predicted_masks(self, pred: Path, tiles: Competition) -> None:
+        photos = pred_folder.confident_photos(pred, tiles, 0.99)
+        assert [photo.stem for photo in photos] == ["0012", "3"]
+        assert photos[0] == Photo("0012", pred.parent / "photos" / "0012.png", (4, 6), pred / "masks" / "0012.png")
+
+    def test_none_is_refused_and_the_best_is_named(self, pred: Path, tiles: Competition) -> None:
+        said = refusal(pred_folder.confident_photos, pred, tiles, 0.999)
+        assert said == f"{pred}: no mask has an expected Dice of 0.999; the best has 0.9950"
+
+    def test_another_competition_is_refused(self, pred: Path) -> None:
+        said = refusal(pred_folder.confident_photos, pred, CARVANA, 0.9)
+        assert said == f"{pred}: holds masks of roof-tiles, not of {CARVANA.slug}"
+
+    def test_an_unfinished_folder_is_refused(self, pred: Path, tiles: Competition) -> None:
+        (pred / "photos.csv").unlink()
+        assert "run infer.py to its end first" in refusal(pred_folder.confident_photos, pred, tiles, 0.9)
+
+    def test_a_damaged_table_is_refused(self, pred: Path, tiles: Competition) -> None:
+        (pred / "photos.csv").write_text("image,file\n")
+        said = refusal(pred_folder.confident_photos, pred, tiles, 0.9)
+        assert "not a table of image,file,area,expected_dice,border_width,agreement" in said
+
+    def test_a_table_with_something_else_than_numbers_is_refused(self, pred: Path, tiles: Competition) -> None:
+        table = pred / "photos.csv"
+        table.write_text(table.read_text().replace("0.98", "high"))
+        said = refusal(pred_folder.confident_photos, pred, tiles, 0.9)
+        assert said == f"{table}: damaged (could not convert string to float: 'high'); run infer.py again"
+
+
+def test_the_sum_that_tells_weights_apart_is_that_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"weights" * 100_000)
+    assert sha256(tmp_path / "model") == hashlib.sha256(b"weights" * 100_000).hexdigest()
+
+
+def test_what_is_known_besides_is_recorded_but_may_change_when_the_folder_is_continued(tmp_path: Path) -> None:
+    with pred_folder.begun(tmp_path, SETTINGS, known={"estimate": {"score": 0.9}}):
+        assert pred_folder.read_record(tmp_path)["estimate"] == {"score": 0.9}
+    with pred_folder.begun(tmp_path, SETTINGS, known={"estimate": {"unavailable": "…"}}):
+        pred_folder.finish(tmp_path, SETTINGS, [], {"estimate": {"unavailable": "…"}})
+    assert pred_folder.read_record(tmp_path)["estimate"] == {"unavailable": "…"}
+
+
+def test_the_runs_of_a_blend_are_those_of_its_parts_each_named_once() -> None:
+    part = {"models": [{"run": "a"}, {"run": "a"}, {"run": "b"}]}
+    assert pred_folder.runs_in(part) == ["a", "b"]
+    assert pred_folder.runs_in({"blend": [part, {"blend": [{"models": [{"run": "c"}]}]}]}) == ["a", "b", "c"]
+    assert pred_folder.runs_in({"competition": "roof-tiles"}) == []
+
+
+def test_a_batch_size_that_never_made_a_mask_may_be_corrected(tmp_path: Path) -> None:
+    """Out of memory at the first batch, the advice is to take a smaller one."""
+    for batch_size in (8, 4):
+        with pred_folder.begun(tmp_path, {"competition": "roof-tiles", "batch_size": batch_size}):
+            assert pred_folder.recorded_batch_size(tmp_path) == batch_size
+    write_mask(pred_folder.mask_path(tmp_path, "a"), np.ones((1, 1), dtype=bool))
+    with (
+        pytest.raises(InputError, match="batch_size was 4, now 2"),
+        pred_folder.begun(tmp_path, {"competition": "roof-tiles", "batch_size": 2}),
+    ):
+        pass

@@ -1,0 +1,257 @@
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from kaggle_tools import metrics
+from kaggle_tools.competition import CARVANA, SALT, Competition
+from kaggle_tools.errors import InputError
+from kaggle_tools.results import run_folder
+from kaggle_tools.results.summary import (
+    cross_validation,
+    expected_score,
+    held_out_by,
+    interval,
+    overlap_at,
+    summarise,
+    threshold_curve,
+    write_summary,
+)
+from kaggle_tools.system.files import locked
+
+
+def refusal(function: Any, *arguments: Any) -> str:
+    with pytest.raises(InputError) as raised:
+        function(*arguments)
+    return str(raised.value)
+
+
+def histogram(background: dict[int, int], foreground: dict[int, int]) -> NDArray[np.uint32]:
+    """Pixels by the bin of their probability, shape (2, BINS)."""
+    counts = np.zeros((2, run_folder.BINS), np.uint32)
+    for row, pixels in enumerate((background, foreground)):
+        for at, count in pixels.items():
+            counts[row, at] = count
+    return counts
+
+
+def finish_fold(run: Path, fold: int, rows: list[tuple], histograms: list[NDArray[np.uint32]] | None = None) -> None:
+    """Write what a trained fold leaves. A row: image, score, Dice, IoU."""
+    folder = run_folder.fold_folder(run, fold)
+    folder.mkdir(parents=True)
+    table = pd.DataFrame(rows, columns=["image", "score", "dice", "iou"])
+    table.assign(fold=fold)[run_folder.OOF_COLUMNS].to_csv(folder / "oof.csv", index=False)
+    stacked = np.stack(histograms or [histogram({0: 1}, {255: 1})] * len(rows))
+    np.savez_compressed(folder / run_folder.HISTOGRAMS_FILE, images=table["image"].to_numpy(str), histograms=stacked)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Two folds out of three, of two photos and one."""
+    finish_fold(tmp_path, 0, [("a_01", 0.9, 0.91, 0.8), ("a_02", 0.8, 0.81, 0.7)])
+    finish_fold(tmp_path, 2, [("b_01", 0.6, 0.62, 0.3)])
+    return tmp_path
+
+
+class TestSummary:
+    def test_it_follows_from_the_tables_of_the_folds(self, run: Path) -> None:
+        summary = summarise(run, CARVANA)
+        assert (summary["competition"], summary["score_name"]) == (CARVANA.slug, "Dice")
+        assert (summary["folds"], summary["photos"]) == ([0, 2], 3)
+        assert summary["score_mean"] == pytest.approx((0.9 + 0.8 + 0.6) / 3)  # over photos, not over folds
+        assert summary["dice_mean"] == pytest.approx((0.91 + 0.81 + 0.62) / 3)
+        assert summary["iou_mean"] == pytest.approx((0.8 + 0.7 + 0.3) / 3)
+        assert summary["score_by_fold"] == pytest.approx({"0": 0.85, "2": 0.6})
+        assert summary["score_std"] == pytest.approx((0.85 - 0.6) / 2**0.5)
+
+    def test_cars_and_angles_are_told_apart(self, run: Path) -> None:
+        summary = summarise(run, CARVANA)
+        assert summary["groups"] == 2
+        assert summary["score_by_group"] == pytest.approx({"a": 0.85, "b": 0.6})
+        assert summary["score_by_view"] == pytest.approx({"01": 0.75, "02": 0.8})
+
+    def test_a_competition_without_groups_has_no_such_tables(self, tmp_path: Path, tiles: Competition) -> None:
+        finish_fold(tmp_path, 0, [("1", 0.9, 0.9, 0.8), ("2", 0.7, 0.7, 0.6)])
+        summary = summarise(tmp_path, tiles)
+        assert summary["groups"] == 2
+        assert not {"score_by_group", "score_by_view"} & summary.keys()
+
+    def test_the_curve_of_thresholds_lies_beside_it(self, run: Path) -> None:
+        summary = write_summary(run, CARVANA)
+        curve = pd.read_csv(run / "thresholds.csv").set_index("threshold")["score"]
+        assert (len(curve), curve.index[0], curve.index[-1]) == (255, 1 / 256, 255 / 256)
+        assert curve[summary["threshold"]] == curve.max() == summary["score_at_threshold"]
+
+    def test_what_another_machine_finishes_meanwhile_is_in_it(self, run: Path) -> None:
+        """It waits while the other machine writes, and reads only then."""
+        with ThreadPoolExecutor() as pool:
+            with locked(run, "writes"):
+                waiting = pool.submit(write_summary, run, CARVANA)
+                time.sleep(0.2)
+                finish_fold(run, 1, [("c_01", 0.3, 0.3, 0.2)])
+                assert not (run / "summary.json").exists()
+            assert waiting.result(timeout=30)["groups"] == 3
+        assert waiting.result()["folds"] == [0, 1, 2]
+        assert len((run / "oof.csv").read_text().splitlines()) == 1 + 4
+
+    def test_a_single_fold_has_no_spread(self, tmp_path: Path) -> None:
+        finish_fold(tmp_path, 1, [("a_01", 0.9, 0.9, 0.8)])
+        assert summarise(tmp_path, CARVANA)["score_std"] is None
+
+    def test_it_is_written_beside_the_table_of_all_photos(self, run: Path) -> None:
+        summary = write_summary(run, CARVANA)
+        assert json.loads((run / "summary.json").read_text()) == summary
+        assert (run / "oof.csv").read_text().splitlines() == [
+            "image,fold,score,dice,iou",
+            "a_01,0,0.9,0.91,0.8",
+            "a_02,0,0.8,0.81,0.7",
+            "b_01,2,0.6,0.62,0.3",
+        ]
+
+    def test_written_again_it_is_the_same_to_the_byte(self, run: Path) -> None:
+        def written() -> list[bytes]:
+            write_summary(run, CARVANA)
+            return [(run / name).read_bytes() for name in ("oof.csv", "summary.json")]
+
+        assert written() == written()
+
+    def test_without_a_finished_fold_there_is_none(self, tmp_path: Path) -> None:
+        assert f"{tmp_path}: no finished fold in it" in refusal(summarise, tmp_path, CARVANA)
+
+    @pytest.mark.parametrize("text", ["", "image,fold\na_01,0\n"])
+    def test_a_damaged_table_is_refused(self, run: Path, text: str) -> None:
+        (run / "fold2" / "oof.csv").write_text(text)
+        message = refusal(summarise, run, CARVANA)
+        assert f"{run / 'fold2' / 'oof.csv'}: not a table of image,fold,score,dice,iou" in message
+
+    @pytest.mark.parametrize("keep", [None, 0, 3, 200])
+    def test_missing_or_damaged_histograms_are_refused(self, run: Path, keep: int | None) -> None:
+        path = run / "fold2" / run_folder.HISTOGRAMS_FILE
+        content = path.read_bytes()
+        path.unlink()
+        if keep is not None:
+            path.write_bytes(content[:keep])
+        message = refusal(summarise, run, CARVANA)
+        assert f"{path}: missing or damaged" in message
+        assert f"delete {run / 'fold2' / 'oof.csv'} and run train.py again" in message
+
+
+class TestInterval:
+    def test_it_is_where_the_mean_of_groups_drawn_again_falls(self) -> None:
+        """Two groups: a mean of a, of both, or of b, with probabilities 1/4, 1/2, 1/4."""
+        assert interval(np.array([0.8, 0.9]), ("a", "b")) == pytest.approx([0.8, 0.9])
+
+    def test_it_agrees_with_drawing_by_hand(self) -> None:
+        generator = np.random.default_rng(1)
+        groups = generator.integers(0, 30, 400)
+        scores = 0.9 + groups / 500 + generator.normal(0, 0.01, 400)
+        found = interval(scores, tuple(map(str, groups)))
+        by_group = [scores[groups == group] for group in range(30)]
+        draws = [np.concatenate([by_group[at] for at in generator.integers(0, 30, 30)]).mean() for _ in range(4000)]
+        assert found == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=1e-3)
+
+    def test_alike_photos_of_a_group_do_not_make_it_surer(self) -> None:
+        few = interval(np.array([0.8, 0.9, 0.7]), ("a", "b", "c"))
+        many = interval(np.repeat([0.8, 0.9, 0.7], 50), tuple(np.repeat(["a", "b", "c"], 50)))
+        assert many == pytest.approx(few)
+
+    def test_one_group_tells_nothing(self) -> None:
+        assert interval(np.array([0.8, 0.9]), ("a", "a")) is None
+
+
+class TestThreshold:
+    def test_the_curve_holds_the_mean_score_at_each_threshold(self) -> None:
+        photos = np.stack([histogram({10: 4, 200: 1}, {150: 2, 250: 2}), histogram({0: 9}, {255: 3})]).astype(np.int64)
+        curve = threshold_curve(photos, CARVANA).set_index("threshold")["score"]
+        assert curve[100 / 256] == pytest.approx((2 * 4 / (4 + 5) + 1) / 2)
+        assert curve[180 / 256] == pytest.approx((2 * 2 / (4 + 3) + 1) / 2)
+        assert curve[220 / 256] == pytest.approx((2 * 2 / (4 + 2) + 1) / 2)
+
+    def test_a_blank_photo_scores_1_from_the_threshold_on_at_which_nothing_is_left(self) -> None:
+        photos = np.stack([histogram({0: 9, 99: 1}, {}), histogram({0: 5}, {120: 2, 255: 3})]).astype(np.int64)
+        for competition in (CARVANA, SALT):
+            curve = threshold_curve(photos, competition).set_index("threshold")["score"]
+            assert (curve[99 / 256], curve[100 / 256]) == (0.5, 1)
+        assert curve[200 / 256] == pytest.approx((1 + 0.2) / 2)  # an IoU of 3 / 5 exceeds 0.5 and 0.55
+
+    def best(self, folder: Path, competition: Competition, *folds: list[NDArray[np.uint32]]) -> tuple[float, float]:
+        for fold, histograms in enumerate(folds):
+            rows = [(f"{fold}_{number}", 0.5, 0.5, 0.5) for number in range(len(histograms))]
+            finish_fold(folder, fold, rows, histograms)
+        summary = summarise(folder, competition)
+        return summary["threshold"], summary["score_at_threshold"]
+
+    def test_it_parts_foreground_from_background_as_near_to_one_half_as_it_can(self, tmp_path: Path) -> None:
+        above, below = histogram({0: 50, 179: 9}, {204: 7}), histogram({179: 1}, {255: 1})
+        assert self.best(tmp_path / "above", CARVANA, [above], [below]) == (180 / 256, 1)
+        above, below = histogram({10: 9}, {99: 7}), histogram({20: 1}, {100: 1})
+        assert self.best(tmp_path / "below", CARVANA, [above], [below]) == (99 / 256, 1)
+
+    def test_a_run_without_mistakes_keeps_one_half(self, tmp_path: Path) -> None:
+        assert self.best(tmp_path, CARVANA, [histogram({0: 5}, {255: 5})]) == (0.5, 1)
+
+    def test_it_serves_the_mean_over_the_photos_of_all_folds_not_over_their_pixels(self, tmp_path: Path) -> None:
+        small, large = histogram({90: 1}, {100: 1}), histogram({150: 1000}, {200: 1000})
+        # Bins 91 to 100: the small photo is right, of the large one all is foreground: Dice 1 and 2/3.
+        # Bins 151 to 200: the large photo is right, of the small one nothing is foreground: Dice 0 and 1.
+        assert self.best(tmp_path, CARVANA, [small], [large]) == (100 / 256, pytest.approx(5 / 6))
+
+    def test_it_serves_the_competitions_own_score(self, tmp_path: Path, tiles: Competition) -> None:
+        small, large = histogram({90: 1}, {100: 1}), histogram({150: 1000}, {200: 1000})
+        assert self.best(tmp_path, tiles, [small, large]) == (100 / 256, pytest.approx(3 / 4))
+
+    @pytest.mark.parametrize("threshold_bin", [1, 64, 128, 200, 255])
+    def test_counts_from_histograms_are_those_of_cutting_the_probabilities(self, threshold_bin: int) -> None:
+        generator = np.random.default_rng(0)
+        probabilities = generator.random((5, 30, 40)).astype(np.float32)
+        probabilities[:, :4] = generator.integers(0, 257, (5, 4, 40)) / 256  # the bins' own bounds, and 1
+        truths = generator.random((5, 30, 40)) < probabilities
+        bounds = np.arange(257) / 256
+        histograms = np.array(
+            [
+                [np.histogram(probability[truth == wanted], bounds)[0] for wanted in (False, True)]
+                for probability, truth in zip(probabilities, truths, strict=True)
+            ]
+        )
+        counts = overlap_at(histograms, threshold_bin)
+        for photo, (probability, truth) in enumerate(zip(probabilities, truths, strict=True)):
+            direct = metrics.overlap(probability >= threshold_bin / 256, truth)
+            assert metrics.Overlap(*(count[photo] for count in counts)) == direct
+
+
+class TestWhatToExpect:
+    @pytest.fixture
+    def run(self, tmp_path: Path) -> Path:
+        """Of each photo one pixel of either kind; the pixel of the background has 100, 140 or 180 of 256."""
+        rows = [("a_01", 0.9, 0.9, 0.9), ("a_02", 0.8, 0.8, 0.8)]
+        finish_fold(tmp_path / "run", 0, rows, [histogram({100: 1}, {255: 1}), histogram({180: 1}, {255: 1})])
+        finish_fold(tmp_path / "run", 2, [("b_01", 0.6, 0.6, 0.6)], [histogram({140: 1}, {255: 1})])
+        return tmp_path / "run"
+
+    @pytest.mark.parametrize(
+        ("threshold", "of_a", "of_b"),
+        [(0.3, 2 / 3, 2 / 3), (0.5, 5 / 6, 2 / 3), (140 / 256, 5 / 6, 2 / 3), (141 / 256, 5 / 6, 1), (0.9, 1, 1)],
+    )
+    def test_it_is_the_score_of_the_held_out_photos_at_the_threshold_with_its_interval_over_groups(
+        self, run: Path, threshold: float, of_a: float, of_b: float
+    ) -> None:
+        """A mask that takes in the pixel of the background has a Dice of 2/3."""
+        expected = expected_score(held_out_by(run, [0, 2]), CARVANA, threshold)
+        assert expected["score"] == pytest.approx((2 * of_a + of_b) / 3)
+        assert expected["interval"] == pytest.approx(sorted([of_a, of_b]))
+
+    def test_one_group_has_no_interval(self, run: Path) -> None:
+        expected = expected_score(held_out_by(run, [2]), CARVANA, 0.5)
+        assert expected == {"score": pytest.approx(2 / 3), "interval": None}
+
+    def test_the_cross_validation_is_that_of_each_run_with_finished_folds(self, run: Path, tmp_path: Path) -> None:
+        (found,) = cross_validation([run, tmp_path / "nothing"], CARVANA)
+        assert (found["run"], found["folds"], found["score_name"]) == ("run", [0, 2], "Dice")
+        assert found["score_mean"] == pytest.approx((0.9 + 0.8 + 0.6) / 3)
+        assert found["score_interval"] == pytest.approx([0.6, 0.85])

@@ -1,0 +1,147 @@
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from process_group import together
+
+from kaggle_tools.errors import InputError
+from kaggle_tools.system.processes import (
+    RANKS,
+    gathered,
+    is_first_process,
+    launch,
+    of_the_first,
+    rank_and_ranks,
+    run_on_gpus,
+    visible_gpus,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+REPORT = """
+import os, pathlib, sys, time
+started = time.time()
+time.sleep(0.2)
+print("on", os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+print("an error", file=sys.stderr)
+pathlib.Path(sys.argv[1]).write_text(f"{os.environ['CUDA_VISIBLE_DEVICES']} {started} {time.time()}")
+sys.exit(int(sys.argv[2]))
+"""
+
+
+def run(folder: Path, gpus: list[str], *exit_codes: int) -> dict[int, int]:
+    def command(fold: int) -> list[str]:
+        return [sys.executable, "-c", REPORT, str(folder / str(fold)), str(exit_codes[fold])]
+
+    return run_on_gpus(range(len(exit_codes)), gpus, command)
+
+
+def test_there_is_never_more_than_one_fold_on_a_gpu(tmp_path: Path) -> None:
+    assert run(tmp_path, ["3", "GPU-uuid"], 0, 0, 0, 0) == dict.fromkeys(range(4), 0)
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for fold in range(4):
+        gpu, start, end = (tmp_path / str(fold)).read_text().split()
+        spans.setdefault(gpu, []).append((float(start), float(end)))
+    assert spans.keys() == {"3", "GPU-uuid"}
+    for taken in spans.values():
+        ordered = sorted(taken)
+        assert all(before[1] <= after[0] for before, after in pairwise(ordered))
+
+
+def test_folds_on_different_gpus_run_at_once(tmp_path: Path) -> None:
+    start = time.time()
+    run(tmp_path, ["0", "1"], 0, 0)
+    first, second = (list(map(float, (tmp_path / name).read_text().split()[1:])) for name in "01")
+    assert max(first[0], second[0]) < min(first[1], second[1])
+    assert first[0] > start
+
+
+def test_what_failed_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    assert run(tmp_path, ["0"], 0, 7, 0) == {0: 0, 1: 7, 2: 0}
+    assert (tmp_path / "2").exists()
+
+
+def test_the_lines_say_of_which_fold_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, ["5"], 0)
+    assert sorted(capsys.readouterr().out.splitlines()) == ["[fold 0] an error", "[fold 0] on 5"]
+
+
+def test_the_gpus_that_are_named_are_those_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-uuid")
+    assert visible_gpus() == ["2", "GPU-uuid"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert visible_gpus() == ["0", "1"]
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_a_machine_without_gpus_has_none(hidden: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert visible_gpus() == []
+
+
+@pytest.mark.parametrize("name", RANKS)
+def test_the_first_process_is_the_first_of_the_first_node(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for other in RANKS:
+        monkeypatch.delenv(other, raising=False)
+    assert is_first_process()
+    monkeypatch.setenv(name, "0")
+    assert is_first_process()
+    monkeypatch.setenv(name, "1")
+    assert not is_first_process()
+
+
+class TestLaunch:
+    @pytest.mark.parametrize("devices", ["auto", "1"])
+    def test_one_device_needs_no_other_process(self, devices: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+        fabric = launch(devices, 1)
+        assert (fabric.device.type, fabric.world_size) == ("cpu", 1)
+        assert rank_and_ranks() == (0, 1)
+
+    @pytest.mark.parametrize("devices", ["0", "-3", "two", "1.5", ""])
+    def test_devices_that_there_are_not_are_refused_and_named(self, devices: str) -> None:
+        with pytest.raises(InputError, match=f"^--devices {devices} --nodes 1: `.*devices.*"):
+            launch(devices, 1)
+
+
+def test_a_process_alone_is_the_first_of_one_and_gathers_its_own_value() -> None:
+    assert rank_and_ranks() == (0, 1)
+    assert gathered("mine") == ["mine"]
+    assert of_the_first("mine") == "mine"
+
+
+def test_processes_know_their_ranks_and_gather_what_each_has_in_their_order(tmp_path: Path) -> None:
+    found = together(lambda rank: (rank_and_ranks(), gathered([f"of {rank}"] * rank)), tmp_path / "store", ranks=3)
+    everything = [[], ["of 1"], ["of 2", "of 2"]]
+    assert found == [((rank, 3), everything) for rank in range(3)]
+
+
+def test_what_the_first_process_has_counts_for_all(tmp_path: Path) -> None:
+    found = together(lambda rank: of_the_first([[rank, 7]] * (3 - rank)), tmp_path / "store")
+    assert found == [[[0, 7]] * 3] * 2
+
+
+ORPHAN = """
+import time
+from kaggle_tools.system.processes import is_orphan
+print(is_orphan(), flush=True)
+while not is_orphan():
+    time.sleep(0.01)
+print(is_orphan())
+"""
+
+
+def test_a_process_is_an_orphan_once_the_one_that_started_it_has_ended() -> None:
+    shell = ["sh", "-c", '"$0" -c "$1" & read line', sys.executable, ORPHAN]
+    with subprocess.Popen(shell, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdin is not None
+        assert starter.stdout is not None
+        assert starter.stdout.readline() == "False\n"
+        starter.stdin.close()
+        assert starter.wait() != 0
+        assert starter.stdout.readline() == "True\n"

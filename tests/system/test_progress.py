@@ -1,0 +1,94 @@
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from kaggle_tools.system import progress
+from kaggle_tools.system.progress import duration, track
+
+
+class Clock:
+    """Set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+class TestLines:
+    def said(self, capsys: pytest.CaptureFixture[str]) -> list[str]:
+        return capsys.readouterr().out.splitlines()
+
+    def test_there_is_one_each_half_minute_and_one_at_the_end(
+        self, clock: Clock, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for _ in track(range(10), 10, "masks"):
+            clock.now += 12
+        assert self.said(capsys) == [
+            "masks: 3 of 10, 0.083 a second, 84 s left",  # 36 s for 3, so as long again for each 3 of the other 7
+            "masks: 6 of 10, 0.083 a second, 48 s left",
+            "masks: 9 of 10, 0.083 a second, 12 s left",
+            "masks: 10 of 10, 0.083 a second",
+        ]
+
+    def test_the_rate_is_of_all_that_is_done(self, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+        for number in track(range(2400), 2400, "photos"):
+            clock.now += 1 / 64 if number < 1920 else 1 / 8
+        assert self.said(capsys) == [
+            "photos: 1,920 of 2,400, 64.0 a second, 8 s left",  # 30 s
+            "photos: 2,160 of 2,400, 36.0 a second, 7 s left",  # 60 s
+            "photos: 2,400 of 2,400, 26.7 a second",  # 90 s
+        ]
+
+    def test_what_the_making_of_an_item_takes_counts_too(
+        self, clock: Clock, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def slow() -> Iterator[int]:
+            for number in range(4):
+                clock.now += 7200
+                yield number
+
+        assert list(track(slow(), 4, "folds")) == [0, 1, 2, 3]
+        assert self.said(capsys)[:2] == [
+            "folds: 1 of 4, 0.00014 a second, 6.0 h left",
+            "folds: 2 of 4, 0.00014 a second, 4.0 h left",
+        ]
+
+    def test_a_short_work_has_one(self, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+        for _ in track("abc", 3, "masks"):
+            clock.now += 0.5
+        assert self.said(capsys) == ["masks: 3 of 3, 2.0 a second"]
+
+    def test_no_work_has_none(self, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+        assert list(track([], 0, "masks")) == []
+        assert self.said(capsys) == []
+
+    def test_items_are_made_only_as_they_are_asked_for(self, clock: Clock) -> None:
+        made = []
+        tracked = track((made.append(number) or number for number in range(5)), 5, "masks")
+        assert made == []
+        clock.now += 1
+        assert [next(tracked), next(tracked)] == made == [0, 1]
+
+
+def test_on_a_terminal_there_is_a_bar_instead(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert list(track("abc", 3, "masks")) == ["a", "b", "c"]
+    said = capsys.readouterr().out
+    assert "masks: " not in said
+    assert "3/3" in said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (89, "89 s"), (90, "2 min"), (60 * 89, "89 min"), (5400, "1.5 h"), (90000, "25.0 h")],
+)
+def test_durations_are_as_short_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

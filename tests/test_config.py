@@ -1,0 +1,135 @@
+import dataclasses
+import json
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from kaggle_tools.config import (
+    DEFAULT_PRESET,
+    PRESETS,
+    TrainingConfig,
+    config_from,
+    config_of_settings,
+    settings_of,
+)
+from kaggle_tools.errors import InputError
+
+SLUG = "roof-tiles"
+
+
+def test_preset_seed_is_the_write_up() -> None:
+    config = config_from("seed", SLUG, {})
+    assert config.competition == SLUG
+    assert (config.model, config.width, config.depth, config.pretrained) == ("unet", 64, 4, False)
+    assert (config.image_size, config.epochs, config.batch_size) == ((160, 240), 10, 32)
+    assert (config.optimizer, config.lr, config.schedule) == ("adam", 1e-4, "constant")
+    assert (config.bce_weight, config.dice_weight) == (1.0, 0.0)
+    assert (config.augmentation, config.tta, config.tta_scales) == ("seed", "none", (1.0,))
+
+
+def test_the_default_preset_has_the_winners_augmentation_and_loss_on_the_whole_photo() -> None:
+    config = config_from(DEFAULT_PRESET, SLUG, {})
+    assert config == TrainingConfig(SLUG)
+    assert (config.augmentation, config.bce_weight, config.dice_weight) == ("mild", 1.0, 1.0)
+    assert (config.tta, config.tta_scales) == ("hflip", (1.0,))
+    assert config.image_size is None
+
+
+def test_an_option_takes_the_place_of_the_presets() -> None:
+    config = config_from("seed", SLUG, {"epochs": 3, "image_size": None, "seed": 5})
+    assert (config.epochs, config.image_size, config.seed) == (3, None, 5)
+    assert config == dataclasses.replace(config_from("seed", SLUG, {}), epochs=3, image_size=None, seed=5)
+
+
+def test_a_preset_is_not_changed_by_the_options_of_one_run() -> None:
+    before = config_from("seed", SLUG, {})
+    config_from("seed", SLUG, {"epochs": 3})
+    assert config_from("seed", SLUG, {}) == before
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_makes_a_configuration_of_values_that_there_are(preset: str) -> None:
+    config = config_from(preset, SLUG, {})
+    hints = get_type_hints(TrainingConfig)
+    for name, value in dataclasses.asdict(config).items():
+        allowed = get_args(hints[name])
+        if allowed and all(isinstance(choice, str) for choice in allowed):
+            assert value in allowed, name
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_survives_being_written_down(preset: str) -> None:
+    config = config_from(preset, SLUG, {})
+    assert config_of_settings(json.loads(json.dumps(settings_of(config)))) == config
+
+
+@pytest.mark.parametrize("image_size", [None, (160, 240)])
+def test_sizes_and_scales_survive_being_written_down_as_lists(image_size: tuple[int, int] | None) -> None:
+    config = config_from("seed", SLUG, {"image_size": image_size, "tta_scales": (0.75, 1.0, 1.5)})
+    settings = settings_of(config)
+    assert settings["tta_scales"] == [0.75, 1.0, 1.5]
+    assert settings["image_size"] == (list(image_size) if image_size else None)
+    assert config_of_settings(json.loads(json.dumps(settings))) == config
+
+
+def test_settings_from_before_there_were_scales_have_one() -> None:
+    settings = settings_of(config_from("seed", SLUG, {}))
+    del settings["tta_scales"]
+    assert config_of_settings(settings).tta_scales == (1.0,)
+
+
+def test_settings_of_another_version_are_refused_by_name() -> None:
+    settings = settings_of(config_from("seed", SLUG, {}))
+    with pytest.raises(InputError, match="does not know: moon_phase"):
+        config_of_settings(settings | {"moon_phase": 0.5})
+    with pytest.raises(InputError, match="--epochs 0"):
+        config_of_settings(settings | {"epochs": 0})
+    with pytest.raises(InputError, match="settings that cannot be"):
+        config_of_settings(settings | {"epochs": "many"})
+    with pytest.raises(InputError, match="settings that cannot be"):
+        config_of_settings(settings | {"tta_scales": 1.0})
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InputError, match=f"--preset sed: not known; the presets are {', '.join(PRESETS)}"):
+        config_from("sed", SLUG, {})
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"epochs": 0}, "--epochs 0: must be above 0"),
+        ({"batch_size": -1}, "--batch-size -1: must be above 0"),
+        ({"lr": 0.0}, "--lr 0.0: must be above 0"),
+        ({"width": 0}, "--width 0: must be above 0"),
+        ({"depth": 0}, "--depth 0: must be above 0"),
+        ({"folds": 1}, "--folds 1: must be at least 2, to train on and to validate on"),
+        ({"image_size": (8, 240)}, "--image-size: each side must be at least 16"),
+        ({"accumulate": 0}, "--accumulate 0: must be above 0"),
+        ({"patience": 0}, "--patience 0: must be above 0"),
+        ({"clip_norm": -1.0}, "--clip-norm -1.0: must be above 0"),
+        ({"warm_up": 1.0}, "--warm-up 1.0: must be at least 0 and below 1"),
+        ({"ema_decay": 1.0}, "--ema-decay 1.0: must be at least 0 and below 1"),
+        ({"seed": -1}, "--seed -1: must not be below 0"),
+        ({"border_weight": -1.0}, "--border-weight -1.0: must not be below 0"),
+        ({"dice_weight": -1.0}, "--bce-weight, --dice-weight and --lovasz-weight: none below 0, not all 0"),
+        ({"bce_weight": 0.0}, "--bce-weight, --dice-weight and --lovasz-weight: none below 0, not all 0"),
+        ({"bce_weight": 0.0, "lovasz_weight": 1.0, "border_weight": 2.0}, "--border-weight: weighs the BCE"),
+        ({"border_weight": 2.0, "border_width": 0}, "--border-weight: needs a --border-width above 0"),
+        ({"optimizer": "adamm"}, "--optimizer adamm: must be one of adam, adamw, sgd"),
+        ({"tta": "x"}, "--tta x: must be one of none, hflip, flips"),
+        ({"tta_scales": ()}, r"--tta-scales \(\): must be numbers above 0"),
+        ({"tta_scales": (1.0, 0.0)}, r"--tta-scales \(1.0, 0.0\): must be numbers above 0"),
+        ({"tta_scales": (-0.5, 1.0)}, r"--tta-scales \(-0.5, 1.0\): must be numbers above 0"),
+        ({"pretrained": True}, "--pretrained: there are no pretrained weights for `unet`"),
+        ({"model": "smp:Unet/resnet34", "pretrained": True, "init": "runs/a"}, "--init and --pretrained"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_the_name_of_its_option(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        config_from("seed", SLUG, option)
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config_from("seed", SLUG, {}).epochs = 3

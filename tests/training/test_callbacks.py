@@ -1,0 +1,188 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+
+from kaggle_tools.data.datasets import MaskedPhotos
+from kaggle_tools.data.images import Photo, write_mask
+from kaggle_tools.errors import OutOfTimeError
+from kaggle_tools.training import callbacks
+from kaggle_tools.training.callbacks import Checkpoint, EpochLines, MetricsTable, Patience, Pictures, TimeLimit
+
+
+def trainer(epoch: int = 0, **metrics: float) -> Any:
+    values = {"val_dice": 0.5, "val_foreground": 0.2, "val_foreground_true": 0.2, **metrics}
+    return SimpleNamespace(
+        callback_metrics={name: torch.tensor(value) for name, value in values.items()},
+        current_epoch=epoch,
+        global_step=10 * (epoch + 1),
+        is_global_zero=True,
+        max_epochs=10,
+        optimizers=[SimpleNamespace(param_groups=[{"lr": 0.25}])],
+        should_stop=False,
+        strategy=SimpleNamespace(broadcast=lambda value: value),
+        loggers=[],
+    )
+
+
+def module(epoch: int = 0) -> Any:
+    return SimpleNamespace(current_epoch=epoch)
+
+
+class Clock:
+    """Set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(callbacks.time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+class TestMetricsTable:
+    def test_it_has_a_row_for_each_epoch(self, tmp_path: Path) -> None:
+        table = MetricsTable(tmp_path / "metrics.csv")
+        for epoch, dice in enumerate((0.25, 0.75)):
+            table.on_train_epoch_end(trainer(epoch, val_dice=dice), module(epoch))
+        written = pd.read_csv(tmp_path / "metrics.csv")
+        assert written["epoch"].tolist() == [0, 1]
+        assert written["step"].tolist() == [10, 20]
+        assert written["lr"].tolist() == [0.25, 0.25]
+        assert written["val_dice"].tolist() == [0.25, 0.75]
+
+    def test_it_travels_in_the_checkpoint(self, tmp_path: Path) -> None:
+        table = MetricsTable(tmp_path / "metrics.csv")
+        table.rows = [{"epoch": 0, "val_dice": 0.5}]
+        resumed = MetricsTable(tmp_path / "metrics.csv")
+        resumed.load_state_dict(table.state_dict())
+        assert resumed.rows == table.rows
+
+
+class TestCheckpoint:
+    def state(self, folder: Path) -> dict[str, Any]:
+        checkpoints = Checkpoint(folder, "best", monitor="val_dice")
+        checkpoints.best_model_path = checkpoints.kth_best_model_path = str(folder / "best.ckpt")
+        checkpoints.best_model_score = torch.tensor(0.75)
+        checkpoints.best_k_models = {str(folder / "best.ckpt"): torch.tensor(0.75)}
+        return checkpoints.state_dict()
+
+    @pytest.mark.parametrize("name", ["before", "after"])
+    def test_a_run_that_was_moved_still_knows_its_best_epoch(self, tmp_path: Path, name: str) -> None:
+        state = self.state(tmp_path / "before")
+        resumed = Checkpoint(tmp_path / name, "best", monitor="val_dice")
+        resumed.load_state_dict(state)
+        assert resumed.best_model_score == 0.75
+        assert resumed.best_model_path == str(tmp_path / name / "best.ckpt")
+        assert resumed.best_k_models == {str(tmp_path / name / "best.ckpt"): torch.tensor(0.75)}
+
+
+class TestPatience:
+    def test_a_training_that_it_had_stopped_stays_stopped(self) -> None:
+        patience = Patience(3)
+        for waited, stopped in ((2, False), (3, True)):
+            patience.wait_count = waited
+            resumed = trainer()
+            patience.on_train_start(resumed, module())
+            assert resumed.should_stop is stopped
+
+
+class TestEpochLines:
+    def test_it_says_how_long_the_fold_and_the_run_will_take(self, clock: Clock, capsys: Any) -> None:
+        lines = EpochLines(folds_left=3)
+        for epoch, seconds in ((0, 100), (1, 140)):
+            lines.on_train_epoch_start(trainer(epoch), module(epoch))
+            clock.now += seconds
+            lines.on_train_epoch_end(trainer(epoch), module(epoch))
+        # 120 s an epoch: 8 epochs of this fold and 20 of two others.
+        said = capsys.readouterr().out.splitlines()
+        assert said[1].startswith("epoch 2/10  val_dice 0.5000")
+        assert said[1].endswith("left: fold 16 min, run 56 min")
+
+    @pytest.mark.parametrize(
+        ("predicted", "true", "named"),
+        [(0.0, 0.2, "background"), (1.0, 0.2, "foreground"), (0.0, 0.0, ""), (0.1, 0.2, "")],
+    )
+    def test_a_model_that_gave_up_is_named(
+        self, predicted: float, true: float, named: str, clock: Clock, capsys: Any
+    ) -> None:
+        lines = EpochLines(folds_left=1)
+        given_up = trainer(val_foreground=predicted, val_foreground_true=true)
+        lines.on_train_epoch_start(given_up, module())
+        lines.on_train_epoch_end(given_up, module())
+        said = capsys.readouterr().out
+        assert ("warning" in said) is bool(named)
+        assert f"every pixel of every validation photo {named}" in said or not named
+
+
+class TestTimeLimit:
+    def begin(self, limit: TimeLimit, clock: Clock, epoch: int, seconds: float = 100) -> None:
+        limit.on_train_epoch_start(trainer(epoch), module(epoch))
+        clock.now += seconds
+        limit.on_train_epoch_end(trainer(epoch), module(epoch))
+
+    def test_an_epoch_that_would_end_too_late_is_not_begun(self, clock: Clock) -> None:
+        limit = TimeLimit(deadline=clock.now + 250)
+        self.begin(limit, clock, 0)
+        self.begin(limit, clock, 1)
+        with pytest.raises(OutOfTimeError, match="stopped after 2 of 10 epochs, as --max-hours asks; the same command"):
+            limit.on_train_epoch_start(trainer(2), module(2))
+
+    def test_an_epoch_that_will_just_end_in_time_is_begun(self, clock: Clock) -> None:
+        limit = TimeLimit(deadline=clock.now + 200)
+        self.begin(limit, clock, 0)
+        self.begin(limit, clock, 1)
+
+    def test_the_first_epoch_of_the_next_fold_and_of_a_resumed_one_is_known_to_be_as_long(self, clock: Clock) -> None:
+        limit = TimeLimit(deadline=clock.now + 150)
+        self.begin(limit, clock, 9)
+        resumed = TimeLimit(deadline=clock.now + 50)
+        resumed.load_state_dict(limit.state_dict())
+        for taken_up in (limit, resumed):
+            with pytest.raises(OutOfTimeError, match="stopped after 0 of 10 epochs"):
+                taken_up.on_train_epoch_start(trainer(0), module(0))
+
+    def test_the_first_process_decides_for_all(self, clock: Clock) -> None:
+        limit = TimeLimit(deadline=clock.now - 1)
+        other = trainer()
+        other.strategy.broadcast = lambda _: False
+        limit.on_train_epoch_start(other, module())
+
+
+class TestPictures:
+    @pytest.fixture
+    def photos(self, tmp_path: Path) -> MaskedPhotos:
+        mask_HW = np.zeros((8, 12), dtype=bool)
+        mask_HW[2:6, 3:9] = True
+        write_mask(tmp_path / "mask.png", mask_HW)
+        Image.new("RGB", (12, 8), (90, 90, 90)).save(tmp_path / "photo.png")
+        photo = [Photo(f"a_{n}", tmp_path / "photo.png", (8, 12), tmp_path / "mask.png") for n in range(9)]
+        return MaskedPhotos(photo, None)
+
+    def test_the_outlines_of_some_photos_are_logged_every_few_epochs(
+        self, photos: MaskedPhotos, tmp_path: Path
+    ) -> None:
+        logged: list[tuple[str, Any]] = []
+        logger = TensorBoardLogger(tmp_path)
+        logger._experiment = SimpleNamespace(add_image=lambda name, picture, *_, **__: logged.append((name, picture)))
+        task = SimpleNamespace(
+            device=torch.device("cpu"), model=lambda photo: torch.full((1, 1, *photo.shape[-2:]), 1.0)
+        )
+        pictures = Pictures(photos, every=2)
+        for epoch in (0, 1, 2):
+            watched = trainer(epoch)
+            watched.loggers = [logger]
+            pictures.on_validation_epoch_end(watched, task)
+        assert [name for name, _ in logged] == [f"held out/a_{n}" for n in (0, 2, 5, 8)]
+        picture = logged[0][1]
+        assert picture[2, 5].tolist() == [0, 255, 0], "the true outline"
+        assert picture[0, 0].tolist() == [255, 0, 0], "the predicted one"
+        assert picture[4, 5].tolist() == [90, 90, 90]

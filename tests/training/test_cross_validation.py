@@ -1,0 +1,162 @@
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kaggle_tools.competition import Competition
+from kaggle_tools.config import TrainingConfig, config_from
+from kaggle_tools.data.images import Photo, read_mask, write_mask
+from kaggle_tools.errors import InputError, OutOfTimeError
+from kaggle_tools.results import pred_folder, run_folder
+from kaggle_tools.training import cross_validation
+from kaggle_tools.training.cross_validation import train_in_parallel, train_one_by_one
+from kaggle_tools.training.fold import Execution
+
+HERE = Execution(devices="1", workers=0)
+
+
+@pytest.fixture
+def config(tiles: Competition) -> TrainingConfig:
+    tiny = {"width": 4, "depth": 1, "image_size": (16, 24), "epochs": 1, "batch_size": 2, "folds": 3}
+    return config_from("demo", tiles.slug, tiny)
+
+
+@pytest.fixture
+def fold_by_stem(photos: list[Photo]) -> dict[str, int]:
+    return {photo.stem: number % 3 for number, photo in enumerate(photos)}
+
+
+class TestOneByOne:
+    @pytest.fixture
+    def train(self, photos: list[Photo], tiles: Competition, fold_by_stem: dict[str, int]) -> Any:
+        def train(run: Path, folds: list[int], config: TrainingConfig) -> None:
+            train_one_by_one(run, folds, tiles, photos, fold_by_stem, config, HERE)
+
+        return train
+
+    def test_what_is_finished_is_not_trained_again(
+        self, train: Any, config: TrainingConfig, tmp_path: Path, capsys: Any
+    ) -> None:
+        train(tmp_path, [0, 2], config)
+        said = capsys.readouterr().out
+        assert "fold 0: 8 photos to train on, 5 held out" in said
+        assert "fold 2: 9 photos to train on, 4 held out" in said
+        assert run_folder.finished_folds(tmp_path) == [0, 2]
+        before = (tmp_path / "fold0" / "model.safetensors").stat().st_mtime_ns
+        train(tmp_path, [0, 1], config)
+        said = capsys.readouterr().out
+        assert said.startswith("fold 0: finished before\n")
+        assert "fold 1: 9 photos" in said
+        assert (tmp_path / "fold0" / "model.safetensors").stat().st_mtime_ns == before
+
+    @pytest.mark.parametrize(("hours", "warned"), [(23.9, False), (50.4, True)])
+    def test_more_than_a_day_is_said_before_it_starts(
+        self, hours: float, warned: bool, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    ) -> None:
+        monkeypatch.setattr(cross_validation, "estimated_hours", lambda *_: hours)
+        cross_validation._warn_of_a_long_run([], replace(config, width=64, folds=5), 2, HERE)
+        said = capsys.readouterr().out
+        assert (
+            "warning: about 2.1 days for 2 of 5 folds on this machine; try --preset laptop --fold 0" in said
+        ) is warned
+
+    def test_weights_that_saw_what_is_held_out_are_refused(
+        self, train: Any, config: TrainingConfig, fold_by_stem: dict[str, int], tmp_path: Path
+    ) -> None:
+        parent = tmp_path / "parent"
+        parent.mkdir()
+        rows = [f"{stem},{stem},{(fold + 1) % 3}" for stem, fold in fold_by_stem.items()]
+        (parent / "folds.csv").write_text("\n".join(["image,group,fold", *rows, ""]))
+        config = replace(config, init=str(parent))
+        with pytest.raises(InputError, match="so that the score would be flattered"):
+            train(tmp_path / "run", [0], config)
+
+
+class TestExtra:
+    @pytest.fixture
+    def pred(self, photos: list[Photo], tiles: Competition, tmp_path: Path) -> Path:
+        """Masks of the last three photos, the last of which is doubtful."""
+        pred = tmp_path / "pred"
+        settings = {"competition": tiles.slug}
+        with pred_folder.begun(pred, settings):
+            for photo, dice in zip(photos[10:], (0.995, 0.992, 0.9), strict=True):
+                assert photo.mask is not None
+                notes = {"area": 0.2, "expected_dice": dice}
+                write_mask(pred_folder.mask_path(pred, photo.stem), read_mask(photo.mask), notes)
+            pred_folder.finish(pred, settings, photos[10:])
+        return pred
+
+    def test_confident_masks_are_trained_on_and_never_held_out(
+        self, photos: list[Photo], tiles: Competition, config: TrainingConfig, pred: Path, tmp_path: Path, capsys: Any
+    ) -> None:
+        known = photos[:9]
+        folds = {photo.stem: number % 3 for number, photo in enumerate(known)}
+        config = replace(config, extra=str(pred), extra_confidence=0.99)
+        train_one_by_one(tmp_path / "run", [0], tiles, known, folds, config, HERE)
+        assert f"fold 0: 6 photos and 2 of {pred} to train on, 3 held out" in capsys.readouterr().out
+        assert set(run_folder.read_oof(tmp_path / "run", [0])["image"]) == {"0", "3", "6"}
+
+    def test_masks_of_photos_that_are_held_out_are_refused(
+        self, photos: list[Photo], tiles: Competition, config: TrainingConfig, pred: Path, tmp_path: Path
+    ) -> None:
+        folds = {photo.stem: number % 3 for number, photo in enumerate(photos)}
+        with pytest.raises(InputError, match="holds photos that are held out in a fold: 10, 11"):
+            train_one_by_one(tmp_path / "run", [0], tiles, photos, folds, replace(config, extra=str(pred)), HERE)
+
+
+class TestInParallel:
+    """The folds' processes only write down how they were called."""
+
+    @pytest.fixture
+    def command(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+        monkeypatch.setattr(cross_validation, "visible_gpus", lambda: ["0", "1"])
+        code = (
+            "import json, pathlib, sys\n"
+            "fold = sys.argv[sys.argv.index('--fold') + 1]\n"
+            f"pathlib.Path({str(tmp_path)!r}, fold).write_text(json.dumps(sys.argv[1:]))\n"
+            "sys.exit(json.loads(sys.argv[1])[int(fold)])"
+        )
+        return lambda *exit_codes: [sys.executable, "-c", code, json.dumps(exit_codes)]
+
+    def test_every_fold_repeats_the_runs_configuration_on_one_gpu(
+        self, command: Any, tiles: Competition, tmp_path: Path
+    ) -> None:
+        train_in_parallel(tmp_path, [0, 1], tiles, command(0, 0))
+        given = json.loads((tmp_path / "1").read_text())[1:]
+        expected = ["--config", str(tmp_path / "config.json"), "--out", str(tmp_path), "--competition", tiles.slug]
+        assert given == [*expected, "--devices", "1", "--fold", "1"]
+
+    def test_each_fold_has_the_time_that_is_left(self, command: Any, tiles: Competition, tmp_path: Path) -> None:
+        train_in_parallel(tmp_path, [0], tiles, command(0), deadline=time.monotonic() + 3600)
+        given = json.loads((tmp_path / "0").read_text())
+        assert 0.9 < float(given[given.index("--max-hours") + 1]) < 1
+
+    def test_folds_that_ran_out_of_time_are_told_from_those_that_failed(
+        self, command: Any, tiles: Competition, tmp_path: Path
+    ) -> None:
+        with pytest.raises(OutOfTimeError, match="stopped before 2 of 3 folds were done"):
+            train_in_parallel(tmp_path, [0, 1, 2], tiles, command(75, 0, 75))
+        with pytest.raises(InputError, match="1 of 3 folds failed: 1; see above"):
+            train_in_parallel(tmp_path, [0, 1, 2], tiles, command(75, 1, 0))
+
+    def test_without_a_gpu_it_says_what_happens_otherwise(
+        self, tiles: Competition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cross_validation, "visible_gpus", list)
+        with pytest.raises(InputError, match="without it the folds are trained one by one"):
+            train_in_parallel(tmp_path, [0], tiles, [])
+
+
+def test_the_batch_size_is_searched_on_one_gpu_alone(
+    photos: list[Photo], config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr(cross_validation, "find_batch_size", lambda *_: 8)
+    assert cross_validation.batch_size_that_fits(photos, config, Execution(devices="1")) == 8
+    with pytest.raises(InputError, match="--batch-size auto: needs one GPU"):
+        cross_validation.batch_size_that_fits(photos, config, Execution(devices="auto"))

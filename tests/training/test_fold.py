@@ -1,0 +1,329 @@
+import importlib.util
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from kaggle_tools import metrics
+from kaggle_tools.competition import Competition
+from kaggle_tools.config import config_from
+from kaggle_tools.data.images import Photo, read_gray, read_mask
+from kaggle_tools.errors import InputError, OutOfTimeError
+from kaggle_tools.models.segmenter import Architecture, Segmenter
+from kaggle_tools.training import fold as one_fold
+from kaggle_tools.training.callbacks import TimeLimit
+from kaggle_tools.training.fold import (
+    Execution,
+    SegmentationTask,
+    _precision,
+    estimated_hours,
+    find_batch_size,
+    overlap_of_batch,
+    train_fold,
+    trial_steps,
+)
+
+
+@pytest.fixture
+def task() -> SegmentationTask:
+    """Its network answers with the red channel, from -0.5 to 0.5."""
+    red = nn.Conv2d(3, 1, kernel_size=1, bias=False)
+    red.weight.data = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+    config = config_from("laptop", "roof-tiles", {"dice_weight": 0.0})
+    return SegmentationTask(Segmenter(red, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0), multiple=1), config)
+
+
+def logged_by(task: SegmentationTask, photos: torch.Tensor, masks: torch.Tensor) -> dict[str, float]:
+    logged: dict[str, float] = {}
+    task.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign]
+    with torch.no_grad():
+        task.validation_step((photos, masks), 0)
+    return {name: float(value) for name, value in logged.items()}
+
+
+def test_validation_is_the_mean_over_photos_not_over_pixels(task: SegmentationTask) -> None:
+    photos = torch.zeros(2, 3, 1, 4, dtype=torch.uint8)
+    photos[0, 0, 0] = torch.tensor([255, 255, 0, 0])
+    photos[1, 0, 0] = torch.tensor([255, 0, 0, 0])
+    masks = torch.tensor([[255, 0, 0, 0], [255, 0, 0, 0]], dtype=torch.uint8).view(2, 1, 1, 4)
+    values = logged_by(task, photos, masks)
+    assert values["val_dice"] == pytest.approx((2 / 3 + 1) / 2)
+    assert values["val_iou"] == pytest.approx((1 / 2 + 1) / 2)
+    assert values["val_foreground"] == pytest.approx(3 / 8)
+    assert values["val_foreground_true"] == pytest.approx(2 / 8)
+
+
+def test_an_empty_prediction_of_an_empty_mask_is_perfect(task: SegmentationTask) -> None:
+    empty = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+    assert logged_by(task, torch.zeros(1, 3, 2, 2, dtype=torch.uint8), empty)["val_dice"] == 1
+
+
+def test_the_loss_sees_the_covered_share_of_a_pixel(task: SegmentationTask) -> None:
+    photos = torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)
+    masks = torch.full((1, 1, 1, 1), 51, dtype=torch.uint8)  # a fifth
+    logit = 0.5
+    by_hand = np.log1p(np.exp(logit)) - 0.2 * logit
+    assert logged_by(task, photos, masks)["val_loss"] == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_overlap_counts_each_photo_by_itself() -> None:
+    predicted = torch.tensor([[1, 1, 0], [0, 0, 1]], dtype=torch.bool).view(2, 1, 1, 3)
+    truth = torch.tensor([[1, 0, 0], [1, 0, 1]], dtype=torch.bool).view(2, 1, 1, 3)
+    counts = overlap_of_batch(predicted, truth)
+    assert [list(count) for count in counts] == [[1, 1], [2, 1], [1, 2]]
+    assert metrics.dice(counts).tolist() == pytest.approx([2 / 3, 2 / 3])
+
+
+@pytest.mark.parametrize(
+    ("cuda", "bf16", "expected"), [(False, False, "32-true"), (True, True, "bf16-mixed"), (True, False, "16-mixed")]
+)
+def test_arithmetic_is_as_short_as_the_device_allows(
+    cuda: bool, bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
+    assert _precision(config_from("laptop", "roof-tiles", {})) == expected
+    assert _precision(config_from("laptop", "roof-tiles", {"precision": "32-true"})) == "32-true"
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_what_to_do(task: SegmentationTask) -> None:
+    task.model.net.weight.data.fill_(float("nan"))
+    task._trainer = SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[{"lr": 0.00125}])], global_step=7)
+    batch = (torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), torch.zeros(1, 1, 2, 2, dtype=torch.uint8))
+    with pytest.raises(InputError, match=r"became nan at step 7, where the learning rate was 0.00125\.") as raised:
+        task.training_step(batch, 0)
+    assert "The last whole epoch is kept. Train into another --out with a lower --lr (was 0.001)" in str(raised.value)
+
+
+TINY: dict[str, Any] = {"width": 4, "depth": 2, "image_size": (16, 24), "epochs": 3, "batch_size": 2, "lr": 1e-2}
+
+
+@pytest.fixture
+def fold(photos: list[Photo], tiles: Competition, tmp_path: Path) -> Any:
+    """Trains fold 1 in a run of this name; gives the fold's folder."""
+
+    def train(name: str, execution: Execution | None = None, **options: Any) -> Path:
+        config = config_from("demo", tiles.slug, TINY | options)
+        execution = execution or Execution(devices="1", workers=0)
+        train_fold(tmp_path / name, 1, tiles, (photos[:9], photos[9:]), config, execution)
+        return tmp_path / name / "fold1"
+
+    return train
+
+
+def weights(fold: Path) -> dict[str, Tensor]:
+    return load_file(fold / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "sgd", "lr": 0.1},
+        {"schedule": "cosine", "warm_up": 0.3, "clip_norm": 1.0},
+        {"schedule": "constant", "lovasz_weight": 1.0},
+        {"border_weight": 2.0, "border_width": 2, "optimizer": "adam"},
+        {"accumulate": 2, "ema_decay": 0.9},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_every_way_of_training_learns(options: dict[str, Any], fold: Any) -> None:
+    curve = pd.read_csv(fold("run", epochs=8, **options) / "metrics.csv")
+    assert curve["train_loss"].iloc[-1] < 0.8 * curve["train_loss"].iloc[0]
+    assert curve["val_dice"].iloc[-1] > curve["val_dice"].iloc[0]
+
+
+def test_accumulated_batches_make_one_step(fold: Any) -> None:
+    """Nine photos in batches of two: four whole batches, so two steps of two batches."""
+    assert pd.read_csv(fold("run", accumulate=2) / "metrics.csv")["step"].tolist() == [2, 4, 6]
+    assert pd.read_csv(fold("whole") / "metrics.csv")["step"].tolist() == [4, 8, 12]
+
+
+def test_the_average_of_the_weights_is_what_is_validated_and_kept(fold: Any) -> None:
+    averaged = fold("averaged", ema_decay=0.5)
+    last = torch.load(averaged / "checkpoints" / "last.ckpt", weights_only=True)
+    average, current = last["state_dict"], last["current_model_state"]
+    assert any(not torch.equal(average[name], current[name]) for name in average)
+    best = torch.load(averaged / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    for name, tensor in weights(averaged).items():
+        assert torch.equal(tensor, best[f"model.net.{name}"])
+
+
+@pytest.fixture
+def falling_dice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is best after its first epoch and then gets worse, whatever it learns."""
+    calls = iter(range(1, 100))
+    monkeypatch.setattr(metrics, "dice", lambda counts: np.zeros(np.shape(counts.truth)) + 1 / next(calls))
+
+
+def one_epoch(self: Any, *_: Any) -> None:
+    """In the place of the clock: the second epoch of a command is too late."""
+    if hasattr(self, "begun"):
+        raise OutOfTimeError("after one epoch")
+    self.begun = True
+
+
+def test_the_time_and_the_machine_are_recorded(fold: Any) -> None:
+    started = time.monotonic()
+    recorded = json.loads((fold("run") / "timing.json").read_text())
+    assert 0 < recorded["training_seconds"] <= round(time.monotonic() - started, 1)
+    assert (recorded["epochs"], recorded["devices"], recorded["precision"]) == (3, 1, "32-true")
+    assert "GiB of memory" in recorded["hardware"]
+
+
+def test_the_time_before_an_interruption_counts(fold: Any) -> None:
+    folder = fold("run")
+    before = json.loads((folder / "timing.json").read_text())["training_seconds"]
+    (folder / "oof.csv").unlink()
+    fold("run")
+    assert json.loads((folder / "timing.json").read_text())["training_seconds"] >= before - 0.1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"ema_decay": 0.9, "accumulate": 2, "patience": 2}],
+    ids=["plain", "averaged"],
+)
+def test_stopped_after_every_epoch_it_ends_the_same_to_the_byte(
+    options: dict[str, Any], fold: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fold("whole", **options)
+    monkeypatch.setattr(TimeLimit, "on_train_epoch_start", one_epoch)
+    for _ in range(2):
+        with pytest.raises(OutOfTimeError):
+            fold("stopped", Execution(devices="1", workers=0, time_limit=TimeLimit(0.0)), **options)
+    stopped = fold("stopped", Execution(devices="1", workers=0, time_limit=TimeLimit(0.0)), **options)
+    for name in ("model.safetensors", "metrics.csv", "oof.csv", "oof_histograms.npz"):
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_the_last_epoch_is_kept_also_where_it_was_not_the_best(fold: Any, falling_dice: None) -> None:
+    folder = fold("run")
+    assert pd.read_csv(folder / "metrics.csv")["val_dice"].idxmax() == 0
+    best, last = (torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    assert (best["epoch"], last["epoch"]) == (0, 2)
+    for name, tensor in weights(folder).items():
+        assert torch.equal(tensor, best["state_dict"][f"model.net.{name}"])
+
+
+def test_patience_ends_a_training_that_gets_no_better_and_a_resumed_one_at_once(fold: Any, falling_dice: None) -> None:
+    folder = fold("run", epochs=9, patience=2)
+    assert pd.read_csv(folder / "metrics.csv")["epoch"].tolist() == [0, 1, 2]
+    last = (folder / "checkpoints" / "last.ckpt").read_bytes()
+    (folder / "oof.csv").unlink()
+    fold("run", epochs=9, patience=2)
+    assert pd.read_csv(folder / "metrics.csv")["epoch"].tolist() == [0, 1, 2]
+    assert (folder / "checkpoints" / "last.ckpt").read_bytes() == last
+
+
+class TestInit:
+    def test_the_weights_start_from_the_same_fold_of_the_other_run(self, fold: Any, tmp_path: Path) -> None:
+        parent = fold("parent")
+        child = fold("child", init=str(tmp_path / "parent"), image_size=(20, 30), lr=1e-12, epochs=1, weight_decay=0.0)
+        for name, tensor in weights(child).items():
+            if "running" not in name and "num_batches" not in name:
+                assert torch.allclose(tensor, weights(parent)[name], atol=1e-6), name
+
+    def test_another_network_is_refused(self, fold: Any, tmp_path: Path) -> None:
+        fold("parent", epochs=1)
+        with pytest.raises(InputError, match=r"its network is \('unet', 4, 2\), not \('unet', 5, 2\)"):
+            fold("child", init=str(tmp_path / "parent"), width=5)
+
+
+def test_two_commands_do_not_train_one_fold(fold: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_fold, "LOCK_SECONDS", 0.1)
+    (tmp_path / "run" / "fold1").mkdir(parents=True)
+    with (
+        FileLock(tmp_path / "run" / "fold1" / ".lock"),
+        pytest.raises(InputError, match="another command trains this fold"),
+    ):
+        fold("run")
+
+
+def test_saved_probabilities_are_those_that_were_cut(fold: Any) -> None:
+    folder = fold("run", Execution(devices="1", workers=0, save_oof_probabilities=True))
+    maps = sorted((folder / "oof" / "probabilities").glob("*.png"))
+    assert [path.stem for path in maps] == ["10", "11", "12", "9"]
+    for path in maps:
+        mask_HW, map_HW = read_mask(folder / "oof" / "masks" / path.name), read_gray(path)
+        assert map_HW.shape == (20, 30)
+        assert (map_HW[mask_HW] >= 127).all()
+        assert (map_HW[~mask_HW] <= 128).all()
+
+
+def test_pictures_go_to_tensorboard(fold: Any) -> None:
+    folder = fold("run", Execution(devices="1", workers=0, pictures_every=2))
+    events = b"".join(path.read_bytes() for path in (folder / "tensorboard").iterdir())
+    assert b"held out/9" in events
+    assert b"held out/0" not in events
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="Weights & Biases is installed here")
+def test_without_wandb_it_says_what_to_install(fold: Any) -> None:
+    with pytest.raises(InputError, match="pip install wandb"):
+        fold("run", Execution(devices="1", workers=0, wandb="cars"))
+
+
+class OutOfMemory(nn.Module):
+    """Holds so many pixels and no more, as a GPU would."""
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, 1, kernel_size=1)
+        self.pixels = pixels
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        if images_B3HW[:, 0].numel() > self.pixels:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore advice.")
+        return self.head(images_B3HW)
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three photos of the size for training."""
+    net = Segmenter(OutOfMemory(3 * 16 * 24), (0.5,) * 3, (1.0,) * 3, multiple=1)
+    monkeypatch.setattr(one_fold, "_initial_model", lambda *_, **__: (Architecture(), net))
+
+
+@pytest.mark.usefixtures("little_memory")
+class TestMemory:
+    def test_what_would_fit_is_named(self, fold: Any) -> None:
+        with pytest.raises(InputError) as raised:
+            fold("run", batch_size=4)
+        said = str(raised.value)
+        assert said.startswith("out of memory with 4 photos of 16x24 (CUDA out of memory. Tried to allocate 2 GiB.).")
+        assert "--batch-size 2 --image-size 16x24 would fit; --accumulate 2 makes as many photos a step" in said
+
+    def test_the_largest_batch_is_found(self, photos: list[Photo], tiles: Competition) -> None:
+        config = config_from("demo", tiles.slug, TINY)
+        assert find_batch_size((photos[:9], photos[9:]), config, Execution(devices="1", workers=0)) == 2
+
+    def test_not_even_one_photo_fits(self, photos: list[Photo], tiles: Competition) -> None:
+        config = config_from("demo", tiles.slug, TINY | {"image_size": (64, 96)})
+        with pytest.raises(InputError, match="out of memory .*\n--batch-size 1 --image-size 32x32 would fit"):
+            find_batch_size((photos[:9], photos[9:]), config, Execution(devices="1", workers=0))
+
+
+def test_steps_on_trial_leave_the_network_as_it_was(task: SegmentationTask) -> None:
+    before = {name: tensor.clone() for name, tensor in task.state_dict().items()}
+    with trial_steps(task, torch.device("cpu")) as step:
+        step(2, (8, 8))
+        assert any(not torch.equal(tensor, before[name]) for name, tensor in task.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in task.state_dict().items())
+    assert all(parameter.grad is None for parameter in task.parameters())
+
+
+def test_the_estimate_grows_with_what_there_is_to_do(photos: list[Photo], tiles: Competition) -> None:
+    config = config_from("demo", tiles.slug, TINY)
+    once = estimated_hours(photos, config, 1, Execution(devices="1"))
+    more = estimated_hours(photos, replace(config, epochs=30), 5, Execution(devices="1"))
+    assert 10 < more / once < 250, "fifty times, give or take what a clock on a busy machine does"

@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kaggle_tools.training.losses import BorderBce, SegmentationLoss, near_outline
+
+SHAPE = (3, 1, 8, 11)
+
+
+def draw(targets: str, scale: float = 2.0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    logits, shares = torch.randn(SHAPE, generator=generator) * scale, torch.rand(SHAPE, generator=generator)
+    shares[0] **= 4  # little foreground in one photo: a mean over photos would be another number
+    return logits, shares if targets == "soft" else shares.round()
+
+
+def bce(logits: Tensor, targets: Tensor) -> float:
+    z, t = as_numpy(logits), as_numpy(targets)
+    p = 1 / (1 + np.exp(-z))
+    return float(-(t * np.log(p) + (1 - t) * np.log(1 - p)).mean())
+
+
+def dice_loss(logits: Tensor, targets: Tensor) -> float:
+    """Over the whole batch, with 1 added to the shared area; what prediction and soft target share is the lesser."""
+    z, t = as_numpy(logits), as_numpy(targets)
+    p = 1 / (1 + np.exp(-z))
+    return float(1 - (2 * np.minimum(p, t).sum() + 2) / (p.sum() + t.sum() + 2))
+
+
+def as_numpy(tensor: Tensor) -> NDArray[np.float64]:
+    return tensor.numpy().astype(np.float64)
+
+
+@pytest.mark.parametrize("targets", ["hard", "soft"])
+@pytest.mark.parametrize(("bce_weight", "dice_weight"), [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.25, 3.0)])
+def test_it_is_the_weighted_sum_of_the_two_formulas(targets: str, bce_weight: float, dice_weight: float) -> None:
+    batch = draw(targets)
+    expected = bce_weight * bce(*batch) + dice_weight * dice_loss(*batch)
+    loss = SegmentationLoss(bce_weight, dice_weight)(*batch)
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_both_weigh_alike_by_default() -> None:
+    batch = draw("soft")
+    assert SegmentationLoss()(*batch).item() == pytest.approx(bce(*batch) + dice_loss(*batch), rel=1e-5)
+
+
+def test_a_hand_counted_batch() -> None:
+    logits = torch.zeros(1, 1, 2, 2)  # probability 1/2 everywhere: BCE ln 2, Dice 1 - (2 * 1 + 2) / (2 + 2 + 2)
+    targets = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
+    assert SegmentationLoss(1, 0)(logits, targets).item() == pytest.approx(np.log(2))
+    assert SegmentationLoss(0, 1)(logits, targets).item() == pytest.approx(1 / 3)
+
+
+def test_a_perfect_prediction_costs_nothing() -> None:
+    targets = draw("hard")[1]
+    assert SegmentationLoss()((targets - 0.5) * 100, targets).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_right_share_of_a_soft_pixel_costs_no_dice() -> None:
+    targets = draw("soft")[1]
+    assert SegmentationLoss(0, 1)(targets.logit(), targets).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_an_inverted_prediction_costs_the_most() -> None:
+    targets = draw("hard")[1]
+    inverted = (0.5 - targets) * 100
+    assert SegmentationLoss(1, 0)(inverted, targets).item() == pytest.approx(50)
+    assert SegmentationLoss(0, 1)(inverted, targets).item() == pytest.approx(1 - 2 / (targets.numel() + 2))
+
+
+def test_extreme_logits_leave_the_gradient_finite() -> None:
+    logits, targets = draw("soft", scale=1e4)
+    logits.requires_grad_()
+    SegmentationLoss()(logits, targets).backward()
+    assert logits.grad.isfinite().all()
+
+
+def test_a_step_along_the_gradient_lowers_the_loss() -> None:
+    logits, targets = draw("soft")
+    logits.requires_grad_()
+    loss = SegmentationLoss()(logits, targets)
+    loss.backward()
+    assert SegmentationLoss()(logits.detach() - logits.grad, targets) < loss
+
+
+@pytest.mark.parametrize("weights", [(0, 0), (-1, 1), (1, -0.5), (1, 1, -1), (1, 1, 0, -2)])
+def test_weights_that_cannot_be_are_refused(weights: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="none may be negative, nor all 0"):
+        SegmentationLoss(*weights)
+
+
+def row(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(1, 1, 1, -1)
+
+
+def test_near_the_outline_is_what_sees_both_sides_through_the_window() -> None:
+    targets = row(0, 0, 0, 1, 1, 1, 1)
+    assert near_outline(targets, 1).flatten().tolist() == [0, 0, 1, 1, 0, 0, 0]
+    assert near_outline(targets, 2).flatten().tolist() == [0, 1, 1, 1, 1, 0, 0]
+    assert near_outline(torch.ones(1, 1, 4, 4), 2).sum() == 0, "the edge of the photo is no outline"
+
+
+def test_the_outline_reaches_in_both_directions() -> None:
+    targets = torch.zeros(1, 1, 5, 5)
+    targets[..., 2, 2] = 1
+    assert near_outline(targets, 1)[0, 0].tolist() == [
+        [float(max(abs(y), abs(x)) <= 1) for x in range(-2, 3)] for y in range(-2, 3)
+    ]
+
+
+def test_pixels_near_the_outline_count_more_and_the_mean_weight_is_one() -> None:
+    targets, logits = row(0, 0, 0, 1, 1, 1), row(-1, 2, 0.5, -3, 1, 4)
+    losses = [
+        np.log1p(np.exp(-z if t else z))
+        for z, t in zip(logits.flatten().tolist(), targets.flatten().tolist(), strict=True)
+    ]
+    by_hand = np.average(losses, weights=[1, 1, 3, 3, 1, 1])
+    assert BorderBce(weight=2, width=1)(logits, targets).item() == pytest.approx(by_hand, rel=1e-6)
+    assert SegmentationLoss(bce=0.5, dice=0, border=2, border_width=1)(logits, targets).item() == pytest.approx(
+        by_hand / 2, rel=1e-6
+    )
+
+
+def test_the_lovasz_hinge_of_a_hand_counted_batch() -> None:
+    # Errors 1 - z for foreground, 1 + z for background, in falling order: 3 (foreground), 1.5, 0.5 (background).
+    # The IoU loss once these are wrong: 1 - 1/2, then 1 - 1/3, then 1 - 1/4; its increments weigh the errors.
+    targets, logits = row(1, 1, 0, 0), row(-2, 3, 0.5, -0.5)
+    by_hand = 3 * 1 / 2 + 1.5 * (2 / 3 - 1 / 2) + 0.5 * (3 / 4 - 2 / 3)
+    assert SegmentationLoss(bce=0, dice=0, lovasz=1)(logits, targets).item() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_the_lovasz_hinge_takes_a_soft_pixel_for_what_it_mostly_is() -> None:
+    logits = row(-2, 3, 0.5, -0.5)
+    lovasz = SegmentationLoss(bce=0, dice=0, lovasz=1)
+    assert lovasz(logits, row(0.5, 0.9, 0.49, 0)) == lovasz(logits, row(1, 1, 0, 0))
+
+
+def test_three_parts_add_up() -> None:
+    batch = draw("hard")
+    parts = [SegmentationLoss(*weights)(*batch).item() for weights in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
+    assert SegmentationLoss(0.5, 2, 3)(*batch).item() == pytest.approx(np.dot(parts, (0.5, 2, 3)), rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 0, 0), (0, 1, 0, 0), (1, 0, 1, 2), (0, 0, 1, 0)])
+def test_a_batch_of_blank_masks_has_a_loss_that_can_be_learned_from(weights: tuple[float, ...]) -> None:
+    logits = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = SegmentationLoss(*weights)(logits, torch.zeros(SHAPE))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert logits.grad is not None
+    assert (logits.grad.isfinite() & (logits.grad >= 0)).all()  # the less foreground the better
+
+
+def test_blank_masks_that_are_predicted_blank_cost_nothing() -> None:
+    loss = SegmentationLoss(1, 1, 1, 2)(torch.full(SHAPE, -50.0), torch.zeros(SHAPE))
+    assert loss.item() == pytest.approx(0, abs=1e-6)
