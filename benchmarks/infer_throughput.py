@@ -45,10 +45,11 @@ from kaggle_tools import cli
 from kaggle_tools.config import Tta
 from kaggle_tools.data import images
 from kaggle_tools.data.images import Photo, read_mask
-from kaggle_tools.inference.ensemble import FLIPPED_AXES, Ensemble, best_device, load_members, logits_of
+from kaggle_tools.inference.ensemble import FLIPPED_AXES, Ensemble, load_members, logits_of
 from kaggle_tools.inference.write_masks import mask_photos
 from kaggle_tools.results import pred_folder
 from kaggle_tools.system import memory
+from kaggle_tools.system.hardware import best_device
 
 JPEG_QUALITY = 95
 THRESHOLD = 0.5

@@ -36,9 +36,9 @@ from kaggle_tools.competition import CARVANA
 from kaggle_tools.config import TrainingConfig, config_from
 from kaggle_tools.data import images
 from kaggle_tools.data.images import Photo
-from kaggle_tools.inference.ensemble import best_device, has_bfloat16
 from kaggle_tools.models.segmenter import Segmenter, build, design
 from kaggle_tools.system import memory
+from kaggle_tools.system.hardware import best_device, has_bfloat16
 from kaggle_tools.training.fold import Execution, FoldData, SegmentationTask, loss_of, make_trainer
 from kaggle_tools.training.optim import make_optimizer
 

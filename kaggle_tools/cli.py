@@ -15,6 +15,8 @@ from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError, re
 from kaggle_tools.system.processes import CORES, is_first_process
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from kaggle_tools.competition import Competition
 
 CompetitionOption = Annotated[
@@ -53,6 +55,13 @@ DEFAULT_WORKERS = min(8, CORES)
 def new_app() -> typer.Typer:
     """A Typer application with the settings that all commands have in common."""
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def app_of(command: Callable[..., None]) -> typer.Typer:
+    """An application that is this one command."""
+    app = new_app()
+    app.command(no_args_is_help=True)(command)
+    return app
 
 
 def competition_named(slug: str) -> "Competition":
@@ -137,6 +146,17 @@ def write_page(write: Callable[[], Path], again: str) -> None:
         print(f"page: {write()}")
     except (KaggleToolsError, OSError) as error:
         print(f"warning: no page was written: {error}\n`{again}` tries it again", file=sys.stderr)
+
+
+WIDE = 200
+"""Characters in a line of a table that does not go to a terminal."""
+
+
+def show(table: "Table") -> None:
+    """Print a table: on a terminal in its width, elsewhere in one that breaks few lines."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 INTERRUPTED = 130

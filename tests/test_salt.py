@@ -2,7 +2,6 @@
 
 import csv
 import json
-import runpy
 import subprocess
 import sys
 import zipfile
@@ -16,8 +15,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from kaggle_tools import rle
+from kaggle_tools import cli, rle
 from kaggle_tools.__main__ import app
+from kaggle_tools.commands.submit import submit
 from kaggle_tools.competition import SALT, Competition
 from kaggle_tools.config import config_from
 from kaggle_tools.data.images import read_mask, training_photos, write_mask
@@ -27,7 +27,7 @@ from kaggle_tools.results import run_folder
 from kaggle_tools.submission.write import write_submission
 
 ROOT = Path(__file__).resolve().parents[1]
-SUBMIT = runpy.run_path(str(ROOT / "submit.py"))["app"]
+SUBMIT = cli.app_of(submit)
 SLUG = ["--competition", SALT.slug]
 TINY = ["--preset", "demo", "--folds", "2", "--depth", "4", "--image-size", "full", "--epochs", "1", "--workers", "0"]
 

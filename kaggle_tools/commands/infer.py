@@ -23,14 +23,11 @@ if TYPE_CHECKING:
     from kaggle_tools.inference.ensemble import Ensemble, Member
     from kaggle_tools.results.summary import HeldOut
 
-app = cli.new_app()
-
 MODELS, MACHINE, BESIDE = "Networks", "Machine", "Beside the masks"
 NAMED = 10
 """So many photos that cannot be read are named."""
 
 
-@app.command(no_args_is_help=True)
 def infer(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Folders that train.py made; they are averaged.")
@@ -325,7 +322,3 @@ def describe(member: "Member") -> dict[str, Any]:
         "weight": member.weight,
         "sha256": sha256(member.folder / WEIGHTS_FILE),
     }
-
-
-if __name__ == "__main__":
-    cli.run(app)

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
     from kaggle_tools.kaggle_api.ledger import Entry
 
-app = cli.new_app()
 
-
-@app.command(no_args_is_help=True)
 def submit(
     pred: Annotated[
         Path, typer.Argument(metavar="PRED", help="The folder that holds masks/<stem>.png, as infer.py writes it.")
@@ -227,7 +224,3 @@ def print_score(entry: "Entry", deadline: float) -> None:
     place = submit_once.rank(entry, timeout=deadline - time.monotonic())
     if place:
         print(f"that would be rank {place[0]:,} of {place[1]:,}")
-
-
-if __name__ == "__main__":
-    cli.run(app)

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
     from kaggle_tools.data.images import Photo
 
-app = cli.new_app()
-
 DATA, MODEL, LOSS, STEPS = "What is learned from", "Model", "Loss", "Optimisation"
 MACHINE, BESIDE = "Machine (does not change the result)", "Beside the training (does not change the result)"
 
@@ -50,7 +48,6 @@ def by_preset(field: str, help_text: str, panel: str, metavar: str | None = None
     )
 
 
-@app.command(no_args_is_help=True)
 def train(
     context: typer.Context,
     data: Annotated[Path, typer.Option(help="Folder with the competition's data, as Kaggle delivers it.")],
@@ -313,7 +310,3 @@ def write_page(run: Path, spec: "Competition", data: Path) -> None:
 
     again = shlex.join(["python", "-m", "kaggle_tools", "report", str(run), "--data", str(data)])
     cli.write_page(lambda: write_report(None, spec, [run], data=data), again)
-
-
-if __name__ == "__main__":
-    cli.run(app)

@@ -21,6 +21,7 @@ from kaggle_tools.config import Tta
 from kaggle_tools.data.datasets import InputSize, Size
 from kaggle_tools.models.segmenter import ModelCard, Segmenter, load
 from kaggle_tools.results import run_folder
+from kaggle_tools.system.hardware import has_bfloat16
 
 FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {
     "none": ((),),
@@ -171,18 +172,6 @@ def enlarge(probabilities_B1HW: Tensor, size: Size) -> Tensor:
     if probabilities_B1HW.shape[-2:] == size:
         return probabilities_B1HW
     return F.interpolate(probabilities_B1HW, size=size, mode="bilinear", align_corners=False)
-
-
-def best_device() -> torch.device:
-    """The fastest device of this machine."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def has_bfloat16() -> bool:
-    """Whether the GPU itself computes in bfloat16; older ones only imitate it, slowly."""
-    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _all_fit(models: Sequence[nn.Module], device: torch.device) -> bool:

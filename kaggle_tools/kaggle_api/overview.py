@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from kaggle_tools.errors import require
 from kaggle_tools.kaggle_api.ledger import Entry
-from kaggle_tools.results.summary import Estimate
+from kaggle_tools.results.scores import Estimate
 from kaggle_tools.system.files import replacing
 from kaggle_tools.tables import Column, Table
 

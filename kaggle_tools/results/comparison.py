@@ -14,7 +14,7 @@ import pandas as pd
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results import run_folder
-from kaggle_tools.results.summary import Estimate, interval
+from kaggle_tools.results.scores import Estimate, Interval, interval
 from kaggle_tools.tables import Column, Table
 
 Verdict = Literal["better", "worse", "cannot tell"]
@@ -27,7 +27,7 @@ class Difference:
     """The mean difference in score between two runs."""
 
     mean: float
-    interval: list[float] | None
+    interval: Interval | None
     """95 %, over groups; None where there is only one."""
     groups: int
     """How many there are."""
@@ -204,7 +204,7 @@ def _difference(scores: pd.Series, others: pd.Series, groups: tuple[str, ...]) -
     return Difference(float(differences.mean()), interval(differences, groups), len(set(groups)))
 
 
-def _spread(interval: list[float] | None, form: str) -> str | None:
+def _spread(interval: Interval | None, form: str) -> str | None:
     return form.format(*interval) if interval else None
 
 

@@ -7,13 +7,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, norm, t
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError
@@ -29,28 +28,10 @@ from kaggle_tools.results.run_folder import (
     groups_and_views,
     read_oof,
 )
+from kaggle_tools.results.scores import interval
 from kaggle_tools.system.files import locked, write_json, write_text
 
 SUMMARY_FILE, THRESHOLDS_FILE = "summary.json", "thresholds.csv"
-CONFIDENCE = 0.95
-RESAMPLES = 2_000
-
-
-class Estimate(NamedTuple):
-    """A score with its 95 % interval, which a single group of photos does not have."""
-
-    score: float
-    interval: list[float] | None
-
-    @property
-    def spread(self) -> list[list[float]]:
-        """How far the interval reaches down and up, as matplotlib draws error bars; never below 0, also if rounded."""
-        low, high = self.interval or (self.score, self.score)
-        return [[max(0.0, self.score - low)], [max(0.0, high - self.score)]]
-
-    def __str__(self) -> str:
-        """`0.99612 (0.99580 to 0.99640)`."""
-        return f"{self.score:.5f}" + (" ({:.5f} to {:.5f})".format(*self.interval) if self.interval else "")
 
 
 @dataclass(frozen=True)
@@ -133,31 +114,6 @@ def expected_score(held_out: HeldOut, competition: Competition, threshold: float
     scores = competition.score(overlap_at(held_out.histograms, math.ceil(threshold * BINS)))
     groups = tuple(competition.group_and_view(stem)[0] for stem in held_out.stems)
     return {"score": float(scores.mean()), "interval": interval(scores, groups)}
-
-
-def interval(scores: NDArray[np.float64], groups: Sequence[str]) -> list[float] | None:
-    """The 95 % bootstrap interval of the mean score, or of a mean difference; None where there is only one group.
-
-    Drawn are groups, not photos: photos of one car are alike, and drawn one by one they would make
-    the score look surer than it is. Of few groups the plain percentiles would be too narrow still: they are expanded
-    as far as Student's t is wider than a normal distribution (Hesterberg 2014, What Teachers Should Know About the
-    Bootstrap).
-    """
-    by_group = pd.Series(scores).groupby(list(groups))
-    if by_group.ngroups < 2:
-        return None
-    number = by_group.ngroups
-    expanded = t.ppf((1 + CONFIDENCE) / 2, number - 1) * math.sqrt(number / (number - 1))
-    found = bootstrap(
-        (by_group.sum().to_numpy(), by_group.count().to_numpy()),
-        lambda sums, counts, axis: sums.sum(axis=axis) / counts.sum(axis=axis),
-        paired=True,
-        confidence_level=min(2 * norm.cdf(expanded) - 1, 1 - 1e-9),
-        n_resamples=RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    return [float(found.confidence_interval.low), float(found.confidence_interval.high)]
 
 
 def threshold_curve(histograms: NDArray[np.int64], competition: Competition) -> pd.DataFrame:

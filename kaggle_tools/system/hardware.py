@@ -1,4 +1,4 @@
-"""What this machine computes with, in words, for those who read a run's figures later."""
+"""What this machine computes with."""
 
 import os
 import platform
@@ -13,12 +13,27 @@ GIB = 2**30
 
 
 def hardware() -> str:
-    """GPUs, processor and memory: `2 x NVIDIA A100 (80 GiB), 16 cores of AMD EPYC, 126 GiB of memory`."""
+    """GPUs, processor and memory, for those who read a run's figures later.
+
+    As in `2 x NVIDIA A100 (80 GiB), 16 cores of AMD EPYC, 126 GiB of memory`.
+    """
     gpus = Counter(_gpu(index) for index in range(torch.cuda.device_count()))
     parts = [f"{count} x {gpu}" for gpu, count in gpus.items()] + [f"{CORES} cores of {_cpu()}"]
     if hasattr(os, "sysconf"):
         parts.append(f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIB:.0f} GiB of memory")
     return ", ".join(parts)
+
+
+def best_device() -> torch.device:
+    """The fastest device of this machine."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def has_bfloat16() -> bool:
+    """Whether the GPU itself computes in bfloat16; older ones only imitate it, slowly."""
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _gpu(index: int) -> str:

@@ -77,12 +77,10 @@ def launch(devices: str, nodes: int) -> "Fabric":
     from lightning.fabric.strategies import DDPStrategy
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    from kaggle_tools.training import trial
-
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    ranks = trial.device_count(devices, nodes)
-    per_node, nodes = trial.processes(devices, nodes)
+    ranks = device_count(devices, nodes)
+    per_node, nodes = as_started(devices, nodes)
     # They exchange nothing but a few words at the end, for which the fast ones wait as long as it takes.
     together = DDPStrategy(process_group_backend="gloo", timeout=timedelta(days=7))
     try:
@@ -91,6 +89,33 @@ def launch(devices: str, nodes: int) -> "Fabric":
         raise InputError(f"--devices {devices} --nodes {nodes}: {error}") from error
     fabric.launch()
     return fabric
+
+
+def as_started(devices: str, nodes: int) -> tuple[str, int]:
+    """The devices of each node and the number of nodes, as torchrun or SLURM started this process.
+
+    Without either, or where `devices` was given, what was given.
+    """
+    from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+    if devices == "auto" and TorchElasticEnvironment.detect():
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        return str(local), int(os.environ["WORLD_SIZE"]) // local
+    if devices == "auto" and SLURMEnvironment.detect():
+        slurm_nodes = int(os.environ.get("SLURM_NNODES", "1"))
+        return str(int(os.environ["SLURM_NTASKS"]) // slurm_nodes), slurm_nodes
+    return devices, nodes
+
+
+def device_count(devices: str, nodes: int) -> int:
+    """How many devices `--devices` and `--nodes` mean on this machine."""
+    devices, nodes = as_started(devices, nodes)
+    import torch
+
+    if devices.isdecimal():
+        return int(devices) * nodes
+    here = max(1, torch.cuda.device_count())
+    return nodes * (here if devices in ("auto", "-1") else len(devices.split(",")))
 
 
 def rank_and_ranks() -> tuple[int, int]:

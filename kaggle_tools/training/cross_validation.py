@@ -13,8 +13,7 @@ from kaggle_tools.data.images import Photo
 from kaggle_tools.errors import OutOfTimeError, first_few, require
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.pred_folder import confident_photos
-from kaggle_tools.system.processes import is_first_process, run_on_gpus, visible_gpus
-from kaggle_tools.training import trial
+from kaggle_tools.system.processes import device_count, is_first_process, run_on_gpus, visible_gpus
 from kaggle_tools.training.fold import Execution, estimated_hours, find_batch_size, train_fold
 
 LONG_HOURS = 24.0
@@ -90,7 +89,7 @@ def batch_size_that_fits(photos: list[Photo], config: TrainingConfig, execution:
     Raises:
         InputError: there is not one GPU whose memory could decide, or not even one photo fits.
     """
-    one_gpu = torch.cuda.is_available() and trial.device_count(execution.devices, execution.nodes) == 1
+    one_gpu = torch.cuda.is_available() and device_count(execution.devices, execution.nodes) == 1
     require(one_gpu, "--batch-size auto: needs one GPU, as with --devices 1; give a number")
     found = find_batch_size((photos, photos[:1]), config, execution)
     print(f"batch size: {found} photos fit")

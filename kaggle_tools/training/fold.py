@@ -37,13 +37,13 @@ from kaggle_tools.data.datasets import AugmentedPhotos, EpochSampler, MaskedPhot
 from kaggle_tools.data.images import Photo
 from kaggle_tools.errors import InputError, KaggleToolsError, require
 from kaggle_tools.inference import out_of_fold
-from kaggle_tools.inference.ensemble import Member, best_device, has_bfloat16
+from kaggle_tools.inference.ensemble import Member
 from kaggle_tools.models.segmenter import Architecture, ModelCard, Segmenter, build, design, load, save
 from kaggle_tools.results import run_folder
 from kaggle_tools.system import memory
 from kaggle_tools.system.files import locked, write_json
-from kaggle_tools.system.hardware import hardware
-from kaggle_tools.system.processes import is_first_process
+from kaggle_tools.system.hardware import best_device, hardware, has_bfloat16
+from kaggle_tools.system.processes import as_started, device_count, is_first_process
 from kaggle_tools.training import trial
 from kaggle_tools.training.callbacks import Checkpoint, EpochLines, MetricsTable, Patience, Pictures, TimeLimit
 from kaggle_tools.training.losses import SegmentationLoss
@@ -235,7 +235,7 @@ def make_trainer(folder: Path, config: TrainingConfig, data: FoldData, execution
     Raises:
         InputError: there are no such devices.
     """
-    devices, nodes = trial.processes(execution.devices, execution.nodes)
+    devices, nodes = as_started(execution.devices, execution.nodes)
     try:
         return Trainer(
             max_epochs=config.epochs,
@@ -291,7 +291,7 @@ def estimated_hours(photos: Sequence[Photo], config: TrainingConfig, folds: int,
     with trial_steps(SegmentationTask(model, config), device) as step:
         seconds = trial.seconds_per_photo(step, config.image_size or photos[0].size)
     training_photos = len(photos) * (config.folds - 1) / config.folds
-    devices = trial.device_count(execution.devices, execution.nodes)
+    devices = device_count(execution.devices, execution.nodes)
     return seconds / devices * training_photos * config.epochs * folds / 3600
 
 
@@ -360,7 +360,7 @@ def _fit(task: SegmentationTask, data: FoldData, folder: Path, execution: Execut
     config = task.config
     if execution.compiled:
         task.model.compile()
-    ranks = trial.device_count(execution.devices, execution.nodes)
+    ranks = device_count(execution.devices, execution.nodes)
     with plain_worker_errors(), _quiet_lightning(), _explained_memory(task, data.validation.photos[0].size, ranks):
         trainer = make_trainer(folder, config, data, execution)
         ranks = trainer.world_size

@@ -1,12 +1,10 @@
 """What a training needs of the machine: processes, memory and time."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 
 import torch
-from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from kaggle_tools.data.datasets import Size
 
@@ -15,29 +13,6 @@ Step = Callable[[int, Size], None]
 
 SMALL = 128  # pixels
 LONG_ENOUGH = 0.5  # seconds
-
-
-def processes(devices: str, nodes: int) -> tuple[str, int]:
-    """The devices of each node and the number of nodes, as torchrun or SLURM started this process.
-
-    Without either, or where `devices` was given, what was given.
-    """
-    if devices == "auto" and TorchElasticEnvironment.detect():
-        local = int(os.environ["LOCAL_WORLD_SIZE"])
-        return str(local), int(os.environ["WORLD_SIZE"]) // local
-    if devices == "auto" and SLURMEnvironment.detect():
-        slurm_nodes = int(os.environ.get("SLURM_NNODES", "1"))
-        return str(int(os.environ["SLURM_NTASKS"]) // slurm_nodes), slurm_nodes
-    return devices, nodes
-
-
-def device_count(devices: str, nodes: int) -> int:
-    """How many devices `--devices` and `--nodes` mean on this machine."""
-    devices, nodes = processes(devices, nodes)
-    if devices.isdecimal():
-        return int(devices) * nodes
-    here = max(1, torch.cuda.device_count())
-    return nodes * (here if devices in ("auto", "-1") else len(devices.split(",")))
 
 
 def seconds_per_photo(step: Step, size: Size) -> float:

@@ -12,7 +12,8 @@ from known_networks import CPU, Constant, card_of, member
 from PIL import Image
 from typer.testing import CliRunner
 
-import infer
+from kaggle_tools import cli
+from kaggle_tools.commands import infer
 from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.data.images import Photo, read_gray, read_mask, write_gray, write_mask
 from kaggle_tools.errors import InputError, OutOfTimeError
@@ -42,7 +43,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def invoke(*arguments: Any) -> Result:
-    return CliRunner().invoke(infer.app, [*map(str, arguments), "--workers", "0"])
+    return CliRunner().invoke(cli.app_of(infer.infer), [*map(str, arguments), "--workers", "0"])
 
 
 def mask(*arguments: Any) -> str:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import random
-import runpy
 import shutil
 import subprocess
 import sys
@@ -37,6 +36,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from kaggle_tools import cli
+from kaggle_tools.commands.submit import submit
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.errors import InputError
@@ -44,7 +44,7 @@ from kaggle_tools.kaggle_api import client, ledger
 from kaggle_tools.system import version
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = runpy.run_path(str(ROOT / "submit.py"))
+APP = cli.app_of(submit)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def pred(tmp_path: Path) -> Path:
 
 
 def submit(*arguments: Any) -> Result:
-    return CliRunner().invoke(SCRIPT["app"], list(map(str, arguments)))
+    return CliRunner().invoke(APP, list(map(str, arguments)))
 
 
 def refusal(*arguments: Any) -> str:
@@ -224,7 +224,7 @@ def run(
         monkeypatch.setattr("sys.argv", ["submit.py", *map(str, arguments)])
         started = time.monotonic()
         with pytest.raises(SystemExit) as ended:
-            cli.run(SCRIPT["app"])
+            cli.run(APP)
         assert time.monotonic() - started < timeout + 3
         said = "".join(capfd.readouterr())
         written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".gz"]

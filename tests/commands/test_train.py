@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import train
+from kaggle_tools.commands import train
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.config import config_from, settings_of
 from kaggle_tools.errors import InputError

@@ -10,7 +10,7 @@ from kaggle_tools.competition import CARVANA, SALT, Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.results import comparison
 from kaggle_tools.results.comparison import ComparedRun, Difference
-from kaggle_tools.results.summary import interval
+from kaggle_tools.results.scores import interval
 
 Scores = dict[str, float]
 

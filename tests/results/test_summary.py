@@ -13,11 +13,11 @@ from kaggle_tools import metrics
 from kaggle_tools.competition import CARVANA, SALT, Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.results import run_folder
+from kaggle_tools.results.scores import interval
 from kaggle_tools.results.summary import (
     cross_validation,
     expected_score,
     held_out_by,
-    interval,
     overlap_at,
     summarise,
     threshold_curve,

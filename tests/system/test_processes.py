@@ -10,6 +10,8 @@ from process_group import together
 from kaggle_tools.errors import InputError
 from kaggle_tools.system.processes import (
     RANKS,
+    as_started,
+    device_count,
     gathered,
     is_first_process,
     launch,
@@ -145,3 +147,40 @@ def test_a_process_is_an_orphan_once_the_one_that_started_it_has_ended() -> None
         starter.stdin.close()
         assert starter.wait() != 0
         assert starter.stdout.readline() == "True\n"
+
+
+class TestProcesses:
+    @pytest.fixture(autouse=True)
+    def alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID", "GROUP_RANK", "NODE_RANK"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES", "SLURM_JOB_NAME"):
+            monkeypatch.delenv(name, raising=False)
+
+    def test_by_itself_it_is_what_was_given(self) -> None:
+        assert as_started("auto", 1) == ("auto", 1)
+        assert as_started("0,1", 3) == ("0,1", 3)
+
+    def test_torchrun_is_recognised(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in {
+            "TORCHELASTIC_RUN_ID": "x",
+            "RANK": "5",
+            "WORLD_SIZE": "8",
+            "LOCAL_WORLD_SIZE": "4",
+        }.items():
+            monkeypatch.setenv(name, value)
+        assert as_started("auto", 1) == ("4", 2)
+
+    def test_slurm_is_recognised(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        slurm = {"SLURM_NTASKS": "16", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}
+        for name, value in slurm.items():
+            monkeypatch.setenv(name, value)
+        assert as_started("auto", 1) == ("8", 2)
+        assert as_started("2", 1) == ("2", 1)
+        assert device_count("auto", 1) == 16
+
+    def test_devices_are_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+        assert [device_count(devices, 2) for devices in ("3", "0,2", "-1", "auto")] == [6, 4, 8, 8]
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+        assert device_count("auto", 1) == 1

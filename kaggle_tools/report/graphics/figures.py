@@ -23,7 +23,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from kaggle_tools.kaggle_api.overview import KnownScores, draw_scores
-from kaggle_tools.results.summary import Estimate
+from kaggle_tools.results.scores import Estimate
 
 WIDTH, HEIGHT = 4.4, 2.9  # inches; on a phone these are the sizes of the page, so that 9 points can be read
 

@@ -9,7 +9,7 @@ from kaggle_tools.report.graphics.pictures import Gallery, Subject, pictures
 from kaggle_tools.report.parts.run import HeldOutPhotos
 from kaggle_tools.results import comparison
 from kaggle_tools.results.comparison import Comparison
-from kaggle_tools.results.summary import Estimate
+from kaggle_tools.results.scores import Estimate
 from kaggle_tools.tables import Table
 
 SHOWN = 3

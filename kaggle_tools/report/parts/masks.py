@@ -19,7 +19,7 @@ from kaggle_tools.report.graphics.figures import Plot
 from kaggle_tools.report.graphics.pictures import Gallery, Picture, Subject, data_uri, pictures
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.run_folder import groups_and_views
-from kaggle_tools.results.summary import Estimate
+from kaggle_tools.results.scores import Estimate
 from kaggle_tools.tables import Column, Table
 
 DOUBTFUL, OUTLIERS, NAMED = 24, 12, 200

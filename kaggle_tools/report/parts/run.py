@@ -18,7 +18,8 @@ from kaggle_tools.report.graphics.pictures import Gallery, Picture, Subject, pic
 from kaggle_tools.report.trust import Check, checks_of
 from kaggle_tools.results import comparison, run_folder, summary
 from kaggle_tools.results.run_folder import fold_folder
-from kaggle_tools.results.summary import Estimate, HeldOut
+from kaggle_tools.results.scores import Estimate, interval
+from kaggle_tools.results.summary import HeldOut
 from kaggle_tools.system.files import read_json
 from kaggle_tools.system.progress import duration
 from kaggle_tools.tables import Column, Table
@@ -221,9 +222,7 @@ def _score_plots(table: pd.DataFrame, competition: Competition) -> list[Plot]:
 
 
 def _estimate(photos: pd.DataFrame) -> Estimate:
-    return Estimate(
-        float(photos["score"].mean()), summary.interval(photos["score"].to_numpy(), photos["group"].tolist())
-    )
+    return Estimate(float(photos["score"].mean()), interval(photos["score"].to_numpy(), photos["group"].tolist()))
 
 
 def _probability_plots(held_out: HeldOut, found: dict[str, Any], competition: Competition) -> list[Plot]:

@@ -1,0 +1,84 @@
+"""`download`, `unpack`, `demo-data`: from nothing to a data folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kaggle_tools import cli
+
+if TYPE_CHECKING:
+    from kaggle_tools.competition import Competition
+
+
+def download(
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder that becomes the data folder.", show_default="data/SLUG"),
+    ] = None,
+    high_quality: Annotated[
+        bool, typer.Option("--high-quality", help="Also the larger archives that come only on request.")
+    ] = False,
+    competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
+) -> None:
+    """Download a competition's data from Kaggle and unpack it. Interrupted, the same command goes on."""
+    from kaggle_tools.kaggle_api import client
+
+    spec = cli.competition_named(competition)
+    to = to or Path("data") / spec.slug
+    zips = to / "zips"
+    client.download(spec, zips, high_quality=high_quality)
+    unpack_into(zips, to, spec)
+    print(f"{zips} may be deleted now")
+
+
+def unpack(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder with the competition's zip files.")],
+    to: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that becomes the data folder.")],
+    competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
+) -> None:
+    """Unpack a competition's zip files that were downloaded by other means."""
+    unpack_into(source, to, cli.competition_named(competition))
+
+
+def unpack_into(source: Path, to: Path, spec: "Competition") -> None:
+    """Unpack all of the competition's archives that lie in `source`."""
+    from kaggle_tools.data import archives
+
+    found = archives.find(source, spec.archives)
+    missing = [archive.name for archive in spec.archives if not archive.on_request]
+    missing = [name for name in missing if name not in {archive.name for _, archive in found}]
+    if missing:
+        print(f"warning: {source} lacks {', '.join(missing)}")
+    for file, archive in found:
+        written = archives.unpack(file, to, archive.into)
+        print(f"{file.name}: {written:,} files unpacked" if written else f"{file.name}: was unpacked before")
+
+
+def demo_data(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that becomes the data folder.")],
+    train_groups: Annotated[
+        int | None,
+        typer.Option(min=1, help="Groups (cars, each of 16 photos) with masks.", show_default="12 cars, 240 salt"),
+    ] = None,
+    test_groups: Annotated[
+        int | None,
+        typer.Option(min=1, help="Groups to be masked.", show_default="4 cars, 80 salt"),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="HxW", help="Size of the photos in pixels.", show_default="cars 320x479, salt 101x101"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same photos.")] = 0,
+    competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
+) -> None:
+    """Draw a small competition in Kaggle's layout, with the truth about its test photos aside."""
+    from kaggle_tools.demo.draw import draw_competition
+
+    spec = cli.competition_named(competition)
+    height_width = cli.parse_size("--size", size) if size else None
+    demo = draw_competition(
+        folder, spec, train_groups=train_groups, test_groups=test_groups, size=height_width, seed=seed
+    )
+    print(f"{folder}: {len(demo.train_stems):,} photos with masks, {len(demo.test_stems):,} to be masked")
+    print(f"{demo.hidden_truth}: their true masks, for `score` alone")

@@ -1,0 +1,67 @@
+"""`compare` and `report`: runs beside each other, in the terminal and on a page."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kaggle_tools import cli
+
+if TYPE_CHECKING:
+    from kaggle_tools.competition import Competition
+
+TURNED = 6
+"""So many runs at most stand beside each other; more of them beneath each other."""
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that train.py made.")],
+    competition: cli.RecordedCompetitionOption = None,
+) -> None:
+    """Show runs side by side, on the same held-out photos; `report` makes a page of it."""
+    from kaggle_tools.results import comparison
+
+    compared = comparison.compare(runs, recorded_competition(competition, runs))
+    table = comparison.table(compared)
+    cli.show(table.turned_for_terminal() if len(runs) <= TURNED else table.for_terminal())
+    print(compared.in_words())
+
+
+def report(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RUN...", help="Folders that train.py made; the best of several is shown in depth."),
+    ] = None,
+    pred: Annotated[
+        Path | None, typer.Option(metavar="PRED", help="Masks that infer.py made, shown as well.", show_default="none")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The page.",
+            show_default="PRED/report.html, RUN/report.html, or of several comparison.html in the first",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the training photos are.", show_default="where they were in training"),
+    ] = None,
+    competition: cli.RecordedCompetitionOption = None,
+) -> None:
+    """Write a page to look at: how good, how sure, where it fails, whether better than others."""
+    from kaggle_tools.report.writing import write_report
+
+    runs = runs or []
+    spec = recorded_competition(competition, runs, pred)
+    print(f"page: {write_report(out, spec, runs, pred, data)}")
+
+
+def recorded_competition(given: str | None, runs: list[Path], pred: Path | None = None) -> "Competition":
+    """The competition that the runs, and the masks if there are any, record."""
+    from kaggle_tools.results import pred_folder, run_folder
+
+    recorded = {run: run_folder.read_settings(run)["competition"] for run in runs}
+    if pred:
+        recorded[pred] = pred_folder.read_record(pred)["competition"]
+    return cli.agreed_competition(given, recorded)

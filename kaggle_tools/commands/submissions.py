@@ -1,0 +1,38 @@
+"""`submissions`: all of them, cross-validation against leaderboard."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kaggle_tools import cli
+
+
+def submissions(
+    offline: Annotated[bool, typer.Option("--offline", help="Show what is noted, without asking Kaggle.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw cross-validation against leaderboard.", show_default="no"),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a page to look at.", show_default="no")
+    ] = None,
+    ledger: cli.LedgerOption = None,
+    competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
+) -> None:
+    """Show all submissions, those made elsewhere too, with the scores that Kaggle lists now."""
+    from kaggle_tools.kaggle_api import overview, submit_once
+    from kaggle_tools.kaggle_api.ledger import default_path, read
+
+    path, spec = ledger or default_path(), cli.competition_named(competition)
+    noted = [entry for entry in read(path) if entry.slug == spec.slug]
+    entries = noted if offline else submit_once.pick_up_scores(path, noted, spec.slug)
+    cli.show(overview.table(entries).for_terminal())
+    print(f"noted in {path}" if path.exists() else f"nothing is noted in {path} yet")
+    if plot:
+        print(f"{plot}: {overview.plot(entries, plot):,} submissions")
+    if html:
+        from kaggle_tools.report.writing import write_submissions
+
+        write_submissions(html, spec, entries)
+        print(f"page: {html}")

@@ -1,0 +1,131 @@
+"""A mean score, its confidence interval, and how both are recorded in `run.json` and in the ledger of submissions.
+
+Plain values: knows nothing of folders or competitions.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import bootstrap, norm, t
+
+CONFIDENCE = 0.95
+RESAMPLES = 2_000
+
+Interval = tuple[float, float]
+"""The lower and the upper end of a 95 % confidence interval."""
+
+
+class Estimate(NamedTuple):
+    """A mean score with its 95 % interval, which a single group of photos does not have."""
+
+    score: float
+    interval: Interval | None
+
+    @property
+    def spread(self) -> list[list[float]]:
+        """How far the interval reaches down and up, as matplotlib draws error bars; never below 0, also if rounded."""
+        low, high = self.interval or (self.score, self.score)
+        return [[max(0.0, self.score - low)], [max(0.0, high - self.score)]]
+
+    def __str__(self) -> str:
+        """`0.99612 (0.99580 to 0.99640)`."""
+        return f"{self.score:.5f}" + (" ({:.5f} to {:.5f})".format(*self.interval) if self.interval else "")
+
+
+@dataclass(frozen=True)
+class ValidatedRun:
+    """What the cross-validation of a run says of its mean score."""
+
+    run: str
+    """The name of its folder."""
+    folds: tuple[int, ...]
+    """Those that were finished."""
+    score_name: str
+    score: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        """As `run.json` and the ledger hold it."""
+        return {
+            "run": self.run,
+            "folds": list(self.folds),
+            "score_name": self.score_name,
+            "score_mean": self.score.score,
+            "score_interval": _as_list(self.score.interval),
+        }
+
+    @classmethod
+    def from_json(cls, recorded: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not of this form.
+        """
+        score = Estimate(float(recorded["score_mean"]), _as_interval(recorded["score_interval"]))
+        return cls(recorded["run"], tuple(recorded["folds"]), recorded["score_name"], score)
+
+
+@dataclass(frozen=True)
+class ExpectedScore:
+    """The score that masks of unknown photos are expected to get, from the held-out photos; or why it is not known."""
+
+    estimate: Estimate | None
+    unavailable: str = ""
+    """Why there is no estimate."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As `run.json` and the ledger hold it."""
+        if self.estimate is None:
+            return {"unavailable": self.unavailable}
+        return {"score": self.estimate.score, "interval": _as_list(self.estimate.interval)}
+
+    @classmethod
+    def from_json(cls, recorded: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`; what is empty says nothing.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not of this form.
+        """
+        if "score" not in recorded:
+            return cls(None, recorded.get("unavailable", "not recorded"))
+        return cls(Estimate(float(recorded["score"]), _as_interval(recorded.get("interval"))))
+
+
+def interval(scores: NDArray[np.float64], groups: Sequence[str]) -> Interval | None:
+    """The 95 % bootstrap interval of the mean score, or of a mean difference; None where there is only one group.
+
+    Drawn are groups, not photos: photos of one car are alike, and drawn one by one they would make
+    the score look surer than it is. Of few groups the plain percentiles would be too narrow still: they are expanded
+    as far as Student's t is wider than a normal distribution (Hesterberg 2014, What Teachers Should Know About the
+    Bootstrap).
+    """
+    by_group = pd.Series(scores).groupby(list(groups))
+    if by_group.ngroups < 2:
+        return None
+    number = by_group.ngroups
+    expanded = t.ppf((1 + CONFIDENCE) / 2, number - 1) * math.sqrt(number / (number - 1))
+    found = bootstrap(
+        (by_group.sum().to_numpy(), by_group.count().to_numpy()),
+        lambda sums, counts, axis: sums.sum(axis=axis) / counts.sum(axis=axis),
+        paired=True,
+        confidence_level=min(2 * norm.cdf(expanded) - 1, 1 - 1e-9),
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def _as_list(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else list(interval)
+
+
+def _as_interval(recorded: Sequence[float] | None) -> Interval | None:
+    if recorded is None:
+        return None
+    low, high = recorded
+    return float(low), float(high)
