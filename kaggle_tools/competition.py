@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from numpy.typing import NDArray
 
 from kaggle_tools import metrics
@@ -68,7 +69,7 @@ class Competition:
 
     score_name: str
     """The competition's own score, as reports call it."""
-    score: Callable[[metrics.Overlap], NDArray]
+    score: Callable[[metrics.Overlap], NDArray[np.float64]]
     """The score of each photo from its pixel counts; the competition's is the mean over photos."""
 
     group_name: str = "group"
@@ -90,12 +91,23 @@ class Competition:
     """(height, width) in pixels where all photos are alike. Used only to check a CSV that has
     neither photos nor masks beside it."""
     demo: str = "cars"
-    """What its drawn demo shows, by name: one of `drawing.subjects.SUBJECTS`."""
+    """What its drawn demo shows, by name: one of `demo.subjects.SUBJECTS`."""
 
     @property
     def has_groups(self) -> bool:
         """Whether several photos may show the same; else each is a group of its own."""
         return "{group}" in self.stem_format
+
+    @property
+    def scored_by_dice(self) -> bool:
+        """Whether the score of a photo is its Dice, so that what is known of the one holds for the other."""
+        return self.score is metrics.dice
+
+    @property
+    def further_scores(self) -> dict[str, str]:
+        """The scores that are recorded beside the competition's own: their columns in `oof.csv` by their names."""
+        common = {"Dice": metrics.dice, "IoU": metrics.iou}
+        return {name: name.lower() for name, score in common.items() if self.score is not score}
 
     def group_and_view(self, stem: str) -> tuple[str, str]:
         """The group and the view of a photo; the view is empty where the stem names none.

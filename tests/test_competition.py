@@ -61,6 +61,16 @@ def test_salts_archives_unpack_to_where_its_photos_are_looked_for(tmp_path: Path
             assert (tmp_path / "data" / pattern.format(stem="a")).is_file()
 
 
+def test_only_carvana_is_scored_by_dice(tiles: Competition) -> None:
+    assert [competition.scored_by_dice for competition in (CARVANA, SALT, tiles)] == [True, False, False]
+
+
+def test_the_further_scores_leave_out_the_competitions_own(tiles: Competition) -> None:
+    assert CARVANA.further_scores == {"IoU": "iou"}
+    assert SALT.further_scores == {"Dice": "dice", "IoU": "iou"}
+    assert tiles.further_scores == {"Dice": "dice"}
+
+
 @pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=COMPETITIONS)
 def test_each_competition_has_a_demo(competition: Competition) -> None:
     assert competition.demo in SUBJECTS

@@ -458,6 +458,6 @@ def test_downloading_before_the_rules_are_accepted_names_their_page(server: Kagg
 
 
 def test_neither_kaggle_nor_torch_is_imported_by_the_module() -> None:
-    check = "import sys, kaggle_tools.leaderboard; print({'kaggle', 'requests', 'torch'} & set(sys.modules))"
+    check = "import sys, kaggle_tools.kaggle_api.client; print({'kaggle', 'requests', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
