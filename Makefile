@@ -1,6 +1,9 @@
 # `make demo` and `make test` set up everything they need; `make check` is what must pass before a commit.
+# Options: PYTHON=python3.12, and TORCH_INDEX=https://download.pytorch.org/whl/cpu for PyTorch without CUDA.
 PYTHON ?= python3
+TORCH_INDEX ?=
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 INSTALLED := .venv/installed
 DEMO := demo
 
@@ -31,9 +34,14 @@ format: $(INSTALLED)
 	$(BIN)/ruff format
 
 # Only touched when all of it went well, so that a broken installation is repeated.
-$(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
+# With TORCH_INDEX, PyTorch comes from there; what else it needs is then found at PyPI, as without.
+$(INSTALLED): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 …"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+ifneq ($(TORCH_INDEX),)
+	$(PIP) --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch torchvision
+endif
+	$(PIP) -r requirements-dev.txt -c constraints.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
