@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from kaggle_tools.errors import require
 from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.results.scores import Estimate
+from kaggle_tools.results.tables import Column, Table
 from kaggle_tools.system.files import replacing
-from kaggle_tools.tables import Column, Table
 
 COLUMNS = [
     Column("submission"),

@@ -15,7 +15,7 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.scores import Estimate, Interval, interval
-from kaggle_tools.tables import Column, Table
+from kaggle_tools.results.tables import Column, Table
 
 Verdict = Literal["better", "worse", "cannot tell"]
 FEWEST_GROUPS = 6

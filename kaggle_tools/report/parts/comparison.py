@@ -10,7 +10,7 @@ from kaggle_tools.report.parts.run import HeldOutPhotos
 from kaggle_tools.results import comparison
 from kaggle_tools.results.comparison import Comparison
 from kaggle_tools.results.scores import Estimate
-from kaggle_tools.tables import Table
+from kaggle_tools.results.tables import Table
 
 SHOWN = 3
 """Photos in each direction where two runs differ most."""

@@ -20,7 +20,7 @@ from kaggle_tools.report.graphics.pictures import Gallery, Picture, Subject, dat
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.run_folder import groups_and_views
 from kaggle_tools.results.scores import Estimate
-from kaggle_tools.tables import Column, Table
+from kaggle_tools.results.tables import Column, Table
 
 DOUBTFUL, OUTLIERS, NAMED = 24, 12, 200
 SHEET_ROWS, SHEET_COLUMNS, CELL_WIDTH = 40, 16, 60

@@ -20,9 +20,9 @@ from kaggle_tools.results import comparison, run_folder, summary
 from kaggle_tools.results.run_folder import fold_folder
 from kaggle_tools.results.scores import Estimate, interval
 from kaggle_tools.results.summary import HeldOut
+from kaggle_tools.results.tables import Column, Table
 from kaggle_tools.system.files import read_json
 from kaggle_tools.system.progress import duration
-from kaggle_tools.tables import Column, Table
 
 WORST, BEST, RANDOM, WORST_GROUPS = 24, 6, 6, 3
 SETTINGS = [Column("setting"), Column("value")]

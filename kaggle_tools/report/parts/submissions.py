@@ -11,7 +11,7 @@ from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.kaggle_api.overview import expected_score
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.figures import Plot
-from kaggle_tools.tables import Table
+from kaggle_tools.results.tables import Table
 
 FEWEST = 6
 """Fewer scored submissions are often in the same order by chance."""

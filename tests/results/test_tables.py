@@ -3,7 +3,7 @@ import re
 import pytest
 from rich.console import Console, RenderableType
 
-from kaggle_tools.tables import Column, Table
+from kaggle_tools.results.tables import Column, Table
 
 TABLE = Table(
     [Column("run"), Column("photos", "{:,}"), Column("Dice", "{:.3f}"), Column("gain", "{:+.2f}")],
