@@ -43,8 +43,9 @@ from train_throughput import matmul_flops
 
 from kaggle_tools import cli
 from kaggle_tools.config import Tta
-from kaggle_tools.data import images
-from kaggle_tools.data.images import Photo, read_mask
+from kaggle_tools.data import images, listing
+from kaggle_tools.data.images import read_mask
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.inference.ensemble import FLIPPED_AXES, Ensemble, load_members, logits_of
 from kaggle_tools.inference.write_masks import mask_photos
 from kaggle_tools.results import pred_folder
@@ -164,7 +165,7 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         here = Path(temporary)
         (here / "photos").mkdir()
-        photos = shrunken(here / "photos", images.photos_in(folder)[0][:count], cli.parse_size("--size", size))
+        photos = shrunken(here / "photos", listing.photos_in(folder)[0][:count], cli.parse_size("--size", size))
         for turn in range(rounds):
             at = here / str(turn)
             contestants: dict[str, Callable[[], float]] = {

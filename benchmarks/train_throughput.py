@@ -34,8 +34,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from kaggle_tools import cli
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.config import TrainingConfig, config_from
-from kaggle_tools.data import images
-from kaggle_tools.data.images import Photo
+from kaggle_tools.data import listing
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.models.segmenter import Segmenter, build, design
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device, has_bfloat16
@@ -217,7 +217,7 @@ def main(
     """Measure, in turns."""
     size = cli.parse_size("--image-size", image_size)
     config = replace(config_from(preset, CARVANA.slug, {}), image_size=size, batch_size=batch_size, epochs=1)
-    photos = images.training_photos(CARVANA, data)
+    photos = listing.training_photos(CARVANA, data)
     memory.keep_freed_memory()
     contestants: dict[str, Callable[[], float]] = {
         "data-free": lambda: data_free(photos, config, steps),

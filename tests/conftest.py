@@ -9,7 +9,8 @@ from PIL import Image
 
 from kaggle_tools import metrics
 from kaggle_tools.competition import Competition
-from kaggle_tools.data.images import Photo, write_mask
+from kaggle_tools.data.images import write_mask
+from kaggle_tools.data.listing import Photo
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

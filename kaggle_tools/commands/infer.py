@@ -19,7 +19,7 @@ from kaggle_tools.system.processes import is_first_process
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
-    from kaggle_tools.data.images import Photo
+    from kaggle_tools.data.listing import Photo
     from kaggle_tools.inference.ensemble import Ensemble, Member
     from kaggle_tools.results.summary import HeldOut
 
@@ -120,7 +120,7 @@ def infer(
         f"--weights {weights}: {len(runs)} runs need {len(runs)} weights",
     )
 
-    from kaggle_tools.data.images import photos_in, photos_to_mask
+    from kaggle_tools.data.listing import photos_in, photos_to_mask
     from kaggle_tools.inference import write_masks
     from kaggle_tools.inference.ensemble import Ensemble, load_members
     from kaggle_tools.results import pred_folder
@@ -246,7 +246,7 @@ def held_out_photos(
     Raises:
         InputError: their files are damaged or gone.
     """
-    from kaggle_tools.data.images import training_photos
+    from kaggle_tools.data.listing import training_photos
     from kaggle_tools.inference.out_of_fold import has_probabilities, held_out_by_mix
     from kaggle_tools.results import run_folder
     from kaggle_tools.results.summary import held_out_by

@@ -32,7 +32,7 @@ from kaggle_tools.system.processes import is_first_process
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
-    from kaggle_tools.data.images import Photo
+    from kaggle_tools.data.listing import Photo
 
 DATA, MODEL, LOSS, STEPS = "What is learned from", "Model", "Loss", "Optimisation"
 MACHINE, BESIDE = "Machine (does not change the result)", "Beside the training (does not change the result)"
@@ -176,10 +176,10 @@ def train(
         not strange, f"--fold {strange and strange[0]}: of {settings.folds} folds, the last is {settings.folds - 1}"
     )
 
-    from kaggle_tools.data import images
+    from kaggle_tools.data import listing
     from kaggle_tools.results import run_folder
 
-    photos = images.training_photos(spec, data)
+    photos = listing.training_photos(spec, data)
     if batch_size == "auto":
         settings = replace(settings, batch_size=batch_size_of(out, photos, settings, devices, workers))
     alike = settings.takes_sizes({photo.size for photo in photos})

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from kaggle_tools.data.augment import Augmenter
-from kaggle_tools.data.images import Photo, read_mask, read_photo, resize, shrink_for
+from kaggle_tools.data.images import read_mask, read_photo, resize, shrink_for
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 
 Size = tuple[int, int]
@@ -55,7 +56,7 @@ class MaskedPhotos(Dataset[tuple[Tensor, Tensor]]):
         assert photo.mask is not None, f"{photo.stem} has no mask"
         size = self.image_size or photo.size
         mask_HW = read_mask(photo.mask).view(np.uint8) * np.uint8(255)
-        return resize(read_photo(photo.path, shrink_for(photo, size)), size), resize(mask_HW, size)
+        return resize(read_photo(photo.path, shrink_for(photo.path, photo.size, size)), size), resize(mask_HW, size)
 
 
 class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
@@ -177,11 +178,11 @@ def _at_sizes(photo: Photo, sizes: Sequence[Size]) -> list[NDArray[np.uint8]]:
         InputError: the file cannot be read, or is not of the size that it had before.
     """
     decoded: dict[int, NDArray[np.uint8]] = {}
-    for shrink in {shrink_for(photo, size) for size in sizes}:
+    for shrink in {shrink_for(photo.path, photo.size, size) for size in sizes}:
         decoded[shrink] = read_photo(photo.path, shrink)
         if decoded[shrink].shape[:2] != (photo.size[0] // shrink, photo.size[1] // shrink):
             raise InputError(f"{photo.path}: changed while it was being worked on")
-    return [resize(decoded[shrink_for(photo, size)], size) for size in sizes]
+    return [resize(decoded[shrink_for(photo.path, photo.size, size)], size) for size in sizes]
 
 
 def _to_tensors(photo_HW3: NDArray[np.uint8], mask_HW: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from kaggle_tools.data.outlines import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTED, TRUE
 from kaggle_tools.system.files import write_text
 from kaggle_tools.system.version import commit
+
+MARKS = {"true": TRUE, "predicted": PREDICTED, "false_negative": FALSE_NEGATIVE, "false_positive": FALSE_POSITIVE}
+"""What is drawn into photos: the legends take their words and colours from here."""
 
 
 def write_page(path: Path, **values: Any) -> None:
@@ -27,6 +31,7 @@ def write_page(path: Path, **values: Any) -> None:
         lstrip_blocks=True,
     )
     environment.filters["zip"] = zip
+    environment.globals["marks"] = MARKS
     script = environment.get_template("page.js").render()
     made = {"time": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "commit": (commit() or "")[:7]}
     page = environment.get_template("page.html")

@@ -19,7 +19,8 @@ from types import MappingProxyType
 from typing import Any
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.data.images import Photo, image_size, read_notes
+from kaggle_tools.data.images import image_size, read_notes
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, require
 from kaggle_tools.system.files import locked, read_json, replacing, write_json
 

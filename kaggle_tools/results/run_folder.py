@@ -20,7 +20,8 @@ import pandas as pd
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import TrainingConfig, settings_of
 from kaggle_tools.data.folds import assign_folds
-from kaggle_tools.data.images import Photo, read_mask
+from kaggle_tools.data.images import read_mask
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few, require
 from kaggle_tools.system.files import is_locked, read_json, write_json, write_text
 from kaggle_tools.system.version import commit

@@ -9,7 +9,7 @@ import torch
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import TrainingConfig
-from kaggle_tools.data.images import Photo
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import OutOfTimeError, first_few, require
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.pred_folder import confident_photos

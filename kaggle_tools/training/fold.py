@@ -34,7 +34,7 @@ from kaggle_tools import metrics
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import TrainingConfig
 from kaggle_tools.data.datasets import AugmentedPhotos, EpochSampler, MaskedPhotos, Size, loader, plain_worker_errors
-from kaggle_tools.data.images import Photo
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, KaggleToolsError, require
 from kaggle_tools.inference import out_of_fold
 from kaggle_tools.inference.ensemble import Member

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from kaggle_tools import cli
 from kaggle_tools.commands import infer
 from kaggle_tools.competition import CARVANA, Competition
-from kaggle_tools.data.images import Photo, read_gray, read_mask, write_gray, write_mask
+from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mask
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.inference import ensemble, out_of_fold, predict
 from kaggle_tools.inference.ensemble import Ensemble, Member

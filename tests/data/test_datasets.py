@@ -24,7 +24,8 @@ from kaggle_tools.data.datasets import (
     loader,
     plain_worker_errors,
 )
-from kaggle_tools.data.images import Photo, read_photo, resize, write_mask
+from kaggle_tools.data.images import read_photo, resize, write_mask
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 
 SIZE = (30, 44)

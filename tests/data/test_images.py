@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,11 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.data import images
 from kaggle_tools.data.images import (
-    Photo,
-    draw_outlines,
     read_mask,
     read_notes,
     read_photo,
@@ -25,7 +21,6 @@ from kaggle_tools.data.images import (
 )
 from kaggle_tools.errors import InputError
 
-STEMS = ["a_01", "a_02", "b_01"]
 HEIGHT, WIDTH = 45, 70
 
 
@@ -48,185 +43,6 @@ def cut_in_half(path: Path) -> Path:
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     return path
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Three photos with masks and one without, in Carvana's layout."""
-    for stem in STEMS:
-        save(tmp_path / "train" / f"{stem}.jpg", pixels())
-        save(tmp_path / "train_masks" / f"{stem}_mask.gif", mask())
-    save(tmp_path / "test" / "c_01.jpg", pixels())
-    return tmp_path
-
-
-def message_of(folder: Path, competition: Competition = CARVANA) -> str:
-    with pytest.raises(InputError) as refusal:
-        images.training_photos(competition, folder)
-    return str(refusal.value)
-
-
-class TestFindingTrainingPhotos:
-    def test_every_photo_has_its_mask_and_its_size(self, folder: Path) -> None:
-        assert images.training_photos(CARVANA, folder) == [
-            Photo(
-                stem,
-                folder / "train" / f"{stem}.jpg",
-                (HEIGHT, WIDTH),
-                folder / "train_masks" / f"{stem}_mask.gif",
-            )
-            for stem in STEMS
-        ]
-
-    def test_photos_may_be_of_different_sizes(self, folder: Path) -> None:
-        save(folder / "train" / "b_02.jpg", pixels()[:30, :50])
-        save(folder / "train_masks" / "b_02_mask.gif", mask()[:30, :50])
-        sizes = {photo.stem: photo.size for photo in images.training_photos(CARVANA, folder)}
-        assert sizes == dict.fromkeys(STEMS, (HEIGHT, WIDTH)) | {"b_02": (30, 50)}
-
-    def test_what_file_managers_leave_behind_is_ignored(self, folder: Path) -> None:
-        (folder / "train" / "._a_01.jpg").write_bytes(b"not a photo")
-        (folder / "train_masks" / "._a_01_mask.gif").write_bytes(b"not a mask")
-        (folder / "train" / "Thumbs.db").write_bytes(b"not a photo")
-        assert [photo.stem for photo in images.training_photos(CARVANA, folder)] == STEMS
-
-    def test_photos_without_a_mask_are_named(self, folder: Path) -> None:
-        (folder / "train_masks" / "a_02_mask.gif").unlink()
-        assert "  1 without a mask (train_masks/{stem}_mask.gif): a_02" in message_of(folder)
-
-    def test_masks_without_a_photo_are_named(self, folder: Path) -> None:
-        (folder / "train" / "a_02.jpg").unlink()
-        assert "  1 masks without a photo (train/{stem}.jpg): a_02" in message_of(folder)
-
-    def test_photos_of_another_naming_are_named(self, folder: Path) -> None:
-        for name in ("holiday", "abc"):
-            save(folder / "train" / f"{name}.jpg", pixels())
-            save(folder / "train_masks" / f"{name}_mask.gif", mask())
-        assert message_of(folder).endswith("  2 not named like {group}_{view}: abc, holiday")
-
-    def test_unreadable_photos_and_masks_are_named(self, folder: Path) -> None:
-        (folder / "train" / "a_01.jpg").write_bytes(b"<html>404</html>")
-        (folder / "train" / "b_01.jpg").write_bytes(b"")
-        (folder / "train_masks" / "a_02_mask.gif").write_bytes(b"GIF")
-        assert "  3 unreadable: a_01.jpg, a_02_mask.gif, b_01.jpg" in message_of(folder)
-
-    def test_a_mask_of_another_size_is_named_with_both(self, folder: Path) -> None:
-        save(folder / "train_masks" / "a_02_mask.gif", mask()[:, :50])
-        assert "  1 whose photo and mask differ in size: a_02 (70x45 and 50x45)" in message_of(folder)
-
-    def test_one_message_says_everything_that_is_wrong(self, folder: Path) -> None:
-        (folder / "train_masks" / "a_02_mask.gif").unlink()
-        save(folder / "train_masks" / "z_01_mask.gif", mask())
-        (folder / "train" / "a_01.jpg").write_bytes(b"")
-        save(folder / "train_masks" / "b_01_mask.gif", mask()[:9])
-        assert message_of(folder).splitlines() == [
-            f"{folder}: mend or remove these files first",
-            "  1 without a mask (train_masks/{stem}_mask.gif): a_02",
-            "  1 masks without a photo (train/{stem}.jpg): z_01",
-            "  1 unreadable: a_01.jpg",
-            "  1 whose photo and mask differ in size: b_01 (70x45 and 70x9)",
-        ]
-
-    def test_of_many_the_first_few_are_named_and_the_others_counted(self, folder: Path) -> None:
-        for number in range(1200):
-            (folder / "train" / f"m_{number:04}.jpg").touch()
-        assert "  1,200 without a mask (train_masks/{stem}_mask.gif): m_0000, m_0001, m_0002 and 1,197 more" in (
-            message_of(folder)
-        )
-
-    @pytest.mark.parametrize("missing", ["train", "train_masks"])
-    def test_a_folder_without_photos_or_masks_is_not_taken_for_the_data(self, folder: Path, missing: str) -> None:
-        (folder / missing).rename(folder / "elsewhere")
-        pattern = {"train": CARVANA.train_photos, "train_masks": CARVANA.train_masks}[missing]
-        assert message_of(folder) == (
-            f"{folder / pattern.replace('{stem}', '*')}: no such files; is {folder} the folder with the data of "
-            "Carvana Image Masking? For another competition, give --competition"
-        )
-
-    def test_other_competitions_have_other_folders_and_formats(self, tmp_path: Path, tiles: Competition) -> None:
-        nested = replace(tiles, train_photos="train/images/{stem}.png", train_masks="train/masks/m-{stem}.tif")
-        for stem in ("x1", "x2"):
-            save(tmp_path / "train" / "images" / f"{stem}.png", pixels())
-            save(tmp_path / "train" / "masks" / f"m-{stem}.tif", mask())
-        found = images.training_photos(nested, tmp_path)
-        assert [(photo.stem, photo.mask) for photo in found] == [
-            (stem, tmp_path / "train" / "masks" / f"m-{stem}.tif") for stem in ("x1", "x2")
-        ]
-
-    def test_the_stem_may_be_a_folder(self, tmp_path: Path, tiles: Competition) -> None:
-        nested = replace(tiles, train_photos="train/{stem}/photo.png", train_masks="train/{stem}/mask.png")
-        for stem in ("x1", "x2"):
-            save(tmp_path / "train" / stem / "photo.png", pixels())
-            save(tmp_path / "train" / stem / "mask.png", mask())
-        found = images.training_photos(nested, tmp_path)
-        assert [(photo.stem, photo.path.parent.name) for photo in found] == [("x1", "x1"), ("x2", "x2")]
-
-
-class TestFindingPhotosToMask:
-    def test_test_photos_have_no_masks(self, folder: Path) -> None:
-        photos, unreadable = images.photos_to_mask(CARVANA, folder)
-        assert photos == [Photo("c_01", folder / "test" / "c_01.jpg", (HEIGHT, WIDTH))]
-        assert unreadable == []
-
-    def test_they_come_in_the_order_of_their_stems(self, folder: Path) -> None:
-        for stem in ("z_01", "b_10", "b_09"):
-            save(folder / "test" / f"{stem}.jpg", pixels())
-        photos, _ = images.photos_to_mask(CARVANA, folder)
-        assert [photo.stem for photo in photos] == ["b_09", "b_10", "c_01", "z_01"]
-
-    def test_those_that_cannot_be_read_are_named_beside_the_others(self, folder: Path) -> None:
-        (folder / "test" / "c_02.jpg").write_bytes(b"")
-        (folder / "test" / "b_03.jpg").write_bytes(b"<html>404</html>")
-        photos, unreadable = images.photos_to_mask(CARVANA, folder)
-        assert [photo.stem for photo in photos] == ["c_01"]
-        assert [re.sub(r" \(.*\)$", "", what) for what in unreadable] == [
-            f"{folder}/test/{stem}.jpg: not an image that can be read" for stem in ("b_03", "c_02")
-        ]
-
-    def test_all_of_them_may_be_unreadable(self, folder: Path) -> None:
-        (folder / "test" / "c_01.jpg").write_bytes(b"")
-        photos, unreadable = images.photos_to_mask(CARVANA, folder)
-        assert (photos, len(unreadable)) == ([], 1)
-
-    def test_a_folder_without_any_is_refused(self, folder: Path) -> None:
-        (folder / "test" / "c_01.jpg").unlink()
-        with pytest.raises(InputError, match=r"test/\*\.jpg: no such files; is"):
-            images.photos_to_mask(CARVANA, folder)
-
-    def test_any_folder_gives_all_its_photos_whatever_their_names(self, tmp_path: Path) -> None:
-        for name in ("holiday.JPG", "b.png", "a.b.jpeg", "c.webp", "d.tif", "e.bmp"):
-            save(tmp_path / name, pixels())
-        (tmp_path / "notes.txt").write_text("not a photo")
-        (tmp_path / "._b.png").write_bytes(b"not a photo")
-        save(tmp_path / "below" / "f.jpg", pixels())
-        photos, unreadable = images.photos_in(tmp_path)
-        assert [photo.stem for photo in photos] == ["a.b", "b", "c", "d", "e", "holiday"]
-        assert unreadable == []
-
-    def test_two_photos_that_would_share_a_mask_are_refused(self, tmp_path: Path) -> None:
-        for name in ("a.png", "a.jpg", "b.png"):
-            save(tmp_path / name, pixels())
-        with pytest.raises(InputError, match=r"differ only in their extension would share a mask: a\.(png|jpg)$"):
-            images.photos_in(tmp_path)
-
-    @pytest.mark.parametrize(
-        ("name", "message"),
-        [
-            (".", "no photos (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp) in it"),
-            ("nowhere", "nowhere: no such folder"),
-        ],
-    )
-    def test_a_folder_without_photos_is_refused(self, tmp_path: Path, name: str, message: str) -> None:
-        with pytest.raises(InputError, match=re.escape(message)):
-            images.photos_in(tmp_path / name)
-
-    def test_an_unreadable_photo_in_any_folder_is_named_beside_the_others(self, tmp_path: Path) -> None:
-        save(tmp_path / "a.png", pixels())
-        (tmp_path / "b.png").write_bytes(b"")
-        photos, unreadable = images.photos_in(tmp_path)
-        assert photos == [Photo("a", tmp_path / "a.png", (HEIGHT, WIDTH))]
-        assert len(unreadable) == 1
-        assert unreadable[0].startswith(f"{tmp_path}/b.png: not an image that can be read (")
 
 
 class TestReadingPhotos:
@@ -301,9 +117,8 @@ class TestReadingPhotos:
         content = bytearray(path.read_bytes())
         content[18:26] = side.to_bytes(4, "little") * 2  # width and height
         path.write_bytes(content)
-        photos, wrong = images.photos_in(tmp_path)
-        assert photos == []
-        assert re.match(rf"{re.escape(str(path))}: not an image that can be read \(", wrong[0])
+        with pytest.raises(InputError, match=rf"{re.escape(str(path))}: not an image that can be read \("):
+            images.image_size(path)
         with pytest.raises(InputError, match=r"p\.bmp: not a photo that can be read"):
             read_photo(path)
 
@@ -350,13 +165,13 @@ class TestShrinking:
     def test_it_goes_as_far_as_both_sides_divide_and_are_still_large_enough(
         self, own: tuple[int, int], wanted: tuple[int, int], shrink: int
     ) -> None:
-        assert shrink_for(Photo("p", Path("p.jpg"), own), wanted) == shrink
+        assert shrink_for(Path("p.jpg"), own, wanted) == shrink
 
     @pytest.mark.parametrize(
         ("name", "shrink"), [("p.jpg", 4), ("p.JPG", 4), ("p.jpeg", 4), ("p.png", 1), ("p.tif", 1), ("jpg", 1)]
     )
     def test_only_the_decoder_of_jpegs_shrinks(self, name: str, shrink: int) -> None:
-        assert shrink_for(Photo("p", Path(name), (64, 96)), (16, 24)) == shrink
+        assert shrink_for(Path(name), (64, 96), (16, 24)) == shrink
 
     @pytest.mark.parametrize("shrink", [1, 2, 4, 8])
     def test_a_shrunken_photo_is_a_whole_part_in_size(self, tmp_path: Path, shrink: int) -> None:
@@ -369,7 +184,7 @@ class TestShrinking:
         self, tmp_path: Path, size: tuple[int, int]
     ) -> None:
         path = save(tmp_path / "p.jpg", waves(), quality=95)
-        shrink = shrink_for(Photo("p", path, (128, 192)), size)
+        shrink = shrink_for(path, (128, 192), size)
         assert shrink > 1
         wanted = resize(read_photo(path), size).astype(float)
         shifted = resize(read_photo(save(tmp_path / "shifted.jpg", waves(1), quality=95)), size)
@@ -525,45 +340,3 @@ class TestResizing:
     def test_the_size_is_height_by_width(self, size: tuple[int, int]) -> None:
         assert resize(pixels(), size).shape == (*size, 3)
         assert resize(pixels()[..., 0], size).shape == size
-
-
-class TestOutlines:
-    def photo(self) -> NDArray[np.uint8]:
-        return np.full((6, 8, 3), 90, dtype=np.uint8)
-
-    def box(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.bool_]:
-        mask_HW = np.zeros((6, 8), dtype=bool)
-        mask_HW[top:bottom, left:right] = True
-        return mask_HW
-
-    def letters(self, drawn_HW3: NDArray[np.uint8]) -> list[str]:
-        names = {(90, 90, 90): ".", (255, 0, 0): "r", (0, 255, 0): "g"}
-        return ["".join(names[tuple(pixel)] for pixel in row.tolist()) for row in drawn_HW3]
-
-    def test_the_predicted_one_is_red_and_lies_on_the_mask(self) -> None:
-        assert self.letters(draw_outlines(self.photo(), self.box(1, 2, 5, 6))) == [
-            "........",
-            "..rrrr..",
-            "..r..r..",
-            "..r..r..",
-            "..rrrr..",
-            "........",
-        ]
-
-    def test_the_true_one_is_green_and_below_it(self) -> None:
-        assert self.letters(draw_outlines(self.photo(), self.box(1, 2, 5, 6), self.box(1, 4, 6, 8))) == [
-            "........",
-            "..rrrrgg",
-            "..r.gr.g",
-            "..r.gr.g",
-            "..rrrr.g",
-            "....gggg",
-        ]
-
-    def test_an_empty_mask_has_none(self) -> None:
-        assert np.array_equal(draw_outlines(self.photo(), self.box(0, 0, 0, 0)), self.photo())
-
-    def test_the_photo_itself_stays_as_it_is(self) -> None:
-        photo = self.photo()
-        draw_outlines(photo, self.box(1, 2, 5, 6))
-        assert np.array_equal(photo, self.photo())

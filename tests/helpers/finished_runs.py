@@ -15,7 +15,8 @@ from PIL import Image
 
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.config import config_from, settings_of
-from kaggle_tools.data.images import Photo, write_mask
+from kaggle_tools.data.images import write_mask
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.results import pred_folder
 
 HEIGHT, WIDTH, TOP, LEFT, ROWS, COLUMNS = 60, 90, 20, 25, 20, 30

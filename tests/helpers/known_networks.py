@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from kaggle_tools.data.images import Photo, resize
+from kaggle_tools.data.images import resize
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.inference.ensemble import Member
 from kaggle_tools.models.segmenter import Architecture, ModelCard, Segmenter, build
 

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 import infer
 from kaggle_tools import __main__
-from kaggle_tools.data.images import Photo, read_gray, read_mask, read_photo, write_gray, write_mask
+from kaggle_tools.data.images import read_gray, read_mask, read_photo, write_gray, write_mask
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.blend import blend
 from kaggle_tools.inference.ensemble import Ensemble, load_members

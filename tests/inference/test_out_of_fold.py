@@ -9,7 +9,8 @@ from known_networks import CPU, RampNet, member, noise, save_photo, scaled_mean
 from PIL import Image
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.data.images import Photo, read_gray, read_mask, write_gray, write_mask
+from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mask
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.out_of_fold import (
     has_probabilities,

@@ -9,7 +9,8 @@ import pytest
 
 from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.config import TrainingConfig, config_from
-from kaggle_tools.data.images import Photo, write_mask
+from kaggle_tools.data.images import write_mask
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.results import run_folder
 from kaggle_tools.system import version

@@ -10,7 +10,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
 from kaggle_tools.data.datasets import MaskedPhotos
-from kaggle_tools.data.images import Photo, write_mask
+from kaggle_tools.data.images import write_mask
+from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.outlines import PREDICTED, TRUE
 from kaggle_tools.errors import OutOfTimeError
 from kaggle_tools.training import callbacks
 from kaggle_tools.training.callbacks import Checkpoint, EpochLines, MetricsTable, Patience, Pictures, TimeLimit
@@ -183,6 +185,6 @@ class TestPictures:
             pictures.on_validation_epoch_end(watched, task)
         assert [name for name, _ in logged] == [f"held out/a_{n}" for n in (0, 2, 5, 8)]
         picture = logged[0][1]
-        assert picture[2, 5].tolist() == [0, 255, 0], "the true outline"
-        assert picture[0, 0].tolist() == [255, 0, 0], "the predicted one"
+        assert tuple(picture[2, 5]) == TRUE.colour
+        assert tuple(picture[0, 0]) == PREDICTED.colour
         assert picture[4, 5].tolist() == [90, 90, 90]

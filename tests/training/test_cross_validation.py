@@ -9,7 +9,8 @@ import pytest
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import TrainingConfig, config_from
-from kaggle_tools.data.images import Photo, read_mask, write_mask
+from kaggle_tools.data.images import read_mask, write_mask
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.results import pred_folder, run_folder
 from kaggle_tools.training import cross_validation

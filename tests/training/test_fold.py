@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from kaggle_tools import metrics
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import config_from
-from kaggle_tools.data.images import Photo, read_gray, read_mask
+from kaggle_tools.data.images import read_gray, read_mask
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.models.segmenter import Architecture, Segmenter
 from kaggle_tools.training import fold as one_fold

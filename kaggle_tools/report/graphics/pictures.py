@@ -12,21 +12,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from kaggle_tools.data.images import read_mask, read_photo, resize
+from kaggle_tools.data.outlines import colour_errors, draw_outlines
 from kaggle_tools.errors import InputError
 
 FULL_WIDTH, THUMBNAIL_WIDTH, SMALLEST_WIDTH = 960, 320, 320  # pixels
 FULL_QUALITY, THUMBNAIL_QUALITY = 72, 70  # of a JPEG
-
-TRUE, PREDICTED = (0, 158, 115), (204, 51, 153)
-"""The borders' colours, green and purple, which most colour-blind people can tell apart (after Okabe and Ito)."""
-MISSED, INVENTED = (230, 120, 0), (0, 114, 220)
-"""The colours of wrong pixels, orange and blue."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +65,15 @@ def pictures(subjects: Iterable[Subject]) -> list[Picture]:
 def draw(
     photo_HW3: NDArray[np.uint8], predicted_HW: NDArray[np.bool_], truth_HW: NDArray[np.bool_] | None, width: int
 ) -> NDArray[np.uint8]:
-    """The photo at this width with the border of the predicted mask and, where the truth is known, the true one's.
+    """The photo at this width, with the outline of the predicted mask.
 
-    Pixels that were missed and invented are coloured: of the view's those that hold at least one.
+    Where the truth is known, its outline is drawn as well, and false negative and false positive pixels are coloured.
     """
     height = max(1, round(photo_HW3.shape[0] * width / photo_HW3.shape[1]))
-    drawn = resize(photo_HW3, (height, width)).copy()
+    drawn_HW3 = resize(photo_HW3, (height, width))
     if truth_HW is not None:
-        for wrong_HW, colour in ((truth_HW & ~predicted_HW, MISSED), (predicted_HW & ~truth_HW, INVENTED)):
-            how = cv2.INTER_NEAREST if width > photo_HW3.shape[1] else cv2.INTER_AREA
-            covered_HW = cv2.resize(wrong_HW.astype(np.float32), (width, height), interpolation=how) > 0
-            drawn[covered_HW] = (0.35 * drawn[covered_HW] + 0.65 * np.array(colour)).astype(np.uint8)
-        _draw_border(drawn, truth_HW, TRUE)
-    _draw_border(drawn, predicted_HW, PREDICTED)
-    return drawn
+        drawn_HW3 = colour_errors(drawn_HW3, predicted_HW, truth_HW)
+    return draw_outlines(drawn_HW3, predicted_HW, truth_HW)
 
 
 def data_uri(pixels: NDArray[np.uint8], quality: int | None = None) -> str:
@@ -104,8 +94,8 @@ def _picture(subject: Subject) -> Picture:
         return Picture(subject.stem, subject.caption, f"{subject.photo}: has another size than its mask")
     errors = ""
     if truth_HW is not None:
-        missed, invented = (int(np.sum(wrong)) for wrong in (truth_HW & ~predicted_HW, predicted_HW & ~truth_HW))
-        errors = f"{missed:,} px missed, {invented:,} px invented"
+        false_negative, false_positive = np.sum(truth_HW & ~predicted_HW), np.sum(predicted_HW & ~truth_HW)
+        errors = f"{false_negative:,} false negative, {false_positive:,} false positive pixels"
     own_width = photo_HW3.shape[1]
     enlarged = own_width * -(-SMALLEST_WIDTH // own_width)  # by a whole factor, that pixels stay square
     full_width = min(FULL_WIDTH, max(own_width, enlarged))
@@ -131,9 +121,3 @@ def _around(mask_HW: NDArray[np.bool_]) -> tuple[slice, slice]:
 def _centred(start: int, stop: int, length: int, limit: int) -> slice:
     first = int(np.clip((start + stop - length) // 2, 0, limit - length))
     return slice(first, first + length)
-
-
-def _draw_border(drawn: NDArray[np.uint8], mask_HW: NDArray[np.bool_], colour: tuple[int, int, int]) -> None:
-    size_HW = resize(mask_HW.astype(np.uint8) * 255, drawn.shape[:2]) > 127
-    borders, _ = cv2.findContours(size_HW.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(drawn, borders, -1, colour, thickness=1)

@@ -9,11 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kaggle_tools.data.images import resize, write_mask
+from kaggle_tools.data.outlines import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTED, TRUE
 from kaggle_tools.report.graphics.pictures import (
-    INVENTED,
-    MISSED,
-    PREDICTED,
-    TRUE,
     Picture,
     Subject,
     data_uri,
@@ -48,9 +45,9 @@ def box(size: Span, rows: Span = (0, 0), columns: Span = (0, 0)) -> Mask:
 
 
 def letters(drawn: Pixels) -> list[str]:
-    """What was drawn on gray: t and p are borders, of truth and prediction, m and i pixels missed and invented."""
-    mixed = [tuple(int(0.35 * GRAY + 0.65 * part) for part in colour) for colour in (MISSED, INVENTED)]
-    known = dict(zip([(GRAY,) * 3, TRUE, PREDICTED, *mixed], ".tpmi", strict=True))
+    """On gray t, p: outlines of the true and the predicted mask; n, o: false negative and false positive pixels."""
+    mixed = [tuple(int(0.35 * GRAY + 0.65 * part) for part in mark.colour) for mark in (FALSE_NEGATIVE, FALSE_POSITIVE)]
+    known = dict(zip([(GRAY,) * 3, TRUE.colour, PREDICTED.colour, *mixed], ".tpno", strict=True))
     return ["".join(known.get(tuple(map(int, pixel)), "?") for pixel in row) for row in drawn]
 
 
@@ -76,20 +73,20 @@ def show(folder: Path, photo_HW3: Pixels, predicted_HW: Mask, truth_HW: Mask | N
     return picture
 
 
-def test_borders_and_wrong_pixels_are_drawn_where_they_are() -> None:
+def test_outlines_and_wrong_pixels_are_drawn_where_they_are() -> None:
     assert letters(draw(gray(8, 10), mask(FOUND), mask(TRUTH), 10)) == [
         "..........",
         ".ttppppppp",
-        ".tmp.tiiip",
-        ".tmpptiiip",
-        ".tmpmpiiip",  # with a hole in the predicted mask
-        ".ttpptiiip",
-        "...piiiiip",
+        ".tnp.tooop",
+        ".tnpptooop",
+        ".tnpnpooop",  # with a hole in the predicted mask
+        ".ttpptooop",
+        "...pooooop",
         "t..ppppppp",
     ]
 
 
-def test_without_the_truth_only_the_predicted_border_is_drawn() -> None:
+def test_without_the_truth_only_the_predicted_outline_is_drawn() -> None:
     assert letters(draw(gray(4, 6), box((4, 6), (0, 3), (1, 5)), None, 6)) == [".pppp.", ".p..p.", ".pppp.", "......"]
 
 
@@ -107,7 +104,7 @@ def test_single_wrong_pixels_survive_shrinking(own_width: int, width: int) -> No
     predicted_HW[rows, columns] = False
     drawn = draw(gray(*truth_HW.shape), predicted_HW, truth_HW, width)
     at = (rows * 2 + 1) * len(drawn) // (2 * len(truth_HW)), (columns * 2 + 1) * width // (2 * own_width)
-    assert letters(drawn[at][None]) == ["m" * 40]
+    assert letters(drawn[at][None]) == ["n" * 40]
 
 
 def test_wrong_pixels_of_an_enlarged_photo_stay_squares() -> None:
@@ -138,8 +135,8 @@ def test_views_are_neither_wide_nor_tiny(own: Span, full: Span, tmp_path: Path) 
 def test_wrong_pixels_are_counted_where_the_truth_is_known(tmp_path: Path) -> None:
     size = (60, 90)
     predicted_HW, truth_HW = box(size, (10, 50), (30, 83)), box(size, (10, 50), (20, 80))
-    assert show(tmp_path, gray(*size), predicted_HW, truth_HW).errors == "400 px missed, 120 px invented"
-    assert show(tmp_path, gray(*size), box(size), truth_HW).errors == "2,400 px missed, 0 px invented"
+    assert show(tmp_path, gray(*size), predicted_HW, truth_HW).errors == "400 false negative, 120 false positive pixels"
+    assert show(tmp_path, gray(*size), box(size), truth_HW).errors == "2,400 false negative, 0 false positive pixels"
     assert show(tmp_path, gray(*size), predicted_HW).errors == ""
 
 

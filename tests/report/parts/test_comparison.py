@@ -129,10 +129,16 @@ def test_where_each_is_most_ahead_of_the_other_is_shown_of_both(part: Comparison
 def test_each_picture_has_its_own_runs_score_and_errors(part: ComparisonPart) -> None:
     ahead, behind = part.galleries
     first, second = ahead.pictures[:2]
-    assert (first.caption, first.errors) == ("good: Dice 1.00000", "0 px missed, 0 px invented")
-    assert (second.caption, second.errors) == ("poor: Dice 0.82353", "180 px missed, 0 px invented")  # 2 * 21 / 51
+    assert (first.caption, first.errors) == ("good: Dice 1.00000", "0 false negative, 0 false positive pixels")
+    assert (second.caption, second.errors) == (
+        "poor: Dice 0.82353",
+        "180 false negative, 0 false positive pixels",
+    )  # 2 * 21 / 51
     poor = behind.pictures[0]
-    assert (poor.caption, poor.errors) == (f"poor: Dice {score('c_02', 'poor'):.5f}", "20 px missed, 0 px invented")
+    assert (poor.caption, poor.errors) == (
+        f"poor: Dice {score('c_02', 'poor'):.5f}",
+        "20 false negative, 0 false positive pixels",
+    )
 
 
 def test_photos_are_where_they_were_in_the_training_unless_it_is_said(folder: Path) -> None:

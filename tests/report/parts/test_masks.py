@@ -10,7 +10,8 @@ from finished_runs import box, draw_photos, write_pred
 from PIL import Image
 
 from kaggle_tools.competition import CARVANA, Competition
-from kaggle_tools.data.images import Photo, write_mask
+from kaggle_tools.data.images import write_mask
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.report.parts.masks import PredictionPart, group_rows, prediction_part, with_deviations
 from kaggle_tools.results import pred_folder

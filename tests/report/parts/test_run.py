@@ -138,7 +138,7 @@ class TestWhereItFails:
         for picture, row in zip(part.galleries[0].pictures, oof.itertuples(), strict=False):
             missed, invented = ERRORS[row.fold][picture.stem]
             assert picture.caption == f"Dice {row.score:.5f}, fold {row.fold}"
-            assert picture.errors == f"{20 * missed:,} px missed, {20 * invented:,} px invented"
+            assert picture.errors == f"{20 * missed:,} false negative, {20 * invented:,} false positive pixels"
 
     def test_photos_are_found_where_they_are_now(self, few: RunPart) -> None:
         with Image.open(io.BytesIO(base64.b64decode(few.galleries[0].pictures[0].full.partition(",")[2]))) as image:
