@@ -48,6 +48,7 @@ from kaggle_tools.data.images import read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.inference.ensemble import FLIPPED_AXES, Ensemble, load_members, logits_of
 from kaggle_tools.inference.write_masks import mask_photos
+from kaggle_tools.options import parse_size
 from kaggle_tools.results import pred_folder
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device
@@ -165,7 +166,7 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         here = Path(temporary)
         (here / "photos").mkdir()
-        photos = shrunken(here / "photos", listing.photos_in(folder)[0][:count], cli.parse_size("--size", size))
+        photos = shrunken(here / "photos", listing.photos_in(folder)[0][:count], parse_size("--size", size))
         for turn in range(rounds):
             at = here / str(turn)
             contestants: dict[str, Callable[[], float]] = {

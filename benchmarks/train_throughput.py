@@ -37,6 +37,7 @@ from kaggle_tools.config import TrainingConfig, config_from
 from kaggle_tools.data import listing
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.models.segmenter import Segmenter, build, design
+from kaggle_tools.options import parse_size
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device, has_bfloat16
 from kaggle_tools.training.fold import Execution, FoldData, SegmentationTask, loss_of, make_trainer
@@ -215,7 +216,7 @@ def main(
     checkout: Annotated[Path | None, typer.Option("--milesial", help="A checkout of milesial/Pytorch-UNet.")] = None,
 ) -> None:
     """Measure, in turns."""
-    size = cli.parse_size("--image-size", image_size)
+    size = parse_size("--image-size", image_size)
     config = replace(config_from(preset, CARVANA.slug, {}), image_size=size, batch_size=batch_size, epochs=1)
     photos = listing.training_photos(CARVANA, data)
     memory.keep_freed_memory()

@@ -3,7 +3,7 @@
 Imports nothing heavy, so that `--help` answers at once.
 """
 
-import math
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError, require
-from kaggle_tools.system.processes import CORES, is_first_process
+from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError
+from kaggle_tools.system.processes import is_first_process
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,9 +47,6 @@ LedgerOption = Annotated[
 ]
 
 DEFAULT_SLUG = "carvana-image-masking-challenge"
-
-DEFAULT_WORKERS = min(8, CORES)
-"""More processes than that do not load photos any faster than a network takes them."""
 
 
 def new_app() -> typer.Typer:
@@ -90,54 +87,10 @@ def agreed_competition(given: str | None, recorded: Mapping[Path, str]) -> "Comp
     return competition_named(next(iter(slugs.values()), DEFAULT_SLUG))
 
 
-def parse_probability(option: str, text: str) -> float:
-    """A number between 0 and 1.
-
-    Raises:
-        InputError: it is none.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    require(0 < value < 1, f"{option} {text}: must be a number between 0 and 1, or auto")
-    return value
-
-
-def parse_numbers(option: str, text: str) -> tuple[float, ...]:
-    """`0.75,1,1.25` as numbers above 0.
-
-    Raises:
-        InputError: it is not of this form.
-    """
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        numbers = (0.0,)
-    above = all(0 < number < math.inf for number in numbers)
-    require(above, f"{option} {text}: must be numbers above 0 with commas between them, as 0.75,1,1.25")
-    return numbers
-
-
-def parse_count(option: str, text: str) -> int:
-    """A whole number above 0.
-
-    Raises:
-        InputError: it is none.
-    """
-    require(text.isdecimal() and int(text) > 0, f"{option} {text}: must be a whole number above 0, or auto")
-    return int(text)
-
-
-def parse_size(option: str, text: str) -> tuple[int, int]:
-    """`HxW` as (height, width) in pixels.
-
-    Raises:
-        InputError: it is not of this form.
-    """
-    height, _, width = text.lower().partition("x")
-    require(height.isdecimal() and width.isdecimal(), f"{option} {text}: must be HEIGHTxWIDTH in pixels, as 256x384")
-    return int(height), int(width)
+def this_command() -> str:
+    """The command line as it can be given to `python` again."""
+    words = ["-m", "kaggle_tools"] if Path(sys.argv[0]).name in ("__main__.py", "kaggle-tools") else [sys.argv[0]]
+    return shlex.join([*words, *sys.argv[1:]])
 
 
 def write_page(write: Callable[[], Path], again: str) -> None:

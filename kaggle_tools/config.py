@@ -1,10 +1,18 @@
-"""What decides the result of a training, and the presets: in one place, each by name."""
+"""Every option of a training, each written once: type, default, help, and what it must be.
+
+`TrainingConfig` decides the result, `Execution` only the speed and what is kept beside it. The command line of
+`train.py`, `config.json`, the processes of `--parallel-folds` and the tables in the docs follow from both.
+"""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from kaggle_tools.errors import InputError, require
+from kaggle_tools.errors import InputError
+from kaggle_tools.options import Option, options_of, parse_count, parse_numbers, parse_size
+from kaggle_tools.system.processes import CORES
 
 Augmentation = Literal["none", "hflip", "mild", "seed"]
 """Random changes of the training photos; what each does is in `augment`."""
@@ -14,94 +22,128 @@ Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "one-cycle", "cosine"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
+DATA, MODEL, STEPS, LOSS = "Data", "Model", "Optimisation", "Loss"
+MACHINE, BESIDE = "Machine (does not change the result)", "Beside the training (does not change the result)"
+
+AUTO = "auto"
+
+DEFAULT_WORKERS = min(8, CORES)
+"""More processes than that do not load photos any faster than a network takes them."""
+
+
+def size_or_full(option: str, text: str) -> tuple[int, int] | None:
+    """`HxW` as (height, width) in pixels; None for `full`.
+
+    Raises:
+        InputError: it is not of this form.
+    """
+    return None if text == "full" else parse_size(option, text)
+
+
+def count_or_auto(option: str, text: str) -> int | str:
+    """A whole number above 0, or `auto`.
+
+    Raises:
+        InputError: it is neither.
+    """
+    return AUTO if text == AUTO else parse_count(option, text)
+
+
+def path_text(_option: str, text: str) -> str:
+    """A path as `config.json` records it."""
+    return str(Path(text))
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything that decides the result of a training; what only decides its speed is not here.
+    """Everything that decides the result of a training.
 
     Raises:
-        InputError: a value, or a pair of values, that cannot be.
+        InputError: a value, or a pair of values, that is not possible.
     """
 
     competition: str
     """The slug of the competition."""
-    model: str = "unet"
-    """`unet`, or `smp:ARCHITECTURE/ENCODER`."""
-    width: int = 64
-    """Channels of the U-Net's first block."""
-    depth: int = 4
-    """How often the U-Net halves the size."""
-    pretrained: bool = False
-    """Start the encoder from ImageNet weights (smp models only)."""
-    init: str | None = None
-    """Folder of a run from whose folds, each from the same one, the weights start."""
-    extra: str | None = None
-    """Folder of predicted masks that are trained on as well, in every fold."""
-    extra_confidence: float = 0.99
-    """Of `extra`, only masks with at least this expected Dice."""
-    image_size: tuple[int, int] | None = None
-    """(height, width) in pixels at which the network sees photos; None: their own size."""
-    augmentation: Augmentation = "mild"
-    epochs: int = 30
-    """Passes over the training photos."""
-    patience: int | None = None
-    """Stop after this many epochs without a better validation Dice; None: never."""
-    batch_size: int = 4
-    """Photos that go through the network at once, on all devices together."""
-    accumulate: int = 1
-    """Batches whose gradients are added up for one step."""
-    optimizer: Optimizer = "adamw"
-    lr: float = 1e-3
-    """Learning rate; with `one-cycle` and `cosine` its peak."""
-    weight_decay: float = 1e-4
-    """Of AdamW and SGD; Adam has none."""
-    schedule: Schedule = "one-cycle"
-    """The learning rate after the warm-up: constant, or down to zero; `one-cycle` moves the momentum as well."""
-    warm_up: float = 0.1
-    """Share of the steps in which the learning rate rises to its peak."""
-    clip_norm: float | None = None
-    """The gradient is shortened to this norm; None: never."""
-    ema_decay: float | None = None
-    """Validate and keep a moving average of the weights that forgets this little each step; None: the weights."""
-    bce_weight: float = 1.0
-    """Weight of the binary cross-entropy in the loss."""
-    border_weight: float = 0.0
-    """How much more a pixel near the outline counts in the binary cross-entropy; 1: twice as much."""
-    border_width: int = 5
-    """How far, in pixels of the network's input, the outline reaches to either side."""
-    dice_weight: float = 1.0
-    """Weight of the soft Dice in the loss."""
-    lovasz_weight: float = 0.0
-    """Weight of the Lovasz hinge, a bound on the IoU, in the loss."""
-    precision: Precision = "auto"
-    """`auto`: bfloat16 where the GPU has it, float16 with scaling on other GPUs, float32 elsewhere."""
-    tta: Tta = "hflip"
-    """The flips over which out-of-fold photos are averaged, and test photos where nothing else is asked for."""
-    tta_scales: tuple[float, ...] = (1.0,)
-    """The factors of `image_size` over which they are averaged."""
-    folds: int = 5
-    """Into how many parts the groups are split."""
-    seed: int = 0
-    """Of folds, initial weights, order and augmentation."""
+    model: Annotated[str, Option("`unet` or `smp:ARCHITECTURE/ENCODER`, such as smp:Unet/resnet34.", MODEL)] = "unet"
+    width: Annotated[int, Option("Channels of the U-Net's first block.", MODEL)] = 64
+    depth: Annotated[int, Option("How often the U-Net halves the size.", MODEL)] = 4
+    pretrained: Annotated[bool, Option("Start from ImageNet weights (smp models only).", MODEL)] = False
+    init: Annotated[
+        str | None,
+        Option("Start each fold from the same fold of another run.", MODEL, metavar="RUN", parse=path_text),
+    ] = None
+    extra: Annotated[
+        str | None,
+        Option("Train on the masks that infer.py made in this folder as well.", DATA, metavar="PRED", parse=path_text),
+    ] = None
+    """Pseudo-labels: they are added to the training photos of every fold, never to the held-out ones."""
+    extra_confidence: Annotated[float, Option("Of --extra, only masks with at least this expected Dice.", DATA)] = 0.99
+    image_size: Annotated[
+        tuple[int, int] | None,
+        Option("Pixels that the network sees; `full`: all.", DATA, metavar="HxW", parse=size_or_full, none="full"),
+    ] = None
+    """(height, width) in pixels; None: the photos' own size."""
+    augmentation: Annotated[Augmentation, Option("Random changes of the training photos.", DATA)] = "mild"
+    epochs: Annotated[int, Option("Passes over the training photos.", STEPS)] = 30
+    patience: Annotated[
+        int | None, Option("Early stopping: stop after this many epochs without a better validation Dice.", STEPS)
+    ] = None
+    batch_size: Annotated[
+        int,
+        Option(
+            "Photos at once, on all devices together; auto: as many as fit.",
+            STEPS,
+            metavar="N|auto",
+            parse=count_or_auto,
+        ),
+    ] = 4
+    accumulate: Annotated[int, Option("Batches whose gradients make one gradient step.", STEPS)] = 1
+    optimizer: Annotated[Optimizer, Option("The optimiser.", STEPS)] = "adamw"
+    lr: Annotated[float, Option("Learning rate; with one-cycle and cosine its peak.", STEPS)] = 1e-3
+    weight_decay: Annotated[float, Option("Weight decay of AdamW and SGD.", STEPS)] = 1e-4
+    """Adam has none."""
+    schedule: Annotated[Schedule, Option("The learning rate schedule after the warm-up.", STEPS)] = "one-cycle"
+    """Constant, or down to zero; `one-cycle` moves the momentum as well."""
+    warm_up: Annotated[float, Option("Share of the gradient steps in which the learning rate rises.", STEPS)] = 0.1
+    clip_norm: Annotated[float | None, Option("Clip the norm of the gradient to this.", STEPS)] = None
+    ema_decay: Annotated[
+        float | None, Option("Keep a moving average of the weights (EMA) with this decay, such as 0.999.", STEPS)
+    ] = None
+    """The average is what is validated and saved."""
+    bce_weight: Annotated[float, Option("Weight of binary cross-entropy in the loss.", LOSS)] = 1.0
+    border_weight: Annotated[float, Option("How much more it counts near the outline; 1: twice as much.", LOSS)] = 0.0
+    border_width: Annotated[int, Option("Pixels to either side that are near the outline.", LOSS)] = 5
+    """Pixels of the network's input."""
+    dice_weight: Annotated[float, Option("Weight of soft Dice in the loss.", LOSS)] = 1.0
+    lovasz_weight: Annotated[float, Option("Weight of the Lovasz hinge in the loss.", LOSS)] = 0.0
+    precision: Annotated[Precision, Option("Arithmetic; auto: 16 bits where the GPU has them.", STEPS)] = "auto"
+    """`auto`: bfloat16 where the GPU has it, float16 with loss scaling on other GPUs, float32 elsewhere."""
+    tta: Annotated[Tta, Option("Flips over which out-of-fold photos are averaged.", STEPS)] = "hflip"
+    """Test photos are averaged over the same flips where nothing else is asked for."""
+    tta_scales: Annotated[
+        tuple[float, ...],
+        Option("Factors of the image size over which they are averaged.", STEPS, "0.75,1,…", parse=parse_numbers),
+    ] = (1.0,)
+    folds: Annotated[int, Option("Folds into which the groups (cars) are split.", DATA)] = 5
+    seed: Annotated[int, Option("Seed of folds, weights, order and augmentation.", STEPS)] = 0
 
     def __post_init__(self) -> None:
         for name in ("width", "depth", "epochs", "patience", "batch_size", "accumulate", "lr", "clip_norm"):
-            value = getattr(self, name)
-            require(value is None or value > 0, f"{_option(name)} {value}: must be above 0")
+            self._refuse_unless(name, lambda value: value is None or value > 0, "must be above 0")
         for name in ("seed", "weight_decay", "border_weight", "border_width"):
-            require(getattr(self, name) >= 0, f"{_option(name)} {getattr(self, name)}: must not be below 0")
+            self._refuse_unless(name, lambda value: value >= 0, "must not be below 0")
         for name in ("warm_up", "ema_decay", "extra_confidence"):
-            value = getattr(self, name)
-            require(value is None or 0 <= value < 1, f"{_option(name)} {value}: must be at least 0 and below 1")
+            self._refuse_unless(name, lambda value: value is None or 0 <= value < 1, "must be at least 0 and below 1")
         for name, hint in get_type_hints(TrainingConfig).items():
-            choices = get_args(hint)
             if get_origin(hint) is Literal:
-                value = getattr(self, name)
-                require(value in choices, f"{_option(name)} {value}: must be one of {', '.join(choices)}")
-        possible = bool(self.tta_scales) and all(0 < scale < math.inf for scale in self.tta_scales)
-        require(possible, f"--tta-scales {self.tta_scales}: must be numbers above 0")
-        require(self.folds >= 2, f"--folds {self.folds}: must be at least 2, to train on and to validate on")
-        require(self.image_size is None or min(self.image_size) >= 16, "--image-size: each side must be at least 16")
+                choices = get_args(hint)
+                self._refuse_unless(name, choices.__contains__, f"must be one of {', '.join(choices)}")
+        if not (self.tta_scales and all(0 < scale < math.inf for scale in self.tta_scales)):
+            raise InputError(f"--tta-scales {self.tta_scales}: must be numbers above 0")
+        if self.folds < 2:
+            raise InputError(f"--folds {self.folds}: must be at least 2, to train on and to validate on")
+        if self.image_size is not None and min(self.image_size) < 16:
+            raise InputError("--image-size: each side must be at least 16")
         self._require_a_loss()
         self._require_one_start()
 
@@ -109,20 +151,51 @@ class TrainingConfig:
         """Whether photos of these sizes, (height, width), can stand in one batch."""
         return self.image_size is not None or self.batch_size == 1 or len(sizes) == 1
 
+    def _refuse_unless(self, name: str, holds: Callable[[Any], bool], message: str) -> None:
+        value = getattr(self, name)
+        if not holds(value):
+            raise InputError(f"--{name.replace('_', '-')} {value}: {message}")
+
     def _require_a_loss(self) -> None:
         weights = (self.bce_weight, self.dice_weight, self.lovasz_weight)
-        options = "--bce-weight, --dice-weight and --lovasz-weight"
-        require(min(weights) >= 0 and max(weights) > 0, f"{options}: none below 0, not all 0")
-        bordered = self.border_weight > 0
-        require(not bordered or self.bce_weight > 0, "--border-weight: weighs the BCE, so --bce-weight must be above 0")
-        require(not bordered or self.border_width > 0, "--border-weight: needs a --border-width above 0")
+        if min(weights) < 0 or max(weights) <= 0:
+            raise InputError("--bce-weight, --dice-weight and --lovasz-weight: none below 0, not all 0")
+        if self.border_weight > 0 and self.bce_weight <= 0:
+            raise InputError("--border-weight: weighs the BCE, so --bce-weight must be above 0")
+        if self.border_weight > 0 and self.border_width <= 0:
+            raise InputError("--border-weight: needs a --border-width above 0")
 
     def _require_one_start(self) -> None:
-        require(
-            not (self.model == "unet" and self.pretrained),
-            "--pretrained: there are no pretrained weights for `unet`; take an smp model instead",
-        )
-        require(not (self.init and self.pretrained), "--init and --pretrained: the weights can start from one only")
+        if self.model == "unet" and self.pretrained:
+            raise InputError("--pretrained: there are no pretrained weights for `unet`; take an smp model instead")
+        if self.init and self.pretrained:
+            raise InputError("--init and --pretrained: the weights can start from one only")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a training is carried out: what decides its speed and what is kept beside it, but not its result."""
+
+    devices: Annotated[str, Option("How many GPUs to use; `0,1` for these two.", MACHINE)] = "auto"
+    """As Lightning takes it."""
+    nodes: Annotated[int, Option("How many machines take part in each fold.", MACHINE, minimum=1)] = 1
+    parallel_folds: Annotated[bool, Option("Train one fold on each GPU.", MACHINE, names="--parallel-folds")] = False
+    workers: Annotated[int, Option("Processes that load photos, for each device.", MACHINE, minimum=0)] = (
+        DEFAULT_WORKERS
+    )
+    compiled: Annotated[bool, Option("Compile the network; meant for GPUs.", MACHINE, names="--compile")] = False
+    max_hours: Annotated[
+        float | None, Option("Begin no epoch that would end later; exit code 75.", MACHINE, minimum=0)
+    ] = None
+    pictures_every: Annotated[
+        int, Option("Log outlines on held-out photos every N epochs; 0: never.", BESIDE, minimum=0)
+    ] = 0
+    wandb: Annotated[str | None, Option("Log to Weights & Biases as well.", BESIDE, metavar="PROJECT")] = None
+    save_oof_probabilities: Annotated[
+        bool, Option("Keep out-of-fold probabilities.", BESIDE, names="--save-oof-probabilities")
+    ] = False
+    """As 8-bit images."""
+    report: Annotated[bool, Option("Write RUN/report.html at the end.", BESIDE, names="--report/--no-report")] = True
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -164,31 +237,37 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Options that differ from the defaults above, by the name of the preset."""
 
 DEFAULT_PRESET = "carvana"
+"""It has the defaults above."""
+
+CONFIG_OPTIONS = options_of(TrainingConfig, preset=DEFAULT_PRESET)
+EXECUTION_OPTIONS = options_of(Execution)
 
 
-def config_from(preset: str, competition: str, options: dict[str, Any]) -> TrainingConfig:
+def config_from(preset: str, competition: str, options: Mapping[str, Any]) -> TrainingConfig:
     """A preset's configuration, with `options`, fields by name, in the place of its own.
 
     Raises:
-        InputError: there is no such preset, or an option cannot be.
+        InputError: there is no such preset, or an option is not possible.
     """
-    require(preset in PRESETS, f"--preset {preset}: not known; the presets are {', '.join(PRESETS)}")
-    return TrainingConfig(competition, **PRESETS[preset] | options)
+    if preset not in PRESETS:
+        raise InputError(f"--preset {preset}: not known; the presets are {', '.join(PRESETS)}")
+    return TrainingConfig(competition, **{**PRESETS[preset], **options})
 
 
-def config_of_settings(settings: dict[str, Any]) -> TrainingConfig:
+def config_of_settings(settings: Mapping[str, Any]) -> TrainingConfig:
     """The configuration that a `config.json` holds as its `settings`.
 
     Raises:
-        InputError: a setting is not known, or cannot be.
+        InputError: a setting is not known, or not possible.
     """
     known = {field.name for field in fields(TrainingConfig)}
-    strange = sorted(settings.keys() - known)
-    require(not strange, f"settings that this version does not know: {', '.join(strange)}")
+    unknown = sorted(settings.keys() - known)
+    if unknown:
+        raise InputError(f"settings that this version does not know: {', '.join(unknown)}")
     try:
         return TrainingConfig(**tuples(settings))
     except TypeError as error:
-        raise InputError(f"settings that cannot be: {error}") from error
+        raise InputError(f"settings that are not possible: {error}") from error
 
 
 def settings_of(config: TrainingConfig) -> dict[str, Any]:
@@ -196,10 +275,6 @@ def settings_of(config: TrainingConfig) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
 
 
-def tuples(fields: dict[str, Any]) -> dict[str, Any]:
+def tuples(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Fields that were read from JSON, which knows only lists."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()}

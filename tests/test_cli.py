@@ -45,35 +45,6 @@ def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.run(app)
 
 
-def test_sizes_are_height_by_width() -> None:
-    assert cli.parse_size("--size", "256x384") == (256, 384)
-
-
-@pytest.mark.parametrize("text", ["256", "256x", "x384", "-1x5", "axb", "256*384"])
-def test_other_sizes_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match="--size .*: must be HEIGHTxWIDTH"):
-        cli.parse_size("--size", text)
-
-
-@pytest.mark.parametrize("text", ["0", "1", "nan", "half", "-0.5"])
-def test_only_numbers_between_0_and_1_are_probabilities(text: str) -> None:
-    with pytest.raises(InputError, match="--threshold"):
-        cli.parse_probability("--threshold", text)
-    assert cli.parse_probability("--threshold", "0.25") == 0.25
-
-
-def test_numbers_have_commas_between_them() -> None:
-    assert cli.parse_numbers("--weights", "0.75,1,2e1") == (0.75, 1, 20)
-    assert cli.parse_numbers("--weights", "3") == (3,)
-
-
-@pytest.mark.parametrize("text", ["", ",", "1,", "1;2", "one,2", "1,0", "-1,2", "1,nan", "1,inf"])
-def test_what_is_no_number_above_0_is_refused(text: str) -> None:
-    message = f"--weights {text}: must be numbers above 0 with commas between them, as 0.75,1,1.25"
-    with pytest.raises(InputError, match=f"^{message}$"):
-        cli.parse_numbers("--weights", text)
-
-
 def test_an_unknown_competition_is_answered_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=f"titanic.*{CARVANA.slug}"):
         cli.competition_named("titanic")

@@ -84,9 +84,9 @@ def test_settings_of_another_version_are_refused_by_name() -> None:
         config_of_settings(settings | {"moon_phase": 0.5})
     with pytest.raises(InputError, match="--epochs 0"):
         config_of_settings(settings | {"epochs": 0})
-    with pytest.raises(InputError, match="settings that cannot be"):
+    with pytest.raises(InputError, match="settings that are not possible"):
         config_of_settings(settings | {"epochs": "many"})
-    with pytest.raises(InputError, match="settings that cannot be"):
+    with pytest.raises(InputError, match="settings that are not possible"):
         config_of_settings(settings | {"tta_scales": 1.0})
 
 

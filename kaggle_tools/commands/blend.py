@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from kaggle_tools import cli
+from kaggle_tools.config import DEFAULT_WORKERS
 from kaggle_tools.errors import require
+from kaggle_tools.options import parse_numbers
 
 
 def blend(
@@ -18,14 +19,14 @@ def blend(
         str | None, typer.Option(metavar="2,1,…", help="How much each PRED counts.", show_default="all alike")
     ] = None,
     threshold: Annotated[float, typer.Option(help="Foreground from this probability on.")] = 0.5,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read probabilities.")] = cli.DEFAULT_WORKERS,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read probabilities.")] = DEFAULT_WORKERS,
     save_probabilities: Annotated[
         bool, typer.Option("--save-probabilities", help="Keep the mean probabilities.")
     ] = False,
     overlays: Annotated[bool, typer.Option("--overlays", help="Draw the outlines on the photos, to look at.")] = False,
 ) -> None:
     """Mask photos by the mean of probabilities that were predicted before, on other days or machines."""
-    counts = cli.parse_numbers("--weights", weights) if weights else (1.0,) * len(preds)
+    counts = parse_numbers("--weights", weights) if weights else (1.0,) * len(preds)
     require(len(counts) == len(preds), f"--weights {weights}: {len(preds)} folders need {len(preds)} weights")
     require(0 < threshold < 1, f"--threshold {threshold}: must be between 0 and 1")
 

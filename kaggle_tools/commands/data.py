@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kaggle_tools import cli
+from kaggle_tools.options import parse_size
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
@@ -76,7 +77,7 @@ def demo_data(
     from kaggle_tools.demo.draw import draw_competition
 
     spec = cli.competition_named(competition)
-    height_width = cli.parse_size("--size", size) if size else None
+    height_width = parse_size("--size", size) if size else None
     demo = draw_competition(
         folder, spec, train_groups=train_groups, test_groups=test_groups, size=height_width, seed=seed
     )

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.config import Tta
+from kaggle_tools.config import DEFAULT_WORKERS, Tta
 from kaggle_tools.errors import InputError, require
+from kaggle_tools.options import parse_count, parse_numbers, parse_probability
 from kaggle_tools.system.processes import is_first_process
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def infer(
     nodes: Annotated[int, typer.Option(min=1, help="How many machines share the photos.", rich_help_panel=MACHINE)] = 1,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that load photos, for each device.", rich_help_panel=MACHINE)
-    ] = cli.DEFAULT_WORKERS,
+    ] = DEFAULT_WORKERS,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the networks; meant for GPUs.", rich_help_panel=MACHINE)
     ] = False,
@@ -113,8 +114,8 @@ def infer(
     source = data or images
     if source is None or (data and images):
         raise InputError("give either --data DIR or --images DIR: where the photos are")
-    scales = cli.parse_numbers("--tta-scales", tta_scales) if tta_scales else None
-    run_weights = cli.parse_numbers("--weights", weights) if weights else None
+    scales = parse_numbers("--tta-scales", tta_scales) if tta_scales else None
+    run_weights = parse_numbers("--weights", weights) if weights else None
     require(
         run_weights is None or len(run_weights) == len(runs),
         f"--weights {weights}: {len(runs)} runs need {len(runs)} weights",
@@ -198,7 +199,7 @@ def choose_batch_size(given: str, pred: Path, ensemble: "Ensemble", photos: "lis
     from kaggle_tools.system import processes
 
     if given != "auto":
-        return cli.parse_count("--batch-size", given)
+        return parse_count("--batch-size", given)
     recorded = pred_folder.recorded_batch_size(pred)
     fits = processes.gathered(recorded or batch_size_that_fits(ensemble, photos))
     return min(fits)
@@ -221,7 +222,7 @@ def choose_threshold(
     from kaggle_tools.results.summary import best_threshold
 
     if given != "auto":
-        return cli.parse_probability("--threshold", given)
+        return parse_probability("--threshold", given)
     held_out = held_out_photos(tuple(runs), tuple(folds or ()), weights, spec, data)
     if held_out:
         return best_threshold(held_out.histograms, spec)[0]
@@ -311,7 +312,7 @@ def report(pred: Path, masks: int, failures: list[str]) -> None:
 
 def describe(member: "Member") -> dict[str, Any]:
     """What PRED/run.json says of a model: enough to know whether another one is the same."""
-    from kaggle_tools.models.segmenter import WEIGHTS_FILE
+    from kaggle_tools.models.weights import WEIGHTS_FILE
     from kaggle_tools.system.files import sha256
 
     return {

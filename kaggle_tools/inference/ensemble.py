@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from kaggle_tools.config import Tta
 from kaggle_tools.data.datasets import InputSize, Size
-from kaggle_tools.models.segmenter import ModelCard, Segmenter, load
+from kaggle_tools.models.segmenter import Segmenter
+from kaggle_tools.models.weights import ModelCard, load
 from kaggle_tools.results import run_folder
 from kaggle_tools.system.hardware import has_bfloat16
 

@@ -47,7 +47,8 @@ class UNet(nn.Module):
             features = down(features)
         for up in self.up:
             features = up(features, skips.pop())
-        return self.head(features)[..., :height, :width]
+        logits: Tensor = self.head(features)
+        return logits[..., :height, :width]
 
 
 class DoubleConv(nn.Sequential):
@@ -82,7 +83,8 @@ class Up(nn.Module):
 
     def forward(self, below_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
         """Features from below (B, 2C, H/2, W/2) and from the encoder (B, C, H, W) to (B, C, H, W)."""
-        return self.convolve(torch.cat([skip_BCHW, self.upsample(below_BCHW)], dim=1))
+        features: Tensor = self.convolve(torch.cat([skip_BCHW, self.upsample(below_BCHW)], dim=1))
+        return features
 
 
 def pad_to_multiple(images_BCHW: Tensor, multiple: int) -> Tensor:

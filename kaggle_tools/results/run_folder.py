@@ -9,7 +9,8 @@ Knows nothing of torch.
 """
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from kaggle_tools.system.version import commit
 
 CONFIG_FILE, FOLDS_FILE, OOF_FILE = "config.json", "folds.csv", "oof.csv"
 HISTOGRAMS_FILE, METRICS_FILE, TIMING_FILE = "oof_histograms.npz", "metrics.csv", "timing.json"
+TENSORBOARD = "tensorboard"
 FOLDS_COLUMNS = ["image", "group", "fold"]
 OOF_COLUMNS = ["image", "fold", "score", "dice", "iou"]
 EXPECTED_DICE = "expected_dice"
@@ -61,6 +63,32 @@ def fold_folder(run: Path, fold: int) -> Path:
 def oof_mask_path(fold_folder: Path, stem: str) -> Path:
     """Where the predicted mask of a held-out photo is."""
     return fold_folder / "oof" / "masks" / f"{stem}.png"
+
+
+def checkpoint_path(fold_folder: Path, name: str) -> Path:
+    """Where a checkpoint of the training is."""
+    return fold_folder / "checkpoints" / f"{name}.ckpt"
+
+
+def oof_probability_path(fold_folder: Path, stem: str) -> Path:
+    """Where the probabilities of a held-out photo are, if they were saved."""
+    return fold_folder / "oof" / "probabilities" / f"{stem}.png"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long the training of a fold took, interruptions left out, and on what: the contents of `timing.json`."""
+
+    training_seconds: float
+    epochs: int
+    devices: int
+    precision: str
+    hardware: str
+
+
+def write_timing(fold_folder: Path, timing: Timing) -> None:
+    """Write `timing.json`."""
+    write_json(fold_folder / TIMING_FILE, asdict(timing))
 
 
 def is_finished(run: Path, fold: int) -> bool:
@@ -182,7 +210,7 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
     if strange:
         raise InputError(f"{path}: not about the photos in the data folder; they differ in {first_few(strange)}")
     if folds_per_group.gt(1).any():
-        raise InputError(f"{path}: a group is in two folds, so that the score would be flattered")
+        raise InputError(f"{path}: leak: a group is in two folds")
     if set(folds.values()) != set(range(config.folds)):
         raise InputError(f"{path}: its folds are {sorted(set(folds.values()))}, but {config.folds} were asked for")
     return folds
@@ -192,23 +220,33 @@ def require_unseen(parent: Path, fold: int, held_out: list[Photo], competition: 
     """Check that the same fold of another run, whose weights are to be taken over, never saw a group held out here.
 
     Raises:
-        InputError: it did, so that the score would be flattered; or its `folds.csv` cannot be read.
+        InputError: leak: it did; or its `folds.csv` cannot be read.
     """
     path = parent / FOLDS_FILE
     table = read_folds(parent)
     seen = set(table.loc[table["fold"] != fold, "group"])
-    flattered = sorted({competition.group_and_view(photo.stem)[0] for photo in held_out} & seen)
-    if flattered:
+    leaking = sorted({competition.group_and_view(photo.stem)[0] for photo in held_out} & seen)
+    if leaking:
         raise InputError(
-            f"--init {parent}: its fold {fold} was trained on {first_few(flattered)}, held out in fold {fold} here, "
-            f"so that the score would be flattered. Copy {path} into the new run's folder first."
+            f"--init {parent}: leak, as its fold {fold} was trained on {first_few(leaking)}, held out in fold {fold} "
+            f"here. Copy {path} into the new run's folder first."
         )
 
 
-def split(photos: list[Photo], fold_by_stem: dict[str, int], fold: int) -> tuple[list[Photo], list[Photo]]:
-    """The photos to train on and those that are held out, for one fold."""
+@dataclass(frozen=True)
+class Split:
+    """The photos of a fold."""
+
+    training: list[Photo]
+    """Those to train on."""
+    held_out: list[Photo]
+    """Those that the fold never sees in training."""
+
+
+def split(photos: Sequence[Photo], fold_by_stem: Mapping[str, int], fold: int) -> Split:
+    """The photos of one fold, given the fold that holds out each photo."""
     held_out = [photo for photo in photos if fold_by_stem[photo.stem] == fold]
-    return [photo for photo in photos if fold_by_stem[photo.stem] != fold], held_out
+    return Split([photo for photo in photos if fold_by_stem[photo.stem] != fold], held_out)
 
 
 def read_oof(run: Path, folds: list[int]) -> pd.DataFrame:

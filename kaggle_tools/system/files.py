@@ -9,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from kaggle_tools.errors import InputError, require
+from kaggle_tools.errors import InputError
 
 LOCK_FILE = ".lock"
 
@@ -84,7 +84,8 @@ def read_json(path: Path, if_missing: str) -> dict[str, Any]:
         raise InputError(f"{path}: missing; {if_missing}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: damaged ({error})") from error
-    require(isinstance(value, dict), f"{path}: damaged (not a JSON object)")
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: damaged (not a JSON object)")
     return value
 
 

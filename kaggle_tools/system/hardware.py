@@ -33,7 +33,7 @@ def best_device() -> torch.device:
 
 def has_bfloat16() -> bool:
     """Whether the GPU itself computes in bfloat16; older ones only imitate it, slowly."""
-    return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def _gpu(index: int) -> str:

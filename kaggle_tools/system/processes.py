@@ -3,9 +3,11 @@
 import logging
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -56,6 +58,19 @@ def run_on_gpus(folds: Sequence[int], gpus: Sequence[str], command: Callable[[in
         return dict(zip(folds, pool.map(run, folds), strict=True))
 
 
+def own_command(*words: str) -> list[str]:
+    """The command line that starts one of our own commands in a process of its own, given `own_environment`."""
+    # -P: a file in the working folder that is called like a library must not take its place.
+    return [sys.executable, "-P", "-m", "kaggle_tools", *words]
+
+
+def own_environment() -> dict[str, str]:
+    """The environment in which Python finds this package, whether it is installed or not."""
+    package = str(Path(__file__).parents[2])
+    paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": paths}
+
+
 def visible_gpus() -> list[str]:
     """What CUDA_VISIBLE_DEVICES can be set to, so that each value shows one of the GPUs that this process sees."""
     import torch
@@ -74,7 +89,7 @@ def launch(devices: str, nodes: int) -> "Fabric":
         InputError: there are no such devices.
     """
     from lightning import Fabric
-    from lightning.fabric.strategies import DDPStrategy
+    from lightning.fabric.strategies.ddp import DDPStrategy
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     for name in ("lightning.fabric", "lightning.pytorch"):
@@ -96,7 +111,8 @@ def as_started(devices: str, nodes: int) -> tuple[str, int]:
 
     Without either, or where `devices` was given, what was given.
     """
-    from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
     if devices == "auto" and TorchElasticEnvironment.detect():
         local = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -152,7 +168,7 @@ def of_the_first(value: T) -> T:
 
 
 def _run(command: Sequence[str], gpu: str, prefix: str) -> int:
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
+    environment = {**own_environment(), "CUDA_VISIBLE_DEVICES": gpu}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

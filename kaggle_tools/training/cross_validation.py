@@ -1,81 +1,120 @@
 """Train several folds of a run: one after the other, or each on a GPU of its own."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config import TrainingConfig
+from kaggle_tools.config import Execution, TrainingConfig
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.errors import OutOfTimeError, first_few, require
+from kaggle_tools.errors import InputError, OutOfTimeError, first_few
+from kaggle_tools.options import arguments_of
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.pred_folder import confident_photos
-from kaggle_tools.system.processes import device_count, is_first_process, run_on_gpus, visible_gpus
-from kaggle_tools.training.fold import Execution, estimated_hours, find_batch_size, train_fold
+from kaggle_tools.system.processes import device_count, is_first_process, own_command, run_on_gpus, visible_gpus
+from kaggle_tools.training.callbacks import TimeLimit
+from kaggle_tools.training.fold import train_fold
+from kaggle_tools.training.trial import estimated_hours, find_batch_size
 
 LONG_HOURS = 24.0
 LAPTOP_WIDTH = 16
 
 
+@dataclass(frozen=True)
+class CrossValidation:
+    """A run whose folds are to be trained."""
+
+    run: Path
+    """Its folder."""
+    competition: Competition
+    data: Path
+    """The folder that the photos are in."""
+    photos: Sequence[Photo]
+    fold_by_stem: Mapping[str, int]
+    """The fold that holds out each photo."""
+    config: TrainingConfig
+
+
+def train(work: CrossValidation, folds: Sequence[int], execution: Execution, deadline: float | None = None) -> None:
+    """Train those of these folds that are not finished.
+
+    `deadline` is the time, as `time.monotonic` counts, after which no epoch may end.
+
+    Raises:
+        InputError: see `train_one_by_one` and `train_in_parallel`.
+        OutOfTimeError: the deadline is near; the same call goes on.
+    """
+    if execution.parallel_folds:
+        train_in_parallel(work, folds, execution, deadline)
+    else:
+        train_one_by_one(work, folds, execution, deadline)
+
+
 def train_one_by_one(
-    run: Path,
-    folds: Sequence[int],
-    competition: Competition,
-    photos: Sequence[Photo],
-    fold_by_stem: dict[str, int],
-    config: TrainingConfig,
-    execution: Execution,
+    work: CrossValidation, folds: Sequence[int], execution: Execution, deadline: float | None = None
 ) -> None:
     """Train those of these folds that are not finished, in this process.
 
     Raises:
-        InputError: see `training.train_fold`; or the weights to start from, or the masks to add, cannot be taken.
+        InputError: see `fold.train_fold`; or the weights to start from, or the masks to add, cannot be used.
         OutOfTimeError: the deadline is near.
     """
-    unfinished = _unfinished(run, folds)
-    extra = _extra_photos(photos, competition, config)
+    unfinished = _unfinished(work.run, folds)
+    extra = _extra_photos(work)
     if unfinished and is_first_process():
-        _warn_of_a_long_run(photos, config, len(unfinished), execution)
+        _warn_of_a_long_run(work, len(unfinished), execution)
+    limit = None if deadline is None else TimeLimit(deadline)
     for done, fold in enumerate(unfinished):
-        training, held_out = run_folder.split(list(photos), fold_by_stem, fold)
-        if config.init:
-            run_folder.require_unseen(Path(config.init), fold, held_out, competition)
+        split = run_folder.split(list(work.photos), work.fold_by_stem, fold)
+        if work.config.init:
+            run_folder.require_unseen(Path(work.config.init), fold, split.held_out, work.competition)
         if is_first_process():
-            added = f" and {len(extra):,} of {config.extra}" if extra else ""
-            print(f"fold {fold}: {len(training):,} photos{added} to train on, {len(held_out):,} held out", flush=True)
-        left = replace(execution, folds_left=len(unfinished) - done)
-        train_fold(run, fold, competition, (training + extra, held_out), config, left)
+            added = f" and {len(extra):,} of {work.config.extra}" if extra else ""
+            counts = f"{len(split.training):,} photos{added} to train on, {len(split.held_out):,} held out"
+            print(f"fold {fold}: {counts}", flush=True)
+        split = replace(split, training=[*split.training, *extra])
+        train_fold(
+            work.run,
+            fold,
+            work.competition,
+            split,
+            work.config,
+            execution,
+            time_limit=limit,
+            folds_left=len(unfinished) - done,
+        )
 
 
 def train_in_parallel(
-    run: Path, folds: Sequence[int], competition: Competition, command: Sequence[str], deadline: float | None = None
+    work: CrossValidation, folds: Sequence[int], execution: Execution, deadline: float | None = None
 ) -> None:
     """Train those of these folds that are not finished, each in a process of its own on a GPU of its own.
 
-    `command` starts train.py with the options that do not change the result; what decides it is in the run.
-
     Raises:
         InputError: there is no GPU, or a fold failed; what it printed says why.
-        OutOfTimeError: `deadline`, as `time.monotonic` counts, is near.
+        OutOfTimeError: the deadline is near.
     """
-    unfinished = _unfinished(run, folds)
+    unfinished = _unfinished(work.run, folds)
     if not unfinished:
         return
     gpus = visible_gpus()
-    require(bool(gpus), "--parallel-folds: this machine has no GPU; without it the folds are trained one by one")
-    decided = ["--config", str(run / run_folder.CONFIG_FILE), "--out", str(run), "--competition", competition.slug]
+    if not gpus:
+        raise InputError("--parallel-folds: this machine has no GPU; without it the folds are trained one by one")
 
-    def train(fold: int) -> list[str]:
-        left = [] if deadline is None else ["--max-hours", str(max(0.0, deadline - time.monotonic()) / 3600)]
-        return [*command, *decided, "--devices", "1", "--fold", str(fold), *left]
+    def command(fold: int) -> list[str]:
+        hours = None if deadline is None else max(0.0, deadline - time.monotonic()) / 3600
+        alone = replace(execution, devices="1", nodes=1, parallel_folds=False, max_hours=hours, report=False)
+        return fold_command(work, fold, alone)
 
-    exit_codes = run_on_gpus(unfinished, gpus, train)
+    exit_codes = run_on_gpus(unfinished, gpus, command)
     stopped = [fold for fold, exit_code in exit_codes.items() if exit_code == OutOfTimeError.exit_code]
     failed = [fold for fold, exit_code in exit_codes.items() if exit_code and fold not in stopped]
-    require(not failed, f"{len(failed)} of {len(unfinished)} folds failed: {', '.join(map(str, failed))}; see above")
+    if failed:
+        named = ", ".join(map(str, failed))
+        raise InputError(f"{len(failed)} of {len(unfinished)} folds failed: {named}; see above")
     if stopped:
         raise OutOfTimeError(
             f"stopped before {len(stopped)} of {len(unfinished)} folds were done, as --max-hours asks; "
@@ -83,31 +122,43 @@ def train_in_parallel(
         )
 
 
-def batch_size_that_fits(photos: list[Photo], config: TrainingConfig, execution: Execution) -> int:
-    """The largest batch that the GPU holds.
+def fold_command(work: CrossValidation, fold: int, execution: Execution) -> list[str]:
+    """The command that trains one fold: what decides the result is in the run's `config.json`."""
+    decided = ["--config", str(work.run / run_folder.CONFIG_FILE), "--competition", work.competition.slug]
+    folder = ["--data", str(work.data), "--out", str(work.run), "--fold", str(fold)]
+    return own_command("train", *folder, *decided, *arguments_of(execution))
+
+
+def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingConfig, execution: Execution) -> int:
+    """The batch size that the run was begun with, or else the largest that the GPU holds.
 
     Raises:
-        InputError: there is not one GPU whose memory could decide, or not even one photo fits.
+        InputError: there is not exactly one GPU, whose memory could decide, or not even one photo fits.
     """
+    if (run / run_folder.CONFIG_FILE).exists():
+        return int(run_folder.read_config(run)["settings"]["batch_size"])
     one_gpu = torch.cuda.is_available() and device_count(execution.devices, execution.nodes) == 1
-    require(one_gpu, "--batch-size auto: needs one GPU, as with --devices 1; give a number")
-    found = find_batch_size((photos, photos[:1]), config, execution)
+    if not one_gpu:
+        raise InputError("--batch-size auto: needs one GPU, as with --devices 1; give a number")
+    found = find_batch_size(run_folder.Split(list(photos), list(photos[:1])), config, execution)
     print(f"batch size: {found} photos fit")
     return found
 
 
-def _extra_photos(photos: Sequence[Photo], competition: Competition, config: TrainingConfig) -> list[Photo]:
-    """The photos of --extra with their predicted masks, as far as these can be trusted."""
+def _extra_photos(work: CrossValidation) -> list[Photo]:
+    """The photos of --extra with their predicted masks (pseudo-labels), as far as these can be trusted."""
+    config, group_of = work.config, work.competition.group_and_view
     if not config.extra:
         return []
-    extra = confident_photos(Path(config.extra), competition, config.extra_confidence)
-    known = {competition.group_and_view(photo.stem)[0] for photo in photos}
-    flattering = [photo.stem for photo in extra if competition.group_and_view(photo.stem)[0] in known]
-    require(
-        not flattering, f"--extra {config.extra}: holds photos that are held out in a fold: {first_few(flattering)}"
-    )
-    alike = config.takes_sizes({photo.size for photo in (*photos, *extra)})
-    require(alike, f"--extra {config.extra}: its photos have another size; give --image-size HxW")
+    extra = confident_photos(Path(config.extra), work.competition, config.extra_confidence)
+    known = {group_of(photo.stem)[0] for photo in work.photos}
+    leaking = [photo.stem for photo in extra if group_of(photo.stem)[0] in known]
+    if leaking:
+        raise InputError(
+            f"--extra {config.extra}: leak, as it holds photos that are held out in a fold: {first_few(leaking)}"
+        )
+    if not config.takes_sizes({photo.size for photo in (*work.photos, *extra)}):
+        raise InputError(f"--extra {config.extra}: its photos have another size; give --image-size HxW")
     return extra
 
 
@@ -118,10 +169,10 @@ def _unfinished(run: Path, folds: Sequence[int]) -> list[int]:
     return [fold for fold in folds if not run_folder.is_finished(run, fold)]
 
 
-def _warn_of_a_long_run(photos: Sequence[Photo], config: TrainingConfig, folds: int, execution: Execution) -> None:
-    """Say before it starts that it would take more than a day on this machine, and what to take instead."""
-    hours = estimated_hours(photos, config, folds, execution)
+def _warn_of_a_long_run(work: CrossValidation, folds: int, execution: Execution) -> None:
+    """Warn, before the training starts, that it would take more than a day on this machine."""
+    hours = estimated_hours(work.photos, work.config, folds, execution)
     if hours > LONG_HOURS:
-        instead = "a smaller --image-size" if config.width <= LAPTOP_WIDTH else "--preset laptop --fold 0"
-        about = f"about {hours / 24:.1f} days for {folds} of {config.folds} folds on this machine"
+        instead = "a smaller --image-size" if work.config.width <= LAPTOP_WIDTH else "--preset laptop --fold 0"
+        about = f"about {hours / 24:.1f} days for {folds} of {work.config.folds} folds on this machine"
         print(f"warning: {about}; try {instead}", flush=True)

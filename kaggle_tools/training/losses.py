@@ -43,7 +43,7 @@ class SegmentationLoss(nn.Module):
 
     def forward(self, logits_B1HW: Tensor, targets_B1HW: Tensor) -> Tensor:
         """The loss of a batch, a scalar."""
-        losses = [
+        losses: list[Tensor] = [
             weight * part(logits_B1HW, targets_B1HW) for weight, part in zip(self.weights, self.parts, strict=True)
         ]
         return sum(losses[1:], start=losses[0])
@@ -68,7 +68,7 @@ class BorderBce(nn.Module):
 
 
 class HardLovasz(nn.Module):
-    """The Lovasz hinge (Berman et al., 2018), which takes only pixels that are foreground or not: cut at one half."""
+    """The Lovasz hinge (Berman et al., 2018), which takes hard masks only: targets are thresholded at 0.5."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,8 @@ class HardLovasz(nn.Module):
 
     def forward(self, logits_B1HW: Tensor, targets_B1HW: Tensor) -> Tensor:
         """The loss of a batch, a scalar."""
-        return self.lovasz(logits_B1HW, (targets_B1HW >= 0.5).float())
+        loss: Tensor = self.lovasz(logits_B1HW, (targets_B1HW >= 0.5).float())
+        return loss
 
 
 def near_outline(targets_B1HW: Tensor, width: int) -> Tensor:

@@ -1,25 +1,121 @@
-"""What a training needs of the machine: processes, memory and time."""
+"""Training steps on trial: how long they take, which batch fits into memory, and what to do where none does.
 
+H height, W width.
+"""
+
+import copy
+import gc
 import math
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from tempfile import TemporaryDirectory
 
 import torch
+from lightning import Trainer
+from lightning.pytorch.tuner.tuning import Tuner
 
-from kaggle_tools.data.datasets import Size
+from kaggle_tools.config import Execution, TrainingConfig
+from kaggle_tools.data.datasets import Size, plain_worker_errors
+from kaggle_tools.data.listing import Photo
+from kaggle_tools.errors import InputError
+from kaggle_tools.models.segmenter import build, design
+from kaggle_tools.results.run_folder import Split
+from kaggle_tools.system import memory
+from kaggle_tools.system.hardware import best_device
+from kaggle_tools.system.processes import device_count
+from kaggle_tools.training.optim import make_optimizer
+from kaggle_tools.training.task import (
+    FoldData,
+    SegmentationTask,
+    half_precision,
+    initial_model,
+    precision_of,
+    quiet_lightning,
+)
 
 Step = Callable[[int, Size], None]
-"""Takes a training step with so many photos of this size, (height, width), and leaves no trace of it."""
+"""Takes a training step with a number of photos of a size, (height, width)."""
 
 SMALL = 128  # pixels
 LONG_ENOUGH = 0.5  # seconds
 
 
-def seconds_per_photo(step: Step, size: Size) -> float:
-    """About how long one photo of this size, (height, width), takes in training.
+def find_batch_size(split: Split, config: TrainingConfig, execution: Execution) -> int:
+    """The largest batch, a power of two, that one GPU holds in training.
 
-    Timed are steps of two small photos, then of larger ones, until a step takes long enough to be told from
-    what a step costs at any size; the rest is in proportion to the pixels.
+    Raises:
+        InputError: not even one photo fits.
+    """
+    task = SegmentationTask(initial_model(config, fold=0)[1].to(memory_format=torch.channels_last), config)
+    own_size = split.training[0].size
+    data = FoldData(split, replace(config, batch_size=1), execution)
+    with TemporaryDirectory() as folder, plain_worker_errors(), quiet_lightning(), explained_memory(task, own_size):
+        with trial_steps(task, best_device()) as step:  # Lightning's tuner would try no photos after one
+            step(1, config.image_size or own_size)
+        trainer = Trainer(
+            devices=1,
+            precision=precision_of(config),
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            default_root_dir=folder,
+            max_epochs=-1,
+        )
+        found = Tuner(trainer).scale_batch_size(task, datamodule=data, mode="power", init_val=1, max_trials=10)
+    assert found is not None
+    return found
+
+
+def estimated_hours(photos: Sequence[Photo], config: TrainingConfig, folds: int, execution: Execution) -> float:
+    """About how many hours it takes to train `folds` folds, from a step timed on this machine."""
+    memory.keep_freed_memory()
+    device = best_device()
+    model = build(design(config.model, config.width, config.depth)).to(memory_format=torch.channels_last)
+    with trial_steps(SegmentationTask(model, config), device) as step:
+        seconds = seconds_per_photo(step, config.image_size or photos[0].size)
+    training_photos = len(photos) * (config.folds - 1) / config.folds
+    devices = device_count(execution.devices, execution.nodes)
+    return seconds / devices * training_photos * config.epochs * folds / 3600
+
+
+@contextmanager
+def trial_steps(task: SegmentationTask, device: torch.device) -> Iterator[Step]:
+    """Training steps on grey photos on a device, to see how long they take and whether they fit.
+
+    Afterwards the task is as it was before.
+    """
+    state = copy.deepcopy(task.state_dict())
+    half = None if precision_of(task.config) == "32-true" else half_precision()
+    task.to(device).train()
+    optimizer = make_optimizer(task.config, task.parameters())
+
+    def step(batch_size: int, size: Size) -> None:
+        photos_B3HW = torch.full((batch_size, 3, *size), 128, dtype=torch.uint8, device=device)
+        targets_B1HW = torch.zeros(batch_size, 1, *size, device=device)
+        try:
+            with torch.autocast(device.type, dtype=half, enabled=half is not None):
+                logits_B1HW = task.model(photos_B3HW.to(memory_format=torch.channels_last))
+            task.loss(logits_B1HW.float(), targets_B1HW).backward()
+            optimizer.step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+        finally:
+            task.zero_grad(set_to_none=True)
+
+    try:
+        yield step
+    finally:
+        task.load_state_dict(state)
+
+
+def seconds_per_photo(step: Step, size: Size) -> float:
+    """About how many seconds one photo of this size, (height, width), takes in training.
+
+    Steps of two small photos are timed, then of larger ones, until the time of a step is well above the fixed cost
+    of any step; it is then scaled by the number of pixels.
     """
     seconds = math.inf
     height, width = (min(side, SMALL) for side in size)
@@ -46,6 +142,39 @@ def what_fits(step: Step, batch_size: int, size: Size) -> tuple[int, Size] | Non
             continue
         return smaller_batch, smaller_size
     return None
+
+
+@contextmanager
+def explained_memory(task: SegmentationTask, own_size: Size, devices: int = 1) -> Iterator[None]:
+    """Say what would fit where the GPU's memory does not suffice."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        _forget(error)
+        config = task.config
+        size = config.image_size or own_size
+        with trial_steps(task, best_device()) as step:
+            fits = what_fits(step, config.batch_size // devices, size)
+        what_to_do = "no smaller size fits either; take a smaller model or --width"
+        if fits:
+            batch_size, (height, width) = fits
+            what_to_do = f"--batch-size {batch_size * devices} --image-size {height}x{width} would fit"
+            accumulate = config.batch_size // (batch_size * devices) * config.accumulate
+            what_to_do += f"; --accumulate {accumulate} makes as many photos a step" if accumulate > 1 else ""
+        raise InputError(
+            f"out of memory with {config.batch_size} photos of {size[0]}x{size[1]} ({str(error).splitlines()[0]}).\n"
+            f"{what_to_do}."
+        ) from error
+
+
+def _forget(error: BaseException) -> None:
+    """Give back the memory that the frames of a traceback still hold: the tensors of the step that failed."""
+    failed: BaseException | None = error
+    while failed:
+        traceback.clear_frames(failed.__traceback__)
+        failed = failed.__context__
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def _smaller(batch_size: int, size: Size) -> Iterator[tuple[int, Size]]:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.models.segmenter import Architecture, ModelCard, build, save
+from kaggle_tools.models.segmenter import Architecture, build
+from kaggle_tools.models.weights import ModelCard, save
 
 
 def run_of_constants(run: Path, logits: Sequence[float], **card: Any) -> Path:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from kaggle_tools.data.images import resize
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.inference.ensemble import Member
-from kaggle_tools.models.segmenter import Architecture, ModelCard, Segmenter, build
+from kaggle_tools.models.segmenter import Architecture, Segmenter, build
+from kaggle_tools.models.weights import ModelCard
 
 Size = tuple[int, int]
 Floats = NDArray[np.floating]

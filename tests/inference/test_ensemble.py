@@ -30,7 +30,8 @@ from kaggle_tools.data.datasets import InputSize
 from kaggle_tools.data.images import resize
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Member, Mix, enlarge, load_members
-from kaggle_tools.models.segmenter import Architecture, build, save
+from kaggle_tools.models.segmenter import Architecture, build
+from kaggle_tools.models.weights import save
 from kaggle_tools.results import run_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
-from kaggle_tools.competition import Competition
-from kaggle_tools.config import TrainingConfig, config_from
+from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.config import Execution, TrainingConfig, config_from
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.results import pred_folder, run_folder
 from kaggle_tools.training import cross_validation
-from kaggle_tools.training.cross_validation import train_in_parallel, train_one_by_one
-from kaggle_tools.training.fold import Execution
+from kaggle_tools.training.cross_validation import CrossValidation, train_in_parallel, train_one_by_one
 
 HERE = Execution(devices="1", workers=0)
 
@@ -35,7 +34,7 @@ class TestOneByOne:
     @pytest.fixture
     def train(self, photos: list[Photo], tiles: Competition, fold_by_stem: dict[str, int]) -> Any:
         def train(run: Path, folds: list[int], config: TrainingConfig) -> None:
-            train_one_by_one(run, folds, tiles, photos, fold_by_stem, config, HERE)
+            train_one_by_one(CrossValidation(run, tiles, run, photos, fold_by_stem, config), folds, HERE)
 
         return train
 
@@ -59,7 +58,8 @@ class TestOneByOne:
         self, hours: float, warned: bool, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, capsys: Any
     ) -> None:
         monkeypatch.setattr(cross_validation, "estimated_hours", lambda *_: hours)
-        cross_validation._warn_of_a_long_run([], replace(config, width=64, folds=5), 2, HERE)
+        work = CrossValidation(Path(), CARVANA, Path(), [], {}, replace(config, width=64, folds=5))
+        cross_validation._warn_of_a_long_run(work, 2, HERE)
         said = capsys.readouterr().out
         assert (
             "warning: about 2.1 days for 2 of 5 folds on this machine; try --preset laptop --fold 0" in said
@@ -73,7 +73,7 @@ class TestOneByOne:
         rows = [f"{stem},{stem},{(fold + 1) % 3}" for stem, fold in fold_by_stem.items()]
         (parent / "folds.csv").write_text("\n".join(["image,group,fold", *rows, ""]))
         config = replace(config, init=str(parent))
-        with pytest.raises(InputError, match="so that the score would be flattered"):
+        with pytest.raises(InputError, match="leak"):
             train(tmp_path / "run", [0], config)
 
 
@@ -97,7 +97,7 @@ class TestExtra:
         known = photos[:9]
         folds = {photo.stem: number % 3 for number, photo in enumerate(known)}
         config = replace(config, extra=str(pred), extra_confidence=0.99)
-        train_one_by_one(tmp_path / "run", [0], tiles, known, folds, config, HERE)
+        train_one_by_one(CrossValidation(tmp_path / "run", tiles, tmp_path, known, folds, config), [0], HERE)
         assert f"fold 0: 6 photos and 2 of {pred} to train on, 3 held out" in capsys.readouterr().out
         assert set(run_folder.read_oof(tmp_path / "run", [0])["image"]) == {"0", "3", "6"}
 
@@ -105,59 +105,79 @@ class TestExtra:
         self, photos: list[Photo], tiles: Competition, config: TrainingConfig, pred: Path, tmp_path: Path
     ) -> None:
         folds = {photo.stem: number % 3 for number, photo in enumerate(photos)}
-        with pytest.raises(InputError, match="holds photos that are held out in a fold: 10, 11"):
-            train_one_by_one(tmp_path / "run", [0], tiles, photos, folds, replace(config, extra=str(pred)), HERE)
+        work = CrossValidation(tmp_path / "run", tiles, tmp_path, photos, folds, replace(config, extra=str(pred)))
+        with pytest.raises(InputError, match="leak, as it holds photos that are held out in a fold: 10, 11"):
+            train_one_by_one(work, [0], HERE)
 
 
 class TestInParallel:
     """The folds' processes only write down how they were called."""
 
     @pytest.fixture
-    def command(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def work(self, tiles: Competition, config: TrainingConfig, tmp_path: Path) -> CrossValidation:
+        return CrossValidation(tmp_path, tiles, tmp_path / "data", [], {}, config)
+
+    @pytest.fixture
+    def exits_with(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+        """Let each fold's process end with its exit code."""
         monkeypatch.setattr(cross_validation, "visible_gpus", lambda: ["0", "1"])
         code = (
             "import json, pathlib, sys\n"
             "fold = sys.argv[sys.argv.index('--fold') + 1]\n"
-            f"pathlib.Path({str(tmp_path)!r}, fold).write_text(json.dumps(sys.argv[1:]))\n"
+            f"pathlib.Path({str(tmp_path)!r}, fold).write_text(json.dumps(sys.argv[2:]))\n"
             "sys.exit(json.loads(sys.argv[1])[int(fold)])"
         )
-        return lambda *exit_codes: [sys.executable, "-c", code, json.dumps(exit_codes)]
+
+        def exits_with(*exit_codes: int) -> None:
+            command = [sys.executable, "-c", code, json.dumps(exit_codes)]
+            monkeypatch.setattr(cross_validation, "own_command", lambda *words: [*command, *words])
+
+        return exits_with
 
     def test_every_fold_repeats_the_runs_configuration_on_one_gpu(
-        self, command: Any, tiles: Competition, tmp_path: Path
+        self, work: CrossValidation, exits_with: Any, tmp_path: Path
     ) -> None:
-        train_in_parallel(tmp_path, [0, 1], tiles, command(0, 0))
-        given = json.loads((tmp_path / "1").read_text())[1:]
-        expected = ["--config", str(tmp_path / "config.json"), "--out", str(tmp_path), "--competition", tiles.slug]
-        assert given == [*expected, "--devices", "1", "--fold", "1"]
+        exits_with(0, 0)
+        execution = Execution(devices="2", nodes=2, workers=3, compiled=True, pictures_every=5, wandb="cars")
+        train_in_parallel(work, [0, 1], replace(execution, parallel_folds=True, save_oof_probabilities=True))
+        command, *given = json.loads((tmp_path / "1").read_text())
+        assert command == "train"
+        folder = ["--data", str(tmp_path / "data"), "--out", str(tmp_path), "--fold", "1"]
+        decided = ["--config", str(tmp_path / "config.json"), "--competition", work.competition.slug]
+        machine = ["--devices", "1", "--workers", "3", "--compile"]
+        beside = ["--pictures-every", "5", "--wandb", "cars", "--save-oof-probabilities", "--no-report"]
+        assert given == [*folder, *decided, *machine, *beside]
 
-    def test_each_fold_has_the_time_that_is_left(self, command: Any, tiles: Competition, tmp_path: Path) -> None:
-        train_in_parallel(tmp_path, [0], tiles, command(0), deadline=time.monotonic() + 3600)
+    def test_each_fold_has_the_time_that_is_left(self, work: CrossValidation, exits_with: Any, tmp_path: Path) -> None:
+        exits_with(0)
+        train_in_parallel(work, [0], HERE, deadline=time.monotonic() + 3600)
         given = json.loads((tmp_path / "0").read_text())
         assert 0.9 < float(given[given.index("--max-hours") + 1]) < 1
 
     def test_folds_that_ran_out_of_time_are_told_from_those_that_failed(
-        self, command: Any, tiles: Competition, tmp_path: Path
+        self, work: CrossValidation, exits_with: Any
     ) -> None:
+        exits_with(75, 0, 75)
         with pytest.raises(OutOfTimeError, match="stopped before 2 of 3 folds were done"):
-            train_in_parallel(tmp_path, [0, 1, 2], tiles, command(75, 0, 75))
+            train_in_parallel(work, [0, 1, 2], HERE)
+        exits_with(75, 1, 0)
         with pytest.raises(InputError, match="1 of 3 folds failed: 1; see above"):
-            train_in_parallel(tmp_path, [0, 1, 2], tiles, command(75, 1, 0))
+            train_in_parallel(work, [0, 1, 2], HERE)
 
-    def test_without_a_gpu_it_says_what_happens_otherwise(
-        self, tiles: Competition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_without_a_gpu_parallel_folds_are_refused(
+        self, work: CrossValidation, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(cross_validation, "visible_gpus", list)
         with pytest.raises(InputError, match="without it the folds are trained one by one"):
-            train_in_parallel(tmp_path, [0], tiles, [])
+            train_in_parallel(work, [0], HERE)
 
 
 def test_the_batch_size_is_searched_on_one_gpu_alone(
-    photos: list[Photo], config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+    photos: list[Photo], config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr(cross_validation, "find_batch_size", lambda *_: 8)
-    assert cross_validation.batch_size_that_fits(photos, config, Execution(devices="1")) == 8
+    assert cross_validation.automatic_batch_size(tmp_path, photos, config, Execution(devices="1")) == 8
     with pytest.raises(InputError, match="--batch-size auto: needs one GPU"):
-        cross_validation.batch_size_that_fits(photos, config, Execution(devices="auto"))
+        cross_validation.automatic_batch_size(tmp_path, photos, config, Execution(devices="auto"))

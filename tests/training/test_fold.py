@@ -16,23 +16,18 @@ from torch import Tensor, nn
 
 from kaggle_tools import metrics
 from kaggle_tools.competition import Competition
-from kaggle_tools.config import config_from
+from kaggle_tools.config import Execution, config_from
 from kaggle_tools.data.images import read_gray, read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.models.segmenter import Architecture, Segmenter
+from kaggle_tools.results.run_folder import Split
 from kaggle_tools.training import fold as one_fold
+from kaggle_tools.training import trial
 from kaggle_tools.training.callbacks import TimeLimit
-from kaggle_tools.training.fold import (
-    Execution,
-    SegmentationTask,
-    _precision,
-    estimated_hours,
-    find_batch_size,
-    overlap_of_batch,
-    train_fold,
-    trial_steps,
-)
+from kaggle_tools.training.fold import train_fold
+from kaggle_tools.training.task import SegmentationTask, overlap_of_batch, precision_of
+from kaggle_tools.training.trial import estimated_hours, find_batch_size, trial_steps
 
 
 @pytest.fixture
@@ -93,11 +88,11 @@ def test_arithmetic_is_as_short_as_the_device_allows(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
-    assert _precision(config_from("laptop", "roof-tiles", {})) == expected
-    assert _precision(config_from("laptop", "roof-tiles", {"precision": "32-true"})) == "32-true"
+    assert precision_of(config_from("laptop", "roof-tiles", {})) == expected
+    assert precision_of(config_from("laptop", "roof-tiles", {"precision": "32-true"})) == "32-true"
 
 
-def test_a_loss_that_is_no_number_ends_the_training_with_what_to_do(task: SegmentationTask) -> None:
+def test_a_nan_loss_ends_the_training_with_advice(task: SegmentationTask) -> None:
     task.model.net.weight.data.fill_(float("nan"))
     task._trainer = SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[{"lr": 0.00125}])], global_step=7)
     batch = (torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), torch.zeros(1, 1, 2, 2, dtype=torch.uint8))
@@ -113,10 +108,13 @@ TINY: dict[str, Any] = {"width": 4, "depth": 2, "image_size": (16, 24), "epochs"
 def fold(photos: list[Photo], tiles: Competition, tmp_path: Path) -> Any:
     """Trains fold 1 in a run of this name; gives the fold's folder."""
 
-    def train(name: str, execution: Execution | None = None, **options: Any) -> Path:
+    def train(
+        name: str, execution: Execution | None = None, time_limit: TimeLimit | None = None, **options: Any
+    ) -> Path:
         config = config_from("demo", tiles.slug, TINY | options)
         execution = execution or Execution(devices="1", workers=0)
-        train_fold(tmp_path / name, 1, tiles, (photos[:9], photos[9:]), config, execution)
+        split = Split(photos[:9], photos[9:])
+        train_fold(tmp_path / name, 1, tiles, split, config, execution, time_limit=time_limit)
         return tmp_path / name / "fold1"
 
     return train
@@ -201,8 +199,8 @@ def test_stopped_after_every_epoch_it_ends_the_same_to_the_byte(
     monkeypatch.setattr(TimeLimit, "on_train_epoch_start", one_epoch)
     for _ in range(2):
         with pytest.raises(OutOfTimeError):
-            fold("stopped", Execution(devices="1", workers=0, time_limit=TimeLimit(0.0)), **options)
-    stopped = fold("stopped", Execution(devices="1", workers=0, time_limit=TimeLimit(0.0)), **options)
+            fold("stopped", time_limit=TimeLimit(0.0), **options)
+    stopped = fold("stopped", time_limit=TimeLimit(0.0), **options)
     for name in ("model.safetensors", "metrics.csv", "oof.csv", "oof_histograms.npz"):
         assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
 
@@ -292,7 +290,8 @@ class OutOfMemory(nn.Module):
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three photos of the size for training."""
     net = Segmenter(OutOfMemory(3 * 16 * 24), (0.5,) * 3, (1.0,) * 3, multiple=1)
-    monkeypatch.setattr(one_fold, "_initial_model", lambda *_, **__: (Architecture(), net))
+    for module in (one_fold, trial):
+        monkeypatch.setattr(module, "initial_model", lambda *_, **__: (Architecture(), net))
 
 
 @pytest.mark.usefixtures("little_memory")
@@ -306,12 +305,12 @@ class TestMemory:
 
     def test_the_largest_batch_is_found(self, photos: list[Photo], tiles: Competition) -> None:
         config = config_from("demo", tiles.slug, TINY)
-        assert find_batch_size((photos[:9], photos[9:]), config, Execution(devices="1", workers=0)) == 2
+        assert find_batch_size(Split(photos[:9], photos[9:]), config, Execution(devices="1", workers=0)) == 2
 
     def test_not_even_one_photo_fits(self, photos: list[Photo], tiles: Competition) -> None:
         config = config_from("demo", tiles.slug, TINY | {"image_size": (64, 96)})
         with pytest.raises(InputError, match="out of memory .*\n--batch-size 1 --image-size 32x32 would fit"):
-            find_batch_size((photos[:9], photos[9:]), config, Execution(devices="1", workers=0))
+            find_batch_size(Split(photos[:9], photos[9:]), config, Execution(devices="1", workers=0))
 
 
 def test_steps_on_trial_leave_the_network_as_it_was(task: SegmentationTask) -> None:

@@ -1,0 +1,82 @@
+"""Trained networks as files: `model.safetensors`, and beside it `model.json`, which says what it is.
+
+safetensors cannot run code when it is opened.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import get_args
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from kaggle_tools.config import Tta, tuples
+from kaggle_tools.errors import InputError
+from kaggle_tools.models.segmenter import Architecture, Segmenter, build
+from kaggle_tools.system.files import read_json, replacing, write_json
+
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "model.json"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What must be known of saved weights in order to use them: the contents of `model.json`."""
+
+    architecture: Architecture
+    image_size: tuple[int, int] | None
+    """(height, width) to which photos are brought for the network; None: each stays at its own size."""
+    competition: str
+    """The slug of the competition whose photos it was trained on."""
+    fold: int
+    """The fold that it never saw."""
+    tta: Tta = "none"
+    """The flips over which the photos of that fold were averaged; others are treated alike if nothing else is asked."""
+    tta_scales: tuple[float, ...] = (1.0,)
+    """The factors of `image_size` over which they were averaged."""
+
+    def __post_init__(self) -> None:
+        if self.tta not in get_args(Tta) or not self.tta_scales or not all(0 < s < math.inf for s in self.tta_scales):
+            raise ValueError(f"no such test-time augmentation: {self.tta}, {self.tta_scales}")
+
+
+def save(model: Segmenter, card: ModelCard, folder: Path) -> None:
+    """Write `model.safetensors` and `model.json` into `folder`, each whole or not at all."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.net.state_dict().items()}
+    with replacing(folder / WEIGHTS_FILE) as temporary:
+        save_file(weights, temporary)
+    write_json(folder / CARD_FILE, asdict(card))
+
+
+def load(folder: Path) -> tuple[Segmenter, ModelCard]:
+    """Read a network in evaluation mode, on the CPU, and its card.
+
+    Raises:
+        InputError: a file is missing or damaged, or the weights do not fit the card.
+    """
+    card = read_card(folder)
+    try:
+        model = build(card.architecture)
+        model.net.load_state_dict(load_file(folder / WEIGHTS_FILE))
+    except (OSError, SafetensorError, RuntimeError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{folder / WEIGHTS_FILE}: cannot be loaded as the {CARD_FILE} beside it says ({reason})"
+        ) from error
+    return model.eval(), card
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read `model.json`.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = folder / CARD_FILE
+    fields = read_json(path, if_missing=f"is {folder} a fold of a run that train.py has finished?")
+    try:
+        architecture = Architecture(**tuples(fields.pop("architecture")))
+        return ModelCard(architecture=architecture, **tuples(fields))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: not a model card of this version ({error})") from error

@@ -1,0 +1,113 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.errors as hub
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kaggle_tools.errors import InputError
+from kaggle_tools.models.segmenter import Architecture, build, design
+
+SMP = "smp:Unet/mobilenet_v2"
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class FakeHub:
+    """Hands out the files of an encoder, or fails as the hub's client does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.failure: Exception | None = None
+
+    def download(self, *_: Any, filename: str, **__: Any) -> str:
+        if self.failure is not None:
+            raise self.failure
+        return str(self.folder / filename)
+
+    def hold(self, encoder: str, **settings: Any) -> dict[str, Tensor]:
+        torch.manual_seed(7)
+        weights = smp.encoders.get_encoder(encoder, weights=None).state_dict()
+        save_file(weights, self.folder / "model.safetensors")
+        (self.folder / "config.json").write_text(json.dumps(settings))
+        return weights
+
+
+@pytest.fixture
+def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
+    fake = FakeHub(tmp_path)
+    monkeypatch.setattr("segmentation_models_pytorch.encoders.hf_hub_download", fake.download)
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", fake.download)
+    return fake
+
+
+class TestPretrained:
+    def test_the_encoder_gets_the_weights_and_the_normalisation_of_the_hub(self, fake_hub: FakeHub) -> None:
+        weights = fake_hub.hold("mobilenet_v2", mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6], input_range=[0, 1])
+        architecture = design(SMP, pretrained=True)
+        assert architecture == Architecture(SMP, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+        encoder = build(architecture, pretrained=True).net.encoder.state_dict()
+        assert encoder.keys() == weights.keys()
+        assert all(torch.equal(encoder[name], weights[name]) for name in weights)
+
+    def test_without_pretrained_the_hub_is_not_asked(self, fake_hub: FakeHub) -> None:
+        fake_hub.failure = AssertionError("the hub was asked")
+        build(design(SMP))
+        build(design("smp:Unet/tu-resnet10t"))
+
+    @pytest.mark.parametrize(
+        ("given", "mean", "std"),
+        [
+            ({"input_range": [0, 1]}, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)),
+            ({"input_range": [0, 255], "mean": [51, 102, 153], "std": [255, 51, 102]}, (0.2, 0.4, 0.6), (1, 0.2, 0.4)),
+            ({"input_range": [0, 1], "input_space": "BGR"}, (0.3, 0.2, 0.1), (0.6, 0.5, 0.4)),
+        ],
+        ids=["0 to 1", "0 to 255", "BGR"],
+    )
+    def test_the_normalisation_is_for_photos_from_0_to_1_in_rgb(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        given: dict[str, Any],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        params = {"input_space": "RGB", "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]} | given
+        monkeypatch.setattr(smp.encoders, "get_preprocessing_params", {"mobilenet_v2": params}.__getitem__)
+        architecture = design(SMP, pretrained=True)
+        assert architecture.mean == pytest.approx(mean)
+        assert architecture.std == pytest.approx(std)
+
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            hub.LocalEntryNotFoundError("Cannot find the requested files in the disk cache\nmore"),
+            hub.OfflineModeIsEnabled("Cannot reach the hub: offline mode is enabled."),
+            ConnectionResetError(104, "Connection reset by peer"),
+            TimeoutError(),
+        ],
+        ids=lambda failure: type(failure).__name__,
+    )
+    @pytest.mark.parametrize("encoder", ["mobilenet_v2", "tu-resnet10t"])
+    def test_without_internet_the_message_says_what_to_do(
+        self, fake_hub: FakeHub, encoder: str, failure: Exception
+    ) -> None:
+        fake_hub.failure = failure
+        with pytest.raises(InputError) as refusal:
+            build(design(f"smp:Unet/{encoder}", pretrained=True), pretrained=True)
+        reason, advice = str(refusal.value).splitlines()
+        expected = str(failure).splitlines()[0] if str(failure) else "TimeoutError"
+        assert reason == (
+            f"--pretrained: the ImageNet weights of {encoder} could not be fetched from huggingface.co ({expected})."
+        )
+        assert "without --pretrained" in advice
+
+    def test_without_internet_a_cached_normalisation_alone_is_not_enough(self, fake_hub: FakeHub) -> None:
+        fake_hub.failure = hub.OfflineModeIsEnabled("offline")
+        with pytest.raises(
+            InputError, match=r"the ImageNet weights of mobilenet_v2 could not be fetched .* \(offline\)"
+        ):
+            build(design(SMP), pretrained=True)

@@ -1,0 +1,129 @@
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from kaggle_tools import cli, options
+from kaggle_tools.errors import InputError
+from kaggle_tools.options import Option, arguments_of, options_of, takes, values_of
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of every kind, between which stands a field that is none."""
+
+    count: Annotated[int, Option("How many.", "Numbers", minimum=0)] = 3
+    kind: Annotated[Literal["a", "b"], Option("Which.", "Words")] = "a"
+    secret: int = 0
+    size: Annotated[tuple[int, int] | None, Option("How large.", "Numbers", "HxW", parse=options.parse_size)] = None
+    fast: Annotated[bool, Option("Quickly.", "Words", names="--quick")] = False
+    page: Annotated[bool, Option("Write it.", "Words", names="--page/--no-page")] = True
+    factors: Annotated[tuple[float, ...], Option("By what.", "Numbers", parse=options.parse_numbers)] = (1.0,)
+    word: Annotated[str | None, Option("Any.", "Words")] = None
+
+
+OPTIONS = options_of(Settings)
+
+
+def app(received: list[dict[str, Any]], preset: str | None = None) -> typer.Typer:
+    """A command that notes what it is given."""
+
+    @takes(options_of(Settings, preset))
+    def command(out: Path, **given: Any) -> None:
+        """Do it."""
+        received.append({"out": out, **given})
+
+    return cli.app_of(command)
+
+
+def call(*words: str, preset: str | None = None) -> dict[str, Any]:
+    received: list[dict[str, Any]] = []
+    done = CliRunner().invoke(app(received, preset), list(words))
+    assert done.exit_code == 0, done.output
+    return received[0]
+
+
+def test_a_command_gets_the_defaults_of_the_fields() -> None:
+    given = call("x")
+    assert given["out"] == Path("x")
+    assert (given["count"], given["kind"], given["fast"], given["page"], given["word"]) == (3, "a", False, True, None)
+
+
+def test_a_field_without_an_option_is_not_on_the_command_line() -> None:
+    assert "secret" not in call("x")
+    assert CliRunner().invoke(app([]), ["x", "--secret", "1"]).exit_code == 2
+
+
+def test_what_is_given_becomes_the_values_of_the_fields() -> None:
+    given = call("x", "--count", "5", "--kind", "b", "--size", "20x30", "--quick", "--no-page", "--factors", "1,2")
+    settings = Settings(**values_of(OPTIONS, given))
+    assert settings == Settings(count=5, kind="b", size=(20, 30), fast=True, page=False, factors=(1.0, 2.0))
+
+
+def test_with_a_preset_only_what_is_given_has_a_value() -> None:
+    assert values_of(OPTIONS, call("x", "--kind", "b", preset="large")) == {"kind": "b"}
+
+
+def test_the_help_shows_panels_metavars_and_the_defaults_of_the_preset() -> None:
+    said = CliRunner().invoke(app([], preset="large"), ["--help"], env={"COLUMNS": "100"}).output
+    assert said.index("Numbers") < said.index("--count") < said.index("--size") < said.index("Words")
+    assert "[default: (3 in preset large)]" in said
+    assert "[default: (off in preset large)]" in said
+    assert "HxW" in said
+
+
+@pytest.mark.parametrize(
+    ("word", "message"), [("20", "--size 20: must be HEIGHTxWIDTH"), ("-1x5", "--size -1x5: must be HEIGHTxWIDTH")]
+)
+def test_a_value_that_cannot_be_parsed_names_its_option(word: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        values_of(OPTIONS, {"size": word})
+
+
+def test_numbers_below_the_minimum_are_refused() -> None:
+    assert CliRunner().invoke(app([]), ["x", "--count", "-1"]).exit_code == 2
+
+
+def test_arguments_are_what_differs_from_the_defaults() -> None:
+    assert arguments_of(Settings()) == []
+    changed = Settings(count=5, fast=True, page=False, factors=(0.5, 2.0), word="w")
+    assert arguments_of(changed) == ["--count", "5", "--factors", "0.5,2", "--quick", "--no-page", "--word", "w"]
+
+
+def test_arguments_make_the_same_value_again() -> None:
+    settings = Settings(count=0, kind="b", fast=True, page=False, factors=(0.5,), word="w w")
+    given = call("x", *arguments_of(settings))
+    assert Settings(**values_of(OPTIONS, given)) == settings
+    assert replace(settings, secret=1) != settings
+
+
+def test_sizes_are_height_by_width() -> None:
+    assert options.parse_size("--size", "256x384") == (256, 384)
+
+
+@pytest.mark.parametrize("text", ["256", "256x", "x384", "-1x5", "axb", "256*384"])
+def test_other_sizes_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--size .*: must be HEIGHTxWIDTH"):
+        options.parse_size("--size", text)
+
+
+@pytest.mark.parametrize("text", ["0", "1", "nan", "half", "-0.5"])
+def test_only_numbers_between_0_and_1_are_probabilities(text: str) -> None:
+    with pytest.raises(InputError, match="--threshold"):
+        options.parse_probability("--threshold", text)
+    assert options.parse_probability("--threshold", "0.25") == 0.25
+
+
+def test_numbers_have_commas_between_them() -> None:
+    assert options.parse_numbers("--weights", "0.75,1,2e1") == (0.75, 1, 20)
+    assert options.parse_numbers("--weights", "3") == (3,)
+
+
+@pytest.mark.parametrize("text", ["", ",", "1,", "1;2", "one,2", "1,0", "-1,2", "1,nan", "1,inf"])
+def test_what_is_no_number_above_0_is_refused(text: str) -> None:
+    message = f"--weights {text}: must be numbers above 0 with commas between them, as 0.75,1,1.25"
+    with pytest.raises(InputError, match=f"^{message}$"):
+        options.parse_numbers("--weights", text)
