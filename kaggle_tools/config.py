@@ -29,6 +29,7 @@ AUTO = "auto"
 
 DEFAULT_WORKERS = min(8, CORES)
 """More processes than that do not load photos any faster than a network takes them."""
+WORKERS_IN_WORDS = "one a core, at most 8"
 
 
 def size_or_full(option: str, text: str) -> tuple[int, int] | None:
@@ -80,7 +81,7 @@ class TrainingConfig:
     extra_confidence: Annotated[float, Option("Of --extra, only masks with at least this expected Dice.", DATA)] = 0.99
     image_size: Annotated[
         tuple[int, int] | None,
-        Option("Pixels that the network sees; `full`: all.", DATA, metavar="HxW", parse=size_or_full, none="full"),
+        Option("Pixels that the network sees; `full`: all.", DATA, metavar="HxW", parse=size_or_full, default="full"),
     ] = None
     """(height, width) in pixels; None: the photos' own size."""
     augmentation: Annotated[Augmentation, Option("Random changes of the training photos.", DATA)] = "mild"
@@ -180,9 +181,10 @@ class Execution:
     """As Lightning takes it."""
     nodes: Annotated[int, Option("How many machines take part in each fold.", MACHINE, minimum=1)] = 1
     parallel_folds: Annotated[bool, Option("Train one fold on each GPU.", MACHINE, names="--parallel-folds")] = False
-    workers: Annotated[int, Option("Processes that load photos, for each device.", MACHINE, minimum=0)] = (
-        DEFAULT_WORKERS
-    )
+    workers: Annotated[
+        int,
+        Option("Processes that load photos, for each device.", MACHINE, minimum=0, default=WORKERS_IN_WORDS),
+    ] = DEFAULT_WORKERS
     compiled: Annotated[bool, Option("Compile the network; meant for GPUs.", MACHINE, names="--compile")] = False
     max_hours: Annotated[
         float | None, Option("Begin no epoch that would end later; exit code 75.", MACHINE, minimum=0)

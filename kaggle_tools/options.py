@@ -41,8 +41,8 @@ class Option:
     """Makes the value from the option's name and its text, where the field's type alone does not say how."""
     minimum: float | None = None
     """The lowest number that is accepted."""
-    none: str = "off"
-    """What the help calls a default of None."""
+    default: str | None = None
+    """The default in words, where its value does not say it."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,19 @@ class OptionField:
     @property
     def shown_default(self) -> str:
         """The default in words."""
-        return self.option.none if self.default in (None, False) else as_text(self.default)
+        missing = self.default is None or self.default is False
+        return self.option.default or ("off" if missing else as_text(self.default))
 
     def parameter(self) -> inspect.Parameter:
         """The parameter that Typer reads."""
+        of_preset = f"{self.shown_default} in preset {self.preset}" if self.preset else None
         info = typer.Option(
             *filter(None, [self.option.names]),
             help=self.option.help,
             metavar=self.option.metavar,
             min=self.option.minimum,
             rich_help_panel=self.option.panel,
-            show_default=f"{self.shown_default} in preset {self.preset}" if self.preset else True,
+            show_default=of_preset or self.option.default or True,
         )
         typed = str if self.option.parse else self.type
         default = None if self.preset else self.default

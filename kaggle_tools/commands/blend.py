@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kaggle_tools.config import DEFAULT_WORKERS
+from kaggle_tools.config import DEFAULT_WORKERS, WORKERS_IN_WORDS
 from kaggle_tools.errors import require
 from kaggle_tools.options import parse_numbers
 
@@ -19,7 +19,9 @@ def blend(
         str | None, typer.Option(metavar="2,1,…", help="How much each PRED counts.", show_default="all alike")
     ] = None,
     threshold: Annotated[float, typer.Option(help="Foreground from this probability on.")] = 0.5,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read probabilities.")] = DEFAULT_WORKERS,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that read probabilities.", show_default=WORKERS_IN_WORDS)
+    ] = DEFAULT_WORKERS,
     save_probabilities: Annotated[
         bool, typer.Option("--save-probabilities", help="Keep the mean probabilities.")
     ] = False,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.config import DEFAULT_WORKERS, Tta
+from kaggle_tools.config import DEFAULT_WORKERS, WORKERS_IN_WORDS, Tta
 from kaggle_tools.errors import InputError, require
 from kaggle_tools.options import parse_count, parse_numbers, parse_probability
 from kaggle_tools.system.processes import is_first_process
@@ -89,7 +89,13 @@ def infer(
     ] = "auto",
     nodes: Annotated[int, typer.Option(min=1, help="How many machines share the photos.", rich_help_panel=MACHINE)] = 1,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that load photos, for each device.", rich_help_panel=MACHINE)
+        int,
+        typer.Option(
+            min=0,
+            help="Processes that load photos, for each device.",
+            show_default=WORKERS_IN_WORDS,
+            rich_help_panel=MACHINE,
+        ),
     ] = DEFAULT_WORKERS,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the networks; meant for GPUs.", rich_help_panel=MACHINE)
