@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 
 Size = tuple[int, int]
+Item = TypeVar("Item")
 
 WORKER_NICENESS = 10
 
@@ -76,7 +78,7 @@ class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
         return _to_tensors(*self.augment(*self.photos.pixels(index), epoch, index))
 
 
-class EpochSampler(DistributedSampler):
+class EpochSampler(DistributedSampler[Any]):
     """Shuffles by (seed, epoch) and tells the dataset the epoch with each index.
 
     The workers live on from epoch to epoch, so nothing else would tell them. Lightning calls `set_epoch`.
@@ -135,7 +137,7 @@ def equal_size_batches(photos: Sequence[Photo], batch_size: int) -> list[list[in
     return batches
 
 
-def loader(dataset: Dataset, *, workers: int, device: str = "cpu", **settings: object) -> DataLoader:
+def loader(dataset: Dataset[Item], *, workers: int, device: str = "cpu", **settings: Any) -> DataLoader[Item]:
     """A DataLoader whose workers, processes on the CPU, fight over the cores neither with each other nor the network.
 
     `device` is the type of that on which the network runs.
@@ -146,7 +148,7 @@ def loader(dataset: Dataset, *, workers: int, device: str = "cpu", **settings: o
         persistent_workers=workers > 0,
         pin_memory=device == "cuda",
         worker_init_fn=_step_back if device == "cpu" else _one_thread,
-        **settings,  # type: ignore[arg-type]  # passed through
+        **settings,
     )
 
 

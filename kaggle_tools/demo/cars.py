@@ -205,7 +205,7 @@ class Faces:
         normals = np.cross(three - one, four - two)
         areas = np.linalg.norm(normals, axis=1)
         outwards = np.sign(np.sum(normals * (self.corners.mean(axis=1) - self.inside), axis=1))
-        return normals * (outwards / np.where(areas > 1e-9, areas, np.inf))[:, None]
+        return np.asarray(normals * (outwards / np.where(areas > 1e-9, areas, np.inf))[:, None])
 
 
 @lru_cache(maxsize=2)  # a car is photographed many times in a row
@@ -256,7 +256,7 @@ class Loft:
         bottom, top = self.z(x)
         share = np.clip((z - bottom) / np.maximum(top - bottom, 1e-6), 0, 1)
         leaning = 1 - self.lean * np.clip(z - bottom, 0, None)
-        return np.interp(x, self.x, self.half_width) * np.interp(share, *np.array(self.section).T) * leaning
+        return np.asarray(np.interp(x, self.x, self.half_width) * np.interp(share, *np.array(self.section).T) * leaning)
 
     def quads(self) -> Floats:
         """The skin with both ends closed, shape (n, 4, 3)."""
@@ -335,7 +335,7 @@ def _spokes(radius: float, count: int = 6) -> Floats:
     out = circle(1.0, count)[:, None]
     across = out[..., ::-1] * np.array([-1, 1])
     lengths, widths = np.array([0.0, 0.0, 0.64, 0.64]), np.array([-0.14, 0.14, 0.1, -0.1])
-    return radius * (lengths[:, None] * out + widths[:, None] * across)
+    return np.asarray(radius * (lengths[:, None] * out + widths[:, None] * across))
 
 
 def _on_body(car: Car, body: Loft) -> Iterator[tuple[Floats, Material]]:

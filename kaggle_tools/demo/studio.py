@@ -206,13 +206,13 @@ def _develop(photo_HW3: Picture, view: View) -> NDArray[np.uint8]:
     """Exposure, white balance and grain."""
     noise = np.random.default_rng(view.grain_seed).standard_normal(photo_HW3.shape, dtype=np.float32)
     developed = photo_HW3 * np.array(view.balance, dtype=np.float32) + np.float32(view.grain) * noise
-    return np.clip(np.rint(developed * 255), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(developed * 255), 0, 255), dtype=np.uint8)
 
 
 def _to_samples(pixels: Floats) -> NDArray[np.int32]:
     """Pixels as OpenCV's fixed-point samples. Here a pixel's middle is at one half, there a sample's is at 0."""
     samples = np.clip(pixels * SUPERSAMPLING - 0.5, -30_000, 30_000)  # farther out OpenCV could overflow
-    return np.rint(samples * 2**FRACTION_BITS).astype(np.int32)
+    return np.asarray(np.rint(samples * 2**FRACTION_BITS), dtype=np.int32)
 
 
 def _average(canvas: NDArray[np.uint8], size: tuple[int, int]) -> Picture:

@@ -1,68 +1,45 @@
-"""Plots as SVG, drawn once in colours that the page names: they follow light, dark and print.
+"""The figures of the pages, as SVG (see `svg`).
 
 Every one has an alternative text that says what is to be seen. Plain values in, plain values out.
 """
 
-import io
-import re
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
-from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from kaggle_tools.kaggle_api.overview import KnownScores, draw_scores
+from kaggle_tools.report.graphics.svg import INK, SERIES, Plot, new_drawing
 from kaggle_tools.results.scores import Estimate
 
-WIDTH, HEIGHT = 4.4, 2.9  # inches; on a phone these are the sizes of the page, so that 9 points can be read
 
-# Colours that occur nowhere else, put in place of the page's own names when the drawing is done.
-INK, FAINT, PAPER = "#010101", "#020202", "#030303"
-SERIES = ("#040401", "#040402", "#040403", "#040404", "#040405", "#040406", "#040407", "#040408")
-_NAMES = {INK: "currentColor", FAINT: "var(--line)", PAPER: "var(--card)"}
-_NAMES |= {colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)}
-
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text, in the page's font
-    "text.parse_math": False,  # a $ in a file name is a $
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.facecolor": "none",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.formatter.useoffset": False,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "figure.facecolor": "none",
-}
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A drawing for the page."""
+class _Curve(NamedTuple):
+    """What one of the learning curves shows."""
 
     title: str
-    svg: Markup
-    alt: str
-    """What it shows, for those who do not see it."""
+    label: str
+    column: str
+    """Of the table of epochs, drawn as a line."""
+    dashed: str | None = None
+    """Another column, drawn dashed."""
+
+    @property
+    def is_score(self) -> bool:
+        return self.column in ("val_dice", "val_iou")
+
+
+_CURVES = (
+    _Curve("Loss", "loss; dashed: of the held-out photos", "train_loss", dashed="val_loss"),
+    _Curve("Dice", "Dice of the held-out photos", "val_dice"),
+    _Curve("IoU", "IoU of the held-out photos", "val_iou"),
+    _Curve("Learning rate", "learning rate at the epoch's end", "lr"),
+)
 
 
 def learning_curves(curves: Mapping[int, pd.DataFrame]) -> list[Plot]:
@@ -70,46 +47,36 @@ def learning_curves(curves: Mapping[int, pd.DataFrame]) -> list[Plot]:
 
     `curves` are the tables that `callbacks.MetricsTable` writes, by fold.
     """
-    plots = []
-    named = [
-        ("Loss", [("train_loss", "-"), ("val_loss", "--")], "loss; dashed: of the held-out photos"),
-        ("Dice", [("val_dice", "-")], "Dice of the held-out photos"),
-        ("IoU", [("val_iou", "-")], "IoU of the held-out photos"),
-        ("Learning rate", [("lr", "-")], "learning rate at the epoch's end"),
-    ]
-    for title, lines, label in named:
-        with _drawing(title) as drawing:
-            axes = drawing.axes
-            for number, (fold, table) in enumerate(curves.items()):
-                for column, style in lines:
-                    axes.plot(
-                        table["epoch"] + 1,
-                        table[column],
-                        style,
-                        color=SERIES[number % len(SERIES)],
-                        label=f"fold {fold}" if style == "-" else None,
-                        marker="." if len(table) == 1 else None,
-                    )
-            axes.set_xlabel("epoch")
-            axes.set_ylabel(label)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            if len(curves) > 1:
-                axes.legend(fontsize=8)
-            column = lines[0][0]
-            if column in ("val_dice", "val_iou"):  # the first epochs would leave no room for the others
-                high, middle = (
-                    max(getattr(table[column], of)() for table in curves.values()) for of in ("max", "median")
-                )
-                axes.set_ylim(bottom=max(axes.get_ylim()[0], high - 5 * (high - middle) - 1e-4))
-            ends = ", ".join(f"fold {fold} from {_ends(table[column])}" for fold, table in curves.items())
-            drawing.alt = f"{title} by epoch: {ends}."
-        plots.append(drawing.plot)
-    return plots
+    return [_learning_curve(shown, curves) for shown in _CURVES]
+
+
+def _learning_curve(shown: _Curve, curves: Mapping[int, pd.DataFrame]) -> Plot:
+    with new_drawing(shown.title) as drawing:
+        axes = drawing.axes
+        for number, (fold, table) in enumerate(curves.items()):
+            colour, marker = SERIES[number % len(SERIES)], "." if len(table) == 1 else None
+            epochs = table["epoch"] + 1
+            axes.plot(epochs, table[shown.column], "-", color=colour, label=f"fold {fold}", marker=marker)
+            if shown.dashed:
+                axes.plot(epochs, table[shown.dashed], "--", color=colour, marker=marker)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(shown.label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(curves) > 1:
+            axes.legend(fontsize=8)
+        if shown.is_score:  # the first epochs would leave no room for the others
+            high, middle = (
+                max(getattr(table[shown.column], of)() for table in curves.values()) for of in ("max", "median")
+            )
+            axes.set_ylim(bottom=max(axes.get_ylim()[0], high - 5 * (high - middle) - 1e-4))
+        ends = ", ".join(f"fold {fold} from {_ends(table[shown.column])}" for fold, table in curves.items())
+        drawing.alt = f"{shown.title} by epoch: {ends}."
+    return drawing.plot
 
 
 def distribution(scores: NDArray[np.float64], score_name: str) -> Plot:
     """How many photos have which score."""
-    with _drawing(f"{score_name} of the single photos") as drawing:
+    with new_drawing(f"{score_name} of the single photos") as drawing:
         axes = drawing.axes
         median, low = np.median(scores), np.quantile(scores, 0.05)
         axes.hist(scores, bins=_bins(scores), color=SERIES[0])
@@ -126,7 +93,7 @@ def distribution(scores: NDArray[np.float64], score_name: str) -> Plot:
 
 def by_view(scores: Mapping[str, Estimate], score_name: str, view_name: str) -> Plot:
     """The mean score of each view, with its interval."""
-    with _drawing(f"{score_name} by {view_name}") as drawing:
+    with new_drawing(f"{score_name} by {view_name}") as drawing:
         axes = drawing.axes
         for at, estimate in enumerate(scores.values()):
             _estimate(axes, at, estimate, SERIES[0])
@@ -147,7 +114,7 @@ def by_group(scores: pd.DataFrame, score_name: str, group_name: str) -> Plot:
 
     `scores` has the columns mean, min and max, in ascending order of the mean, and the groups as index.
     """
-    with _drawing(f"{score_name} by {group_name}") as drawing:
+    with new_drawing(f"{score_name} by {group_name}") as drawing:
         axes = drawing.axes
         ranks = np.arange(1, len(scores) + 1)
         axes.vlines(
@@ -164,7 +131,7 @@ def by_group(scores: pd.DataFrame, score_name: str, group_name: str) -> Plot:
 
 def threshold_curve(curve: pd.DataFrame, chosen: float, score: float, score_name: str) -> Plot:
     """The mean score at each threshold, and the one chosen."""
-    with _drawing("Threshold curve") as drawing:
+    with new_drawing("Threshold curve") as drawing:
         axes = drawing.axes
         axes.plot(curve["threshold"], curve["score"], color=SERIES[0])
         axes.plot([chosen], [score], "o", color=SERIES[1])
@@ -184,7 +151,7 @@ def calibration(histograms: NDArray[np.int64]) -> Plot:
 
     `histograms` has shape (2, bins): pixels of the background and of the foreground by probability.
     """
-    with _drawing("Calibration", rows=2) as drawing:
+    with new_drawing("Calibration", rows=2) as drawing:
         upper, lower = drawing.all_axes
         counts = histograms.reshape(2, 16, -1).sum(axis=2)
         pixels = counts.sum(axis=0)
@@ -223,7 +190,7 @@ def differences(
     values: NDArray[np.float64], mean: float, interval: Sequence[float] | None, names: tuple[str, str]
 ) -> Plot:
     """How much more the first of two runs scores than the other, photo by photo."""
-    with _drawing(f"{names[0]} minus {names[1]}, photo by photo") as drawing:
+    with new_drawing(f"{names[0]} minus {names[1]}, photo by photo") as drawing:
         axes = drawing.axes
         span = max(np.quantile(np.abs(values), 0.99), 1e-6)
         bins = np.linspace(-span, span, 41).tolist()
@@ -241,7 +208,7 @@ def differences(
 
 def coverage(areas: NDArray[np.float64]) -> Plot:
     """How much of the photos the masks cover."""
-    with _drawing("Coverage") as drawing:
+    with new_drawing("Coverage") as drawing:
         axes = drawing.axes
         axes.hist(areas * 100, bins=min(40, max(5, len(areas) // 2)), color=SERIES[0])
         axes.set_xlabel("share of the photo that the mask covers, in %")
@@ -254,8 +221,8 @@ def coverage(areas: NDArray[np.float64]) -> Plot:
 
 
 def deviations(ratios: NDArray[np.float64], limits: tuple[float, float], group_name: str) -> Plot:
-    """How far areas are from what the other photos of the group let expect; `limits` are those of an outlier."""
-    with _drawing(f"Area against the same {group_name}'s other photos") as drawing:
+    """Areas as multiples of what the other photos of the group suggest; outliers lie outside of `limits`."""
+    with new_drawing(f"Area against the same {group_name}'s other photos") as drawing:
         axes = drawing.axes
         low, high = min(limits[0] * 0.98, 0.8), max(limits[1] * 1.02, 1.25)
         axes.hist(np.clip(ratios, low, high), bins=np.linspace(low, high, 46).tolist(), color=SERIES[0])
@@ -272,12 +239,12 @@ def deviations(ratios: NDArray[np.float64], limits: tuple[float, float], group_n
 
 def over_time(times: Sequence[datetime], expected: Sequence[Estimate | None], public: Sequence[float | None]) -> Plot:
     """Cross-validation and leaderboard, submission by submission."""
-    with _drawing("Over time") as drawing:
+    with new_drawing("Over time") as drawing:
         axes = drawing.axes
         for time, estimate in zip(times, expected, strict=True):
             if estimate:
-                _estimate(axes, float(date2num(time)), estimate, SERIES[0])
-        known = [(float(date2num(time)), score) for time, score in zip(times, public, strict=True) if score is not None]
+                _estimate(axes, date2num(time), estimate, SERIES[0])
+        known = [(date2num(time), score) for time, score in zip(times, public, strict=True) if score is not None]
         axes.plot([], [], "o", color=SERIES[0], label="expected, with 95 % interval")
         axes.plot([time for time, _ in known], [score for _, score in known], "D", color=SERIES[1], label="public")
         stamps = date2num(times)
@@ -298,48 +265,12 @@ def over_time(times: Sequence[datetime], expected: Sequence[Estimate | None], pu
 
 def against_leaderboard(known: Sequence[KnownScores]) -> Plot:
     """Public scores over expected ones."""
-    with _drawing("Cross-validation against leaderboard") as drawing:
+    with new_drawing("Cross-validation against leaderboard") as drawing:
         draw_scores(drawing.axes, known, points=SERIES[0], diagonal=INK)
         drawing.axes.xaxis.set_major_locator(MaxNLocator(5))
         above = sum(one.public > one.expected.score for one in known)
         drawing.alt = f"{len(known)} submissions; {above} have a higher public score than expected."
     return drawing.plot
-
-
-class _Drawing:
-    """A figure on its way to a plot."""
-
-    def __init__(self, title: str, rows: int) -> None:
-        self.title, self.alt, self.svg = title, "", Markup()
-        self.figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-        ratios = [3, 1] if rows == 2 else None
-        found = self.figure.subplots(rows, sharex=True, height_ratios=ratios)
-        self.all_axes: list[Axes] = list(np.atleast_1d(found))
-        self.axes = self.all_axes[0]
-
-    @property
-    def plot(self) -> Plot:
-        return Plot(self.title, self.svg, self.alt)
-
-
-@contextmanager
-def _drawing(title: str, rows: int = 1) -> Iterator[_Drawing]:
-    with mpl.rc_context(STYLE | {"svg.hashsalt": title}):
-        drawing = _Drawing(title, rows)
-        yield drawing
-        drawing.svg = _svg(drawing.figure)
-
-
-def _svg(figure: Figure) -> Markup:
-    text = io.StringIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of letters that its own fonts lack: the page has others
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    svg = text.getvalue()
-    svg = re.sub('<g id="[^"]*">', "<g>", svg[svg.index("<svg") :])  # the same in every drawing, and of no use
-    for colour, name in _NAMES.items():
-        svg = svg.replace(colour, name)
-    return Markup(svg)  # matplotlib has escaped the texts
 
 
 def _estimate(axes: Axes, at: float, estimate: Estimate, colour: str) -> None:
@@ -350,7 +281,8 @@ def _bins(scores: NDArray[np.float64]) -> list[float]:
     """From the worst photo to the best, but fine enough for the bulk of the photos."""
     low, high = float(scores.min()), float(scores.max())
     bulk = max(float(np.quantile(scores, 0.95) - np.quantile(scores, 0.05)), (high - low) / 20, 1e-6)
-    return np.linspace(low, max(high, low + 1e-6), int(np.clip(25 * (high - low) / bulk, 10, 120))).tolist()
+    count = int(np.clip(25 * (high - low) / bulk, 10, 120))
+    return [float(edge) for edge in np.linspace(low, max(high, low + 1e-6), count)]
 
 
 def _short(name: str) -> str:

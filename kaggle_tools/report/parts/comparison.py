@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaggle_tools.report.graphics import figures
-from kaggle_tools.report.graphics.figures import Plot
 from kaggle_tools.report.graphics.pictures import Gallery, Subject, pictures
+from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.report.parts.run import HeldOutPhotos
 from kaggle_tools.results import comparison
 from kaggle_tools.results.comparison import Comparison

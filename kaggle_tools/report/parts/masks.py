@@ -15,8 +15,8 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.data.images import read_mask, resize
 from kaggle_tools.errors import InputError, require
 from kaggle_tools.report.graphics import figures
-from kaggle_tools.report.graphics.figures import Plot
 from kaggle_tools.report.graphics.pictures import Gallery, Picture, Subject, data_uri, pictures
+from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.run_folder import groups_and_views
 from kaggle_tools.results.scores import Estimate

@@ -13,8 +13,8 @@ import pandas as pd
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.report.graphics import figures
-from kaggle_tools.report.graphics.figures import Plot
 from kaggle_tools.report.graphics.pictures import Gallery, Picture, Subject, pictures
+from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.report.trust import Check, checks_of
 from kaggle_tools.results import comparison, run_folder, summary
 from kaggle_tools.results.run_folder import fold_folder

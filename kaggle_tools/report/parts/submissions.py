@@ -10,7 +10,7 @@ from kaggle_tools.kaggle_api import overview
 from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.kaggle_api.overview import expected_score
 from kaggle_tools.report.graphics import figures
-from kaggle_tools.report.graphics.figures import Plot
+from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.results.tables import Table
 
 FEWEST = 6

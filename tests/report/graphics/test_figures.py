@@ -10,7 +10,7 @@ import pytest
 
 from kaggle_tools.kaggle_api.overview import KnownScores
 from kaggle_tools.report.graphics import figures
-from kaggle_tools.report.graphics.figures import Plot
+from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.results.scores import Estimate
 
 Draw, Values = Callable[..., Plot], tuple[Any, ...]
