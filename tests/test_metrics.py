@@ -10,7 +10,7 @@ COUNTS = st.tuples(st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 
 )
 
 
-def test_a_hand_counted_pair() -> None:
+def test_dice_and_iou_of_a_pair_of_masks_counted_by_hand() -> None:
     predicted = np.array([[1, 1, 0], [1, 0, 0]], dtype=bool)
     truth = np.array([[0, 1, 0], [1, 0, 1]], dtype=bool)
     counts = overlap(predicted, truth)
@@ -19,12 +19,12 @@ def test_a_hand_counted_pair() -> None:
     assert iou(counts) == pytest.approx(1 / 2)
 
 
-def test_two_empty_masks_agree() -> None:
+def test_two_empty_masks_score_1() -> None:
     assert dice(Overlap(0, 0, 0)) == 1
     assert iou(Overlap(0, 0, 0)) == 1
 
 
-def test_anything_against_an_empty_mask_scores_0() -> None:
+def test_a_mask_against_an_empty_one_scores_0() -> None:
     for counts in (Overlap(0, 5, 0), Overlap(0, 0, 5), Overlap(0, 5, 5)):
         assert dice(counts) == 0
         assert iou(counts) == 0
@@ -35,7 +35,7 @@ def test_a_perfect_mask_scores_1() -> None:
     assert iou(Overlap(7, 7, 7)) == 1
 
 
-def test_each_pair_is_scored_by_itself() -> None:
+def test_each_pair_of_masks_is_scored_by_itself() -> None:
     counts = Overlap(np.array([0, 2, 1]), np.array([0, 2, 3]), np.array([0, 2, 1]))
     assert dice(counts).tolist() == [1, 1, 0.5]
     assert iou(counts).tolist() == [1, 1, 1 / 3]

@@ -34,14 +34,14 @@ def mask_of(*rows: str) -> NDArray[np.bool_]:
     ],
     ids=["two rows", "corners", "a column", "blank", "full", "set pixel", "unset pixel", "one row", "one column"],
 )
-def test_hand_written_masks(mask: NDArray[np.bool_], row_major: str, column_major: str) -> None:
+def test_encodings_of_masks_written_by_hand(mask: NDArray[np.bool_], row_major: str, column_major: str) -> None:
     assert rle.encode(mask) == row_major
     assert rle.encode(mask, "column-major") == column_major
     assert np.array_equal(rle.decode(row_major, mask.shape), mask)
     assert np.array_equal(rle.decode(column_major, mask.shape, "column-major"), mask)
 
 
-def test_pixels_are_numbered_from_what_the_competition_calls_the_first() -> None:
+def test_run_lengths_count_pixels_from_the_number_of_the_first_one() -> None:
     assert rle.encode(mask_of("#.#"), first=0) == "0 1 2 1"
     assert np.array_equal(rle.decode("0 1 2 1", (1, 3), first=0), mask_of("#.#"))
 
@@ -85,7 +85,7 @@ def as_coco(text: str, shape: tuple[int, ...]) -> dict:
 
 
 @given(data=st.data(), shape=hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))
-def test_runs_alone_tell_how_many_pixels_two_masks_share(data: st.DataObject, shape: tuple[int, int]) -> None:
+def test_the_shared_pixels_of_two_masks_follow_from_their_runs(data: st.DataObject, shape: tuple[int, int]) -> None:
     one, other = (data.draw(hnp.arrays(bool, shape)) for _ in range(2))
     assert rle.shared_pixels(rle.find_runs(one), rle.find_runs(other)) == np.count_nonzero(one & other)
 
@@ -109,7 +109,7 @@ def test_runs_alone_tell_how_many_pixels_two_masks_share(data: st.DataObject, sh
         ("14 1", "a run ends at pixel 14, but the last one is 12"),
     ],
 )
-def test_what_is_not_a_valid_mask_is_refused(text: str, message: str) -> None:
+def test_a_text_that_encodes_no_mask_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         rle.parse(text, pixels=12)
 
@@ -118,18 +118,18 @@ def test_runs_that_touch_or_reach_the_last_pixel_are_valid() -> None:
     assert rle.parse(" 1 2  3 1\t12 1\n", pixels=12).tolist() == [[0, 2], [2, 1], [11, 1]]
 
 
-def test_without_a_size_a_run_may_end_anywhere() -> None:
+def test_a_run_may_end_anywhere_if_the_size_of_the_mask_is_unknown() -> None:
     assert rle.parse("1000000 5", pixels=None).tolist() == [[999_999, 5]]
 
 
-def test_an_empty_text_is_no_runs_and_one_of_spaces_is_refused() -> None:
+def test_an_empty_text_encodes_a_blank_mask_and_one_of_spaces_is_refused() -> None:
     assert rle.parse("", pixels=12).shape == (0, 2)
     for text in (" ", "\n", " \t "):
         with pytest.raises(ValueError, match="nothing but spaces; a blank mask is an empty text"):
             rle.parse(text, pixels=12)
 
 
-def test_every_real_mask_survives(carvana_photos: Path) -> None:
+def test_every_mask_of_the_real_competition_is_the_same_after_encoding_and_decoding(carvana_photos: Path) -> None:
     paths = sorted((carvana_photos / "train_masks").iterdir())
     assert len(paths) == 320
     for path in paths:

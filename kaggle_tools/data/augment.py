@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for a newer version at import
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the internet for a newer version at import
 import albumentations as A
 
 TRANSFORMS: dict[str, list[A.BasicTransform]] = {

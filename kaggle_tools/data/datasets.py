@@ -79,9 +79,9 @@ class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
 
 
 class EpochSampler(DistributedSampler[Any]):
-    """Shuffles by (seed, epoch) and tells the dataset the epoch with each index.
+    """Shuffles by (seed, epoch) and gives the dataset the epoch with each index.
 
-    The workers live on from epoch to epoch, so nothing else would tell them. Lightning calls `set_epoch`.
+    The worker processes live on from epoch to epoch and would not know it otherwise. Lightning calls `set_epoch`.
     """
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -105,9 +105,9 @@ class InputSize:
 
 
 class ResizedPhotos(Dataset[tuple[list[Tensor], str]]):
-    """Each photo at each of several sizes, uint8 (3, H, W), and what is wrong with it: `` if nothing.
+    """Each photo at each of several sizes, uint8 (3, H, W), and what is wrong with it: an empty text if nothing.
 
-    A photo that cannot be read is black, so that the others in its batch are worked on as if it could.
+    A photo that cannot be read is black, so that the results for the others in its batch are as if it could.
     """
 
     def __init__(self, photos: Sequence[Photo], sizes: Sequence[InputSize]) -> None:
@@ -138,9 +138,9 @@ def equal_size_batches(photos: Sequence[Photo], batch_size: int) -> list[list[in
 
 
 def loader(dataset: Dataset[Item], *, workers: int, device: str = "cpu", **settings: Any) -> DataLoader[Item]:
-    """A DataLoader whose workers, processes on the CPU, fight over the cores neither with each other nor the network.
+    """A DataLoader whose worker processes compete for the cores neither with each other nor with a model on the CPU.
 
-    `device` is the type of that on which the network runs.
+    `device` is the type of the device on which the model runs, such as `cuda`; `settings` are DataLoader's own.
     """
     return DataLoader(
         dataset,
@@ -154,7 +154,11 @@ def loader(dataset: Dataset[Item], *, workers: int, device: str = "cpu", **setti
 
 @contextmanager
 def plain_worker_errors() -> Iterator[None]:
-    """Give the InputError of a worker its own words back; a DataLoader hands on the text of a traceback."""
+    """Restore the message of a worker's InputError, which a DataLoader replaces by the text of a traceback.
+
+    Raises:
+        InputError: the block raised one, in this process or in a worker's.
+    """
     try:
         yield
     except InputError as error:
@@ -167,8 +171,8 @@ def _one_thread(_: int) -> None:
 
 def _step_back(worker: int) -> None:
     _one_thread(worker)
-    # The threads of a network on the CPU wait for each other: a core lent to a worker delays all of them. Workers
-    # take what the network leaves, which is enough while it waits for them (benchmarks/RESULTS.md).
+    # The threads of a model on the CPU wait for each other: a core that a worker takes delays all of them. With a lower
+    # priority, workers take what the model leaves, which is enough while it waits for them (benchmarks/RESULTS.md).
     if hasattr(os, "nice"):  # not on Windows
         os.nice(WORKER_NICENESS)
 

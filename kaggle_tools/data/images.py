@@ -147,7 +147,7 @@ def resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     """Bring an image (H, W) or (H, W, C) to `size`, (height, width).
 
     Shrinking averages over the pixels that fall together: a mask of 0 and 255 then holds the covered
-    share of each pixel, which is worth more to the network than a jagged edge.
+    share of each pixel, from which a model learns more than from a jagged edge.
     """
     if pixels.shape[:2] == size:
         return pixels

@@ -1,1 +1,8 @@
-"""Drawn competitions: photos whose masks are known, without account or internet."""
+"""Drawn competitions: photos with known masks, without an account or the internet.
+
+draw.py       a competition in Kaggle's layout
+subjects.py   what the photos show, by name
+cars.py       cars as flat faces
+studio.py     a photo of a car, and its mask
+salt.py       a seismic picture with salt, and its mask
+"""

@@ -1,4 +1,4 @@
-"""Cars that nobody built: a few kinds as data, random ones of each kind, and any of them as flat faces.
+"""Invented cars: a few kinds as data, random ones of each kind, and any of them as flat faces.
 
 A car is two lofts along its length, body and cabin, with wheels below and with glass, lamps and seams
 lying on them. Knows nothing of cameras, light, pixels or files.
@@ -25,7 +25,7 @@ class Shape:
     """The sheet metal of a kind of car, in metres. Outlines go from front to rear, their x ascending."""
 
     name: str
-    """What a dealer calls the kind."""
+    """What the kind is called."""
     width: float
     """Without the mirrors."""
     hood: Outline

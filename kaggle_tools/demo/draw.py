@@ -1,8 +1,8 @@
-"""Draws a small competition in Kaggle's layout, so that the whole way can be gone without Kaggle.
+"""Draws a small competition in Kaggle's layout, so that every step can be tried without Kaggle.
 
-File names, columns and run lengths are those of the given `Competition`, which also names what is on the
-photos; that comes from `drawing`. The truth about the test photos, which Kaggle keeps to itself, lies aside in
-`hidden_truth.csv`: nothing may read it but the final `score`.
+File names, columns and run lengths are those of the given `Competition`, which also names what its photos show, one of
+`subjects.SUBJECTS`. The true masks of the test photos, which Kaggle keeps to itself, are in `hidden_truth.csv`: only
+the final `score` may read it.
 """
 
 import csv
@@ -27,7 +27,7 @@ SMALLEST_SIDE = 32
 """Pixels; below, details such as mirrors and lamps vanish."""
 JPEG_QUALITY = 92
 SETTINGS_FILE = "demo.json"
-"""Tells a drawn folder from one that holds something of the user's."""
+"""Its presence marks a folder as a drawn demo; any other folder may hold files of the user's."""
 TRUTH_FILE = "hidden_truth.csv"
 DRAWING = 1
 """To be raised when the same settings give other pictures, so that old and new ones never mix."""
@@ -64,18 +64,18 @@ def draw_competition(
     size: tuple[int, int] | None = None,
     seed: int = 0,
 ) -> DemoCompetition:
-    """Draw a competition of invented groups: cars, each photographed from all around, or whatever its `demo` names.
+    """Draw a competition of invented groups: cars, each photographed from all around, or what its `demo` names.
 
-    A photo depends on the seed, its group's number and its own within the group alone: more groups leave
-    the others as they are. A folder that already holds this very demo is left alone; one whose drawing was
-    broken off is drawn again, to the same bytes. Nothing is ever deleted.
+    A photo depends only on the seed, the number of its group and its own number within the group: more groups leave
+    the others as they are. A folder that already holds this demo is left alone; one whose drawing was interrupted is
+    drawn again, to the same bytes. Nothing is ever deleted.
 
     Args:
-        folder: where to; must be new, empty (hidden files aside) or an earlier demo.
+        folder: where to draw; must be new, empty (but for hidden files) or an earlier demo.
         competition: whose file names, columns and run lengths to use, and whose kind of picture.
-        train_groups: groups with masks; as many as make a good demo by default.
-        test_groups: groups whose masks are hidden; likewise.
-        size: (height, width) of all photos in pixels; that of this kind of picture by default.
+        train_groups: how many groups have masks; by default as many as its kind of picture needs.
+        test_groups: how many groups have hidden masks; the default likewise.
+        size: (height, width) of all photos in pixels; by default that of its kind of picture.
         seed: another seed draws other groups.
 
     Raises:
@@ -134,7 +134,7 @@ def _invent(competition: Competition, kind: Kind, role: Role, number: int, seed:
 
 
 def _stem(competition: Competition, group: str, view: str) -> str:
-    """The photo's stem; where stems name only one of the two, the one is made of both to be unique."""
+    """The photo's stem; where stems hold only one of the two, group and view are joined, so that it is unique."""
     if all(part in competition.stem_format for part in ("{group}", "{view}")):
         return competition.stem(group, view)
     return competition.stem(group + view, group + view)
@@ -170,7 +170,7 @@ def _check_formats(competition: Competition) -> None:
 
 
 def _claim(folder: Path, settings: str) -> None:
-    """Make the folder the demo's, or see that it is already.
+    """Mark the folder as this demo's, or check that it is already.
 
     Raises:
         InputError: it holds something else.

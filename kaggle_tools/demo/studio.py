@@ -1,4 +1,4 @@
-"""A photo studio that exists on paper only: takes one photo of one car, and its exact mask.
+"""A drawn photo studio: takes one photo of one car, and its exact mask.
 
 The faces of a car are lit, projected in perspective and painted from far to near; photo and mask come
 from the same paint. Knows nothing of what a car is made of, nor of competitions, names or files.

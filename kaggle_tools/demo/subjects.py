@@ -1,4 +1,4 @@
-"""What a drawn demo can show: by name, how its subjects are invented, and how many photos there are of each.
+"""What a drawn demo can show: how its subjects are invented, by name, and how many photos there are of each.
 
 Knows nothing of competitions or files.
 """
@@ -83,7 +83,7 @@ def random_place(rng: np.random.Generator) -> Subject:
 
 
 SUBJECTS = {
-    # A size that divides by nothing that a network would like it to.
+    # A size that is no multiple of the powers of two that networks need.
     "cars": Kind("cars", random_car, photos=VIEWS, size=(320, 479), train=12, test=4),
     "salt": Kind("places", random_place, photos=1, size=(101, 101), train=240, test=80),
 }

@@ -29,20 +29,20 @@ def draw() -> tuple[Pixels, Pixels]:
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_shapes_and_types_stay(name: str) -> None:
+def test_augmentation_keeps_shapes_and_types(name: str) -> None:
     photo, mask = Augmenter(name, seed=0)(*draw(), epoch=0, index=0)
     assert (photo.shape, photo.dtype) == ((61, 93, 3), np.uint8)
     assert (mask.shape, mask.dtype) == ((61, 93), np.uint8)
 
 
-def test_none_changes_nothing() -> None:
+def test_augmentation_none_changes_nothing() -> None:
     photo, mask = Augmenter("none", seed=0)(*draw(), epoch=3, index=5)
     assert np.array_equal(photo, draw()[0])
     assert np.array_equal(mask, draw()[1])
 
 
 @pytest.mark.parametrize("name", CHANGING)
-def test_seed_epoch_and_index_decide_alone(name: str) -> None:
+def test_augmentation_depends_on_seed_epoch_and_index_alone(name: str) -> None:
     first = Augmenter(name, seed=3)
     other = Augmenter(name, seed=3)  # as in another worker, which has seen other photos before
     np.random.seed(1)
@@ -58,7 +58,7 @@ def test_seed_epoch_and_index_decide_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CHANGING)
-def test_epochs_photos_and_seeds_draw_differently(name: str) -> None:
+def test_another_epoch_photo_or_seed_gives_another_augmentation(name: str) -> None:
     def drawn(seed: int, epoch: int, index: int) -> bytes:
         return Augmenter(name, seed)(*draw(), epoch, index)[0].tobytes()
 
@@ -68,13 +68,13 @@ def test_epochs_photos_and_seeds_draw_differently(name: str) -> None:
     assert len({drawn(seed, 0, 0) for seed in range(30)}) >= kinds
 
 
-def test_epoch_and_index_do_not_stand_for_each_other() -> None:
+def test_swapping_epoch_and_index_gives_another_augmentation() -> None:
     augment = Augmenter("seed", seed=0)
     assert not np.array_equal(augment(*draw(), epoch=1, index=2)[0], augment(*draw(), epoch=2, index=1)[0])
 
 
 @pytest.mark.parametrize("name", CHANGING)
-def test_photo_and_mask_move_together(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_augmentation_moves_photo_and_mask_together(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     moves = [transform for transform in TRANSFORMS[name] if isinstance(transform, albumentations.DualTransform)]
     monkeypatch.setitem(TRANSFORMS, name, moves)
     augment = Augmenter(name, seed=0)
@@ -86,12 +86,12 @@ def test_photo_and_mask_move_together(name: str, monkeypatch: pytest.MonkeyPatch
     assert moved >= 10
 
 
-def test_a_mask_keeps_its_soft_edge_when_it_is_turned() -> None:
+def test_a_rotated_mask_keeps_its_soft_edge() -> None:
     _, mask = Augmenter("seed", seed=0)(*draw(), epoch=0, index=0)
     assert len(np.unique(mask)) > 10
 
 
-def test_colours_change_in_the_photo_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_augmentation_changes_colours_of_the_photo_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     colours = [transform for transform in TRANSFORMS["mild"] if not isinstance(transform, albumentations.DualTransform)]
     monkeypatch.setitem(TRANSFORMS, "mild", colours)
     augment = Augmenter("mild", seed=0)
@@ -103,7 +103,7 @@ def test_colours_change_in_the_photo_alone(monkeypatch: pytest.MonkeyPatch) -> N
     assert changed >= 8
 
 
-def test_a_coin_falls_as_often_as_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flips_are_as_frequent_as_their_probability(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TRANSFORMS, "mild", [albumentations.HorizontalFlip(p=0.5)])
     augment = Augmenter("mild", seed=0)
     flipped = [
@@ -128,7 +128,7 @@ def test_every_name_of_a_configuration_has_its_transforms() -> None:
     assert set(get_args(config.Augmentation)) == TRANSFORMS.keys()
 
 
-def test_the_import_asks_no_network() -> None:
+def test_importing_augmentations_opens_no_connection() -> None:
     code = inspect.cleandoc("""
         import socket
         asked = []

@@ -54,7 +54,7 @@ def draw(folder: Path, number: int, size: tuple[int, int] = SIZE) -> Photo:
 
 class TestMaskedPhotos:
     @pytest.mark.parametrize("size", [None, SIZE])
-    def test_at_their_own_size_photo_and_mask_are_what_is_in_the_files(
+    def test_masked_photos_of_their_own_size_are_what_is_in_the_files(
         self, photos: list[Photo], size: tuple[int, int] | None
     ) -> None:
         photo, mask = MaskedPhotos(photos, size)[3]
@@ -62,7 +62,9 @@ class TestMaskedPhotos:
         assert np.array_equal(photo.permute(1, 2, 0).numpy(), photo_pixels(3))
         assert np.array_equal(mask.numpy(), mask_pixels(3)[None] * np.uint8(255))
 
-    def test_at_a_smaller_size_each_is_the_average_of_what_falls_together(self, photos: list[Photo]) -> None:
+    def test_masked_photos_of_a_smaller_size_are_averages_of_the_pixels_that_fall_together(
+        self, photos: list[Photo]
+    ) -> None:
         photo, mask = MaskedPhotos(photos, (15, 11))[3]
         assert (photo.shape, photo.dtype) == ((3, 15, 11), torch.uint8)
         assert (mask.shape, mask.dtype) == ((1, 15, 11), torch.uint8)
@@ -72,22 +74,22 @@ class TestMaskedPhotos:
         assert np.abs(mask.numpy()[0] - 255 * covered).max() <= 0.5
         assert len(mask.unique()) > 2
 
-    def test_there_are_as_many_as_photos(self, photos: list[Photo]) -> None:
+    def test_the_masked_photos_are_as_many_as_the_photos(self, photos: list[Photo]) -> None:
         assert len(MaskedPhotos(photos, None)) == len(AugmentedPhotos(MaskedPhotos(photos, None), "none", 0)) == 7
 
 
 class TestAugmentedPhotos:
-    def test_without_augmentation_it_is_the_photo_of_the_index(self, photos: list[Photo]) -> None:
+    def test_augmentation_none_gives_the_photo_of_the_index_as_it_is(self, photos: list[Photo]) -> None:
         plain = MaskedPhotos(photos, (15, 11))
         for got, wanted in zip(AugmentedPhotos(plain, "none", seed=0)[2, 5], plain[5], strict=True):
             assert torch.equal(got, wanted)
 
-    def test_the_epoch_decides_how_it_is_changed(self, photos: list[Photo]) -> None:
+    def test_an_augmented_photo_depends_on_the_epoch(self, photos: list[Photo]) -> None:
         augmented = AugmentedPhotos(MaskedPhotos(photos, None), "seed", seed=0)
         assert torch.equal(augmented[0, 5][0], augmented[0, 5][0])
         assert not torch.equal(augmented[0, 5][0], augmented[1, 5][0])
 
-    def test_shapes_and_types_stay(self, photos: list[Photo]) -> None:
+    def test_an_augmented_photo_keeps_its_shape_and_type(self, photos: list[Photo]) -> None:
         photo, mask = AugmentedPhotos(MaskedPhotos(photos, (15, 11)), "mild", seed=0)[0, 0]
         assert (photo.shape, photo.dtype) == ((3, 15, 11), torch.uint8)
         assert (mask.shape, mask.dtype) == ((1, 15, 11), torch.uint8)
@@ -98,7 +100,7 @@ def sampler(photos: Sequence[object], *, seed: int = 0, replicas: int = 1, rank:
 
 
 class TestEpochSampler:
-    def test_every_epoch_covers_each_photo_once_and_is_named_with_each_index(self) -> None:
+    def test_an_epoch_samples_each_photo_once_and_is_given_with_each_index(self) -> None:
         drawn = sampler(range(20))
         for epoch in range(3):
             drawn.set_epoch(epoch)
@@ -106,7 +108,7 @@ class TestEpochSampler:
             assert {named for named, _ in keys} == {epoch}
             assert sorted(index for _, index in keys) == list(range(20))
 
-    def test_every_epoch_has_an_order_of_its_own(self) -> None:
+    def test_every_epoch_samples_in_another_order(self) -> None:
         drawn = sampler(range(20))
         orders = []
         for epoch in (0, 1, 0):
@@ -114,11 +116,11 @@ class TestEpochSampler:
             orders.append([index for _, index in drawn])
         assert orders[0] == orders[2] != orders[1]
 
-    def test_a_seed_decides_the_order(self) -> None:
+    def test_the_order_of_an_epoch_depends_on_the_seed(self) -> None:
         assert list(sampler(range(20), seed=1)) == list(sampler(range(20), seed=1))
         assert list(sampler(range(20), seed=1)) != list(sampler(range(20), seed=2))
 
-    def test_several_devices_share_the_photos_out(self) -> None:
+    def test_each_photo_of_an_epoch_goes_to_one_of_several_devices(self) -> None:
         shares = [list(sampler(range(20), replicas=2, rank=rank)) for rank in (0, 1)]
         assert [len(share) for share in shares] == [10, 10]
         assert sorted(index for share in shares for _, index in share) == list(range(20))
@@ -136,14 +138,16 @@ class TestWorkers:
             found += list(batches)
         return found
 
-    def test_they_draw_what_a_single_process_draws(self, photos: list[Photo]) -> None:
+    def test_augmentation_in_worker_processes_is_that_of_a_single_process(self, photos: list[Photo]) -> None:
         alone, shared = self.batches(photos, 0), self.batches(photos, 2)
         assert len(alone) == len(shared) == 2 * 4
         for one, two in zip(alone, shared, strict=True):
             assert torch.equal(one[0], two[0])
             assert torch.equal(one[1], two[1])
 
-    def test_no_two_photos_of_an_epoch_and_no_two_epochs_look_alike(self, photos: list[Photo]) -> None:
+    def test_augmentation_in_worker_processes_differs_from_photo_to_photo_and_epoch_to_epoch(
+        self, photos: list[Photo]
+    ) -> None:
         seen = {photo.numpy().tobytes() for photo_B3HW, _ in self.batches(photos, 2) for photo in photo_B3HW}
         assert len(seen) == 2 * len(photos)
 
@@ -163,15 +167,15 @@ class TestPriority:
         ((niceness, threads),) = loader(Workplace(), workers=workers, device=device)
         return int(niceness), int(threads)
 
-    def test_beside_a_network_on_the_cpu_workers_step_back(self) -> None:
+    def test_workers_beside_a_model_on_the_cpu_have_a_lower_priority(self) -> None:
         own = os.getpriority(os.PRIO_PROCESS, 0)
         assert self.of_a_worker(1, "cpu") == (min(own + WORKER_NICENESS, 19), 1)
 
-    def test_beside_another_device_they_do_not(self) -> None:
+    def test_workers_beside_a_model_on_a_gpu_have_the_usual_priority(self) -> None:
         own = os.getpriority(os.PRIO_PROCESS, 0)
         assert self.of_a_worker(1, "mps") == (own, 1)
 
-    def test_the_process_of_the_network_itself_never_does(self) -> None:
+    def test_the_process_of_the_model_keeps_its_priority(self) -> None:
         own = os.getpriority(os.PRIO_PROCESS, 0), cv2.getNumThreads()
         assert self.of_a_worker(0, "cpu") == own
         self.of_a_worker(1, "cpu")
@@ -194,7 +198,7 @@ class TestInputSize:
             (None, 0.01, (40, 300), (1, 3)),
         ],
     )
-    def test_it_is_the_given_or_the_own_size_times_the_scale(
+    def test_the_input_size_is_the_given_or_the_photos_own_size_times_the_scale(
         self, size: tuple[int, int] | None, scale: float, own_size: tuple[int, int], found: tuple[int, int]
     ) -> None:
         assert InputSize(size, scale).of(own_size) == found
@@ -211,7 +215,7 @@ def jpeg(tmp_path: Path) -> Photo:
 
 
 class TestResizedPhotos:
-    def test_a_photo_comes_at_each_size(self, photos: list[Photo]) -> None:
+    def test_a_resized_photo_comes_at_each_of_the_sizes(self, photos: list[Photo]) -> None:
         (small, own, half), error = ResizedPhotos(photos, [InputSize((15, 11)), InputSize(None), InputSize(None, 0.5)])[
             2
         ]
@@ -221,10 +225,10 @@ class TestResizedPhotos:
         assert torch.equal(small, MaskedPhotos(photos, (15, 11))[2][0])
         assert torch.equal(half, MaskedPhotos(photos, (15, 22))[2][0])
 
-    def test_there_are_as_many_as_photos(self, photos: list[Photo]) -> None:
+    def test_the_resized_photos_are_as_many_as_the_photos(self, photos: list[Photo]) -> None:
         assert len(ResizedPhotos(photos, [InputSize(None)])) == 7
 
-    def test_a_photo_that_has_changed_its_size_is_named(self, photos: list[Photo]) -> None:
+    def test_a_photo_that_changed_its_size_meanwhile_is_named(self, photos: list[Photo]) -> None:
         Image.fromarray(photo_pixels(2)[:20]).save(photos[2].path)
         tensors, error = ResizedPhotos(photos, [InputSize(None), InputSize((15, 11))])[2]
         assert error == f"{photos[2].path}: changed while it was being worked on"
@@ -242,7 +246,7 @@ class TestResizedPhotos:
         assert (int(own[1].max()), int(large[1].max())) == (0, 0)
         assert np.array_equal(own[2].permute(1, 2, 0).numpy(), photo_pixels(2))
 
-    def test_it_is_decoded_once_for_all_sizes_to_which_the_decoder_shrinks_it_alike(
+    def test_a_photo_is_decoded_once_for_all_sizes_to_which_the_decoder_shrinks_it_alike(
         self, jpeg: Photo, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         decoded: list[int] = []
@@ -273,10 +277,10 @@ class TestEqualSizeBatches:
     def test_a_batch_ends_where_the_size_changes(self) -> None:
         assert self.batches("aaabac", 2) == [[0, 1], [2], [3], [4], [5]]
 
-    def test_photos_of_one_size_make_full_batches_and_a_rest(self) -> None:
+    def test_photos_of_equal_size_make_full_batches_and_a_rest(self) -> None:
         assert self.batches("aaaaaaa", 3) == [[0, 1, 2], [3, 4, 5], [6]]
 
-    def test_without_photos_there_are_none(self) -> None:
+    def test_no_photos_make_no_batches(self) -> None:
         assert self.batches("", 3) == []
 
 
@@ -290,22 +294,26 @@ class TestBrokenPhotos:
         return str(refusal.value)
 
     @pytest.mark.parametrize("workers", [0, 1])
-    def test_the_message_is_one_clean_line(self, photos: list[Photo], workers: int) -> None:
+    def test_an_input_error_of_a_worker_has_its_own_message_without_a_traceback(
+        self, photos: list[Photo], workers: int
+    ) -> None:
         photos[4].path.write_bytes(b"\xff\xd8 cut off")
         assert self.message(MaskedPhotos(photos, None), workers) == (
             f"{photos[4].path}: not a photo that can be read; fetch it again"
         )
 
     @pytest.mark.parametrize("workers", [0, 1])
-    def test_so_it_is_for_a_mask_whose_reader_had_an_error_of_its_own(self, photos: list[Photo], workers: int) -> None:
+    def test_an_input_error_of_a_worker_with_a_cause_has_its_own_message_too(
+        self, photos: list[Photo], workers: int
+    ) -> None:
         photos[4].mask.write_bytes(b"GIF")
         message = self.message(MaskedPhotos(photos, None), workers)
         assert re.fullmatch(rf"{photos[4].mask}: not a mask that can be read \(.*\)", message)
 
-    def test_other_errors_pass_as_they_are(self) -> None:
+    def test_other_errors_of_a_worker_pass_as_they_are(self) -> None:
         with pytest.raises(ZeroDivisionError, match="division by zero"), plain_worker_errors():
             _ = 1 / 0
 
-    def test_a_message_of_several_lines_stays_whole(self) -> None:
+    def test_an_input_error_of_several_lines_stays_whole(self) -> None:
         with pytest.raises(InputError, match=r"^first\n  second$"), plain_worker_errors():
             raise InputError("first\n  second")

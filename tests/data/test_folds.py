@@ -50,7 +50,7 @@ def test_a_seed_always_gives_the_same_folds_and_another_gives_others() -> None:
     assert assign_folds(groups, 5, seed=7) != assign_folds(groups, 5, seed=8)
 
 
-def test_the_order_of_the_photos_does_not_matter() -> None:
+def test_the_folds_do_not_depend_on_the_order_of_the_photos() -> None:
     groups = [f"car{number % 40}" for number in range(200)]
     straight = folds_by_group(groups, assign_folds(groups, 5, 0))
     assert folds_by_group(groups[::-1], assign_folds(groups[::-1], 5, 0)) == straight
@@ -89,18 +89,18 @@ class TestStrata:
     groups = tuple(f"g{number // 2:02}" for number in range(120))
     strata = tuple(number // 2 % 2 if number % 2 else 2 for number in range(120))
 
-    def test_every_fold_holds_about_the_same_share_of_each_class(self) -> None:
+    def test_every_stratified_fold_holds_about_the_same_share_of_each_class(self) -> None:
         folds = assign_folds(self.groups, 5, 0, self.strata)
         counts = Counter(zip(folds, self.strata, strict=True))
         assert set(folds) == set(range(5))
         assert all(counts[fold, 2] == pytest.approx(12, abs=1) for fold in range(5))
         assert all(counts[fold, stratum] == pytest.approx(6, abs=1) for fold in range(5) for stratum in (0, 1))
 
-    def test_no_group_is_in_two_folds(self) -> None:
+    def test_no_group_is_in_two_stratified_folds(self) -> None:
         folds = assign_folds(self.groups, 5, 0, self.strata)
         assert all(len(found) == 1 for found in folds_by_group(self.groups, folds).values())
 
-    def test_a_seed_decides(self) -> None:
+    def test_stratified_folds_depend_on_the_seed(self) -> None:
         folds = [assign_folds(self.groups, 5, seed, self.strata) for seed in (0, 0, 1)]
         assert folds[0] == folds[1] != folds[2]
 

@@ -47,7 +47,7 @@ def cut_in_half(path: Path) -> Path:
 
 class TestReadingPhotos:
     @pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
-    def test_the_pixels_are_red_green_blue(self, tmp_path: Path, suffix: str) -> None:
+    def test_a_photo_is_read_as_red_green_blue(self, tmp_path: Path, suffix: str) -> None:
         photo = read_photo(save(tmp_path / f"p.{suffix}", pixels()))
         assert photo.dtype == np.uint8
         assert np.array_equal(photo, pixels())
@@ -62,15 +62,15 @@ class TestReadingPhotos:
         grey = pixels()[..., 0]
         assert np.array_equal(read_photo(save(tmp_path / "p.png", grey)), np.dstack([grey] * 3))
 
-    def test_transparency_is_dropped(self, tmp_path: Path) -> None:
+    def test_the_transparency_of_a_photo_is_dropped(self, tmp_path: Path) -> None:
         assert np.array_equal(read_photo(save(tmp_path / "p.png", pixels(channels=4))), pixels(channels=4)[..., :3])
 
-    def test_a_palette_is_looked_up(self, tmp_path: Path) -> None:
+    def test_the_palette_of_a_photo_is_looked_up(self, tmp_path: Path) -> None:
         with Image.fromarray(pixels()).quantize(16) as image:
             image.save(tmp_path / "p.png")
             assert np.array_equal(read_photo(tmp_path / "p.png"), np.asarray(image.convert("RGB")))
 
-    def test_of_16_bits_the_upper_8_are_taken(self, tmp_path: Path) -> None:
+    def test_a_photo_of_16_bits_is_read_as_its_upper_8(self, tmp_path: Path) -> None:
         deep = pixels()[..., ::-1].astype(np.uint16) * 257  # OpenCV writes blue, green, red
         cv2.imwrite(str(tmp_path / "p.png"), deep)
         assert np.array_equal(read_photo(tmp_path / "p.png"), pixels())
@@ -91,7 +91,7 @@ class TestReadingPhotos:
             read_photo(path)
 
     @pytest.mark.parametrize("shrink", [1, 4])
-    def test_it_is_refused_also_by_an_opencv_that_fills_up_with_grey(
+    def test_a_photo_that_is_cut_off_is_refused_also_where_opencv_fills_it_up_with_grey(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shrink: int
     ) -> None:
         path = cut_in_half(save(tmp_path / "p.jpg", pixels()))
@@ -162,7 +162,7 @@ class TestShrinking:
             ((1279, 1920), (159, 240), 1),
         ],
     )
-    def test_it_goes_as_far_as_both_sides_divide_and_are_still_large_enough(
+    def test_the_decoder_shrinks_as_far_as_both_sides_divide_and_stay_large_enough(
         self, own: tuple[int, int], wanted: tuple[int, int], shrink: int
     ) -> None:
         assert shrink_for(Path("p.jpg"), own, wanted) == shrink
@@ -180,7 +180,7 @@ class TestShrinking:
         assert photo.dtype == np.uint8
 
     @pytest.mark.parametrize("size", [(64, 96), (60, 90), (32, 48), (30, 40), (16, 24), (16, 20), (9, 13)])
-    def test_at_the_size_that_is_wanted_it_is_as_if_all_had_been_decoded(
+    def test_a_photo_shrunken_by_the_decoder_looks_like_one_that_was_decoded_whole(
         self, tmp_path: Path, size: tuple[int, int]
     ) -> None:
         path = save(tmp_path / "p.jpg", waves(), quality=95)
@@ -192,7 +192,7 @@ class TestShrinking:
         assert np.abs(shifted - wanted).mean() > 1.5
 
     @pytest.mark.parametrize("shrink", [1, 2, 4, 8])
-    def test_the_colours_stay_red_green_blue(self, tmp_path: Path, shrink: int) -> None:
+    def test_a_shrunken_photo_is_read_as_red_green_blue(self, tmp_path: Path, shrink: int) -> None:
         flat = np.full((32, 48, 3), (200, 120, 40), dtype=np.uint8)
         photo = read_photo(save(tmp_path / "p.jpg", flat, quality=95), shrink)
         assert np.abs(photo.astype(int) - (200, 120, 40)).max() <= 2
@@ -291,7 +291,7 @@ class TestMasks:
         Image.fromarray(mask()).save(tmp_path / "m.png", pnginfo=info)
         assert read_notes(tmp_path / "m.png") == {"area": 0.25}
 
-    def test_nothing_is_left_beside_a_mask(self, tmp_path: Path) -> None:
+    def test_writing_a_mask_leaves_no_other_file(self, tmp_path: Path) -> None:
         write_mask(tmp_path / "m.png", mask())
         write_mask(tmp_path / "m.png", ~mask())
         assert [path.name for path in tmp_path.iterdir()] == ["m.png"]
@@ -316,27 +316,27 @@ class TestResizing:
         image = np.array([[0, 100, 10, 10], [100, 200, 20, 40]], np.uint8)
         assert resize(image, (1, 2)).tolist() == [[100, 20]]
 
-    def test_a_pixel_that_falls_on_two_is_shared_out(self) -> None:
+    def test_shrinking_shares_out_a_pixel_that_falls_on_two(self) -> None:
         row = np.array([[30, 60, 90]], np.uint8)  # each result covers one and a half pixels
         assert resize(row, (1, 2)).tolist() == [[(30 + 60 / 2) / 1.5, (60 / 2 + 90) / 1.5]]
 
-    def test_a_mask_becomes_the_share_that_is_covered(self) -> None:
+    def test_a_shrunken_mask_holds_the_share_of_each_pixel_that_is_covered(self) -> None:
         outline = np.zeros((4, 8), np.uint8)
         outline[:, :5] = 255
         assert resize(outline, (2, 4)).tolist() == [[255, 255, pytest.approx(127.5, abs=0.5), 0]] * 2
 
-    def test_colours_are_averaged_each_by_itself(self) -> None:
+    def test_shrinking_averages_each_colour_by_itself(self) -> None:
         small = resize(pixels(), (9, 14))
         assert np.array_equal(small, np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8))
 
     def test_enlarging_interpolates_between_the_centres_of_pixels(self) -> None:
         assert resize(np.array([[0, 100]], np.uint8), (1, 4)).tolist() == [[0, 25, 75, 100]]
 
-    def test_the_own_size_is_left_as_it_is(self) -> None:
+    def test_resizing_to_the_same_size_returns_the_image_itself(self) -> None:
         image = pixels()
         assert resize(image, (HEIGHT, WIDTH)) is image
 
     @pytest.mark.parametrize("size", [(45, 31), (13, 70), (90, 140), (20, 100)])
-    def test_the_size_is_height_by_width(self, size: tuple[int, int]) -> None:
+    def test_the_size_to_resize_to_is_height_by_width(self, size: tuple[int, int]) -> None:
         assert resize(pixels(), size).shape == (*size, 3)
         assert resize(pixels()[..., 0], size).shape == size

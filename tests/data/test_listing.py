@@ -94,7 +94,7 @@ class TestFindingTrainingPhotos:
         save(folder / "train_masks" / "a_02_mask.gif", mask()[:, :50])
         assert "  1 whose photo and mask differ in size: a_02 (70x45 and 50x45)" in message_of(folder)
 
-    def test_one_message_says_everything_that_is_wrong(self, folder: Path) -> None:
+    def test_one_message_says_all_that_is_wrong_with_the_training_photos(self, folder: Path) -> None:
         (folder / "train_masks" / "a_02_mask.gif").unlink()
         save(folder / "train_masks" / "z_01_mask.gif", mask())
         (folder / "train" / "a_01.jpg").write_bytes(b"")
@@ -107,7 +107,7 @@ class TestFindingTrainingPhotos:
             "  1 whose photo and mask differ in size: b_01 (70x45 and 70x9)",
         ]
 
-    def test_of_many_the_first_few_are_named_and_the_others_counted(self, folder: Path) -> None:
+    def test_of_many_wrong_photos_the_first_few_are_named_and_the_others_counted(self, folder: Path) -> None:
         for number in range(1200):
             (folder / "train" / f"m_{number:04}.jpg").touch()
         assert "  1,200 without a mask (train_masks/{stem}_mask.gif): m_0000, m_0001, m_0002 and 1,197 more" in (
@@ -148,13 +148,13 @@ class TestFindingPhotosToMask:
         assert photos == [Photo("c_01", folder / "test" / "c_01.jpg", (HEIGHT, WIDTH))]
         assert unreadable == []
 
-    def test_they_come_in_the_order_of_their_stems(self, folder: Path) -> None:
+    def test_photos_to_mask_come_in_the_order_of_their_stems(self, folder: Path) -> None:
         for stem in ("z_01", "b_10", "b_09"):
             save(folder / "test" / f"{stem}.jpg", pixels())
         photos, _ = listing.photos_to_mask(CARVANA, folder)
         assert [photo.stem for photo in photos] == ["b_09", "b_10", "c_01", "z_01"]
 
-    def test_those_that_cannot_be_read_are_named_beside_the_others(self, folder: Path) -> None:
+    def test_unreadable_photos_to_mask_are_named_beside_the_others(self, folder: Path) -> None:
         (folder / "test" / "c_02.jpg").write_bytes(b"")
         (folder / "test" / "b_03.jpg").write_bytes(b"<html>404</html>")
         photos, unreadable = listing.photos_to_mask(CARVANA, folder)
@@ -163,12 +163,12 @@ class TestFindingPhotosToMask:
             f"{folder}/test/{stem}.jpg: not an image that can be read" for stem in ("b_03", "c_02")
         ]
 
-    def test_all_of_them_may_be_unreadable(self, folder: Path) -> None:
+    def test_all_photos_to_mask_may_be_unreadable(self, folder: Path) -> None:
         (folder / "test" / "c_01.jpg").write_bytes(b"")
         photos, unreadable = listing.photos_to_mask(CARVANA, folder)
         assert (photos, len(unreadable)) == ([], 1)
 
-    def test_a_folder_without_any_is_refused(self, folder: Path) -> None:
+    def test_a_data_folder_without_photos_to_mask_is_refused(self, folder: Path) -> None:
         (folder / "test" / "c_01.jpg").unlink()
         with pytest.raises(InputError, match=r"test/\*\.jpg: no such files; is"):
             listing.photos_to_mask(CARVANA, folder)

@@ -13,7 +13,7 @@ def corners_of(car):
     return np.concatenate([faces.corners.reshape(-1, 3) for faces in cars.faces_of(car)])
 
 
-def test_the_same_source_draws_the_same_car_and_another_another():
+def test_the_same_random_source_gives_the_same_car_and_another_source_another_car():
     first, again, other = (cars.random_car(np.random.default_rng(seed)) for seed in (1, 1, 2))
 
     assert first == again != other
@@ -36,7 +36,7 @@ def test_a_car_is_as_long_as_its_shape_and_stands_on_the_floor_astride_the_middl
     assert low[2] == pytest.approx(0, abs=0.01)
 
 
-def test_stretching_moves_every_corner():
+def test_stretching_a_car_moves_every_corner_of_its_faces():
     car = Car(SHAPES[0], antenna=True)
     stretched = replace(car, stretch=(1.05, 0.96, 1.02))
 
@@ -45,7 +45,7 @@ def test_stretching_moves_every_corner():
 
 
 @EVERY_SHAPE
-def test_normals_are_upright_on_their_faces_and_of_length_one(shape):
+def test_normals_of_faces_are_perpendicular_and_of_length_one(shape):
     for faces in cars.faces_of(Car(shape, roof_rails=True, antenna=True)):
         lengths = np.linalg.norm(faces.normals, axis=1)
         quarter = faces.corners.shape[1] // 4
@@ -56,7 +56,7 @@ def test_normals_are_upright_on_their_faces_and_of_length_one(shape):
 
 
 @EVERY_SHAPE
-def test_normals_point_outwards(shape):
+def test_normals_of_faces_point_outwards(shape):
     body = next(faces for faces in cars.faces_of(Car(shape)) if faces.layer == cars.BODY)
     middles = body.corners.mean(axis=1)
     for axis, extreme in ((0, shape.length), (1, shape.width / 2), (1, -shape.width / 2)):
@@ -64,7 +64,7 @@ def test_normals_point_outwards(shape):
         assert body.normals[outermost, axis] * (extreme or 1) > 0.5
 
 
-def test_options_add_faces():
+def test_roof_rails_and_an_antenna_add_faces_to_a_car():
     plain = len(cars.faces_of(Car(SHAPES[3])))
 
     assert len(cars.faces_of(Car(SHAPES[3], roof_rails=True))) == plain + 2

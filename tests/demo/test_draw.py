@@ -54,7 +54,7 @@ def demo(tmp_path_factory):
     return draw_tiny(tmp_path_factory.mktemp("demo") / "new" / "folder")
 
 
-def test_two_runs_write_the_same_bytes(demo, tmp_path):
+def test_drawing_a_demo_twice_writes_the_same_bytes(demo, tmp_path):
     again = f"""
 from pathlib import Path
 from kaggle_tools.competition import CARVANA
@@ -74,7 +74,7 @@ def test_another_seed_draws_other_cars(demo, tmp_path):
     assert first.read_bytes() != second.read_bytes()
 
 
-def test_more_cars_leave_the_others_as_they_are(demo, tmp_path):
+def test_a_demo_with_more_cars_leaves_the_others_as_they_are(demo, tmp_path):
     three_each = draw_tiny(tmp_path, train=3, test=3)
     larger = contents(three_each.folder)
     pictures = {name: data for name, data in contents(demo.folder).items() if "/" in name}
@@ -84,7 +84,7 @@ def test_more_cars_leave_the_others_as_they_are(demo, tmp_path):
     assert three_each.test_stems == tuple(sorted(three_each.test_stems))
 
 
-def test_the_layout_is_the_competitions(demo):
+def test_a_demo_has_the_folders_and_files_of_its_competition(demo):
     names = set(contents(demo.folder))
 
     expected = {"demo.json", "metadata.csv", "sample_submission.csv", "hidden_truth.csv"}
@@ -119,7 +119,7 @@ def test_a_car_is_shown_from_its_ends_and_its_sides(demo):
     assert max(front, rear) * 1.4 < min(left_side, right_side)
 
 
-def test_photos_are_rgb_of_the_asked_size(demo):
+def test_drawn_photos_are_rgb_and_of_the_given_size(demo):
     for name in (f"train/{demo.train_stems[0]}.jpg", f"test/{demo.test_stems[0]}.jpg"):
         with Image.open(demo.folder / name) as photo:
             assert (photo.format, photo.mode, photo.size) == ("JPEG", "RGB", (71, 48))
@@ -134,14 +134,14 @@ def test_a_gif_mask_has_pixels_0_and_1_that_are_shown_black_and_white(demo):
     assert (shown == stored * 255).all()
 
 
-def test_the_sample_lists_the_test_photos_with_the_usual_answer(demo):
+def test_the_sample_submission_lists_the_test_photos_with_the_usual_answer(demo):
     assert rows(demo.folder / "sample_submission.csv") == [
         ["img", "rle_mask"],
         *([f"{stem}.jpg", "1 1"] for stem in demo.test_stems),
     ]
 
 
-def test_the_metadata_describe_every_car_in_kaggles_columns(demo):
+def test_the_metadata_of_a_demo_describe_every_car_in_kaggles_columns(demo):
     header, *cars = rows(demo.folder / "metadata.csv")
 
     assert header == ["id", "year", "make", "model", "trim1", "trim2"]
@@ -173,7 +173,7 @@ def test_the_truth_is_written_in_the_competitions_run_lengths(competition, expec
     assert {text for _, text in rows(draw_tiny(tmp_path, competition).hidden_truth)[1:]} == {expected}
 
 
-def test_a_competition_of_png_files_without_groups_or_metadata(tmp_path):
+def test_a_competition_of_png_files_without_groups_or_metadata_can_be_drawn(tmp_path):
     demo = draw_tiny(tmp_path, OTHER)
 
     names = set(contents(tmp_path))
@@ -199,7 +199,7 @@ def test_a_finished_demo_is_not_drawn_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("photos_before_the_end", [0, 7, 20])
-def test_a_killed_drawing_has_no_sample_and_is_completed_by_the_next(
+def test_a_demo_whose_drawing_was_killed_has_no_sample_submission_and_is_completed_by_the_next_call(
     photos_before_the_end, demo, tmp_path, monkeypatch
 ):
     left = iter(range(photos_before_the_end))
@@ -221,7 +221,7 @@ def test_a_killed_drawing_has_no_sample_and_is_completed_by_the_next(
     assert contents(draw_tiny(tmp_path).folder) == contents(demo.folder)
 
 
-def test_the_sample_is_written_after_everything_else(demo, tmp_path, monkeypatch):
+def test_the_sample_submission_is_written_after_everything_else(demo, tmp_path, monkeypatch):
     order = []
     real_replace = Path.replace
 
@@ -237,14 +237,14 @@ def test_the_sample_is_written_after_everything_else(demo, tmp_path, monkeypatch
     assert len(order) == len(contents(demo.folder))
 
 
-def test_a_photo_that_went_missing_is_drawn_again(demo, tmp_path):
+def test_a_missing_photo_of_a_demo_is_drawn_again(demo, tmp_path):
     draw_tiny(tmp_path)
     (tmp_path / f"test/{demo.test_stems[3]}.jpg").unlink()
 
     assert contents(draw_tiny(tmp_path).folder) == contents(demo.folder)
 
 
-def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(tmp_path):
+def test_a_folder_that_holds_no_demo_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
 
     with pytest.raises(InputError, match=r"is not empty and holds no demo .*thesis\.txt.* empty folder"):
@@ -253,7 +253,7 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(tmp_path):
     assert contents(tmp_path) == {"thesis.txt": b"years of work"}
 
 
-def test_what_the_user_adds_to_a_demo_stays(tmp_path):
+def test_a_file_that_the_user_adds_to_a_demo_stays(tmp_path):
     draw_tiny(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "sample_submission.csv").unlink()
@@ -263,7 +263,7 @@ def test_what_the_user_adds_to_a_demo_stays(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_hidden_files_do_not_make_a_folder_full(tmp_path):
+def test_a_folder_with_hidden_files_alone_may_hold_a_demo(tmp_path):
     (tmp_path / ".gitkeep").touch()
 
     assert draw_tiny(tmp_path).hidden_truth.is_file()
@@ -279,7 +279,7 @@ def test_a_demo_with_other_settings_is_refused_and_left_alone(tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_a_file_in_the_folders_place_is_refused(tmp_path):
+def test_a_demo_is_not_drawn_where_a_file_stands_in_the_place_of_its_folder(tmp_path):
     (tmp_path / "demo").touch()
 
     with pytest.raises(InputError, match="is a file"):
@@ -296,21 +296,21 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path):
         ({"seed": -1}, "seed -1: must be 0 or more"),
     ],
 )
-def test_impossible_options_are_refused_before_anything_is_written(options, complaint, tmp_path):
+def test_impossible_options_of_a_demo_are_refused_before_anything_is_written(options, complaint, tmp_path):
     with pytest.raises(InputError, match=complaint):
         draw_competition(tmp_path / "demo", CARVANA, **options)
 
     assert not (tmp_path / "demo").exists()
 
 
-def test_lossy_masks_are_refused(tmp_path):
+def test_a_competition_with_lossy_masks_cannot_be_drawn(tmp_path):
     with pytest.raises(InputError, match=r"masks/\{stem\}\.jpg, but the demo can only draw \.gif, \.png there"):
         draw_tiny(tmp_path / "demo", replace(CARVANA, train_masks="masks/{stem}.jpg"))
 
     assert not (tmp_path / "demo").exists()
 
 
-def test_the_settings_are_recorded(demo):
+def test_the_settings_of_a_demo_are_recorded_in_its_folder(demo):
     recorded = json.loads((demo.folder / "demo.json").read_text())
 
     assert recorded == {

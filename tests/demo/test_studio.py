@@ -50,7 +50,7 @@ def test_the_mask_is_what_stays_when_the_studio_is_painted_black(shape, angle, d
 
 
 @EVERY_SHAPE
-def test_a_pixel_that_is_half_car_decides_the_mask(shape, draw_before):
+def test_a_pixel_belongs_to_the_mask_if_at_least_half_of_it_is_car(shape, draw_before):
     view = replace(PLAIN, angle=90)
     grey, mask = draw_before(0.8, Car(shape), view)
     black, _ = draw_before(0.0, Car(shape), view)
@@ -128,7 +128,7 @@ def test_the_shadow_is_dark_and_not_part_of_the_mask():
     assert photo[below_sill, middle].mean() < 0.7 * photo[-5, middle].mean()
 
 
-def test_neighbouring_views_differ():
+def test_neighbouring_views_of_a_car_differ():
     masks = [studio.draw(Car(SHAPES[0]), replace(PLAIN, angle=22.5 * i), SIZE)[1] for i in range(16)]
 
     for i, mask in enumerate(masks):

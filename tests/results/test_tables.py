@@ -22,7 +22,7 @@ def cells(shown: RenderableType) -> list[list[str]]:
     ]
 
 
-def test_values_are_written_as_their_columns_say() -> None:
+def test_the_values_of_a_table_are_formatted_as_their_columns_say() -> None:
     assert TABLE.texts() == TEXTS
 
 
@@ -38,11 +38,11 @@ def test_values_are_written_as_their_columns_say() -> None:
         ("{}", False, "False"),
     ],
 )
-def test_only_none_is_empty_and_words_stay_as_they_are(form: str, value: object, text: str) -> None:
+def test_a_cell_of_none_is_empty_and_a_cell_of_words_stays_as_it_is(form: str, value: object, text: str) -> None:
     assert Column("any", form).text(value) == text
 
 
-def test_columns_with_a_form_of_their_own_hold_numbers() -> None:
+def test_columns_with_a_format_hold_numbers() -> None:
     assert [column.is_number for column in TABLE.columns] == [False, True, True, True]
 
 
@@ -52,7 +52,7 @@ def test_a_row_that_does_not_fit_the_columns_is_refused(row: list[object]) -> No
         Table(TABLE.columns, [row]).texts()
 
 
-def test_the_terminal_shows_the_same_words_and_digits() -> None:
+def test_the_terminal_shows_the_same_words_and_digits_as_the_page() -> None:
     assert cells(TABLE.for_terminal()) == [["run", "photos", "Dice", "gain"], *TEXTS]
 
 
@@ -65,7 +65,7 @@ def test_a_turned_table_has_a_column_for_each_row() -> None:
     ]
 
 
-def test_brackets_in_a_heading_are_shown_too() -> None:
+def test_brackets_in_the_heading_of_a_table_are_shown() -> None:
     table = Table([Column("run"), Column("[red] cars")], [["first", 1]])
     assert cells(table.for_terminal())[0] == ["run", "[red] cars"]
     assert cells(table.turned_for_terminal())[1] == ["[red] cars", "1"]
