@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 INSTALLED := .venv/installed
 DEMO := demo
 
-.PHONY: demo test check format
+.PHONY: demo test check format docs
 
 demo: $(INSTALLED)
 	rm -rf $(DEMO)
@@ -32,6 +32,10 @@ check: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# The tables in docs/ that follow from the code.
+docs: $(INSTALLED)
+	$(BIN)/python -m docs.generate
 
 # Only touched when all of it went well, so that a broken installation is repeated.
 # With TORCH_INDEX, PyTorch comes from there; what else it needs is then found at PyPI, as without.

@@ -1,0 +1,109 @@
+"""README and docs: links, size, and what they say of the tree."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from docs import generate
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "kaggle_tools"
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+
+
+def links_in(page: Path) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text()))
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page: Path, root: Path) -> list[str]:
+    broken = []
+    for link in links_in(page):
+        if link.startswith("https://"):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        if not target.is_relative_to(root) or not target.exists() or (anchor and anchor not in anchors_of(target)):
+            broken.append(link)
+    return broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_somewhere_in_the_repository(page: Path) -> None:
+    assert broken_links(page, ROOT) == []
+
+
+def test_a_link_to_a_missing_file_or_heading_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# One heading\n[a](page.md) [b](#one-heading) [c](#two) [d](gone.md) [e](https://x.org) `[f](g)`\n"
+    )
+    assert broken_links(page, tmp_path) == ["#two", "gone.md"]
+
+
+def test_the_readme_has_at_most_130_lines() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+def test_the_readme_leads_to_every_page_of_the_docs() -> None:
+    links = set(links_in(ROOT / "README.md"))
+    assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= links
+
+
+def test_the_readme_names_every_package() -> None:
+    readme = (ROOT / "README.md").read_text()
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert {name for name in packages if f"`{name}`" not in readme} == set()
+
+
+def test_the_design_page_lists_every_module_in_its_package() -> None:
+    design = (ROOT / "docs" / "design.md").read_text()
+    listed = set()
+    for section in design.split("\n### kaggle_tools/")[1:]:
+        folder = section.partition("\n")[0].strip("/")
+        modules = re.findall(r"^\| `([\w/]+)` \|", section, flags=re.MULTILINE)
+        listed |= {f"{folder}/{module}".strip("/") for module in modules}
+    modules = {path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py")}
+    assert listed == {module for module in modules if not module.endswith("__init__")}
+
+
+@pytest.mark.parametrize("name", generate.BLOCKS)
+def test_a_table_in_the_docs_follows_from_the_code(name: str) -> None:
+    """If not: `make docs` writes it anew."""
+    file, content = generate.BLOCKS[name]
+    page = (ROOT / "docs" / file).read_text()
+    assert generate.with_block(page, name, content()) == page, f"docs/{file} is out of date: run `make docs`"
+
+
+def test_a_page_without_a_place_for_the_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="must have <!-- tree: begin -->"):
+        generate.with_block("no place", "tree", "")
+
+
+def test_the_modules_in_the_drawing_of_the_pipeline_exist() -> None:
+    drawing = (ROOT / "docs" / "pipeline.svg").read_text()
+    named = re.findall(r'class="module"[^>]*>([^<]+)<', drawing)
+    assert len(named) > 15
+    assert [name for name in named if not (PACKAGE / f"{name}.py").exists()] == []
+
+
+def test_the_drawing_of_the_pipeline_has_colours_for_light_and_dark_and_words_for_screen_readers() -> None:
+    drawing = (ROOT / "docs" / "pipeline.svg").read_text()
+    light, dark = drawing.split("@media (prefers-color-scheme: dark)")
+    dark = dark.partition("}")[0]
+    colours = set(re.findall(r"(--\w+):", light))
+    assert colours == set(re.findall(r"(--\w+):", dark))
+    assert set(re.findall(r"var\((--\w+)\)", drawing)) <= colours
+    assert "<title" in drawing
+    assert "<desc" in drawing
+    assert not re.search(r"(href|src|url)\s*[=(]\s*[\"']?https?:", drawing)
