@@ -82,14 +82,12 @@ def options_tables() -> str:
 
 
 def shown(field: options.OptionField, value: object) -> str:
-    """A value as it is typed, or what the help calls none."""
-    if field.name == "workers":
-        return "one for each core, at most 8"  # not of the machine on which this runs
+    """A value as it is typed, or the default in the words of the help."""
+    if value == field.default:
+        return "on" if value is True else field.shown_default
     if field.name == "image_size" and isinstance(value, tuple):
         return "x".join(map(str, value))
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return field.option.none if value is None else options.as_text(value)
+    return "off" if value is None else options.as_text(value)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
