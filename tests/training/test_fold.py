@@ -1,9 +1,7 @@
 import importlib.util
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 import torch
 from filelock import FileLock
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from kaggle_tools import metrics
 from kaggle_tools.competition import Competition
@@ -20,86 +18,10 @@ from kaggle_tools.config import Execution, config_from
 from kaggle_tools.data.images import read_gray, read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError
-from kaggle_tools.models.segmenter import Architecture, Segmenter
 from kaggle_tools.results.run_folder import Split
 from kaggle_tools.training import fold as one_fold
-from kaggle_tools.training import trial
 from kaggle_tools.training.callbacks import TimeLimit
 from kaggle_tools.training.fold import train_fold
-from kaggle_tools.training.task import SegmentationTask, overlap_of_batch, precision_of
-from kaggle_tools.training.trial import estimated_hours, find_batch_size, trial_steps
-
-
-@pytest.fixture
-def task() -> SegmentationTask:
-    """Its network answers with the red channel, from -0.5 to 0.5."""
-    red = nn.Conv2d(3, 1, kernel_size=1, bias=False)
-    red.weight.data = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
-    config = config_from("laptop", "roof-tiles", {"dice_weight": 0.0})
-    return SegmentationTask(Segmenter(red, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0), multiple=1), config)
-
-
-def logged_by(task: SegmentationTask, photos: torch.Tensor, masks: torch.Tensor) -> dict[str, float]:
-    logged: dict[str, float] = {}
-    task.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign]
-    with torch.no_grad():
-        task.validation_step((photos, masks), 0)
-    return {name: float(value) for name, value in logged.items()}
-
-
-def test_validation_is_the_mean_over_photos_not_over_pixels(task: SegmentationTask) -> None:
-    photos = torch.zeros(2, 3, 1, 4, dtype=torch.uint8)
-    photos[0, 0, 0] = torch.tensor([255, 255, 0, 0])
-    photos[1, 0, 0] = torch.tensor([255, 0, 0, 0])
-    masks = torch.tensor([[255, 0, 0, 0], [255, 0, 0, 0]], dtype=torch.uint8).view(2, 1, 1, 4)
-    values = logged_by(task, photos, masks)
-    assert values["val_dice"] == pytest.approx((2 / 3 + 1) / 2)
-    assert values["val_iou"] == pytest.approx((1 / 2 + 1) / 2)
-    assert values["val_foreground"] == pytest.approx(3 / 8)
-    assert values["val_foreground_true"] == pytest.approx(2 / 8)
-
-
-def test_an_empty_prediction_of_an_empty_mask_is_perfect(task: SegmentationTask) -> None:
-    empty = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
-    assert logged_by(task, torch.zeros(1, 3, 2, 2, dtype=torch.uint8), empty)["val_dice"] == 1
-
-
-def test_the_loss_sees_the_covered_share_of_a_pixel(task: SegmentationTask) -> None:
-    photos = torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)
-    masks = torch.full((1, 1, 1, 1), 51, dtype=torch.uint8)  # a fifth
-    logit = 0.5
-    by_hand = np.log1p(np.exp(logit)) - 0.2 * logit
-    assert logged_by(task, photos, masks)["val_loss"] == pytest.approx(by_hand, rel=1e-6)
-
-
-def test_overlap_counts_each_photo_by_itself() -> None:
-    predicted = torch.tensor([[1, 1, 0], [0, 0, 1]], dtype=torch.bool).view(2, 1, 1, 3)
-    truth = torch.tensor([[1, 0, 0], [1, 0, 1]], dtype=torch.bool).view(2, 1, 1, 3)
-    counts = overlap_of_batch(predicted, truth)
-    assert [list(count) for count in counts] == [[1, 1], [2, 1], [1, 2]]
-    assert metrics.dice(counts).tolist() == pytest.approx([2 / 3, 2 / 3])
-
-
-@pytest.mark.parametrize(
-    ("cuda", "bf16", "expected"), [(False, False, "32-true"), (True, True, "bf16-mixed"), (True, False, "16-mixed")]
-)
-def test_arithmetic_is_as_short_as_the_device_allows(
-    cuda: bool, bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
-    assert precision_of(config_from("laptop", "roof-tiles", {})) == expected
-    assert precision_of(config_from("laptop", "roof-tiles", {"precision": "32-true"})) == "32-true"
-
-
-def test_a_nan_loss_ends_the_training_with_advice(task: SegmentationTask) -> None:
-    task.model.net.weight.data.fill_(float("nan"))
-    task._trainer = SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[{"lr": 0.00125}])], global_step=7)
-    batch = (torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), torch.zeros(1, 1, 2, 2, dtype=torch.uint8))
-    with pytest.raises(InputError, match=r"became nan at step 7, where the learning rate was 0.00125\.") as raised:
-        task.training_step(batch, 0)
-    assert "The last whole epoch is kept. Train into another --out with a lower --lr (was 0.001)" in str(raised.value)
-
 
 TINY: dict[str, Any] = {"width": 4, "depth": 2, "image_size": (16, 24), "epochs": 3, "batch_size": 2, "lr": 1e-2}
 
@@ -270,60 +192,3 @@ def test_pictures_go_to_tensorboard(fold: Any) -> None:
 def test_without_wandb_it_says_what_to_install(fold: Any) -> None:
     with pytest.raises(InputError, match="pip install wandb"):
         fold("run", Execution(devices="1", workers=0, wandb="cars"))
-
-
-class OutOfMemory(nn.Module):
-    """Holds so many pixels and no more, as a GPU would."""
-
-    def __init__(self, pixels: int) -> None:
-        super().__init__()
-        self.head = nn.Conv2d(3, 1, kernel_size=1)
-        self.pixels = pixels
-
-    def forward(self, images_B3HW: Tensor) -> Tensor:
-        if images_B3HW[:, 0].numel() > self.pixels:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore advice.")
-        return self.head(images_B3HW)
-
-
-@pytest.fixture
-def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three photos of the size for training."""
-    net = Segmenter(OutOfMemory(3 * 16 * 24), (0.5,) * 3, (1.0,) * 3, multiple=1)
-    for module in (one_fold, trial):
-        monkeypatch.setattr(module, "initial_model", lambda *_, **__: (Architecture(), net))
-
-
-@pytest.mark.usefixtures("little_memory")
-class TestMemory:
-    def test_what_would_fit_is_named(self, fold: Any) -> None:
-        with pytest.raises(InputError) as raised:
-            fold("run", batch_size=4)
-        said = str(raised.value)
-        assert said.startswith("out of memory with 4 photos of 16x24 (CUDA out of memory. Tried to allocate 2 GiB.).")
-        assert "--batch-size 2 --image-size 16x24 would fit; --accumulate 2 makes as many photos a step" in said
-
-    def test_the_largest_batch_is_found(self, photos: list[Photo], tiles: Competition) -> None:
-        config = config_from("demo", tiles.slug, TINY)
-        assert find_batch_size(Split(photos[:9], photos[9:]), config, Execution(devices="1", workers=0)) == 2
-
-    def test_not_even_one_photo_fits(self, photos: list[Photo], tiles: Competition) -> None:
-        config = config_from("demo", tiles.slug, TINY | {"image_size": (64, 96)})
-        with pytest.raises(InputError, match="out of memory .*\n--batch-size 1 --image-size 32x32 would fit"):
-            find_batch_size(Split(photos[:9], photos[9:]), config, Execution(devices="1", workers=0))
-
-
-def test_steps_on_trial_leave_the_network_as_it_was(task: SegmentationTask) -> None:
-    before = {name: tensor.clone() for name, tensor in task.state_dict().items()}
-    with trial_steps(task, torch.device("cpu")) as step:
-        step(2, (8, 8))
-        assert any(not torch.equal(tensor, before[name]) for name, tensor in task.state_dict().items())
-    assert all(torch.equal(tensor, before[name]) for name, tensor in task.state_dict().items())
-    assert all(parameter.grad is None for parameter in task.parameters())
-
-
-def test_the_estimate_grows_with_what_there_is_to_do(photos: list[Photo], tiles: Competition) -> None:
-    config = config_from("demo", tiles.slug, TINY)
-    once = estimated_hours(photos, config, 1, Execution(devices="1"))
-    more = estimated_hours(photos, replace(config, epochs=30), 5, Execution(devices="1"))
-    assert 10 < more / once < 250, "fifty times, give or take what a clock on a busy machine does"

@@ -1,8 +1,23 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor, nn
 
+from kaggle_tools.competition import Competition
+from kaggle_tools.config import Execution, config_from
 from kaggle_tools.data.datasets import Size
-from kaggle_tools.training import trial
+from kaggle_tools.data.listing import Photo
+from kaggle_tools.errors import InputError
+from kaggle_tools.models.segmenter import Architecture, Segmenter
+from kaggle_tools.results.run_folder import Split
+from kaggle_tools.training import fold, trial
+from kaggle_tools.training.task import SegmentationTask
+from kaggle_tools.training.trial import estimated_hours, find_batch_size, trial_steps
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Limited:
@@ -66,3 +81,74 @@ def test_where_the_memory_ends_the_last_time_counts(monkeypatch: pytest.MonkeyPa
         step(batch_size, size)
 
     assert trial.seconds_per_photo(limited, (256, 256)) == pytest.approx((0.1 + 2 * 128 * 128 / 1e6) / 2 * 4)
+
+
+HERE = Execution(devices="1", workers=0)
+TINY: dict[str, Any] = {"width": 4, "depth": 2, "image_size": (16, 24), "epochs": 3, "batch_size": 2, "lr": 1e-2}
+
+
+@pytest.fixture
+def task() -> SegmentationTask:
+    """Its network answers with the red channel, from -0.5 to 0.5."""
+    red = nn.Conv2d(3, 1, kernel_size=1, bias=False)
+    red.weight.data = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+    config = config_from("laptop", "roof-tiles", {"dice_weight": 0.0})
+    return SegmentationTask(Segmenter(red, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0), multiple=1), config)
+
+
+class OutOfMemory(nn.Module):
+    """Holds so many pixels and no more, as a GPU would."""
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, 1, kernel_size=1)
+        self.pixels = pixels
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        if images_B3HW[:, 0].numel() > self.pixels:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore advice.")
+        return self.head(images_B3HW)
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three photos of the size for training."""
+    net = Segmenter(OutOfMemory(3 * 16 * 24), (0.5,) * 3, (1.0,) * 3, multiple=1)
+    for module in (fold, trial):
+        monkeypatch.setattr(module, "initial_model", lambda *_, **__: (Architecture(), net))
+
+
+@pytest.mark.usefixtures("little_memory")
+class TestMemory:
+    def test_what_would_fit_is_named(self, photos: list[Photo], tiles: Competition, tmp_path: Path) -> None:
+        config = config_from("demo", tiles.slug, TINY | {"batch_size": 4})
+        with pytest.raises(InputError) as raised:
+            fold.train_fold(tmp_path, 1, tiles, Split(photos[:9], photos[9:]), config, HERE)
+        said = str(raised.value)
+        assert said.startswith("out of memory with 4 photos of 16x24 (CUDA out of memory. Tried to allocate 2 GiB.).")
+        assert "--batch-size 2 --image-size 16x24 would fit; --accumulate 2 makes as many photos a step" in said
+
+    def test_the_largest_batch_is_found(self, photos: list[Photo], tiles: Competition) -> None:
+        config = config_from("demo", tiles.slug, TINY)
+        assert find_batch_size(Split(photos[:9], photos[9:]), config, HERE) == 2
+
+    def test_not_even_one_photo_fits(self, photos: list[Photo], tiles: Competition) -> None:
+        config = config_from("demo", tiles.slug, TINY | {"image_size": (64, 96)})
+        with pytest.raises(InputError, match="out of memory .*\n--batch-size 1 --image-size 32x32 would fit"):
+            find_batch_size(Split(photos[:9], photos[9:]), config, HERE)
+
+
+def test_steps_on_trial_leave_the_network_as_it_was(task: SegmentationTask) -> None:
+    before = {name: tensor.clone() for name, tensor in task.state_dict().items()}
+    with trial_steps(task, torch.device("cpu")) as step:
+        step(2, (8, 8))
+        assert any(not torch.equal(tensor, before[name]) for name, tensor in task.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in task.state_dict().items())
+    assert all(parameter.grad is None for parameter in task.parameters())
+
+
+def test_the_estimate_grows_with_what_there_is_to_do(photos: list[Photo], tiles: Competition) -> None:
+    config = config_from("demo", tiles.slug, TINY)
+    once = estimated_hours(photos, config, 1, Execution(devices="1"))
+    more = estimated_hours(photos, replace(config, epochs=30), 5, Execution(devices="1"))
+    assert 10 < more / once < 250, "fifty times, give or take what a clock on a busy machine does"

@@ -1,0 +1,85 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kaggle_tools import metrics
+from kaggle_tools.config import config_from
+from kaggle_tools.errors import InputError
+from kaggle_tools.models.segmenter import Segmenter
+from kaggle_tools.training.task import SegmentationTask, overlap_of_batch, precision_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def task() -> SegmentationTask:
+    """Its network answers with the red channel, from -0.5 to 0.5."""
+    red = nn.Conv2d(3, 1, kernel_size=1, bias=False)
+    red.weight.data = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+    config = config_from("laptop", "roof-tiles", {"dice_weight": 0.0})
+    return SegmentationTask(Segmenter(red, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0), multiple=1), config)
+
+
+def logged_by(task: SegmentationTask, photos: torch.Tensor, masks: torch.Tensor) -> dict[str, float]:
+    logged: dict[str, float] = {}
+    task.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign]
+    with torch.no_grad():
+        task.validation_step((photos, masks), 0)
+    return {name: float(value) for name, value in logged.items()}
+
+
+def test_validation_is_the_mean_over_photos_not_over_pixels(task: SegmentationTask) -> None:
+    photos = torch.zeros(2, 3, 1, 4, dtype=torch.uint8)
+    photos[0, 0, 0] = torch.tensor([255, 255, 0, 0])
+    photos[1, 0, 0] = torch.tensor([255, 0, 0, 0])
+    masks = torch.tensor([[255, 0, 0, 0], [255, 0, 0, 0]], dtype=torch.uint8).view(2, 1, 1, 4)
+    values = logged_by(task, photos, masks)
+    assert values["val_dice"] == pytest.approx((2 / 3 + 1) / 2)
+    assert values["val_iou"] == pytest.approx((1 / 2 + 1) / 2)
+    assert values["val_foreground"] == pytest.approx(3 / 8)
+    assert values["val_foreground_true"] == pytest.approx(2 / 8)
+
+
+def test_an_empty_prediction_of_an_empty_mask_is_perfect(task: SegmentationTask) -> None:
+    empty = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+    assert logged_by(task, torch.zeros(1, 3, 2, 2, dtype=torch.uint8), empty)["val_dice"] == 1
+
+
+def test_the_loss_sees_the_covered_share_of_a_pixel(task: SegmentationTask) -> None:
+    photos = torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)
+    masks = torch.full((1, 1, 1, 1), 51, dtype=torch.uint8)  # a fifth
+    logit = 0.5
+    by_hand = np.log1p(np.exp(logit)) - 0.2 * logit
+    assert logged_by(task, photos, masks)["val_loss"] == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_overlap_counts_each_photo_by_itself() -> None:
+    predicted = torch.tensor([[1, 1, 0], [0, 0, 1]], dtype=torch.bool).view(2, 1, 1, 3)
+    truth = torch.tensor([[1, 0, 0], [1, 0, 1]], dtype=torch.bool).view(2, 1, 1, 3)
+    counts = overlap_of_batch(predicted, truth)
+    assert [list(count) for count in counts] == [[1, 1], [2, 1], [1, 2]]
+    assert metrics.dice(counts).tolist() == pytest.approx([2 / 3, 2 / 3])
+
+
+@pytest.mark.parametrize(
+    ("cuda", "bf16", "expected"), [(False, False, "32-true"), (True, True, "bf16-mixed"), (True, False, "16-mixed")]
+)
+def test_arithmetic_is_as_short_as_the_device_allows(
+    cuda: bool, bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
+    assert precision_of(config_from("laptop", "roof-tiles", {})) == expected
+    assert precision_of(config_from("laptop", "roof-tiles", {"precision": "32-true"})) == "32-true"
+
+
+def test_a_nan_loss_ends_the_training_with_advice(task: SegmentationTask) -> None:
+    task.model.net.weight.data.fill_(float("nan"))
+    task._trainer = SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[{"lr": 0.00125}])], global_step=7)
+    batch = (torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), torch.zeros(1, 1, 2, 2, dtype=torch.uint8))
+    with pytest.raises(InputError, match=r"became nan at step 7, where the learning rate was 0.00125\.") as raised:
+        task.training_step(batch, 0)
+    assert "The last whole epoch is kept. Train into another --out with a lower --lr (was 0.001)" in str(raised.value)
