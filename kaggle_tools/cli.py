@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CompetitionOption = Annotated[
     str, typer.Option("--competition", metavar="SLUG", help="Which competition, by the last part of its address.")
 ]
-"""For commands that stand at the beginning and so must be told the competition."""
+"""For commands that come first, so that no folder records the competition yet."""
 
 RecordedCompetitionOption = Annotated[
     str | None,
@@ -122,7 +122,7 @@ def run(app: typer.Typer) -> NoReturn:
         app()
     except OutOfTimeError as stopped:
         if not is_first_process():
-            sys.exit(0)  # the first process speaks for all, and would be killed if another one seemed to fail
+            sys.exit(0)  # the first process reports for all, and Lightning would kill it if another one seemed to fail
         print(stopped, file=sys.stderr)
         sys.exit(OutOfTimeError.exit_code)
     except (KaggleToolsError, OSError) as error:

@@ -16,7 +16,7 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Lend a temporary path beside `path`; on success it takes the place of `path` in one step.
+    """Yield a temporary path beside `path`; on success it replaces `path` in one step.
 
     The temporary name is the same each time, so that what a killed process left behind is
     overwritten by the next one instead of piling up.

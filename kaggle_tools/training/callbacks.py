@@ -118,7 +118,7 @@ class EpochLines(Callback):
         run_left = fold_left + (self.folds_left - 1) * trainer.max_epochs * epoch_seconds
         left = f"left: fold {duration(fold_left)}, run {duration(run_left)}"
         print(f"epoch {pl_module.current_epoch + 1}/{trainer.max_epochs}  {values}  {left}", flush=True)
-        _warn_of_a_model_that_gave_up(trainer.callback_metrics)
+        _warn_of_a_constant_prediction(trainer.callback_metrics)
 
 
 class TimeLimit(Callback):
@@ -190,13 +190,13 @@ def _log_picture(trainer: Trainer, name: str, picture_HW3: NDArray[np.uint8]) ->
             logger.log_image(name, [picture_HW3], step=trainer.global_step)
 
 
-def _warn_of_a_model_that_gave_up(values: Mapping[str, Tensor]) -> None:
-    """The commonest complaint about U-Nets: every mask black. Its Dice alone does not tell it from a bad model."""
+def _warn_of_a_constant_prediction(values: Mapping[str, Tensor]) -> None:
+    """The most common complaint about U-Nets: every mask is black. The Dice alone does not show it."""
     predicted, true = float(values["val_foreground"]), float(values["val_foreground_true"])
-    gave_up = "background" if predicted == 0 < true else "foreground" if predicted == 1 > true else None
-    if gave_up:
+    constant = "background" if predicted == 0 < true else "foreground" if predicted == 1 > true else None
+    if constant:
         print(
-            f"warning: the model calls every pixel of every validation photo {gave_up}. Unless that changes in the "
+            f"warning: the model predicts every pixel of every validation photo as {constant}. Unless that changes in the "
             "next epochs: lower --lr, use --dice-weight 1, and look whether the masks fit the photos.",
             flush=True,
         )

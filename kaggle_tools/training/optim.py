@@ -1,4 +1,4 @@
-"""How the weights are moved: the optimiser and its learning rate, step by step."""
+"""The optimiser, the learning rate schedule, and the moving average of the weights (EMA)."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ def make_optimizer(config: TrainingConfig, parameters: Iterable[nn.Parameter]) -
 
 
 def make_schedule(config: TrainingConfig, optimizer: optim.Optimizer, steps: int) -> LRScheduler:
-    """The learning rate over `steps` steps, to be moved on after each of them."""
+    """The learning rate schedule over `steps` gradient steps, to be advanced after each of them."""
     if config.schedule == "one-cycle":
         # More than one step of warm-up and of descent, as torch divides by one less.
         share = min(0.9, max(config.warm_up, 1.5 / steps))
@@ -39,15 +39,15 @@ def make_schedule(config: TrainingConfig, optimizer: optim.Optimizer, steps: int
 
 
 def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """How an average of the weights takes up those of a step: (average, weights, steps so far) to the new average.
+    """The update of an exponential moving average (EMA): (average, weights, gradient steps so far) to the new average.
 
-    It forgets faster at first. With one decay throughout, an epoch later a fifth of it would still be the random
-    weights of the start, and the statistics of the normalisation with them: every mask is black then.
+    The decay is smaller at first, (1 + steps) / (10 + steps). With a constant one, a fifth of the average would still be
+    the random initial weights after an epoch, and the normalisation statistics with them: every mask is black then.
     """
 
     def average(averaged: Tensor, current: Tensor, steps: Tensor) -> Tensor:
         share = ((1 + steps) / (10 + steps)).clamp(max=decay)
-        # In this form what never changes, such as the normalisation of photos, stays the same to the bit.
+        # In this form constants, such as the mean and std of photos, stay the same to the bit.
         return averaged + (1 - share) * (current - averaged)
 
     return average

@@ -58,8 +58,9 @@ class SegmentationTask(LightningModule):
         loss: Tensor = self.loss(self._logits(photos_B3HW), masks_B1HW.float() / 255)
         if not bool(loss.isfinite()):
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            became = "NaN" if bool(loss.isnan()) else "infinite"
             raise InputError(
-                f"the loss became {loss.item()} at step {self.global_step}, where the learning rate was {rate:.3g}. "
+                f"the loss became {became} at gradient step {self.global_step}, where the learning rate was {rate:.3g}. "
                 f"The last whole epoch is kept. Train into another --out with a lower --lr (was {self.config.lr:g}), "
                 "--clip-norm 1 or --precision 32-true."
             )
@@ -121,7 +122,7 @@ class FoldData(LightningDataModule):
         # A last batch of one photo would upset the batch normalisation; each epoch leaves out other photos.
         drop_last = len(sampler) >= batch_size
         batches = self.loader(self.training, sampler=sampler, batch_size=batch_size, drop_last=drop_last)
-        # Lightning starts the workers of a resumed training before it has told the sampler the epoch.
+        # Lightning starts the workers of a resumed training before the sampler knows the epoch.
         assert self.trainer is not None
         sampler.set_epoch(self.trainer.global_step // self._steps(len(batches)))
         return batches

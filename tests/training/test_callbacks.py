@@ -113,7 +113,7 @@ class TestEpochLines:
         ("predicted", "true", "named"),
         [(0.0, 0.2, "background"), (1.0, 0.2, "foreground"), (0.0, 0.0, ""), (0.1, 0.2, "")],
     )
-    def test_a_model_that_gave_up_is_named(
+    def test_a_model_that_predicts_one_class_everywhere_is_warned_of(
         self, predicted: float, true: float, named: str, clock: Clock, capsys: Any
     ) -> None:
         lines = EpochLines(folds_left=1)
@@ -122,7 +122,7 @@ class TestEpochLines:
         lines.on_train_epoch_end(given_up, module())
         said = capsys.readouterr().out
         assert ("warning" in said) is bool(named)
-        assert f"every pixel of every validation photo {named}" in said or not named
+        assert f"every pixel of every validation photo as {named}" in said or not named
 
 
 class TestTimeLimit:

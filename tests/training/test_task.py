@@ -80,6 +80,8 @@ def test_a_nan_loss_ends_the_training_with_advice(task: SegmentationTask) -> Non
     task.model.net.weight.data.fill_(float("nan"))
     task._trainer = SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[{"lr": 0.00125}])], global_step=7)
     batch = (torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), torch.zeros(1, 1, 2, 2, dtype=torch.uint8))
-    with pytest.raises(InputError, match=r"became nan at step 7, where the learning rate was 0.00125\.") as raised:
+    with pytest.raises(
+        InputError, match=r"became NaN at gradient step 7, where the learning rate was 0.00125\."
+    ) as raised:
         task.training_step(batch, 0)
     assert "The last whole epoch is kept. Train into another --out with a lower --lr (was 0.001)" in str(raised.value)
