@@ -196,7 +196,7 @@ def _warn_of_a_constant_prediction(values: Mapping[str, Tensor]) -> None:
     constant = "background" if predicted == 0 < true else "foreground" if predicted == 1 > true else None
     if constant:
         print(
-            f"warning: the model predicts every pixel of every validation photo as {constant}. Unless that changes in the "
-            "next epochs: lower --lr, use --dice-weight 1, and look whether the masks fit the photos.",
+            f"warning: the model predicts every pixel of every validation photo as {constant}. Unless that changes in "
+            "the next epochs: lower --lr, use --dice-weight 1, and look whether the masks fit the photos.",
             flush=True,
         )

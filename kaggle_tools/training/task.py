@@ -60,9 +60,9 @@ class SegmentationTask(LightningModule):
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
             became = "NaN" if bool(loss.isnan()) else "infinite"
             raise InputError(
-                f"the loss became {became} at gradient step {self.global_step}, where the learning rate was {rate:.3g}. "
-                f"The last whole epoch is kept. Train into another --out with a lower --lr (was {self.config.lr:g}), "
-                "--clip-norm 1 or --precision 32-true."
+                f"the loss became {became} at gradient step {self.global_step}, where the learning rate was "
+                f"{rate:.3g}. The last whole epoch is kept. Train into another --out with a lower --lr "
+                f"(was {self.config.lr:g}), --clip-norm 1 or --precision 32-true."
             )
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(photos_B3HW), sync_dist=True)
         return loss
