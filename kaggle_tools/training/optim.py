@@ -41,7 +41,7 @@ def make_schedule(config: TrainingConfig, optimizer: optim.Optimizer, steps: int
 def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """The update of an exponential moving average (EMA): (average, weights, steps so far) to the new average.
 
-    The decay is smaller at first, (1 + steps) / (10 + steps). With a constant one, a fifth of the average would still be
+    The decay is smaller at first: (1 + steps) / (10 + steps). With a constant one, a fifth of the average would be
     the random initial weights after an epoch, and the normalisation statistics with them: every mask is black then.
     """
 
