@@ -55,6 +55,14 @@ def test_the_readme_has_at_most_130_lines() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 130
 
 
+def test_the_figures_of_the_readme_stand_in_the_results_of_the_benchmarks() -> None:
+    measured = (ROOT / "README.md").read_text().partition("## Measured results")[2].partition("\n## ")[0]
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    figures = re.findall(r"\d+\.\d+", measured)
+    assert len(figures) > 10
+    assert [figure for figure in figures if figure not in results] == []
+
+
 def test_the_readme_leads_to_every_page_of_the_docs() -> None:
     links = set(links_in(ROOT / "README.md"))
     assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= links
