@@ -76,7 +76,7 @@ def network(ensemble: Ensemble, photos: list[Photo], batch_size: int) -> float:
 
 def ours(ensemble: Ensemble, photos: list[Photo], batch_size: int, workers: int, pred: Path) -> float:
     """Seconds for each photo from JPEG to PNG."""
-    mask_photos(pred, ensemble, photos, pred_folder.outputs(False, False), batch_size=batch_size, workers=workers)
+    mask_photos(pred, ensemble, photos, pred_folder.Outputs(), batch_size=batch_size, workers=workers)
     return _between((pred_folder.mask_path(pred, photo.stem) for photo in photos), batch_size)
 
 

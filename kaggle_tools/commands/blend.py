@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from kaggle_tools.config import DEFAULT_WORKERS, WORKERS_IN_WORDS
-from kaggle_tools.errors import require
+from kaggle_tools.errors import InputError
 from kaggle_tools.options import parse_numbers
 
 
@@ -29,12 +29,14 @@ def blend(
 ) -> None:
     """Mask photos by the mean of probabilities that were predicted before, on other days or machines."""
     counts = parse_numbers("--weights", weights) if weights else (1.0,) * len(preds)
-    require(len(counts) == len(preds), f"--weights {weights}: {len(preds)} folders need {len(preds)} weights")
-    require(0 < threshold < 1, f"--threshold {threshold}: must be between 0 and 1")
+    if len(counts) != len(preds):
+        raise InputError(f"--weights {weights}: {len(preds)} folders need {len(preds)} weights")
+    if not 0 < threshold < 1:
+        raise InputError(f"--threshold {threshold}: must be between 0 and 1")
 
     from kaggle_tools.inference import blend
-    from kaggle_tools.results import pred_folder
+    from kaggle_tools.results.pred_folder import Outputs
 
-    outputs = pred_folder.outputs(save_probabilities, overlays)
+    outputs = Outputs(save_probabilities, overlays)
     masks = blend.blend(preds, counts, out, outputs, threshold=threshold, workers=workers)
     print(f"{out}: {masks:,} masks")

@@ -61,7 +61,7 @@ def recorded_competition(given: str | None, runs: list[Path], pred: Path | None 
     """The competition that the runs, and the masks if there are any, record."""
     from kaggle_tools.results import pred_folder, run_folder
 
-    recorded = {run: run_folder.read_settings(run)["competition"] for run in runs}
+    recorded = {run: run_folder.read_settings(run).competition for run in runs}
     if pred:
-        recorded[pred] = pred_folder.read_record(pred)["competition"]
+        recorded[pred] = pred_folder.read_record(pred).competition
     return cli.agreed_competition(given, recorded)

@@ -5,7 +5,7 @@ python submit.py PRED --data data/carvana -m "U-Net, 5 folds, hflip"
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ from kaggle_tools.system.files import sha256
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
     from kaggle_tools.kaggle_api.ledger import Entry
+    from kaggle_tools.results.provenance import Record
 
 
 def submit(
@@ -66,7 +67,7 @@ def submit(
     from kaggle_tools.kaggle_api.ledger import default_path
 
     record, path = recorded(pred), ledger or default_path()
-    competition = cli.agreed_competition(slug, {pred: record["competition"]} if record else {})
+    competition = cli.agreed_competition(slug, {pred: record.competition} if record else {})
     if not dry_run and not force:
         refuse_demo(data)
     packed = prepare(pred, competition, data, sample, force)
@@ -78,15 +79,15 @@ def submit(
         send(packed, entry, path, timeout, force=force, wait=not no_wait)
 
 
-def recorded(pred: Path) -> dict[str, Any]:
-    """What PRED/run.json says of the masks; nothing, in a folder that holds nothing but masks.
+def recorded(pred: Path) -> "Record | None":
+    """What PRED/run.json says of the masks; None in a folder that holds nothing but masks.
 
     Raises:
         InputError: it is damaged.
     """
     from kaggle_tools.results import pred_folder
 
-    return pred_folder.read_record(pred) if (pred / pred_folder.RECORD_FILE).exists() else {}
+    return pred_folder.read_record(pred) if (pred / pred_folder.RECORD_FILE).exists() else None
 
 
 def refuse_demo(data: Path | None) -> None:
@@ -142,28 +143,29 @@ def listed_ids(data: Path | None, sample: Path | None, competition: "Competition
     raise InputError("give either --data DIR or --sample FILE: it lists the ids to be submitted")
 
 
-def entry_for(pred: Path, record: dict[str, Any], competition: "Competition", message: str) -> "Entry":
+def entry_for(pred: Path, record: "Record | None", competition: "Competition", message: str) -> "Entry":
     """What the ledger is to know of the submission."""
     from kaggle_tools.kaggle_api.ledger import Entry
     from kaggle_tools.kaggle_api.submit_once import id_of
-    from kaggle_tools.results.pred_folder import runs_in
+    from kaggle_tools.results.provenance import Record
+    from kaggle_tools.results.scores import ExpectedScore
     from kaggle_tools.system.version import commit
 
     csv_sha256 = sha256(pred / "submission.csv")
+    record = record or Record(competition=competition.slug)
+    unknown = ExpectedScore(None, f"{pred} does not record the out-of-fold scores of its networks")
     return Entry(
         id=id_of(competition.slug, csv_sha256),
         slug=competition.slug,
         message=message,
         sha256=csv_sha256,
         pred=str(pred.resolve()),
-        runs=runs_in(record),
-        cross_validation=record.get("cross_validation", []),
-        estimate=record.get(
-            "estimate", {"unavailable": f"{pred} does not record the out-of-fold scores of its networks"}
-        ),
-        threshold=record.get("threshold"),
-        tta=record.get("tta"),
-        tta_scales=record.get("tta_scales", []),
+        runs=record.runs,
+        cross_validation=[run.to_json() for run in record.cross_validation],
+        estimate=(record.expected or unknown).to_json(),
+        threshold=record.threshold,
+        tta=record.tta,
+        tta_scales=list(record.tta_scales),
         commit=commit(),
     )
 

@@ -113,11 +113,11 @@ def config_in_file(path: Path, spec: "Competition") -> TrainingConfig:
     """
     from kaggle_tools.results.run_folder import read_config_file
 
-    recorded = read_config_file(path)["settings"]
+    recorded = read_config_file(path).settings
     if recorded.get("competition") != spec.slug:
         raise InputError(f"{path}: not about --competition {spec.slug}")
     try:
-        return config_of_settings(recorded)
+        return config_of_settings(dict(recorded))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -143,13 +143,12 @@ def print_summary(run: Path, spec: "Competition") -> None:
     if not is_first_process() or not run_folder.finished_folds(run):
         return
     summary = write_summary(run, spec)
-    name = summary["score_name"]
-    folds = ", ".join(f"{fold}: {score:.5f}" for fold, score in summary["score_by_fold"].items())
-    interval = summary["score_interval"]
+    name, interval = summary.score_name, summary.score.interval
+    folds = ", ".join(f"{fold}: {score:.5f}" for fold, score in summary.score_by_fold.items())
     likely = f", between {interval[0]:.5f} and {interval[1]:.5f} for other groups like these" if interval else ""
-    print(f"{run}: {summary['photos']:,} held-out photos of {summary['groups']:,} groups at their own size")
-    print(f"{name} {summary['score_mean']:.5f} (fold {folds}){likely}")
-    print(f"best threshold {summary['threshold']:.4g}, with {name} {summary['score_at_threshold']:.5f}")
+    print(f"{run}: {summary.photos:,} held-out photos of {summary.groups:,} groups at their own size")
+    print(f"{name} {summary.score.score:.5f} (fold {folds}){likely}")
+    print(f"best threshold {summary.threshold:.4g}, with {name} {summary.score_at_threshold:.5f}")
 
 
 def write_page(run: Path, spec: "Competition", data: Path) -> None:

@@ -19,10 +19,14 @@ from torch import Tensor, nn
 
 from kaggle_tools.config import Tta
 from kaggle_tools.data.datasets import InputSize, Size
+from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import Segmenter
-from kaggle_tools.models.weights import ModelCard, load
+from kaggle_tools.models.weights import WEIGHTS_FILE, ModelCard, load
 from kaggle_tools.results import run_folder
+from kaggle_tools.results.provenance import Network
+from kaggle_tools.system.files import sha256
 from kaggle_tools.system.hardware import has_bfloat16
+from kaggle_tools.system.processes import is_first_process
 
 FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {
     "none": ((),),
@@ -44,6 +48,22 @@ class Member:
     """The fold that it was trained in."""
     weight: float = 1.0
     """How much its probabilities count beside those of the others."""
+
+    @property
+    def own_tta(self) -> tuple[Tta, tuple[float, ...]]:
+        """The flips and scales over which its fold's held-out photos were averaged."""
+        return self.card.tta, self.card.tta_scales
+
+    def recorded(self) -> Network:
+        """What `run.json` says of it; reads the whole file of its weights."""
+        return Network(
+            run=self.folder.resolve().parent.name,
+            fold=self.card.fold,
+            model=self.card.architecture.name,
+            image_size=self.card.image_size,
+            weight=self.weight,
+            sha256=sha256(self.folder / WEIGHTS_FILE),
+        )
 
 
 class Mix(NamedTuple):
@@ -73,6 +93,23 @@ def load_members(
             model, card = load(folder)
             members.append(Member(model.to(memory_format=torch.channels_last), card, folder, weight))
     return members
+
+
+def choose_tta(
+    tta: Tta | None, scales: tuple[float, ...] | None, members: Sequence[Member]
+) -> tuple[Tta, tuple[float, ...]]:
+    """The flips and scales that are given, or those with which the members' held-out photos were predicted.
+
+    Raises:
+        InputError: the members' own differ, and none are given.
+    """
+    own = [member.own_tta for member in members]
+    if (tta is None or scales is None) and len(set(own)) > 1:
+        raise InputError("the runs were scored with different TTA; give --tta and --tta-scales")
+    chosen = tta or own[0][0], scales or own[0][1]
+    if chosen != own[0] and is_first_process():
+        print("note: the score of the run, and its threshold, are of another TTA")
+    return chosen
 
 
 class Ensemble:
@@ -162,7 +199,8 @@ def logits_of(model: nn.Module, photos_B3HW: Tensor) -> Tensor:
     on_gpu = photos_B3HW.device.type == "cuda"
     half = torch.bfloat16 if on_gpu and has_bfloat16() else torch.float16
     with torch.autocast(photos_B3HW.device.type, dtype=half, enabled=on_gpu):
-        return model(photos_B3HW.to(memory_format=torch.channels_last)).float()
+        logits_B1HW: Tensor = model(photos_B3HW.to(memory_format=torch.channels_last))
+        return logits_B1HW.float()
 
 
 def enlarge(probabilities_B1HW: Tensor, size: Size) -> Tensor:

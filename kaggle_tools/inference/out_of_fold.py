@@ -8,7 +8,7 @@ H height, W width.
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,15 +21,28 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.data.datasets import equal_size_batches
 from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mask
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.errors import require
+from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Member
 from kaggle_tools.inference.predict import as_bytes, predict
-from kaggle_tools.inference.write_masks import expected_from, measured
+from kaggle_tools.inference.write_masks import MaskSums, measured
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.summary import HeldOut
 from kaggle_tools.system.files import replacing, write_text
 from kaggle_tools.system.processes import gathered, rank_and_ranks
 from kaggle_tools.system.progress import track
+
+
+class ScoredPhoto(NamedTuple):
+    """A row of `oof.csv`, and of the histograms beside it."""
+
+    image: str
+    fold: int
+    score: float
+    dice: float
+    iou: float
+    expected_dice: float
+    histogram: NDArray[np.uint32]
+    """Pixels of background and foreground by probability, shape (2, BINS)."""
 
 
 def score_fold(
@@ -47,29 +60,40 @@ def score_fold(
     Processes that trained together share the photos; the first one writes the tables.
 
     Raises:
-        InputError: a photo cannot be read, the network's answer is no number, or the memory does not suffice.
+        InputError: a photo cannot be read, the model gave NaN or infinity, or the memory does not suffice.
     """
     rank, ranks = rank_and_ranks()
     share = photos[rank::ranks]
     ensemble = Ensemble([member], device, tta=member.card.tta, scales=member.card.tta_scales)
     predictions = predict(ensemble, share, equal_size_batches(share, batch_size), workers=workers)
-    found: list[tuple[tuple[Any, ...], NDArray[np.uint32]]] = []
+    scored: list[ScoredPhoto] = []
     for photo, probability_HW, _, error in track(predictions, len(share), "out-of-fold masks"):
-        require(not error, error)
-        finite = bool(probability_HW.isfinite().all())
-        require(finite, f"{photo.path}: the network's answer is not a number; train it again")
+        if error:
+            raise InputError(error)
+        if not probability_HW.isfinite().all():
+            raise InputError(f"{photo.path}: the model gave NaN or infinity; train it again")
         assert photo.mask is not None, f"{photo.stem} has no mask"
         truth_HW = read_mask(photo.mask)
         mask_HW = (probability_HW >= run_folder.DEFAULT_THRESHOLD).cpu().numpy()
         write_mask(run_folder.oof_mask_path(member.folder, photo.stem), mask_HW)
         if save_probabilities:
-            write_gray(probability_path(member.folder, photo.stem), as_bytes(probability_HW).cpu().numpy())
+            path = run_folder.oof_probability_path(member.folder, photo.stem)
+            write_gray(path, as_bytes(probability_HW).cpu().numpy())
         counts = metrics.overlap(mask_HW, truth_HW)
-        row = (*_row(photo.stem, member.card.fold, counts, competition), expected_dice(probability_HW))
-        found.append((row, histogram(probability_HW, torch.from_numpy(truth_HW).to(probability_HW.device))))
-    found = [entry for share in gathered(found) for entry in share]
+        scored.append(
+            ScoredPhoto(
+                image=photo.stem,
+                fold=member.card.fold,
+                score=float(competition.score(counts)),
+                dice=float(metrics.dice(counts)),
+                iou=float(metrics.iou(counts)),
+                expected_dice=expected_dice(probability_HW),
+                histogram=histogram(probability_HW, torch.from_numpy(truth_HW).to(probability_HW.device)),
+            )
+        )
+    scored = [photo for of_process in gathered(scored) for photo in of_process]
     if rank == 0:
-        _write_tables(member.folder, sorted(found, key=lambda entry: entry[0]))
+        _write_tables(member.folder, sorted(scored, key=lambda photo: photo.image))
 
 
 def held_out_by_mix(
@@ -82,9 +106,10 @@ def held_out_by_mix(
     Raises:
         InputError: the runs hold out no photo in common, or its probabilities were not saved.
     """
-    by_run = [_saved_probabilities(run, folds) for run in runs]
+    by_run = [run_folder.saved_oof_probabilities(run, folds) for run in runs]
     common = [photo for photo in photos if all(photo.stem in saved for saved in by_run)]
-    require(bool(common), f"no out-of-fold probabilities that {', '.join(map(str, runs))} have in common")
+    if not common:
+        raise InputError(f"no out-of-fold probabilities that {', '.join(map(str, runs))} have in common")
     histograms = []
     for photo in common:
         assert photo.mask is not None, f"{photo.stem} has no mask"
@@ -96,7 +121,7 @@ def held_out_by_mix(
 
 def has_probabilities(run: Path, folds: Collection[int] = ()) -> bool:
     """Whether the run, or these of its folds, was trained with `--save-oof-probabilities`."""
-    return bool(_saved_probabilities(run, folds))
+    return bool(run_folder.saved_oof_probabilities(run, folds))
 
 
 def histogram(probability_HW: Tensor, truth_HW: Tensor) -> NDArray[np.uint32]:
@@ -109,27 +134,13 @@ def histogram(probability_HW: Tensor, truth_HW: Tensor) -> NDArray[np.uint32]:
 def expected_dice(probability_HW: Tensor) -> float:
     """The Dice to be expected if the probabilities are right, as it is noted of masks without a truth."""
     mask_HW = probability_HW >= run_folder.DEFAULT_THRESHOLD
-    return expected_from(measured(probability_HW, mask_HW, mask_HW).cpu().numpy())
+    return MaskSums(*measured(probability_HW, mask_HW, mask_HW).tolist()).expected_dice
 
 
-def probability_path(fold_folder: Path, stem: str) -> Path:
-    """Where the probabilities of a held-out photo are."""
-    return fold_folder / "oof" / "probabilities" / f"{stem}.png"
-
-
-def _saved_probabilities(run: Path, folds: Collection[int] = ()) -> dict[str, Path]:
-    names = {run_folder.fold_folder(run, fold).name for fold in folds}
-    found = (path for path in run.glob("fold*/oof/probabilities/*.png") if not path.name.startswith("."))
-    return {path.stem: path for path in found if not names or path.parents[2].name in names}
-
-
-def _write_tables(folder: Path, found: list[tuple[tuple[Any, ...], NDArray[np.uint32]]]) -> None:
-    images = np.array([row[0] for row, _ in found])
+def _write_tables(folder: Path, scored: Sequence[ScoredPhoto]) -> None:
+    images, histograms = [photo.image for photo in scored], [photo.histogram for photo in scored]
     with replacing(folder / run_folder.HISTOGRAMS_FILE) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, images=images, histograms=np.stack([counts for _, counts in found]))
-    table = pd.DataFrame([row for row, _ in found], columns=[*run_folder.OOF_COLUMNS, run_folder.EXPECTED_DICE])
+        np.savez_compressed(file, images=np.array(images), histograms=np.stack(histograms))
+    columns = [*run_folder.OOF_COLUMNS, run_folder.EXPECTED_DICE]  # all fields but the histogram, in their order
+    table = pd.DataFrame([photo[:-1] for photo in scored], columns=columns)
     write_text(folder / run_folder.OOF_FILE, table.to_csv(index=False, lineterminator="\n"))
-
-
-def _row(stem: str, fold: int, counts: metrics.Overlap, competition: Competition) -> tuple[Any, ...]:
-    return stem, fold, float(competition.score(counts)), float(metrics.dice(counts)), float(metrics.iou(counts))

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -24,23 +24,31 @@ from kaggle_tools.data.datasets import equal_size_batches
 from kaggle_tools.data.images import read_photo, write_gray, write_packed_mask, write_photo
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.outlines import draw_outlines
-from kaggle_tools.errors import InputError, OutOfTimeError, require
+from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.inference.ensemble import Ensemble
-from kaggle_tools.inference.predict import Prediction, as_bytes, predict
-from kaggle_tools.results.pred_folder import PathOf, is_complete, mask_path, overlay_path, probability_path
+from kaggle_tools.inference.predict import Prediction, as_bytes, batch_size_that_fits, predict
+from kaggle_tools.results.pred_folder import (
+    Outputs,
+    is_complete,
+    mask_path,
+    overlay_path,
+    probability_path,
+    recorded_batch_size,
+)
 from kaggle_tools.system.processes import gathered, is_orphan, of_the_first, rank_and_ranks
 from kaggle_tools.system.progress import track
 
 DOUBTFUL = (0.1, 0.9)
 """With a probability between these a pixel is neither foreground nor background for sure."""
 THREADS = 4
+DIGITS = 6
 
 
 def mask_photos(
     pred: Path,
     ensemble: Ensemble,
     photos: Sequence[Photo],
-    outputs: Sequence[PathOf],
+    outputs: Outputs,
     *,
     batch_size: int,
     workers: int,
@@ -49,11 +57,10 @@ def mask_photos(
     """Write the masks that PRED lacks, of several processes that work together each its share.
 
     Batches are the same however often the work was interrupted and whoever shares it, and so are the masks.
-    `outputs` is what is to be there of each photo, as `pred_folder.outputs` gives it. Returns what is wrong with
-    the photos that could not be read, in any of the processes.
+    Returns what is wrong with the photos that could not be read, in any of the processes.
 
     Raises:
-        InputError: the networks gave no numbers, or the memory does not suffice.
+        InputError: the networks gave NaN or infinity, or the memory does not suffice.
         OutOfTimeError: `deadline`, as `time.monotonic` counts, came before the end; the same call goes on.
     """
     rank, ranks = rank_and_ranks()
@@ -77,13 +84,23 @@ def mask_photos(
                 failures.append(prediction.error)
             else:
                 writer.put(prediction)
-            require(rank == 0 or not is_orphan(), "the process that started this one has ended")
+            if rank > 0 and is_orphan():
+                raise InputError("the process that started this one has ended")
             late = time.monotonic() > deadline
             if late:
                 break
     if any(gathered(late)):
         raise OutOfTimeError("stopped before all photos were masked, as --max-hours asks; the same command goes on")
     return [error for errors in gathered(failures) for error in errors]
+
+
+def batch_size_for(pred: Path, ensemble: Ensemble, photos: Sequence[Photo]) -> int:
+    """How many photos go through the networks at once: what PRED was begun with, or what fits on all devices.
+
+    Raises:
+        InputError: PRED's record is damaged, or not even one photo fits.
+    """
+    return min(gathered(recorded_batch_size(pred) or batch_size_that_fits(ensemble, photos)))
 
 
 class MaskWriter:
@@ -93,14 +110,14 @@ class MaskWriter:
         pred: the folder.
         threshold: foreground is what has at least this probability.
         voters: how many networks, or folders, voted.
-        outputs: what to write of each photo, as `pred_folder.outputs` gives it.
+        outputs: what to write of each photo beside its mask.
 
     Raises:
-        InputError: in any call, for an earlier photo: there are no numbers for it.
+        InputError: in any call, for an earlier photo: its probabilities are NaN or infinite.
         OSError: likewise: a file could not be written.
     """
 
-    def __init__(self, pred: Path, threshold: float, voters: int, outputs: Sequence[PathOf]) -> None:
+    def __init__(self, pred: Path, threshold: float, voters: int, outputs: Outputs) -> None:
         self.pred = pred
         self.threshold = threshold
         self.voters = voters
@@ -113,7 +130,7 @@ class MaskWriter:
         probability_HW = prediction.probability_HW
         mask_HW = probability_HW >= self.threshold
         results = [packed(mask_HW), measured(probability_HW, mask_HW, prediction.votes_HW)]
-        if probability_path in self.outputs:
+        if self.outputs.probabilities:
             results.append(as_bytes(probability_HW))
         self.under_way.append(self.pool.submit(self._write, prediction.photo, _Arrival(results)))
         if len(self.under_way) > 4 * THREADS:
@@ -131,14 +148,14 @@ class MaskWriter:
     def _write(self, photo: Photo, arrival: "_Arrival") -> None:
         """The mask last: where it is, all is."""
         bits, numbers, *maps = arrival.wait()
-        notes = notes_of(numbers, photo, self.voters)
+        notes = notes_of(MaskSums(*numbers.tolist()), photo, self.voters)
         for map_HW in maps:
             write_gray(probability_path(self.pred, photo.stem), map_HW)
-        if overlay_path in self.outputs:
+        if self.outputs.overlays:
             mask_HW = np.unpackbits(bits, axis=1, count=photo.size[1]).astype(bool)
             drawn = draw_outlines(read_photo(photo.path), mask_HW)
             write_photo(overlay_path(self.pred, photo.stem), drawn)
-        write_packed_mask(mask_path(self.pred, photo.stem), bits, photo.size[1], notes)
+        write_packed_mask(mask_path(self.pred, photo.stem), bits, photo.size[1], notes.recorded())
 
 
 def packed(mask_HW: Tensor) -> Tensor:
@@ -150,11 +167,39 @@ def packed(mask_HW: Tensor) -> Tensor:
     return (bits_HN8 * places_8).sum(dim=-1, dtype=torch.uint8)
 
 
+class MaskSums(NamedTuple):
+    """Sums over the pixels of a photo, from which `Notes` follows."""
+
+    area: float
+    """Pixels in the mask."""
+    inside: float
+    """The probabilities in the mask, added up."""
+    probability: float
+    """All probabilities, added up."""
+    doubtful: float
+    """Pixels with a probability between those of `DOUBTFUL`."""
+    outline: float
+    """Pairs of pixels, one below or beside the other, of which only one is in the mask."""
+    votes_inside: float
+    """Votes for pixels in the mask."""
+    votes: float
+    """All votes."""
+
+    @property
+    def expected_dice(self) -> float:
+        """The Dice to be expected if the probabilities are right.
+
+        Twice the probability inside the mask over the mask's area and all probability.
+        """
+        total = self.area + self.probability
+        return 2 * self.inside / total if total > 0 else 1.0
+
+
 def measured(probability_HW: Tensor, mask_HW: Tensor, votes_HW: Tensor) -> Tensor:
-    """The sums, float64 (7,), from which `notes_of` follows; in one tensor, as each that is fetched costs a wait."""
+    """The values of `MaskSums` in their order, float64 (7,): in one tensor, as each that is fetched costs a wait."""
     low, high = DOUBTFUL
     doubtful_HW = (probability_HW > low) & (probability_HW < high)
-    edges = [(mask_HW.diff(dim=dim)).sum() for dim in (0, 1)]  # between pixels, one below or beside the other
+    edges = [(mask_HW.diff(dim=dim)).sum() for dim in (0, 1)]
     sums = (
         mask_HW.sum(),
         # In double precision, so that the order of a sum does not show in the digits kept.
@@ -168,34 +213,41 @@ def measured(probability_HW: Tensor, mask_HW: Tensor, votes_HW: Tensor) -> Tenso
     return torch.stack([one.double() for one in sums])
 
 
-def expected_from(numbers: NDArray[np.float64]) -> float:
-    """The Dice to be expected if the probabilities are right, from what `measured` gives."""
-    area, inside, total = (float(number) for number in numbers[:3])
-    return 2 * inside / (area + total) if area + total > 0 else 1.0
+class Notes(NamedTuple):
+    """What can be said of a mask without the truth, rounded to six digits."""
+
+    area: float
+    """The share of the photo that it covers."""
+    expected_dice: float
+    """The Dice to be expected if the probabilities are right: see `MaskSums`."""
+    border_width: float
+    """Doubtful pixels for each pixel of the outline."""
+    agreement: float | None
+    """Of several networks: the Dice of their own masks, pixels taken together, with the mask of their mean."""
+
+    def recorded(self) -> dict[str, float]:
+        """As the mask's file holds them: without what is not known."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
-def notes_of(numbers: NDArray[np.float64], photo: Photo, voters: int) -> dict[str, float]:
-    """What can be said of a mask without the truth.
-
-    `area`: the share of the photo that it covers. `expected_dice`: the Dice to be expected if the probabilities
-    are right: twice the probability inside the mask over the mask's area and all probability. `border_width`:
-    how many doubtful pixels there are for each pixel of the outline. `agreement`, of several networks: the Dice
-    of their own masks, pixels taken together, with the mask of their mean.
+def notes_of(sums: MaskSums, photo: Photo, voters: int) -> Notes:
+    """What can be said of a mask without the truth; `voters` is how many networks, or folders, voted.
 
     Raises:
-        InputError: the probabilities are no numbers.
+        InputError: a probability is NaN or infinite.
     """
-    area, _, total, doubtful, outline, votes_inside, votes = (float(number) for number in numbers)
-    if not np.isfinite(total):
-        raise InputError(f"{photo.path}: the network's answer is not a number; train it again")
-    notes = {
-        "area": area / (photo.size[0] * photo.size[1]),
-        "expected_dice": expected_from(numbers),
-        "border_width": doubtful / max(1.0, outline),
-    }
+    if not math.isfinite(sums.probability):
+        raise InputError(f"{photo.path}: the model gave NaN or infinity; train it again")
+    agreement = None
     if voters > 1:
-        notes["agreement"] = 2 * votes_inside / (votes + voters * area) if votes + area > 0 else 1.0
-    return {name: round(value, 6) for name, value in notes.items()}
+        total = sums.votes + voters * sums.area
+        agreement = round(2 * sums.votes_inside / total if total > 0 else 1.0, DIGITS)
+    return Notes(
+        area=round(sums.area / (photo.size[0] * photo.size[1]), DIGITS),
+        expected_dice=round(sums.expected_dice, DIGITS),
+        border_width=round(sums.doubtful / max(1.0, sums.outline), DIGITS),
+        agreement=agreement,
+    )
 
 
 class _Arrival:
@@ -206,7 +258,7 @@ class _Arrival:
         self.tensors = [result.to("cpu", non_blocking=on_gpu) for result in results]
         self.event = torch.cuda.current_stream().record_event() if on_gpu else None
 
-    def wait(self) -> list[NDArray]:
+    def wait(self) -> list[NDArray[Any]]:
         """The results, once they are there."""
         if self.event:
             self.event.synchronize()

@@ -1,9 +1,8 @@
 """Can a run's score be trusted? What speaks for it, and what against."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -12,6 +11,7 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.comparison import FEWEST_GROUPS
 from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD
+from kaggle_tools.results.summary import Summary
 
 FLATTERED = 0.001
 """From here on it is worth a warning: between two models it would be a difference (benchmarks/RESULTS.md)."""
@@ -27,22 +27,22 @@ class Check:
 
 
 def checks_of(
-    run: Path, found: dict[str, Any], table: pd.DataFrame, curves: Mapping[int, pd.DataFrame], competition: Competition
+    run: Path, found: Summary, table: pd.DataFrame, curves: Mapping[int, pd.DataFrame], competition: Competition
 ) -> list[Check]:
     """What speaks for the score of a run, against it, and what is only to be known.
 
     `found` is its summary, `table` its out-of-fold photos, `curves` its learning curves by fold.
     """
-    gain = found["score_at_threshold"] - found["score_mean"]
-    threshold = f"{found['threshold']:.4g} is the best threshold on these photos, which would add {gain:.5f}"
+    gain = found.score_at_threshold - found.score.score
+    threshold = f"{found.threshold:.4g} is the best threshold on these photos, which would add {gain:.5f}"
     checks = [
         *_folds_are_sound(run, table, competition),
         _interval_is_known(found, competition),
         Check(None, f"The masks are cut at {DEFAULT_THRESHOLD}, whatever the photos; {threshold}."),
-        _chosen_epoch_flatters_little(curves, found["folds"]),
+        _chosen_epoch_flatters_little(curves, found.folds),
     ]
-    if found["score_std"] is not None:
-        checks.append(Check(None, f"The folds' scores have a standard deviation of {found['score_std']:.5f}."))
+    if found.score_std is not None:
+        checks.append(Check(None, f"The folds' scores have a standard deviation of {found.score_std:.5f}."))
     if competition.score_name == "Dice":
         checks.append(_probabilities_are_right(table))
     return checks
@@ -66,9 +66,9 @@ def _folds_are_sound(run: Path, table: pd.DataFrame, competition: Competition) -
     return checks if competition.has_groups else checks[1:]
 
 
-def _interval_is_known(found: dict[str, Any], competition: Competition) -> Check:
-    name, groups = competition.group_name, found["groups"]
-    if found["score_interval"] is None:
+def _interval_is_known(found: Summary, competition: Competition) -> Check:
+    name, groups = competition.group_name, found.groups
+    if found.score.interval is None:
         return Check(False, f"There is one {name} only, so that nothing is known of others.")
     return Check(
         groups >= FEWEST_GROUPS,
@@ -77,7 +77,7 @@ def _interval_is_known(found: dict[str, Any], competition: Competition) -> Check
     )
 
 
-def _chosen_epoch_flatters_little(curves: Mapping[int, pd.DataFrame], folds: list[int]) -> Check:
+def _chosen_epoch_flatters_little(curves: Mapping[int, pd.DataFrame], folds: Sequence[int]) -> Check:
     """The best epoch is chosen by the held-out photos, so that it is better on these than on others."""
     gains = [
         float(curve["val_dice"].max() - curve["val_dice"].ffill().iloc[-1])

@@ -14,6 +14,7 @@ import pandas as pd
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results import run_folder
+from kaggle_tools.results.provenance import Size
 from kaggle_tools.results.scores import Estimate, Interval, interval
 from kaggle_tools.results.tables import Column, Table
 
@@ -50,7 +51,7 @@ class ComparedRun:
 
     run: Path
     model: str
-    image_size: Sequence[int] | None
+    image_size: Size | None
     """(height, width) in pixels that the network saw; None: the photos' own."""
     fold_scores: dict[int, float]
     """The mean score of each fold."""
@@ -144,15 +145,10 @@ def comparable_neighbours(run: Path) -> list[Path]:
     ]
 
 
-def further_scores(competition: Competition) -> dict[str, str]:
-    """The columns of `oof.csv` that are not the competition's own score, by what people call them."""
-    return {name: name.lower() for name in ("Dice", "IoU") if name != competition.score_name}
-
-
 def table(comparison: Comparison) -> Table:
     """A row for each run, in their order."""
     score_name, folds = comparison.competition.score_name, list(comparison.runs[0].fold_scores)
-    further = further_scores(comparison.competition)
+    further = comparison.competition.further_scores
     columns = [
         Column("run"),
         Column(f"{score_name} (score)", "{:.5f}"),
@@ -190,8 +186,8 @@ def _compared(
     settings = run_folder.read_settings(run)
     return ComparedRun(
         run=run,
-        model=run_folder.model_name(settings),
-        image_size=settings["image_size"],
+        model=settings.model_name,
+        image_size=settings.image_size,
         fold_scores={fold: float(table.loc[table["fold"] == fold, "score"].mean()) for fold in folds},
         score=Estimate(float(table["score"].mean()), interval(table["score"].to_numpy(), groups)),
         further={name: float(table[name].mean()) for name in ("dice", "iou")},

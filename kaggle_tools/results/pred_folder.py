@@ -3,7 +3,7 @@
 PRED/masks/<stem>.png           one bit a pixel, of the photo's own size
 PRED/probabilities/<stem>.png   where asked for: the probabilities from which the mask was cut, 8 bits a pixel
 PRED/overlays/<stem>.jpg        where asked for: the photo with the outline of its mask
-PRED/run.json                   what made them: runs, TTA, threshold, sizes, count
+PRED/run.json                   what made them, and how many there are: a `Record`
 PRED/photos.csv                 image,file,area,expected_dice,border_width,agreement: the most doubtful first
 
 Knows nothing of torch.
@@ -12,33 +12,67 @@ Knows nothing of torch.
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.images import image_size, read_notes
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.errors import InputError, require
+from kaggle_tools.errors import InputError
+from kaggle_tools.results.provenance import Record
 from kaggle_tools.system.files import locked, read_json, replacing, write_json
 
 RECORD_FILE, PHOTOS_FILE = "run.json", "photos.csv"
-NUMBERS = ["area", "expected_dice", "border_width", "agreement"]
-PHOTO_COLUMNS = ["image", "file", *NUMBERS]
-MASKS = "masks"
-PathOf = Callable[[Path, str], Path]
-"""Where something about a photo is, from PRED and the photo's stem."""
-COUNT, BATCH_SIZE = "count", "batch_size"
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+BATCH_SIZE = "batch_size"
 LOCK_SECONDS = 30.0
 """How long to wait for a killed command's processes to let go of the folder."""
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """What is written of each photo beside its mask."""
+
+    probabilities: bool = False
+    overlays: bool = False
+
+    def paths(self, pred: Path, stem: str) -> list[Path]:
+        """The files of a photo; the mask last, as it is written last."""
+        extra = ((probability_path, self.probabilities), (overlay_path, self.overlays))
+        return [*(path_of(pred, stem) for path_of, wanted in extra if wanted), mask_path(pred, stem)]
+
+
+class MaskedPhoto(NamedTuple):
+    """A row of `photos.csv`. A number is None where the mask's file does not hold it, as someone has edited it."""
+
+    image: str
+    """The stem of the photo."""
+    file: Path
+    """The photo."""
+    area: float | None
+    """The share of the photo that the mask covers."""
+    expected_dice: float | None
+    """The Dice to be expected if the probabilities are right."""
+    border_width: float | None
+    """Doubtful pixels for each pixel of the outline."""
+    agreement: float | None
+    """The Dice of the single networks' masks with the mask of their mean; None of one network."""
+
+
+PHOTO_COLUMNS = list(MaskedPhoto._fields)
+NUMBERS = PHOTO_COLUMNS[2:]
+
+
+def masks_folder(pred: Path) -> Path:
+    """Where the masks are."""
+    return pred / "masks"
+
+
 def mask_path(pred: Path, stem: str) -> Path:
     """Where the mask of a photo is."""
-    return pred / MASKS / f"{stem}.png"
+    return masks_folder(pred) / f"{stem}.png"
 
 
 def probability_path(pred: Path, stem: str) -> Path:
@@ -51,54 +85,58 @@ def overlay_path(pred: Path, stem: str) -> Path:
     return pred / "overlays" / f"{stem}.jpg"
 
 
-def outputs(probabilities: bool, overlays: bool) -> tuple[PathOf, ...]:
-    """What there is to be for each photo, by where it is; the mask last, as it is written last."""
-    extra = ((probability_path, probabilities), (overlay_path, overlays))
-    return (*(path_of for path_of, wanted in extra if wanted), mask_path)
-
-
-def is_complete(pred: Path, stem: str, wanted: Sequence[PathOf]) -> bool:
-    """Whether all that is wanted of a photo is there."""
-    return all(path_of(pred, stem).exists() for path_of in wanted)
+def is_complete(pred: Path, stem: str, outputs: Outputs) -> bool:
+    """Whether all files of a photo are there."""
+    return all(path.exists() for path in outputs.paths(pred, stem))
 
 
 @contextmanager
-def begun(pred: Path, settings: dict[str, Any], process: int = 0, known: Mapping[str, Any] = NOTHING) -> Iterator[None]:
+def begun(pred: Path, record: Record, process: int = 0) -> Iterator[None]:
     """Hold the folder while masks are made; of several processes that share the work, number 0 writes the record.
 
-    `known` is recorded with the settings, but may change when the folder is continued.
+    What the record says of scores may change when the folder is continued; its settings may not.
 
     Raises:
         InputError: other settings or models made the masks that are there, or nobody knows what did, or another
             command is at work in the folder.
     """
     with locked(pred, "masks photos into it", LOCK_SECONDS, name=f".process{process}.lock"):
-        path = pred / RECORD_FILE
-        has_masks = any((pred / MASKS).glob("*.png"))
-        require(path.exists() or not has_masks, f"{pred / MASKS}: holds masks of unknown origin; give another --out")
+        path, masks = pred / RECORD_FILE, masks_folder(pred)
+        has_masks = any(masks.glob("*.png"))
+        if has_masks and not path.exists():
+            raise InputError(f"{masks}: holds masks of unknown origin; give another --out")
         if path.exists():  # a batch size that was too large for the first batch may be corrected
-            _require_same(pred, {name: settings[name] for name in settings if has_masks or name != BATCH_SIZE})
+            _require_same(pred, record, may_differ=set() if has_masks else {BATCH_SIZE})
         if process == 0 and not has_masks:
-            write_json(path, {**settings, **known, COUNT: None})
+            write_json(path, record.to_json())
         yield
 
 
-def finish(pred: Path, settings: dict[str, Any], photos: Sequence[Photo], known: Mapping[str, Any] = NOTHING) -> int:
+def finish(pred: Path, record: Record, photos: Sequence[Photo]) -> int:
     """Record what is known of the masks of these photos, of those that are there, and return how many are."""
     masked = [photo for photo in photos if mask_path(pred, photo.stem).exists()]
-    rows = [
-        {"image": photo.stem, "file": str(photo.path.resolve()), **read_notes(mask_path(pred, photo.stem))}
-        for photo in masked
-    ]
-    rows.sort(key=lambda row: (row.get("expected_dice", 0.0), row["image"]))  # none in a mask that someone has edited
+    rows = sorted((_row(pred, photo) for photo in masked), key=lambda row: (row.expected_dice or 0.0, row.image))
     with replacing(pred / PHOTOS_FILE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, PHOTO_COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(PHOTO_COLUMNS)
         writer.writerows(rows)
     sizes = Counter(photo.size for photo in masked)
     by_size = {f"{height}x{width}": count for (height, width), count in sorted(sizes.items())}
-    write_json(pred / RECORD_FILE, {**settings, **known, COUNT: len(masked), "sizes": by_size})
+    write_json(pred / RECORD_FILE, replace(record, count=len(masked), sizes=by_size).to_json())
     return len(masked)
+
+
+def read_record(pred: Path) -> Record:
+    """The contents of `run.json`.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    recorded = _read_record_json(pred)
+    try:
+        return Record.from_json(recorded)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{pred / RECORD_FILE}: damaged ({type(error).__name__}: {error})") from error
 
 
 def recorded_batch_size(pred: Path) -> int | None:
@@ -107,14 +145,29 @@ def recorded_batch_size(pred: Path) -> int | None:
     Raises:
         InputError: the record is damaged.
     """
-    return read_record(pred).get(BATCH_SIZE) if (pred / RECORD_FILE).exists() else None
+    return read_record(pred).batch_size if (pred / RECORD_FILE).exists() else None
 
 
-def runs_in(record: dict[str, Any]) -> list[str]:
-    """The names of the runs whose networks made the masks, through blends as well."""
-    named = [model["run"] for model in record.get("models", [])]
-    named += [run for blended in record.get("blend", []) for run in runs_in(blended)]
-    return list(dict.fromkeys(named))
+def read_photos(pred: Path) -> list[MaskedPhoto]:
+    """The rows of `photos.csv`, the most doubtful first.
+
+    Raises:
+        InputError: it is missing, as the folder is not finished, or damaged.
+    """
+    path = pred / PHOTOS_FILE
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = [row for row in csv.reader(file) if row] or [[]]
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: missing; run infer.py to its end first") from error
+    if header != PHOTO_COLUMNS:
+        raise InputError(f"{path}: not a table of {','.join(PHOTO_COLUMNS)}")
+    if any(len(row) < len(PHOTO_COLUMNS) for row in rows):
+        raise InputError(f"{path}: damaged (a line breaks off); run infer.py again")
+    try:
+        return [_parsed(*row[: len(PHOTO_COLUMNS)]) for row in rows]
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); run infer.py again") from error
 
 
 def photo_files(pred: Path) -> dict[str, Path]:
@@ -123,7 +176,7 @@ def photo_files(pred: Path) -> dict[str, Path]:
     Raises:
         InputError: the folder is not finished.
     """
-    return {row["image"]: Path(row["file"]) for row in read_photos(pred)}
+    return {row.image: row.file for row in read_photos(pred)}
 
 
 def confident_photos(pred: Path, competition: Competition, expected_dice: float) -> list[Photo]:
@@ -132,19 +185,31 @@ def confident_photos(pred: Path, competition: Competition, expected_dice: float)
     Raises:
         InputError: the folder is not finished, of another competition, or holds no such photo.
     """
-    slug = read_record(pred)["competition"]
-    require(slug == competition.slug, f"{pred}: holds masks of {slug}, not of {competition.slug}")
-    expected = _expected_dice(pred)
-    sure = sorted(photo for photo, dice in expected.items() if dice >= expected_dice)
-    best = max(expected.values(), default=0)
-    require(bool(sure), f"{pred}: no mask has an expected Dice of {expected_dice}; the best has {best:.4f}")
-    return [Photo(stem, Path(file), image_size(Path(file)), mask_path(pred, stem)) for stem, file in sure]
+    slug = read_record(pred).competition
+    if slug != competition.slug:
+        raise InputError(f"{pred}: holds masks of {slug}, not of {competition.slug}")
+    rows = read_photos(pred)
+    sure = sorted((row.image, row.file) for row in rows if (row.expected_dice or 0.0) >= expected_dice)
+    if not sure:
+        best = max((row.expected_dice or 0.0 for row in rows), default=0.0)
+        raise InputError(f"{pred}: no mask has an expected Dice of {expected_dice}; the best has {best:.4f}")
+    return [Photo(stem, file, image_size(file), mask_path(pred, stem)) for stem, file in sure]
 
 
-def _require_same(pred: Path, settings: dict[str, Any]) -> None:
-    begun = read_record(pred)
-    now = json.loads(json.dumps(settings))  # as the record has it, with lists for tuples
-    changes = [change for name in now for change in _changes(name, begun.get(name), now[name])]
+def _row(pred: Path, photo: Photo) -> MaskedPhoto:
+    notes = read_notes(mask_path(pred, photo.stem))
+    return MaskedPhoto(photo.stem, photo.path.resolve(), *(notes.get(name) for name in NUMBERS))
+
+
+def _parsed(image: str, file: str, *numbers: str) -> MaskedPhoto:
+    return MaskedPhoto(image, Path(file), *(float(number) if number else None for number in numbers))
+
+
+def _require_same(pred: Path, record: Record, may_differ: set[str]) -> None:
+    begun, now = _read_record_json(pred), record.settings()
+    changes = [
+        change for name in now if name not in may_differ for change in _changes(name, begun.get(name), now[name])
+    ]
     if changes:
         raise InputError(f"{pred}: begun with other settings ({'; '.join(changes)}). Give those, or another --out.")
 
@@ -166,39 +231,9 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
-def _expected_dice(pred: Path) -> dict[tuple[str, str], float]:
-    """By photo, its stem and its file; 0 for a mask that someone has edited."""
-    return {(row["image"], row["file"]): row["expected_dice"] or 0.0 for row in read_photos(pred)}
-
-
-def read_photos(pred: Path) -> list[dict[str, Any]]:
-    """The rows of `photos.csv`, the most doubtful first; a number is None where the mask's file holds none.
-
-    Raises:
-        InputError: it is missing, as the folder is not finished, or damaged.
-    """
-    path = pred / PHOTOS_FILE
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            table = csv.DictReader(file)
-            require(table.fieldnames == PHOTO_COLUMNS, f"{path}: not a table of {','.join(PHOTO_COLUMNS)}")
-            rows: list[dict[str, Any]] = list(table)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: missing; run infer.py to its end first") from error
-    require(all(None not in row.values() for row in rows), f"{path}: damaged (a line breaks off); run infer.py again")
-    try:
-        return [row | {name: float(row[name]) if row[name] else None for name in NUMBERS} for row in rows]
-    except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}); run infer.py again") from error
-
-
-def read_record(pred: Path) -> dict[str, Any]:
-    """The contents of `run.json`.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
+def _read_record_json(pred: Path) -> dict[str, Any]:
     path = pred / RECORD_FILE
-    record = read_json(path, if_missing=f"is {pred} a folder that infer.py --out made?")
-    require("competition" in record, f"{path}: damaged (no competition in it)")
-    return record
+    recorded = read_json(path, if_missing=f"is {pred} a folder that infer.py --out made?")
+    if "competition" not in recorded:
+        raise InputError(f"{path}: damaged (no competition in it)")
+    return recorded

@@ -1,6 +1,6 @@
 """The folder of a training run: what is in it.
 
-RUN/config.json    everything needed to repeat the run
+RUN/config.json    everything needed to repeat the run: a `RunConfig`
 RUN/folds.csv      image,group,fold
 RUN/fold<K>/       one fold: weights, checkpoints, curves; `oof.csv` is written last and marks it as done
 RUN/oof.csv, thresholds.csv, summary.json    what follows from the folds: see `summary`
@@ -9,11 +9,9 @@ Knows nothing of torch.
 """
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,13 +21,17 @@ from kaggle_tools.config import TrainingConfig, settings_of
 from kaggle_tools.data.folds import assign_folds
 from kaggle_tools.data.images import read_mask
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.errors import InputError, first_few, require
+from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.results.provenance import RunConfig, Settings, Timing
 from kaggle_tools.system.files import is_locked, read_json, write_json, write_text
-from kaggle_tools.system.version import commit
+from kaggle_tools.system.version import commit, installed_versions
 
 CONFIG_FILE, FOLDS_FILE, OOF_FILE = "config.json", "folds.csv", "oof.csv"
 HISTOGRAMS_FILE, METRICS_FILE, TIMING_FILE = "oof_histograms.npz", "metrics.csv", "timing.json"
+CARD_FILE = "model.json"
+"""What must be known of a fold's weights; the rest of this package does without torch, which loading them needs."""
 TENSORBOARD = "tensorboard"
+"""The folder with a fold's learning curves for TensorBoard."""
 FOLDS_COLUMNS = ["image", "group", "fold"]
 OOF_COLUMNS = ["image", "fold", "score", "dice", "iou"]
 EXPECTED_DICE = "expected_dice"
@@ -41,18 +43,16 @@ DEFAULT_THRESHOLD = 0.5
 WRITES = "writes the tables of this run"
 
 _DTYPES = {"image": str, "group": str, "fold": int, **dict.fromkeys(["score", "dice", "iou", EXPECTED_DICE], float)}
-_NEEDED = ("competition", "model", "width", "image_size", "folds", "epochs", "tta")
-"""The settings without which a run cannot be shown."""
-_RECORDED_PACKAGES = (
-    "torch",
-    "lightning",
-    "segmentation-models-pytorch",
-    "timm",
-    "albumentations",
-    "opencv-python-headless",
-    "pillow",
-    "numpy",
-)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The photos of a fold."""
+
+    training: list[Photo]
+    """Those to train on."""
+    held_out: list[Photo]
+    """Those on which the fold is scored."""
 
 
 def fold_folder(run: Path, fold: int) -> Path:
@@ -60,35 +60,26 @@ def fold_folder(run: Path, fold: int) -> Path:
     return run / f"fold{fold}"
 
 
-def oof_mask_path(fold_folder: Path, stem: str) -> Path:
-    """Where the predicted mask of a held-out photo is."""
-    return fold_folder / "oof" / "masks" / f"{stem}.png"
-
-
 def checkpoint_path(fold_folder: Path, name: str) -> Path:
     """Where a checkpoint of the training is."""
     return fold_folder / "checkpoints" / f"{name}.ckpt"
 
 
+def oof_mask_path(fold_folder: Path, stem: str) -> Path:
+    """Where the predicted mask of a held-out photo is."""
+    return fold_folder / "oof" / "masks" / f"{stem}.png"
+
+
 def oof_probability_path(fold_folder: Path, stem: str) -> Path:
-    """Where the probabilities of a held-out photo are, if they were saved."""
+    """Where the predicted probabilities of a held-out photo are, if they were saved."""
     return fold_folder / "oof" / "probabilities" / f"{stem}.png"
 
 
-@dataclass(frozen=True)
-class Timing:
-    """How long the training of a fold took, interruptions left out, and on what: the contents of `timing.json`."""
-
-    training_seconds: float
-    epochs: int
-    devices: int
-    precision: str
-    hardware: str
-
-
-def write_timing(fold_folder: Path, timing: Timing) -> None:
-    """Write `timing.json`."""
-    write_json(fold_folder / TIMING_FILE, asdict(timing))
+def saved_oof_probabilities(run: Path, folds: Collection[int] = ()) -> dict[str, Path]:
+    """The saved probabilities of held-out photos by stem: of these folds, or of all if none is named."""
+    names = {fold_folder(run, fold).name for fold in folds}
+    found = (path for path in run.glob("fold*/oof/probabilities/*.png") if not path.name.startswith("."))
+    return {path.stem: path for path in found if not names or path.parents[2].name in names}
 
 
 def is_finished(run: Path, fold: int) -> bool:
@@ -112,7 +103,7 @@ def trained_folds(run: Path) -> list[int]:
     Raises:
         InputError: there are none.
     """
-    folds = _folds_with(run, "model.json")
+    folds = _folds_with(run, CARD_FILE)
     if not folds:
         raise InputError(f"{run}: no trained fold in it; is it a folder that train.py --out made?")
     return folds
@@ -127,7 +118,7 @@ def write_config(run: Path, config: TrainingConfig, data: Path, command: str) ->
     path = run / CONFIG_FILE
     settings = settings_of(config)
     if path.exists():
-        begun = read_config(run)["settings"]
+        begun = dict(read_config(run).settings)
         differing = [name for name in settings | begun if settings.get(name) != begun.get(name)]
         if not differing:
             return
@@ -135,10 +126,11 @@ def write_config(run: Path, config: TrainingConfig, data: Path, command: str) ->
             changes = "; ".join(f"{name} was {begun.get(name)}, now {settings.get(name)}" for name in differing)
             raise InputError(f"{run}: begun with other settings ({changes}). Give those, or another --out.")
         (run / FOLDS_FILE).unlink(missing_ok=True)  # drawn with settings under which nothing was trained
-    write_json(path, {"settings": settings, "data": str(data), "command": command, **_environment()})
+    begun_with = RunConfig(settings, str(data), command, commit(), installed_versions(), platform.platform())
+    write_json(path, begun_with.to_json())
 
 
-def read_config(run: Path) -> dict[str, Any]:
+def read_config(run: Path) -> RunConfig:
     """The contents of `config.json`.
 
     Raises:
@@ -147,33 +139,52 @@ def read_config(run: Path) -> dict[str, Any]:
     return read_config_file(run / CONFIG_FILE)
 
 
-def read_config_file(path: Path) -> dict[str, Any]:
+def read_config_file(path: Path) -> RunConfig:
     """The contents of a `config.json`, wherever it lies.
 
     Raises:
         InputError: it is missing or damaged.
     """
-    config = read_json(path, if_missing=f"is {path.parent} a folder that train.py --out made?")
-    settings = config.get("settings")
-    require(isinstance(settings, dict), f"{path}: damaged (no settings in it)")
-    return config
+    recorded = read_json(path, if_missing=f"is {path.parent} a folder that train.py --out made?")
+    if not isinstance(recorded.get("settings"), dict):
+        raise InputError(f"{path}: damaged (no settings in it)")
+    return RunConfig.from_json(recorded)
 
 
-def read_settings(run: Path) -> dict[str, Any]:
-    """The settings in `config.json`, with at least those that say what the run is.
+def read_settings(run: Path) -> Settings:
+    """Those of the settings in `config.json` that say what the run is.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: it is missing or damaged, or lacks one of them.
     """
-    settings: dict[str, Any] = read_config(run)["settings"]
-    missing = [name for name in _NEEDED if name not in settings]
-    require(not missing, f"{run / CONFIG_FILE}: damaged (no {', '.join(missing)} in its settings)")
-    return settings
+    recorded = read_config(run).settings
+    missing = [one.name for one in fields(Settings) if one.name not in recorded]
+    if missing:
+        raise InputError(f"{run / CONFIG_FILE}: damaged (no {', '.join(missing)} in its settings)")
+    try:
+        return Settings.from_json(recorded)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{run / CONFIG_FILE}: damaged ({error})") from error
 
 
-def model_name(settings: dict[str, Any]) -> str:
-    """The network that the settings of a `config.json` describe: `unet, width 16` or `smp:Unet/resnet34`."""
-    return f"unet, width {settings['width']}" if settings["model"] == "unet" else str(settings["model"])
+def write_timing(fold_folder: Path, timing: Timing) -> None:
+    """Write `timing.json`."""
+    write_json(fold_folder / TIMING_FILE, timing.to_json())
+
+
+def read_timing(fold_folder: Path) -> Timing | None:
+    """The contents of `timing.json`; None where there is none, as an older version trained the fold.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = fold_folder / TIMING_FILE
+    if not path.exists():
+        return None
+    try:
+        return Timing.from_json(read_json(path, if_missing="the fold was trained by an older version"))
+    except KeyError as error:
+        raise InputError(f"{path}: damaged (no {error} in it)") from error
 
 
 def size_name(image_size: Sequence[int] | None) -> str:
@@ -210,7 +221,7 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
     if strange:
         raise InputError(f"{path}: not about the photos in the data folder; they differ in {first_few(strange)}")
     if folds_per_group.gt(1).any():
-        raise InputError(f"{path}: leak: a group is in two folds")
+        raise InputError(f"{path}: leak: a group is in two folds, so that the score would be too high")
     if set(folds.values()) != set(range(config.folds)):
         raise InputError(f"{path}: its folds are {sorted(set(folds.values()))}, but {config.folds} were asked for")
     return folds
@@ -220,36 +231,26 @@ def require_unseen(parent: Path, fold: int, held_out: list[Photo], competition: 
     """Check that the same fold of another run, whose weights are to be taken over, never saw a group held out here.
 
     Raises:
-        InputError: leak: it did; or its `folds.csv` cannot be read.
+        InputError: it did, which would be a leak; or its `folds.csv` cannot be read.
     """
     path = parent / FOLDS_FILE
     table = read_folds(parent)
     seen = set(table.loc[table["fold"] != fold, "group"])
-    leaking = sorted({competition.group_and_view(photo.stem)[0] for photo in held_out} & seen)
-    if leaking:
+    leaked = sorted({competition.group_and_view(photo.stem)[0] for photo in held_out} & seen)
+    if leaked:
         raise InputError(
-            f"--init {parent}: leak, as its fold {fold} was trained on {first_few(leaking)}, held out in fold {fold} "
-            f"here. Copy {path} into the new run's folder first."
+            f"--init {parent}: leak: its fold {fold} was trained on {first_few(leaked)}, held out in fold {fold} here, "
+            f"so that the score would be too high. Copy {path} into the new run's folder first."
         )
 
 
-@dataclass(frozen=True)
-class Split:
-    """The photos of a fold."""
-
-    training: list[Photo]
-    """Those to train on."""
-    held_out: list[Photo]
-    """Those that the fold never sees in training."""
-
-
 def split(photos: Sequence[Photo], fold_by_stem: Mapping[str, int], fold: int) -> Split:
-    """The photos of one fold, given the fold that holds out each photo."""
+    """The photos to train on and those that are held out, for one fold."""
     held_out = [photo for photo in photos if fold_by_stem[photo.stem] == fold]
     return Split([photo for photo in photos if fold_by_stem[photo.stem] != fold], held_out)
 
 
-def read_oof(run: Path, folds: list[int]) -> pd.DataFrame:
+def read_oof(run: Path, folds: Sequence[int]) -> pd.DataFrame:
     """The out-of-fold photos of these folds: image, fold, score, dice, iou, and expected_dice where it was recorded.
 
     Raises:
@@ -259,7 +260,8 @@ def read_oof(run: Path, folds: list[int]) -> pd.DataFrame:
     tables = [_read_table(path, OOF_COLUMNS, EXPECTED_DICE) for path in paths]
     for path, table in zip(paths, tables, strict=True):
         scores = table[["score", "dice", "iou"]].to_numpy()
-        require(bool(((scores >= 0) & (scores <= 1)).all()), f"{path}: damaged (scores that are not between 0 and 1)")
+        if not ((scores >= 0) & (scores <= 1)).all():
+            raise InputError(f"{path}: damaged (scores that are not between 0 and 1)")
     return pd.concat(tables, ignore_index=True)
 
 
@@ -292,7 +294,7 @@ def learning_curves(run: Path) -> dict[int, pd.DataFrame]:
 
 def _is_begun(run: Path) -> bool:
     """Whether anything was trained in it, or is being trained."""
-    traces = ("checkpoints/*", "model.json", OOF_FILE)
+    traces = ("checkpoints/*", CARD_FILE, OOF_FILE)
     return any(any(run.glob(f"fold*/{trace}")) for trace in traces) or any(
         is_locked(lock.parent) for lock in run.glob("fold*/.lock")
     )
@@ -304,9 +306,10 @@ def _read_table(path: Path, columns: list[str], *optional: str) -> pd.DataFrame:
         table = table[columns + [name for name in optional if name in table]]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a table of {','.join(columns)} ({error})") from error
-    require(len(table) > 0, f"{path}: damaged (no rows in it)")
-    whole = columns == METRICS_COLUMNS or bool(table[columns].notna().all(axis=None))  # a loss may have been no number
-    require(whole, f"{path}: damaged (values are missing)")
+    if table.empty:
+        raise InputError(f"{path}: damaged (no rows in it)")
+    if columns != METRICS_COLUMNS and table[columns].isna().any(axis=None):  # a loss may have been NaN
+        raise InputError(f"{path}: damaged (values are missing)")
     return table
 
 
@@ -328,18 +331,3 @@ def _write_folds(path: Path, competition: Competition, photos: list[Photo], conf
 def _stratum(photo: Photo, boundaries: tuple[float, ...]) -> int:
     assert photo.mask is not None, f"{photo.stem} has no mask"
     return int(np.searchsorted(boundaries, read_mask(photo.mask).mean()))
-
-
-def _environment() -> dict[str, Any]:
-    return {
-        "commit": commit(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _RECORDED_PACKAGES}},
-        "machine": platform.platform(),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

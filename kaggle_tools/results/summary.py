@@ -4,7 +4,7 @@ All of it follows from the folds' own files, at any time and on any machine that
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from kaggle_tools.results.run_folder import (
     groups_and_views,
     read_oof,
 )
-from kaggle_tools.results.scores import interval
+from kaggle_tools.results.scores import Estimate, ValidatedRun, interval
 from kaggle_tools.system.files import locked, write_json, write_text
 
 SUMMARY_FILE, THRESHOLDS_FILE = "summary.json", "thresholds.csv"
@@ -43,7 +43,55 @@ class HeldOut:
     """(n, 2, BINS): of each photo, how many pixels of background and foreground have which probability."""
 
 
-def write_summary(run: Path, competition: Competition) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Summary:
+    """What the finished folds of a run have reached: the contents of `summary.json`."""
+
+    competition: str
+    """The slug of the competition."""
+    folds: tuple[int, ...]
+    """Those that are finished."""
+    photos: int
+    """Held-out photos."""
+    groups: int
+    score_name: str
+    score: Estimate
+    """The mean over photos, with its interval over groups."""
+    score_std: float | None
+    """The standard deviation of the folds' mean scores; None where there is only one fold."""
+    score_by_fold: Mapping[int, float]
+    dice: float
+    """The mean over photos, at the threshold 0.5; so is `iou`."""
+    iou: float
+    threshold: float
+    """The threshold with the highest mean score."""
+    score_at_threshold: float
+    score_by_view: Mapping[str, float] | None
+    """None in a competition without groups, where each photo's score stands in `oof.csv`; so is `score_by_group`."""
+    score_by_group: Mapping[str, float] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The contents of `summary.json`."""
+        parts = {"score_by_view": self.score_by_view, "score_by_group": self.score_by_group}
+        return {
+            "competition": self.competition,
+            "folds": list(self.folds),
+            "photos": self.photos,
+            "groups": self.groups,
+            "score_name": self.score_name,
+            "score_mean": self.score.score,
+            "score_interval": self.score.interval,
+            "score_std": self.score_std,
+            "score_by_fold": {str(fold): score for fold, score in self.score_by_fold.items()},
+            "dice_mean": self.dice,
+            "iou_mean": self.iou,
+            "threshold": self.threshold,
+            "score_at_threshold": self.score_at_threshold,
+            **{name: dict(scores) for name, scores in parts.items() if scores is not None},
+        }
+
+
+def write_summary(run: Path, competition: Competition) -> Summary:
     """Write `oof.csv`, `thresholds.csv` and `summary.json` from the folds that are done, and return the summary.
 
     Raises:
@@ -51,15 +99,14 @@ def write_summary(run: Path, competition: Competition) -> dict[str, Any]:
     """
     with locked(run, WRITES):  # so that of several machines that end together the last one sees all folds
         summary = summarise(run, competition)
-        folds = summary["folds"]
-        write_text(run / OOF_FILE, read_oof(run, folds).to_csv(index=False, lineterminator="\n"))
-        curve = threshold_curve(held_out_by(run, folds).histograms, competition)
+        write_text(run / OOF_FILE, read_oof(run, summary.folds).to_csv(index=False, lineterminator="\n"))
+        curve = threshold_curve(held_out_by(run, summary.folds).histograms, competition)
         write_text(run / THRESHOLDS_FILE, curve.to_csv(index=False, lineterminator="\n"))
-        write_json(run / SUMMARY_FILE, summary)
+        write_json(run / SUMMARY_FILE, summary.to_json())
     return summary
 
 
-def summarise(run: Path, competition: Competition) -> dict[str, Any]:
+def summarise(run: Path, competition: Competition) -> Summary:
     """The scores over the folds that are done, and the best threshold. Nothing is written.
 
     Raises:
@@ -71,49 +118,44 @@ def summarise(run: Path, competition: Competition) -> dict[str, Any]:
     table = read_oof(run, folds)
     groups, views = groups_and_views(table["image"], competition)
     table = table.assign(group=groups, view=views)
-    fold_scores = table.groupby("fold")["score"].mean()
+    by_fold = {int(fold): score for fold, score in _mean_scores(table, "fold").items()}
     threshold, score_at_threshold = best_threshold(held_out_by(run, folds).histograms, competition)
-    summary = {
-        "competition": competition.slug,
-        "folds": folds,
-        "photos": len(table),
-        "groups": len(set(groups)),
-        "score_name": competition.score_name,
-        "score_mean": float(table["score"].mean()),
-        "score_interval": interval(table["score"].to_numpy(), groups),
-        "score_std": float(fold_scores.std(ddof=1)) if len(folds) > 1 else None,
-        "score_by_fold": {str(fold): float(score) for fold, score in fold_scores.items()},
-        "dice_mean": float(table["dice"].mean()),
-        "iou_mean": float(table["iou"].mean()),
-        "threshold": threshold,
-        "score_at_threshold": score_at_threshold,
-    }
-    if competition.has_groups:  # else each photo is a group of its own, and has its score in oof.csv
-        for part in ("view", "group"):
-            scores = table.groupby(part)["score"].mean()
-            summary[f"score_by_{part}"] = {str(name): float(score) for name, score in scores.items()}
-    return summary
+    return Summary(
+        competition=competition.slug,
+        folds=tuple(folds),
+        photos=len(table),
+        groups=len(set(groups)),
+        score_name=competition.score_name,
+        score=Estimate(float(table["score"].mean()), interval(table["score"].to_numpy(), groups)),
+        score_std=float(pd.Series(by_fold).std(ddof=1)) if len(folds) > 1 else None,
+        score_by_fold=by_fold,
+        dice=float(table["dice"].mean()),
+        iou=float(table["iou"].mean()),
+        threshold=threshold,
+        score_at_threshold=score_at_threshold,
+        score_by_view=_mean_scores(table, "view") if competition.has_groups else None,
+        score_by_group=_mean_scores(table, "group") if competition.has_groups else None,
+    )
 
 
-def cross_validation(runs: Sequence[Path], competition: Competition) -> list[dict[str, Any]]:
+def cross_validation(runs: Sequence[Path], competition: Competition) -> tuple[ValidatedRun, ...]:
     """Of each run that has finished folds its name, and what its summary says of the mean score.
 
     Raises:
         InputError: a run's files are damaged.
     """
-    summaries = {run.resolve().name: summarise(run, competition) for run in runs if finished_folds(run)}
-    names = ("folds", "score_name", "score_mean", "score_interval")
-    return [{"run": run} | {name: summary[name] for name in names} for run, summary in summaries.items()]
+    found = {run.resolve().name: summarise(run, competition) for run in runs if finished_folds(run)}
+    return tuple(ValidatedRun(run, summary.folds, summary.score_name, summary.score) for run, summary in found.items())
 
 
-def expected_score(held_out: HeldOut, competition: Competition, threshold: float) -> dict[str, Any]:
-    """What new photos may be expected to score, were their masks cut at this threshold: `score` and `interval`.
+def expected_score(held_out: HeldOut, competition: Competition, threshold: float) -> Estimate:
+    """The score that new photos are expected to get, if their masks are cut at this threshold.
 
-    It is what the held-out photos score. Several folds together may score a little more than each of them alone.
+    It is the mean score of the held-out photos. Several folds together may score a little more than each of them alone.
     """
     scores = competition.score(overlap_at(held_out.histograms, math.ceil(threshold * BINS)))
     groups = tuple(competition.group_and_view(stem)[0] for stem in held_out.stems)
-    return {"score": float(scores.mean()), "interval": interval(scores, groups)}
+    return Estimate(float(scores.mean()), interval(scores, groups))
 
 
 def threshold_curve(histograms: NDArray[np.int64], competition: Competition) -> pd.DataFrame:
@@ -140,7 +182,7 @@ def overlap_at(histograms: NDArray[np.int64], threshold_bin: int) -> Overlap:
     return Overlap(intersection=above[:, 1], predicted=above.sum(axis=1), truth=histograms[:, 1].sum(axis=-1))
 
 
-def held_out_by(run: Path, folds: list[int]) -> HeldOut:
+def held_out_by(run: Path, folds: Sequence[int]) -> HeldOut:
     """The held-out photos of these folds of a run.
 
     Raises:
@@ -148,6 +190,11 @@ def held_out_by(run: Path, folds: list[int]) -> HeldOut:
     """
     stems, histograms = zip(*(_read_histograms(fold_folder(run, fold)) for fold in folds), strict=True)
     return HeldOut([stem for of_fold in stems for stem in of_fold], np.concatenate(histograms))
+
+
+def _mean_scores(table: pd.DataFrame, part: str) -> dict[str, float]:
+    """The mean score of each value of the column `part`, in the order of the values."""
+    return {str(value): float(score) for value, score in table.groupby(part)["score"].mean().items()}
 
 
 def _read_histograms(folder: Path) -> tuple[list[str], NDArray[np.int64]]:

@@ -1,7 +1,21 @@
-"""Which version of this code is at work."""
+"""Which version of this code is at work, and which versions of Python and the libraries."""
 
+import importlib.metadata
+import platform
 import subprocess
 from pathlib import Path
+
+RECORDED_PACKAGES = (
+    "torch",
+    "lightning",
+    "segmentation-models-pytorch",
+    "timm",
+    "albumentations",
+    "opencv-python-headless",
+    "pillow",
+    "numpy",
+)
+"""The libraries on whose version the result of a training may depend."""
 
 
 def commit() -> str | None:
@@ -10,4 +24,16 @@ def commit() -> str | None:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def installed_versions() -> dict[str, str | None]:
+    """The version of Python and of each of `RECORDED_PACKAGES`; None where it is not installed."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in RECORDED_PACKAGES}}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
         return None

@@ -8,18 +8,16 @@ import pytest
 import torch
 from click.testing import Result
 from drawn_runs import run_of_constants
-from known_networks import CPU, Constant, card_of, member
 from PIL import Image
 from typer.testing import CliRunner
 
 from kaggle_tools import cli
 from kaggle_tools.commands import infer
-from kaggle_tools.competition import CARVANA, Competition
-from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mask
+from kaggle_tools.competition import CARVANA
+from kaggle_tools.data.images import read_gray, read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError
-from kaggle_tools.inference import ensemble, out_of_fold, predict
-from kaggle_tools.inference.ensemble import Ensemble, Member
+from kaggle_tools.inference import ensemble
 from kaggle_tools.models.segmenter import Segmenter
 from kaggle_tools.results.pred_folder import mask_path, overlay_path, probability_path
 
@@ -222,46 +220,7 @@ class TestMasks:
         assert record(tmp_path / "pred")["count"] == 4
 
 
-def members_with(*ttas: tuple[str, tuple[float, ...]]) -> list[Member]:
-    return [Member(None, card_of(None, tta=tta, tta_scales=scales), Path("fold0")) for tta, scales in ttas]  # type: ignore[arg-type]
-
-
 class TestTta:
-    def test_it_is_that_of_the_out_of_fold_photos(self, capsys: pytest.CaptureFixture[str]) -> None:
-        members = members_with(("flips", (0.75, 1.0)), ("flips", (0.75, 1.0)))
-        assert infer.choose_tta(None, None, members) == ("flips", (0.75, 1.0))
-        assert infer.choose_tta("flips", (0.75, 1.0), members) == ("flips", (0.75, 1.0))
-        assert capsys.readouterr().out == ""
-
-    @pytest.mark.parametrize(
-        ("tta", "scales", "chosen"),
-        [
-            ("none", None, ("none", (0.75, 1.0))),
-            (None, (1.25,), ("flips", (1.25,))),
-            ("hflip", (1.0,), ("hflip", (1.0,))),
-        ],
-    )
-    def test_what_is_given_counts_and_is_noted_as_another(
-        self, tta: Any, scales: Any, chosen: tuple, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert infer.choose_tta(tta, scales, members_with(("flips", (0.75, 1.0)))) == chosen
-        assert capsys.readouterr().out == "note: the score of the run, and its threshold, are of another TTA\n"
-
-    def test_of_several_processes_only_the_first_notes_it(
-        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("LOCAL_RANK", "1")
-        assert infer.choose_tta("none", None, members_with(("flips", (1.0,)))) == ("none", (1.0,))
-        assert capsys.readouterr().out == ""
-
-    @pytest.mark.parametrize("other", [("none", (1.0,)), ("flips", (0.5, 1.0))])
-    def test_runs_that_were_scored_with_different_ones_need_it_given(self, other: tuple) -> None:
-        members = members_with(("flips", (1.0,)), other)
-        for tta, scales in ((None, None), ("none", None), (None, (1.0,))):
-            with pytest.raises(InputError, match="scored with different TTA; give --tta and --tta-scales$"):
-                infer.choose_tta(tta, scales, members)  # type: ignore[arg-type]
-        assert infer.choose_tta("none", (1.0, 2.0), members) == ("none", (1.0, 2.0))
-
     def test_it_reaches_the_networks_and_the_record(
         self, shown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -283,27 +242,6 @@ class TestTta:
 
 
 class TestBatchSize:
-    ONE = Ensemble([member(Constant(0))], CPU, tta="none")
-
-    def test_what_is_given_counts(self, tmp_path: Path) -> None:
-        (tmp_path / "run.json").write_text('{"competition": "x", "batch_size": 6}')
-        assert infer.choose_batch_size("3", tmp_path, self.ONE, []) == 3
-
-    def test_or_what_the_folder_was_begun_with(self, tmp_path: Path) -> None:
-        (tmp_path / "run.json").write_text('{"competition": "x", "batch_size": 6}')
-        assert infer.choose_batch_size("auto", tmp_path, self.ONE, []) == 6
-
-    def test_or_what_fits(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert infer.choose_batch_size("auto", tmp_path, self.ONE, []) == 1
-        monkeypatch.setattr(predict, "batch_size_that_fits", lambda *_: 8)
-        assert infer.choose_batch_size("auto", tmp_path, self.ONE, []) == 8
-
-    def test_of_several_processes_the_smallest(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("kaggle_tools.system.processes.gathered", lambda value: [4, value, 2])
-        assert infer.choose_batch_size("auto", tmp_path, self.ONE, []) == 1
-        monkeypatch.setattr(predict, "batch_size_that_fits", lambda *_: 8)
-        assert infer.choose_batch_size("auto", tmp_path, self.ONE, []) == 2
-
     def test_a_folder_is_continued_with_its_own(self, run: Path, shown: Path, tmp_path: Path) -> None:
         given = (run, "--images", shown, "--out", tmp_path / "pred")
         mask(*given, "--batch-size", 2)
@@ -312,73 +250,48 @@ class TestBatchSize:
 
 
 class TestThreshold:
-    def test_what_is_given_counts(self, tiles: Competition) -> None:
-        assert infer.choose_threshold("0.25", [Path("run")], None, None, tiles, None) == 0.25
-
-    def test_without_out_of_fold_photos_it_is_one_half(
-        self, run: Path, tiles: Competition, capsys: pytest.CaptureFixture[str]
+    def test_without_out_of_fold_photos_it_is_one_half_and_the_output_says_why(
+        self, run: Path, shown: Path, tmp_path: Path
     ) -> None:
-        assert infer.choose_threshold("auto", [run], None, None, tiles, None) == 0.5
-        assert capsys.readouterr().out == (
-            f"threshold: 0.5, as the best is not known: there are no out-of-fold photos in {run}\n"
-        )
+        said = mask(run, "--images", shown, "--out", tmp_path / "pred")
+        assert said.startswith(f"threshold: 0.5, as the best is not known: there are no out-of-fold photos in {run}\n")
 
-    def test_of_several_processes_only_the_first_says_so(
-        self, run: Path, tiles: Competition, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    def test_of_a_mix_without_saved_probabilities_it_is_one_half(self, run: Path, shown: Path, tmp_path: Path) -> None:
+        said = mask(run, run, "--images", shown, "--out", tmp_path / "pred")
+        assert "not all runs of the mix were trained with --save-oof-probabilities\n" in said
+        assert record(tmp_path / "pred")["threshold"] == 0.5
+
+    def test_nothing_is_said_of_the_best_where_another_is_given(self, run: Path, shown: Path, tmp_path: Path) -> None:
+        assert "threshold:" not in mask(run, "--images", shown, "--out", tmp_path / "pred", "--threshold", 0.25)
+
+    def test_of_several_processes_only_the_first_says_why_it_is_one_half(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("LOCAL_RANK", "1")
-        assert infer.choose_threshold("auto", [run], None, None, tiles, None) == 0.5
+        assert infer.default_threshold("nobody knows") == 0.5
         assert capsys.readouterr().out == ""
 
-    def test_of_a_mix_without_saved_probabilities_it_is_one_half(
-        self, run: Path, tiles: Competition, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert infer.choose_threshold("auto", [run, run], None, None, tiles, None) == 0.5
-        assert "not all runs of the mix were trained with --save-oof-probabilities" in capsys.readouterr().out
 
-
-class TestThresholdOfAMix:
-    """Two runs, of two folds and of one, and one photo that both held out: its first half is foreground."""
-
+class TestDamagedHeldOutPhotos:
     @pytest.fixture
-    def data(self, tmp_path: Path) -> Path:
-        folder = tmp_path / "data"
-        for name in ("images", "masks"):
-            (folder / name).mkdir(parents=True)
-        Image.new("RGB", (4, 1)).save(folder / "images" / "7.png")
-        write_mask(folder / "masks" / "7.png", np.array([[1, 1, 0, 0]], dtype=bool))
-        return folder
+    def damaged(self, run: Path) -> Path:
+        """A run whose first fold is finished, but whose histograms are damaged."""
+        (run / "fold0" / "oof.csv").write_text("image,fold,score,dice,iou\na_01,0,0.5,0.5,0.4\n")
+        (run / "fold0" / "oof_histograms.npz").write_bytes(b"")
+        return run
 
-    @pytest.fixture
-    def runs(self, data: Path, tmp_path: Path) -> list[Path]:
-        runs = [run_of_constants(tmp_path / "a", [0, 0]), run_of_constants(tmp_path / "b", [0])]
-        for run, map_HW in zip(runs, ([[80, 255, 60, 0]], [[20, 155, 20, 40]]), strict=True):
-            write_gray(out_of_fold.probability_path(run / "fold0", "7"), np.array(map_HW, dtype=np.uint8))
-            (run / "config.json").write_text(json.dumps({"settings": {}, "data": str(data)}))
-        return runs
+    def test_they_are_refused_where_they_decide_the_threshold(self, damaged: Path, shown: Path, tmp_path: Path) -> None:
+        said = refusal(damaged, "--images", shown, "--out", tmp_path / "pred")
+        assert f"{damaged / 'fold0' / 'oof_histograms.npz'}: missing or damaged" in said
+        assert not (tmp_path / "pred").exists()
 
-    @pytest.mark.parametrize(
-        ("folds", "weights", "foreground"),
-        [
-            (None, None, 60),  # by their networks, 2 to 1: 60 over 46.7
-            ([0], None, 50),  # 1 to 1: 50 over 40
-            (None, (3.0, 1.0), 65),  # 65 over 50
-        ],
-    )
-    def test_it_is_that_of_the_mean_weighted_as_the_masks_are(
-        self, runs: list[Path], tiles: Competition, folds: list[int] | None, weights: Any, foreground: int
+    def test_with_a_threshold_given_the_masks_are_made_and_only_the_expected_score_is_not_known(
+        self, damaged: Path, shown: Path, tmp_path: Path
     ) -> None:
-        """As many of 256 bins: the highest with all of the foreground, and so the nearest to one half."""
-        threshold = infer.choose_threshold("auto", runs, folds, weights, tiles, None)
-        assert threshold == foreground / 256
-
-    def test_the_true_masks_may_lie_in_data_where_the_run_was_trained_elsewhere(
-        self, runs: list[Path], data: Path, tiles: Competition
-    ) -> None:
-        (runs[0] / "config.json").write_text(json.dumps({"settings": {}, "data": "/elsewhere"}))
-        assert infer.choose_threshold("auto", runs, None, None, tiles, data) == 60 / 256
-        with pytest.raises(InputError, match="^/elsewhere/images"):
-            infer.choose_threshold("auto", runs, None, None, tiles, None)
+        pred = tmp_path / "pred"
+        assert f"{pred}: 4 masks" in mask(damaged, "--images", shown, "--out", pred, "--threshold", 0.25)
+        assert record(pred)["cross_validation"] == []
+        assert "oof_histograms.npz: missing or damaged" in record(pred)["estimate"]["unavailable"]
 
 
 class TestReport:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from click.testing import Result
+from finished_runs import network
 from kaggle_server import (
     SECRET,
     SLUG,
@@ -41,6 +42,8 @@ from kaggle_tools.competition import CARVANA
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.errors import InputError
 from kaggle_tools.kaggle_api import client, ledger
+from kaggle_tools.results.provenance import Record
+from kaggle_tools.results.scores import Estimate, ExpectedScore, ValidatedRun
 from kaggle_tools.system import version
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -240,9 +243,16 @@ def run(
 def test_the_compressed_csv_is_sent_and_its_score_printed_and_noted(
     run: Run, pred: Path, server: KaggleServer, ledger_path: Path
 ) -> None:
-    made_by = {"runs": ["unet"], "cross_validation": [{"run": "unet", "score_mean": 0.9961}]}
-    record = {"competition": CARVANA.slug, "models": [{"run": "unet"}] * 2, "threshold": 0.5, "tta": "hflip", **made_by}
-    (pred / "run.json").write_text(json.dumps(record))
+    validated = ValidatedRun("unet", (0, 1), "Dice", Estimate(0.9961, None))
+    record = Record(
+        competition=CARVANA.slug,
+        models=(network("unet", fold=0), network("unet", fold=1)),
+        tta="hflip",
+        threshold=0.5,
+        cross_validation=(validated,),
+        expected=ExpectedScore(None, "…"),
+    )
+    (pred / "run.json").write_text(json.dumps(record.to_json()))
     ended = run()
     assert ended.code == 0, ended.said
     assert ended.said.splitlines()[-4:] == [
@@ -257,7 +267,7 @@ def test_the_compressed_csv_is_sent_and_its_score_printed_and_noted(
     csv_sha256 = hashlib.sha256((pred / "submission.csv").read_bytes()).hexdigest()
     assert entry.id == hashlib.sha256(f"{SLUG} {csv_sha256}".encode()).hexdigest()[:12]
     assert (entry.sha256, entry.pred, entry.runs) == (csv_sha256, str(pred), ["unet"])
-    assert (entry.cross_validation, entry.threshold, entry.tta) == (made_by["cross_validation"], 0.5, "hflip")
+    assert (entry.cross_validation, entry.threshold, entry.tta) == ([validated.to_json()], 0.5, "hflip")
     assert (entry.commit, entry.ref, entry.status) == (version.commit(), 1000, "COMPLETE")
     assert (entry.public_score, entry.private_score) == (0.99612, 0.99587)
 

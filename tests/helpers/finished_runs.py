@@ -18,6 +18,7 @@ from kaggle_tools.config import config_from, settings_of
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.results import pred_folder
+from kaggle_tools.results.provenance import Network, Record
 
 HEIGHT, WIDTH, TOP, LEFT, ROWS, COLUMNS = 60, 90, 20, 25, 20, 30
 SURE = 0.9
@@ -42,7 +43,7 @@ def iou(missed: int, invented: int) -> float:
 
 
 def expected_dice(missed: int, invented: int) -> float:
-    """What the probabilities let expect."""
+    """The expected Dice if the probabilities are right, by hand."""
     area = ROWS * (COLUMNS - missed + invented)
     return 2 * SURE * area / (area + SURE * area + (1 - SURE) * (HEIGHT * WIDTH - area))
 
@@ -113,13 +114,12 @@ def write_pred(pred: Path, photos: Path, areas: Mapping[str, int], **record: Any
         notes = {"area": float(mask_HW.mean()), "expected_dice": 0.5 + columns / 100, "border_width": 1.5}
         write_mask(pred_folder.mask_path(pred, stem), mask_HW, notes)
         masked.append(Photo(stem, photos / f"{stem}.jpg", (HEIGHT, WIDTH)))
-    settings = {
-        "competition": CARVANA.slug,
-        "models": [{"run": "unet"}],
-        "tta": "hflip",
-        "tta_scales": [1.0],
-        "threshold": 0.5,
-        **record,
-    }
-    pred_folder.finish(pred, settings, masked)
+    made_by = {"models": (network("unet"),), "tta": "hflip", "tta_scales": (1.0,), "threshold": 0.5}
+    pred_folder.finish(pred, Record(competition=CARVANA.slug, **{**made_by, **record}), masked)
     return pred
+
+
+def network(run: str, **fields: Any) -> Network:
+    """What run.json says of a network of this run."""
+    known = {"fold": 0, "model": "unet", "image_size": (96, 160), "weight": 1.0, "sha256": "0" * 64}
+    return Network(run=run, **{**known, **fields})

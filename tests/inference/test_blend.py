@@ -1,4 +1,5 @@
 import csv
+import json
 import shutil
 import traceback
 from collections.abc import Mapping, Sequence
@@ -10,21 +11,24 @@ import pytest
 import torch
 from click.testing import Result
 from drawn_runs import run_of_unets
+from finished_runs import network
 from known_networks import CPU
 from PIL import Image
 from typer.testing import CliRunner
 
-import infer
-from kaggle_tools import __main__
+from kaggle_tools import __main__, cli
+from kaggle_tools.commands.infer import infer
 from kaggle_tools.data.images import read_gray, read_mask, read_photo, write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.blend import blend
 from kaggle_tools.inference.ensemble import Ensemble, load_members
 from kaggle_tools.results import pred_folder
-from kaggle_tools.results.pred_folder import mask_path, probability_path
+from kaggle_tools.results.pred_folder import Outputs, mask_path, probability_path
+from kaggle_tools.results.provenance import Record
+from kaggle_tools.results.scores import Estimate, ExpectedScore, ValidatedRun
 
-MASK_ALONE = pred_folder.outputs(False, False)
+MASK_ALONE = Outputs()
 THREE = {"1": [[200, 0]], "2": [[0, 200]], "3": [[200, 200]]}
 ONE, OTHER = [[100, 100, 86, 84, 255, 0]], [[155, 153, 255, 255, 84, 0]]
 
@@ -32,10 +36,10 @@ ONE, OTHER = [[100, 100, 86, 84, 255, 0]], [[155, 153, 255, 255, 84, 0]]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def saved(pred: Path, maps: Mapping[str, Any], **settings: Any) -> Path:
+def saved(pred: Path, maps: Mapping[str, Any], **fields: Any) -> Path:
     """A folder as infer.py leaves it with --save-probabilities, of these maps from 0 to 255."""
-    of_all = {"competition": "roof-tiles", "photos": "photos", "models": [{"run": pred.name}], "tta": "none"}
-    record = {**of_all, **settings}
+    of_all = {"competition": "roof-tiles", "photos": "photos", "models": (network(pred.name),), "tta": "none"}
+    record = Record(**{**of_all, **fields})
     photos = []
     with pred_folder.begun(pred, record):
         for stem, values in maps.items():
@@ -114,11 +118,11 @@ class TestMean:
         assert mask_of(tmp_path / "out", "1") == [[1, 0]]
 
     def test_it_may_be_kept(self, preds: list[Path], tmp_path: Path) -> None:
-        blend(preds, [3, 1], tmp_path / "out", pred_folder.outputs(True, False), threshold=0.5, workers=0)
+        blend(preds, [3, 1], tmp_path / "out", Outputs(probabilities=True), threshold=0.5, workers=0)
         assert read_gray(probability_path(tmp_path / "out", "1")).tolist() == [[114, 113, 128, 127, 212, 0]]
 
     def test_outlines_may_be_drawn(self, preds: list[Path], tmp_path: Path) -> None:
-        blend(preds, [1, 1], tmp_path / "out", pred_folder.outputs(False, True), threshold=0.5, workers=0)
+        blend(preds, [1, 1], tmp_path / "out", Outputs(overlays=True), threshold=0.5, workers=0)
         assert read_photo(pred_folder.overlay_path(tmp_path / "out", "1")).shape == (1, 6, 3)
 
     def test_what_is_known_of_the_masks_is_as_of_a_mean_of_networks(self, preds: list[Path], tmp_path: Path) -> None:
@@ -142,27 +146,28 @@ def test_photos_of_several_sizes_are_blended_each_with_its_own(tmp_path: Path) -
     ]
     assert blended(preds, tmp_path / "out", workers=1) == 2
     assert (mask_of(tmp_path / "out", "2"), mask_of(tmp_path / "out", "10")) == ([[1], [0]], [[0, 1, 1]])
-    assert pred_folder.read_record(tmp_path / "out")["sizes"] == {"1x3": 1, "2x1": 1}
+    assert pred_folder.read_record(tmp_path / "out").sizes == {"1x3": 1, "2x1": 1}
 
 
 def test_the_record_says_what_was_blended(tmp_path: Path) -> None:
-    scores = [{"run": "a", "score_mean": 0.9}]
+    score = ValidatedRun("a", (0, 1), "IoU", Estimate(0.9, (0.8, 0.95)))
+    scored = {"cross_validation": (score,), "expected": ExpectedScore(Estimate(0.9, None))}
     preds = [
-        saved(tmp_path / "a", {"1": [[0]]}, tta_scales=[0.5], cross_validation=scores),
-        saved(tmp_path / "b", {"1": [[0]]}),
+        saved(tmp_path / "a", {"1": [[0]]}, tta_scales=(0.5,), **scored),
+        saved(tmp_path / "b", {"1": [[0]]}, **scored),
     ]
     blended(preds, tmp_path / "out", [2, 1], threshold=0.25)
-    assert pred_folder.read_record(tmp_path / "out") == {
+    assert json.loads((tmp_path / "out" / "run.json").read_text()) == {
         "competition": "roof-tiles",
         "photos": "photos",
         "blend": [
-            {"pred": "a", "weight": 2, "models": [{"run": "a"}], "tta": "none", "tta_scales": [0.5]},
-            {"pred": "b", "weight": 1, "models": [{"run": "b"}], "tta": "none"},
+            {"pred": "a", "weight": 2, "models": [network("a").to_json()], "tta": "none", "tta_scales": [0.5]},
+            {"pred": "b", "weight": 1, "models": [network("b").to_json()], "tta": "none"},
         ],
         "threshold": 0.25,
         "count": 1,
         "sizes": {"1x1": 1},
-        "cross_validation": scores,
+        "cross_validation": [score.to_json()],
         "estimate": {"unavailable": "the out-of-fold photos were not blended"},
     }
 
@@ -309,7 +314,7 @@ def test_a_blend_of_the_folds_is_what_infer_makes_of_both(photos: list[Photo], t
         shutil.copy(photo.path, shown)
     options = ["--images", shown, "--threshold", 0.5, "--tta", "hflip", "--workers", 0]
     for name, folds in (("0", ["--fold", 0]), ("1", ["--fold", 1]), ("both", [])):
-        done = invoke(infer.app, run, *folds, "--out", tmp_path / name, "--save-probabilities", *options)
+        done = invoke(cli.app_of(infer), run, *folds, "--out", tmp_path / name, "--save-probabilities", *options)
         assert done.exit_code == 0, done.output
     done = invoke(__main__.app, "blend", tmp_path / "0", tmp_path / "1", "--out", tmp_path / "blend", "--workers", 0)
     assert done.exit_code == 0, done.output

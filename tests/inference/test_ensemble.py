@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from kaggle_tools.data.datasets import InputSize
 from kaggle_tools.data.images import resize
 from kaggle_tools.errors import InputError
-from kaggle_tools.inference.ensemble import Ensemble, Member, Mix, enlarge, load_members
+from kaggle_tools.inference.ensemble import Ensemble, Member, Mix, choose_tta, enlarge, load_members
 from kaggle_tools.models.segmenter import Architecture, build
 from kaggle_tools.models.weights import save
 from kaggle_tools.results import run_folder
@@ -400,3 +400,44 @@ class TestLoading:
         assert found == pytest.approx((0.1192029 + 0.5) / 2)
         found = probability(load_members(runs), noise((16, 20)))
         assert found == pytest.approx((0.1192029 + 0.5 + 0.9820138) / 3)
+
+
+def members_with(*ttas: tuple[str, tuple[float, ...]]) -> list[Member]:
+    return [Member(None, card_of(None, tta=tta, tta_scales=scales), Path("fold0")) for tta, scales in ttas]  # type: ignore[arg-type]
+
+
+class TestChoiceOfTta:
+    def test_without_options_it_is_that_of_the_held_out_photos(self, capsys: pytest.CaptureFixture[str]) -> None:
+        members = members_with(("flips", (0.75, 1.0)), ("flips", (0.75, 1.0)))
+        assert choose_tta(None, None, members) == ("flips", (0.75, 1.0))
+        assert choose_tta("flips", (0.75, 1.0), members) == ("flips", (0.75, 1.0))
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize(
+        ("tta", "scales", "chosen"),
+        [
+            ("none", None, ("none", (0.75, 1.0))),
+            (None, (1.25,), ("flips", (1.25,))),
+            ("hflip", (1.0,), ("hflip", (1.0,))),
+        ],
+    )
+    def test_options_decide_and_another_than_that_of_the_held_out_photos_is_noted(
+        self, tta: Any, scales: Any, chosen: tuple, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert choose_tta(tta, scales, members_with(("flips", (0.75, 1.0)))) == chosen
+        assert capsys.readouterr().out == "note: the score of the run, and its threshold, are of another TTA\n"
+
+    def test_of_several_processes_only_the_first_notes_another_one(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        assert choose_tta("none", None, members_with(("flips", (1.0,)))) == ("none", (1.0,))
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize("other", [("none", (1.0,)), ("flips", (0.5, 1.0))])
+    def test_runs_that_were_scored_with_different_ones_need_both_options(self, other: tuple) -> None:
+        members = members_with(("flips", (1.0,)), other)
+        for tta, scales in ((None, None), ("none", None), (None, (1.0,))):
+            with pytest.raises(InputError, match="scored with different TTA; give --tta and --tta-scales$"):
+                choose_tta(tta, scales, members)  # type: ignore[arg-type]
+        assert choose_tta("none", (1.0, 2.0), members) == ("none", (1.0, 2.0))

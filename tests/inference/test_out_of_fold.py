@@ -16,9 +16,9 @@ from kaggle_tools.inference.out_of_fold import (
     has_probabilities,
     held_out_by_mix,
     histogram,
-    probability_path,
     score_fold,
 )
+from kaggle_tools.results.run_folder import oof_probability_path
 from kaggle_tools.results.summary import best_threshold
 
 
@@ -74,7 +74,7 @@ class TestScoringAFold:
             expected = scaled_mean(noise((20, 30), number), (16, 24), "hflip", self.SCALES)
             predicted, truth = expected >= 0.5, noise((20, 30), 9)[..., 0] > 100
             assert np.array_equal(read_mask(folder / "oof" / "masks" / f"{photo.stem}.png"), predicted)
-            saved = read_gray(probability_path(folder, photo.stem))
+            saved = read_gray(oof_probability_path(folder, photo.stem))
             assert np.abs(saved - 255 * expected).max() <= 0.5 + 1e-3
             assert iou == pytest.approx((predicted & truth).sum() / (predicted | truth).sum())
             hit = 2 * expected[predicted].sum() / (predicted.sum() + expected.sum())
@@ -107,7 +107,7 @@ class TestMix:
     @pytest.fixture
     def runs(self, tmp_path: Path) -> list[Path]:
         for name, fold, map_HW in (("a", 0, self.FIRST), ("b", 3, self.SECOND)):
-            write_gray(probability_path(tmp_path / name / f"fold{fold}", "7"), map_HW)
+            write_gray(oof_probability_path(tmp_path / name / f"fold{fold}", "7"), map_HW)
         return [tmp_path / "a", tmp_path / "b"]
 
     def test_the_threshold_is_that_of_the_mean_of_the_runs(
@@ -118,7 +118,7 @@ class TestMix:
         assert (threshold, score) == (100 / 256, 1)
 
     def test_a_run_with_more_models_weighs_more(self, runs: list[Path], photo: Photo, tiles: Competition) -> None:
-        write_gray(probability_path(runs[1] / "fold3", "7"), np.array([[20, 155, 20, 40]], dtype=np.uint8))
+        write_gray(oof_probability_path(runs[1] / "fold3", "7"), np.array([[20, 155, 20, 40]], dtype=np.uint8))
         # Weighted 3 to 1 the first pixel has 80 and the third 50; weighted alike 60 and 40.
         assert best_threshold(held_out_by_mix(runs, [3, 1], [photo]).histograms, tiles) == (80 / 256, 1)
         assert best_threshold(held_out_by_mix(runs, [1, 1], [photo]).histograms, tiles) == (60 / 256, 1)
@@ -126,7 +126,7 @@ class TestMix:
     def test_runs_without_a_photo_in_common_are_refused(
         self, runs: list[Path], photo: Photo, tiles: Competition
     ) -> None:
-        probability_path(runs[1] / "fold3", "7").rename(probability_path(runs[1] / "fold3", "8"))
+        oof_probability_path(runs[1] / "fold3", "7").rename(oof_probability_path(runs[1] / "fold3", "8"))
         with pytest.raises(InputError, match="no out-of-fold probabilities that .* have in common"):
             best_threshold(held_out_by_mix(runs, [1, 1], [photo]).histograms, tiles)
 

@@ -18,10 +18,19 @@ from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.inference import write_masks
 from kaggle_tools.inference.ensemble import Ensemble
 from kaggle_tools.inference.predict import Prediction
-from kaggle_tools.inference.write_masks import THREADS, MaskWriter, mask_photos, measured, notes_of, packed
-from kaggle_tools.results.pred_folder import PathOf, mask_path, outputs, overlay_path, probability_path
+from kaggle_tools.inference.write_masks import (
+    THREADS,
+    MaskSums,
+    MaskWriter,
+    batch_size_for,
+    mask_photos,
+    measured,
+    notes_of,
+    packed,
+)
+from kaggle_tools.results.pred_folder import Outputs, mask_path, overlay_path, probability_path
 
-MASK_ALONE, EVERYTHING = outputs(False, False), outputs(True, True)
+MASK_ALONE, EVERYTHING = Outputs(), Outputs(probabilities=True, overlays=True)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -40,7 +49,7 @@ class BoxNet(nn.Module):
 
 
 class Faulty(nn.Module):
-    """No numbers for photos with a red pixel."""
+    """NaN for photos with a red pixel."""
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         red, green, _ = images_BCHW.split(1, dim=1)
@@ -55,7 +64,7 @@ def mask(
     pred: Path,
     photos: list[Photo],
     net: nn.Module,
-    wanted: tuple[PathOf, ...] = MASK_ALONE,
+    wanted: Outputs = MASK_ALONE,
     *,
     batch_size: int = 3,
     deadline: float = float("inf"),
@@ -98,14 +107,15 @@ class TestNotes:
     """The votes of two networks: the second one prefers the middle of the second row to that of the first."""
 
     def notes(self, probability_HW: Tensor, votes_HW: Tensor, voters: int) -> dict[str, float]:
-        numbers = measured(probability_HW, probability_HW >= 0.5, votes_HW).numpy()
-        return notes_of(numbers, photo_of("a", probability_HW.shape), voters)
+        sums = MaskSums(*measured(probability_HW, probability_HW >= 0.5, votes_HW).tolist())
+        return notes_of(sums, photo_of("a", probability_HW.shape), voters).recorded()
 
     def test_the_sums_from_which_they_follow(self) -> None:
         """3 pixels with 2.47 of the 2.72 probability; doubtful are 0.6 and 0.2; the outline passes 3 times."""
         numbers = measured(self.PROBABILITY, self.PROBABILITY >= 0.5, self.TWO)
         assert numbers.dtype == torch.float64
-        assert numbers.tolist() == pytest.approx([3, 2.47, 2.72, 2, 3, 5, 6])
+        expected = {"area": 3, "inside": 2.47, "probability": 2.72, "doubtful": 2, "outline": 3}
+        assert MaskSums(*numbers.tolist())._asdict() == pytest.approx({**expected, "votes_inside": 5, "votes": 6})
 
     def test_of_one_network_they_are_area_expected_dice_and_border_width(self) -> None:
         assert self.notes(self.PROBABILITY, self.ONE, 1) == {
@@ -143,10 +153,10 @@ class TestNotes:
         assert self.notes(torch.full((1, 1), 0.25), torch.tensor([[1]], dtype=torch.uint8), 2)["agreement"] == 0
 
     @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
-    def test_what_is_no_number_is_refused_and_the_photo_named(self, wrong: float) -> None:
+    def test_probabilities_that_are_nan_or_infinite_are_refused_and_the_photo_named(self, wrong: float) -> None:
         probability_HW = self.PROBABILITY.clone()
         probability_HW[1, 2] = wrong
-        with pytest.raises(InputError, match=r"^a\.jpg: the network's answer is not a number; train it again$"):
+        with pytest.raises(InputError, match=r"^a\.jpg: the model gave NaN or infinity; train it again$"):
             self.notes(probability_HW, self.ONE, 1)
 
 
@@ -314,12 +324,12 @@ class TestMaskPhotos:
             assert photo.mask is not None
             assert np.array_equal(read_mask(mask_path(pred, photo.stem)), read_mask(photo.mask))
 
-    def test_a_network_that_gives_no_numbers_is_told_with_the_photo(self, tmp_path: Path) -> None:
+    def test_a_network_that_gives_nan_is_refused_with_the_name_of_the_photo(self, tmp_path: Path) -> None:
         photos = []
         for number, colour in enumerate(["gray", "red", "gray"]):
             photos.append(Photo(str(number), tmp_path / f"{number}.png", (4, 6)))
             Image.new("RGB", (6, 4), colour).save(photos[-1].path)
-        with pytest.raises(InputError, match=r"/1\.png: the network's answer is not a number; train it again$"):
+        with pytest.raises(InputError, match=r"/1\.png: the model gave NaN or infinity; train it again$"):
             mask(tmp_path / "pred", photos, Faulty(), batch_size=1)
         assert "masks/1.png" not in files_of(tmp_path / "pred")
 
@@ -420,3 +430,24 @@ class Counting(BatchNet):
     def forward(self, images_BCHW: Tensor) -> Tensor:
         self.batches.append(len(images_BCHW))
         return super().forward(images_BCHW)
+
+
+class TestBatchSize:
+    ONE = ensemble_of(Constant(0))
+
+    def test_a_folder_that_was_begun_keeps_its_own(self, tmp_path: Path) -> None:
+        (tmp_path / "run.json").write_text('{"competition": "x", "batch_size": 6}')
+        assert batch_size_for(tmp_path, self.ONE, []) == 6
+
+    def test_a_new_folder_gets_what_fits(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert batch_size_for(tmp_path, self.ONE, []) == 1
+        monkeypatch.setattr(write_masks, "batch_size_that_fits", lambda *_: 8)
+        assert batch_size_for(tmp_path, self.ONE, []) == 8
+
+    def test_several_processes_take_the_smallest_of_theirs(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(write_masks, "gathered", lambda value: [4, value, 2])
+        assert batch_size_for(tmp_path, self.ONE, []) == 1
+        monkeypatch.setattr(write_masks, "batch_size_that_fits", lambda *_: 8)
+        assert batch_size_for(tmp_path, self.ONE, []) == 2

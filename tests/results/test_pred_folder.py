@@ -1,11 +1,13 @@
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from finished_runs import network
 from PIL import Image
 
 from kaggle_tools.competition import CARVANA, Competition
@@ -13,14 +15,12 @@ from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.results import pred_folder
+from kaggle_tools.results.pred_folder import MaskedPhoto, Outputs
+from kaggle_tools.results.provenance import Record
+from kaggle_tools.results.scores import Estimate, ExpectedScore
 from kaggle_tools.system.files import sha256
 
-SETTINGS = {
-    "competition": "roof-tiles",
-    "models": [{"run": "a", "fold": 0, "image_size": (96, 160), "sha256": "0" * 64}],
-    "tta": "hflip",
-    "threshold": 0.5,
-}
+RECORD = Record(competition="roof-tiles", models=(network("a"),), tta="hflip", threshold=0.5)
 
 
 def refusal(function: Any, *arguments: Any) -> str:
@@ -29,9 +29,9 @@ def refusal(function: Any, *arguments: Any) -> str:
     return str(raised.value)
 
 
-def begin(pred: Path, settings: dict[str, Any], process: int = 0) -> None:
+def begin(pred: Path, record: Record, process: int = 0) -> None:
     """Begin, and let go of the folder at once."""
-    with pred_folder.begun(pred, settings, process):
+    with pred_folder.begun(pred, record, process):
         pass
 
 
@@ -53,21 +53,21 @@ def test_a_mask_is_named_after_its_photo() -> None:
 
 
 def test_the_record_says_from_the_start_what_makes_the_masks_and_in_the_end_how_many_there_are(tmp_path: Path) -> None:
-    written = json.loads(json.dumps(SETTINGS))
-    with pred_folder.begun(tmp_path, SETTINGS):
-        assert pred_folder.read_record(tmp_path) == {**written, "count": None}
+    with pred_folder.begun(tmp_path, RECORD):
+        assert pred_folder.read_record(tmp_path) == RECORD
+        assert json.loads((tmp_path / "run.json").read_text())["count"] is None
         photos = [masked(tmp_path, f"a_{n}", size) for n, size in enumerate(SIZES)]
-        assert pred_folder.finish(tmp_path, SETTINGS, photos) == 3
-    assert pred_folder.read_record(tmp_path) == {**written, "count": 3, "sizes": {"7x9": 1, "20x30": 2}}
+        assert pred_folder.finish(tmp_path, RECORD, photos) == 3
+    assert pred_folder.read_record(tmp_path) == replace(RECORD, count=3, sizes={"7x9": 1, "20x30": 2})
 
 
 def test_masks_of_the_same_making_are_continued(tmp_path: Path) -> None:
-    begin(tmp_path, SETTINGS)
+    begin(tmp_path, RECORD)
     photo = masked(tmp_path, "a_01", (2, 3))
-    begin(tmp_path, SETTINGS)
-    pred_folder.finish(tmp_path, SETTINGS, [photo])
-    begin(tmp_path, SETTINGS)
-    assert pred_folder.read_record(tmp_path)["count"] == 1
+    begin(tmp_path, RECORD)
+    pred_folder.finish(tmp_path, RECORD, [photo])
+    begin(tmp_path, RECORD)
+    assert pred_folder.read_record(tmp_path).count == 1
 
 
 @pytest.mark.parametrize(
@@ -75,37 +75,37 @@ def test_masks_of_the_same_making_are_continued(tmp_path: Path) -> None:
     [
         ({"tta": "flips"}, "tta was hflip, now flips"),
         ({"threshold": 0.25}, "threshold was 0.5, now 0.25"),
-        ({"models": []}, "models was .*, now \\[\\]"),
-        ({"models": 2 * SETTINGS["models"]}, "models was .*, now .*"),
-        ({"tta_scales": [1.0, 1.25]}, r"tta_scales was None, now \[1\.0, 1\.25\]"),
+        ({"models": 2 * RECORD.models}, "models was .*, now .*"),
+        ({"models": (network("a", image_size=None),)}, r"models\[0\]\.image_size was \[96, 160\], now None"),
+        ({"tta_scales": (1.0, 1.25)}, r"tta_scales was None, now \[1\.0, 1\.25\]"),
         ({"threshold": 0.25, "tta": "none"}, "tta was hflip, now none; threshold was 0.5, now 0.25"),
     ],
 )
 def test_masks_of_another_making_are_not_mixed_in(tmp_path: Path, change: dict[str, Any], named: str) -> None:
-    begin(tmp_path, SETTINGS)
+    begin(tmp_path, RECORD)
     with pytest.raises(InputError, match=rf"begun with other settings \({named}\)\. Give those, or another --out\."):
-        begin(tmp_path, SETTINGS | change)
+        begin(tmp_path, replace(RECORD, **change))
 
 
 def test_weights_of_another_training_are_noticed(tmp_path: Path) -> None:
-    begin(tmp_path, SETTINGS)
-    retrained = [SETTINGS["models"][0] | {"sha256": "1" * 64}]
+    begin(tmp_path, RECORD)
+    retrained = replace(RECORD, models=(network("a", sha256="1" * 64),))
     change = f"models[0].sha256 was {'0' * 64}, now {'1' * 64}"
-    assert f"begun with other settings ({change})" in refusal(begin, tmp_path, SETTINGS | {"models": retrained})
+    assert f"begun with other settings ({change})" in refusal(begin, tmp_path, retrained)
 
 
 def test_a_long_difference_is_shortened(tmp_path: Path) -> None:
-    begin(tmp_path, SETTINGS)
-    said = refusal(begin, tmp_path, SETTINGS | {"models": []})
-    before = f'[{{"run": "a", "fold": 0, "image_size": [96, 160], "sha256": "{16 * "0"}…'
-    assert len(before) == 78
-    assert f"(models was {before}, now [])" in said
+    begin(tmp_path, RECORD)
+    said = refusal(begin, tmp_path, replace(RECORD, models=2 * RECORD.models))
+    shown = '[{"run": "a", "fold": 0, "model": "unet", "image_size": [96, 160], "weight": …'
+    assert len(shown) == 78
+    assert f"(models was {shown}, now {shown})" in said
 
 
 @pytest.mark.parametrize("process", [0, 1])
 def test_masks_of_unknown_origin_are_left_alone(tmp_path: Path, process: int) -> None:
     write_mask(pred_folder.mask_path(tmp_path, "a_01"), np.ones((2, 3), dtype=bool))
-    assert refusal(begin, tmp_path, SETTINGS, process) == (
+    assert refusal(begin, tmp_path, RECORD, process) == (
         f"{tmp_path / 'masks'}: holds masks of unknown origin; give another --out"
     )
     assert not (tmp_path / "run.json").exists()
@@ -117,30 +117,30 @@ class TestSeveralProcesses:
         monkeypatch.setattr(pred_folder, "LOCK_SECONDS", 0.1)
 
     def test_only_the_first_writes_the_record(self, tmp_path: Path) -> None:
-        begin(tmp_path, SETTINGS, process=1)
+        begin(tmp_path, RECORD, process=1)
         assert not (tmp_path / "run.json").exists()
-        begin(tmp_path, SETTINGS, process=0)
+        begin(tmp_path, RECORD, process=0)
         assert (tmp_path / "run.json").exists()
 
     def test_each_compares_the_settings(self, tmp_path: Path) -> None:
-        begin(tmp_path, SETTINGS)
-        assert "tta was hflip, now none" in refusal(begin, tmp_path, SETTINGS | {"tta": "none"}, 1)
+        begin(tmp_path, RECORD)
+        assert "tta was hflip, now none" in refusal(begin, tmp_path, replace(RECORD, tta="none"), 1)
 
     def test_they_hold_the_folder_together(self, tmp_path: Path) -> None:
-        with pred_folder.begun(tmp_path, SETTINGS, 0), pred_folder.begun(tmp_path, SETTINGS, 1):
+        with pred_folder.begun(tmp_path, RECORD, 0), pred_folder.begun(tmp_path, RECORD, 1):
             assert sorted(path.name for path in tmp_path.glob(".*.lock")) == [".process0.lock", ".process1.lock"]
 
     def test_another_command_is_kept_out_until_they_are_done(self, tmp_path: Path) -> None:
-        with pred_folder.begun(tmp_path, SETTINGS):
-            assert refusal(begin, tmp_path, SETTINGS) == (
+        with pred_folder.begun(tmp_path, RECORD):
+            assert refusal(begin, tmp_path, RECORD) == (
                 f"{tmp_path}: another command masks photos into it; wait for it, or end it first"
             )
-        begin(tmp_path, SETTINGS)
+        begin(tmp_path, RECORD)
 
     def test_what_was_refused_does_not_hold_the_folder(self, tmp_path: Path) -> None:
-        begin(tmp_path, SETTINGS)
-        refusal(begin, tmp_path, SETTINGS | {"tta": "none"})
-        begin(tmp_path, SETTINGS)
+        begin(tmp_path, RECORD)
+        refusal(begin, tmp_path, replace(RECORD, tta="none"))
+        begin(tmp_path, RECORD)
 
 
 class TestOutputs:
@@ -153,9 +153,7 @@ class TestOutputs:
     def test_the_mask_comes_after_what_else_is_asked_for(
         self, probabilities: int, overlays: int, wanted: tuple[str, ...]
     ) -> None:
-        found = [
-            path_of(Path("pred"), "a.b_01") for path_of in pred_folder.outputs(bool(probabilities), bool(overlays))
-        ]
+        found = Outputs(bool(probabilities), bool(overlays)).paths(Path("pred"), "a.b_01")
         assert found == [Path("pred") / path for path in wanted]
 
     @pytest.mark.parametrize("lost", [None, *PATHS])
@@ -163,13 +161,13 @@ class TestOutputs:
         for path in {*self.PATHS} - {lost}:
             (tmp_path / path).parent.mkdir(exist_ok=True)
             (tmp_path / path).touch()
-        assert pred_folder.is_complete(tmp_path, "a.b_01", pred_folder.outputs(True, True)) == (lost is None)
-        assert pred_folder.is_complete(tmp_path, "a.b_01", pred_folder.outputs(False, False)) == (lost != self.PATHS[2])
+        assert pred_folder.is_complete(tmp_path, "a.b_01", Outputs(probabilities=True, overlays=True)) == (lost is None)
+        assert pred_folder.is_complete(tmp_path, "a.b_01", Outputs()) == (lost != self.PATHS[2])
 
 
 class TestRecordedBatchSize:
     def test_it_is_that_with_which_the_folder_was_begun(self, tmp_path: Path) -> None:
-        begin(tmp_path, SETTINGS | {"batch_size": 6})
+        begin(tmp_path, replace(RECORD, batch_size=6))
         assert pred_folder.recorded_batch_size(tmp_path) == 6
 
     def test_a_new_folder_has_none(self, tmp_path: Path) -> None:
@@ -180,7 +178,16 @@ class TestRecordedBatchSize:
         assert "run.json: damaged" in refusal(pred_folder.recorded_batch_size, tmp_path)
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", "null", '"competition"'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(None, "", "{", "[]", "{}", "null", '"competition"'),
+        '{"competition": "roof-tiles", "models": [{"fold": 0}]}',
+        '{"competition": "roof-tiles", "models": 5}',
+        '{"competition": "roof-tiles", "models": ["unet"]}',
+        '{"competition": "roof-tiles", "estimate": null}',
+    ],
+)
 def test_a_missing_or_damaged_record_is_refused(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "run.json").write_text(text)
@@ -191,7 +198,7 @@ def test_a_missing_or_damaged_record_is_refused(tmp_path: Path, text: str | None
 def test_the_most_doubtful_photos_come_first(tmp_path: Path) -> None:
     pred = tmp_path / "pred"
     photos = [masked(pred, "a_01", expected_dice=0.99), masked(pred, "a_02", expected_dice=0.7), masked(pred, "b_01")]
-    pred_folder.finish(pred, SETTINGS, photos)
+    pred_folder.finish(pred, RECORD, photos)
     table = pd.read_csv(pred / "photos.csv")
     assert table["image"].tolist() == ["a_02", "b_01", "a_01"]
     assert table["expected_dice"].tolist() == [0.7, 0.9, 0.99]
@@ -202,9 +209,9 @@ def test_photos_without_a_mask_are_left_out(tmp_path: Path) -> None:
     pred = tmp_path / "pred"
     photos = [masked(pred, "a_01"), masked(pred, "a_02", (7, 9)), masked(pred, "a_03")]
     pred_folder.mask_path(pred, "a_02").unlink()
-    assert pred_folder.finish(pred, SETTINGS, photos) == 2
+    assert pred_folder.finish(pred, RECORD, photos) == 2
     record = pred_folder.read_record(pred)
-    assert (record["count"], record["sizes"]) == (2, {"4x6": 2})
+    assert (record.count, record.sizes) == (2, {"4x6": 2})
     assert pred_folder.photo_files(pred) == {photo.stem: photo.path for photo in (photos[0], photos[2])}
 
 
@@ -215,7 +222,7 @@ def test_what_is_known_of_a_mask_is_in_the_table_and_what_is_not_is_empty(tmp_pa
     write_mask(pred_folder.mask_path(tmp_path, "a"), mask_HW, notes)
     write_mask(pred_folder.mask_path(tmp_path, "b"), mask_HW, {**notes, "agreement": 0.75, "expected_dice": 0.5})
     write_mask(pred_folder.mask_path(tmp_path, "edited"), mask_HW)
-    pred_folder.finish(tmp_path, SETTINGS, photos)
+    pred_folder.finish(tmp_path, RECORD, photos)
     assert (tmp_path / "photos.csv").read_text().splitlines() == [
         "image,file,area,expected_dice,border_width,agreement",
         f"edited,{tmp_path}/edited.jpg,,,,",
@@ -230,19 +237,19 @@ def test_the_table_is_read_in_its_order_with_none_where_nothing_is_known(tmp_pat
     )
     numbers = {"area": 0.0, "expected_dice": 0.5, "border_width": 2.0, "agreement": 0.75}
     assert pred_folder.read_photos(tmp_path) == [
-        {"image": "0012", "file": "/photos/0012.jpg", **dict.fromkeys(numbers)},
-        {"image": "7", "file": "a b.jpg", **numbers},
+        MaskedPhoto("0012", Path("/photos/0012.jpg"), None, None, None, None),
+        MaskedPhoto("7", Path("a b.jpg"), **numbers),
     ]
 
 
 def test_the_photos_of_an_unfinished_folder_are_not_known(tmp_path: Path) -> None:
-    begin(tmp_path, SETTINGS)
+    begin(tmp_path, RECORD)
     said = refusal(pred_folder.photo_files, tmp_path)
     assert said == f"{tmp_path / 'photos.csv'}: missing; run infer.py to its end first"
 
 
 def test_a_table_that_breaks_off_is_refused(tmp_path: Path) -> None:
-    pred_folder.finish(tmp_path, SETTINGS, [masked(tmp_path, "a_01")])
+    pred_folder.finish(tmp_path, RECORD, [masked(tmp_path, "a_01")])
     table = tmp_path / "photos.csv"
     table.write_text(table.read_text().rstrip().rpartition(",0.9")[0])
     assert refusal(pred_folder.photo_files, tmp_path) == f"{table}: damaged (a line breaks off); run infer.py again"
@@ -252,10 +259,10 @@ class TestConfidentPhotos:
     @pytest.fixture
     def pred(self, tmp_path: Path, tiles: Competition) -> Path:
         pred = tmp_path / "pred"
-        settings = SETTINGS | {"competition": tiles.slug}
-        begin(pred, settings)
+        record = replace(RECORD, competition=tiles.slug)
+        begin(pred, record)
         photos = [masked(pred, stem, expected_dice=dice) for stem, dice in (("7", 0.98), ("0012", 0.995), ("3", 0.99))]
-        pred_folder.finish(pred, settings, photos)
+        pred_folder.finish(pred, record, photos)
         return pred
 
     def test_they_are_those_that_expect_enough_with_their_predicted_masks(self, pred: Path, tiles: Competition) -> None:
@@ -293,28 +300,23 @@ def test_the_sum_that_tells_weights_apart_is_that_of_the_bytes(tmp_path: Path) -
 
 
 def test_what_is_known_besides_is_recorded_but_may_change_when_the_folder_is_continued(tmp_path: Path) -> None:
-    with pred_folder.begun(tmp_path, SETTINGS, known={"estimate": {"score": 0.9}}):
-        assert pred_folder.read_record(tmp_path)["estimate"] == {"score": 0.9}
-    with pred_folder.begun(tmp_path, SETTINGS, known={"estimate": {"unavailable": "…"}}):
-        pred_folder.finish(tmp_path, SETTINGS, [], {"estimate": {"unavailable": "…"}})
-    assert pred_folder.read_record(tmp_path)["estimate"] == {"unavailable": "…"}
-
-
-def test_the_runs_of_a_blend_are_those_of_its_parts_each_named_once() -> None:
-    part = {"models": [{"run": "a"}, {"run": "a"}, {"run": "b"}]}
-    assert pred_folder.runs_in(part) == ["a", "b"]
-    assert pred_folder.runs_in({"blend": [part, {"blend": [{"models": [{"run": "c"}]}]}]}) == ["a", "b", "c"]
-    assert pred_folder.runs_in({"competition": "roof-tiles"}) == []
+    first = replace(RECORD, expected=ExpectedScore(Estimate(0.9, None)))
+    second = replace(RECORD, expected=ExpectedScore(None, "…"))
+    with pred_folder.begun(tmp_path, first):
+        assert pred_folder.read_record(tmp_path).expected == first.expected
+    with pred_folder.begun(tmp_path, second):
+        pred_folder.finish(tmp_path, second, [])
+    assert pred_folder.read_record(tmp_path).expected == second.expected
 
 
 def test_a_batch_size_that_never_made_a_mask_may_be_corrected(tmp_path: Path) -> None:
     """Out of memory at the first batch, the advice is to take a smaller one."""
     for batch_size in (8, 4):
-        with pred_folder.begun(tmp_path, {"competition": "roof-tiles", "batch_size": batch_size}):
+        with pred_folder.begun(tmp_path, replace(RECORD, batch_size=batch_size)):
             assert pred_folder.recorded_batch_size(tmp_path) == batch_size
     write_mask(pred_folder.mask_path(tmp_path, "a"), np.ones((1, 1), dtype=bool))
     with (
         pytest.raises(InputError, match="batch_size was 4, now 2"),
-        pred_folder.begun(tmp_path, {"competition": "roof-tiles", "batch_size": 2}),
+        pred_folder.begun(tmp_path, replace(RECORD, batch_size=2)),
     ):
         pass

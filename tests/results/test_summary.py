@@ -62,31 +62,32 @@ def run(tmp_path: Path) -> Path:
 class TestSummary:
     def test_it_follows_from_the_tables_of_the_folds(self, run: Path) -> None:
         summary = summarise(run, CARVANA)
-        assert (summary["competition"], summary["score_name"]) == (CARVANA.slug, "Dice")
-        assert (summary["folds"], summary["photos"]) == ([0, 2], 3)
-        assert summary["score_mean"] == pytest.approx((0.9 + 0.8 + 0.6) / 3)  # over photos, not over folds
-        assert summary["dice_mean"] == pytest.approx((0.91 + 0.81 + 0.62) / 3)
-        assert summary["iou_mean"] == pytest.approx((0.8 + 0.7 + 0.3) / 3)
-        assert summary["score_by_fold"] == pytest.approx({"0": 0.85, "2": 0.6})
-        assert summary["score_std"] == pytest.approx((0.85 - 0.6) / 2**0.5)
+        assert (summary.competition, summary.score_name) == (CARVANA.slug, "Dice")
+        assert (summary.folds, summary.photos) == ((0, 2), 3)
+        assert summary.score.score == pytest.approx((0.9 + 0.8 + 0.6) / 3)  # over photos, not over folds
+        assert summary.dice == pytest.approx((0.91 + 0.81 + 0.62) / 3)
+        assert summary.iou == pytest.approx((0.8 + 0.7 + 0.3) / 3)
+        assert summary.score_by_fold == pytest.approx({0: 0.85, 2: 0.6})
+        assert summary.score_std == pytest.approx((0.85 - 0.6) / 2**0.5)
 
     def test_cars_and_angles_are_told_apart(self, run: Path) -> None:
         summary = summarise(run, CARVANA)
-        assert summary["groups"] == 2
-        assert summary["score_by_group"] == pytest.approx({"a": 0.85, "b": 0.6})
-        assert summary["score_by_view"] == pytest.approx({"01": 0.75, "02": 0.8})
+        assert summary.groups == 2
+        assert summary.score_by_group == pytest.approx({"a": 0.85, "b": 0.6})
+        assert summary.score_by_view == pytest.approx({"01": 0.75, "02": 0.8})
 
     def test_a_competition_without_groups_has_no_such_tables(self, tmp_path: Path, tiles: Competition) -> None:
         finish_fold(tmp_path, 0, [("1", 0.9, 0.9, 0.8), ("2", 0.7, 0.7, 0.6)])
         summary = summarise(tmp_path, tiles)
-        assert summary["groups"] == 2
-        assert not {"score_by_group", "score_by_view"} & summary.keys()
+        assert summary.groups == 2
+        assert (summary.score_by_group, summary.score_by_view) == (None, None)
+        assert not {"score_by_group", "score_by_view"} & summary.to_json().keys()
 
     def test_the_curve_of_thresholds_lies_beside_it(self, run: Path) -> None:
         summary = write_summary(run, CARVANA)
         curve = pd.read_csv(run / "thresholds.csv").set_index("threshold")["score"]
         assert (len(curve), curve.index[0], curve.index[-1]) == (255, 1 / 256, 255 / 256)
-        assert curve[summary["threshold"]] == curve.max() == summary["score_at_threshold"]
+        assert curve[summary.threshold] == curve.max() == summary.score_at_threshold
 
     def test_what_another_machine_finishes_meanwhile_is_in_it(self, run: Path) -> None:
         """It waits while the other machine writes, and reads only then."""
@@ -96,17 +97,17 @@ class TestSummary:
                 time.sleep(0.2)
                 finish_fold(run, 1, [("c_01", 0.3, 0.3, 0.2)])
                 assert not (run / "summary.json").exists()
-            assert waiting.result(timeout=30)["groups"] == 3
-        assert waiting.result()["folds"] == [0, 1, 2]
+            assert waiting.result(timeout=30).groups == 3
+        assert waiting.result().folds == (0, 1, 2)
         assert len((run / "oof.csv").read_text().splitlines()) == 1 + 4
 
     def test_a_single_fold_has_no_spread(self, tmp_path: Path) -> None:
         finish_fold(tmp_path, 1, [("a_01", 0.9, 0.9, 0.8)])
-        assert summarise(tmp_path, CARVANA)["score_std"] is None
+        assert summarise(tmp_path, CARVANA).score_std is None
 
     def test_it_is_written_beside_the_table_of_all_photos(self, run: Path) -> None:
         summary = write_summary(run, CARVANA)
-        assert json.loads((run / "summary.json").read_text()) == summary
+        assert json.loads((run / "summary.json").read_text()) == json.loads(json.dumps(summary.to_json()))
         assert (run / "oof.csv").read_text().splitlines() == [
             "image,fold,score,dice,iou",
             "a_01,0,0.9,0.91,0.8",
@@ -185,7 +186,7 @@ class TestThreshold:
             rows = [(f"{fold}_{number}", 0.5, 0.5, 0.5) for number in range(len(histograms))]
             finish_fold(folder, fold, rows, histograms)
         summary = summarise(folder, competition)
-        return summary["threshold"], summary["score_at_threshold"]
+        return summary.threshold, summary.score_at_threshold
 
     def test_it_parts_foreground_from_background_as_near_to_one_half_as_it_can(self, tmp_path: Path) -> None:
         above, below = histogram({0: 50, 179: 9}, {204: 7}), histogram({179: 1}, {255: 1})
@@ -243,15 +244,14 @@ class TestWhatToExpect:
     ) -> None:
         """A mask that takes in the pixel of the background has a Dice of 2/3."""
         expected = expected_score(held_out_by(run, [0, 2]), CARVANA, threshold)
-        assert expected["score"] == pytest.approx((2 * of_a + of_b) / 3)
-        assert expected["interval"] == pytest.approx(sorted([of_a, of_b]))
+        assert expected.score == pytest.approx((2 * of_a + of_b) / 3)
+        assert expected.interval == pytest.approx(sorted([of_a, of_b]))
 
-    def test_one_group_has_no_interval(self, run: Path) -> None:
-        expected = expected_score(held_out_by(run, [2]), CARVANA, 0.5)
-        assert expected == {"score": pytest.approx(2 / 3), "interval": None}
+    def test_photos_of_a_single_car_give_an_expected_score_without_an_interval(self, run: Path) -> None:
+        assert expected_score(held_out_by(run, [2]), CARVANA, 0.5) == (pytest.approx(2 / 3), None)
 
     def test_the_cross_validation_is_that_of_each_run_with_finished_folds(self, run: Path, tmp_path: Path) -> None:
         (found,) = cross_validation([run, tmp_path / "nothing"], CARVANA)
-        assert (found["run"], found["folds"], found["score_name"]) == ("run", [0, 2], "Dice")
-        assert found["score_mean"] == pytest.approx((0.9 + 0.8 + 0.6) / 3)
-        assert found["score_interval"] == pytest.approx([0.6, 0.85])
+        assert (found.run, found.folds, found.score_name) == ("run", (0, 2), "Dice")
+        assert found.score.score == pytest.approx((0.9 + 0.8 + 0.6) / 3)
+        assert found.score.interval == pytest.approx([0.6, 0.85])

@@ -13,6 +13,7 @@ from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.results import pred_folder, run_folder
+from kaggle_tools.results.provenance import Record
 from kaggle_tools.training import cross_validation
 from kaggle_tools.training.cross_validation import CrossValidation, train_in_parallel, train_one_by_one
 
@@ -73,7 +74,7 @@ class TestOneByOne:
         rows = [f"{stem},{stem},{(fold + 1) % 3}" for stem, fold in fold_by_stem.items()]
         (parent / "folds.csv").write_text("\n".join(["image,group,fold", *rows, ""]))
         config = replace(config, init=str(parent))
-        with pytest.raises(InputError, match="leak"):
+        with pytest.raises(InputError, match="leak: its fold"):
             train(tmp_path / "run", [0], config)
 
 
@@ -82,13 +83,13 @@ class TestExtra:
     def pred(self, photos: list[Photo], tiles: Competition, tmp_path: Path) -> Path:
         """Masks of the last three photos, the last of which is doubtful."""
         pred = tmp_path / "pred"
-        settings = {"competition": tiles.slug}
-        with pred_folder.begun(pred, settings):
+        record = Record(competition=tiles.slug)
+        with pred_folder.begun(pred, record):
             for photo, dice in zip(photos[10:], (0.995, 0.992, 0.9), strict=True):
                 assert photo.mask is not None
                 notes = {"area": 0.2, "expected_dice": dice}
                 write_mask(pred_folder.mask_path(pred, photo.stem), read_mask(photo.mask), notes)
-            pred_folder.finish(pred, settings, photos[10:])
+            pred_folder.finish(pred, record, photos[10:])
         return pred
 
     def test_confident_masks_are_trained_on_and_never_held_out(

@@ -18,8 +18,9 @@ from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, Picture, Subject, data_uri, pictures
 from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.results import pred_folder
+from kaggle_tools.results.provenance import Record
 from kaggle_tools.results.run_folder import groups_and_views
-from kaggle_tools.results.scores import Estimate
+from kaggle_tools.results.scores import Estimate, ExpectedScore
 from kaggle_tools.results.tables import Column, Table
 
 DOUBTFUL, OUTLIERS, NAMED = 24, 12, 200
@@ -80,7 +81,7 @@ def prediction_part(pred: Path, competition: Competition) -> PredictionPart:
     table = with_deviations(pd.DataFrame(rows).astype(dict.fromkeys(pred_folder.NUMBERS, float)), competition)
     unusual = table[table["outlier"]].sort_values("deviation", key=lambda logs: -logs.abs())
     doubtful = table[table["area"] != 0] if (table["area"] != 0).any() else table  # the blank have a list of their own
-    estimate = record.get("estimate", {})
+    expected = record.expected or ExpectedScore(None, "not recorded")
     galleries = [
         Gallery("The most doubtful", _pictures(pred, doubtful.head(DOUBTFUL), _doubt)),
         Gallery("The most unusual areas", _pictures(pred, unusual.head(OUTLIERS), _ratio)),
@@ -97,8 +98,8 @@ def prediction_part(pred: Path, competition: Competition) -> PredictionPart:
         competition=competition,
         line=_line(record),
         masks=len(table),
-        expected=Estimate(estimate["score"], estimate.get("interval")) if "score" in estimate else None,
-        why_unknown=estimate.get("unavailable", "not recorded"),
+        expected=expected.estimate,
+        why_unknown=expected.unavailable,
         expected_dice=float(table["expected_dice"].mean()) if table["expected_dice"].notna().any() else None,
         blank=table.loc[table["area"] == 0, "image"].tolist(),
         full=table.loc[table["area"] == 1, "image"].tolist(),
@@ -159,10 +160,10 @@ def _groups_and_views(table: pd.DataFrame, competition: Competition) -> tuple[li
     return (groups if competition.has_groups else None), views
 
 
-def _line(record: dict[str, Any]) -> str:
-    runs = ", ".join(pred_folder.runs_in(record)) or "unknown networks"
-    tta = f", TTA {record['tta']}" if "tta" in record else ""
-    cut = f", cut at {record['threshold']:.4g}" if "threshold" in record else ""
+def _line(record: Record) -> str:
+    runs = ", ".join(record.runs) or "unknown networks"
+    tta = f", TTA {record.tta}" if record.tta else ""
+    cut = f", cut at {record.threshold:.4g}" if record.threshold is not None else ""
     return f"masks of {runs}{tta}{cut}"
 
 
@@ -180,7 +181,7 @@ def _pictures(pred: Path, rows: pd.DataFrame, caption: Callable[[dict[Hashable, 
         Subject(
             stem=row["image"],
             caption=caption(row),
-            photo=Path(row["file"]),
+            photo=row["file"],
             predicted=pred_folder.mask_path(pred, row["image"]),
         )
         for row in rows.to_dict("records")

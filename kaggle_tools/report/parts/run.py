@@ -16,12 +16,12 @@ from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, Picture, Subject, pictures
 from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.report.trust import Check, checks_of
-from kaggle_tools.results import comparison, run_folder, summary
+from kaggle_tools.results import run_folder, summary
+from kaggle_tools.results.provenance import RunConfig, Settings, Timing
 from kaggle_tools.results.run_folder import fold_folder
 from kaggle_tools.results.scores import Estimate, interval
-from kaggle_tools.results.summary import HeldOut
+from kaggle_tools.results.summary import HeldOut, Summary
 from kaggle_tools.results.tables import Column, Table
-from kaggle_tools.system.files import read_json
 from kaggle_tools.system.progress import duration
 
 WORST, BEST, RANDOM, WORST_GROUPS = 24, 6, 6, 3
@@ -72,7 +72,7 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
     """
     found = summary.summarise(run, competition)
     config, settings = run_folder.read_config(run), run_folder.read_settings(run)
-    folds = found["folds"]
+    folds = found.folds
     table = _with_groups(run_folder.read_oof(run, folds), competition)
     held_out = summary.held_out_by(run, folds)
     shown = HeldOutPhotos(run, competition, data)
@@ -81,9 +81,9 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         name=run.resolve().name,
         competition=competition,
         line=_line(settings, folds),
-        score=Estimate(found["score_mean"], found["score_interval"]),
-        photos=found["photos"],
-        groups=found["groups"],
+        score=found.score,
+        photos=found.photos,
+        groups=found.groups,
         checks=checks_of(run, found, table, curves, competition),
         worst_groups=_worst_groups(table, shown) if competition.has_groups else [],
         galleries=_galleries(table, shown),
@@ -93,7 +93,7 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         score_plots=_score_plots(table, competition),
         probability_plots=_probability_plots(held_out, found, competition),
         learning_plots=figures.learning_curves(curves),
-        settings=Table(SETTINGS, [[name, _shown(value)] for name, value in settings.items()]),
+        settings=Table(SETTINGS, [[name, _shown(value)] for name, value in config.settings.items()]),
         facts=_facts(run, config, folds),
     )
 
@@ -104,7 +104,7 @@ class HeldOutPhotos:
     def __init__(self, run: Path, competition: Competition, data: Path | None) -> None:
         self.run = run
         self.competition = competition
-        self.data = data or Path(run_folder.read_config(run).get("data", ""))
+        self.data = data or Path(run_folder.read_config(run).data)
 
     def subject(self, stem: str, fold: int, caption: str) -> Subject:
         """A photo with its predicted and its true mask."""
@@ -130,11 +130,10 @@ def _with_groups(table: pd.DataFrame, competition: Competition) -> pd.DataFrame:
     return table.assign(group=groups, view=views)
 
 
-def _line(settings: dict[str, Any], folds: list[int]) -> str:
-    size = run_folder.size_name(settings["image_size"])
-    trained = f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))} of {settings['folds']}"
-    model, epochs, tta = run_folder.model_name(settings), settings["epochs"], settings["tta"]
-    return f"{model}, {size}, {trained}, at most {epochs} epochs, TTA {tta}"
+def _line(settings: Settings, folds: Sequence[int]) -> str:
+    size = run_folder.size_name(settings.image_size)
+    trained = f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))} of {settings.folds}"
+    return f"{settings.model_name}, {size}, {trained}, at most {settings.epochs} epochs, TTA {settings.tta}"
 
 
 def _worst_groups(table: pd.DataFrame, shown: HeldOutPhotos) -> list[WorstGroup]:
@@ -158,7 +157,7 @@ def _galleries(table: pd.DataFrame, shown: HeldOutPhotos) -> list[Gallery]:
 
 
 def _fold_table(run: Path, table: pd.DataFrame, curves: Mapping[int, pd.DataFrame], competition: Competition) -> Table:
-    further = comparison.further_scores(competition)
+    further = competition.further_scores
     columns = [
         Column("fold"),
         Column("photos", "{:,}"),
@@ -175,7 +174,7 @@ def _fold_table(run: Path, table: pd.DataFrame, curves: Mapping[int, pd.DataFram
         means = rows_of_fold[["score", *further.values()]].mean()
         curve = curves.get(fold)
         best = None if curve is None else curve.iloc[int(curve["val_dice"].fillna(0).argmax())]
-        seconds = _timing(run, fold).get("training_seconds")
+        timing = run_folder.read_timing(fold_folder(run, fold))
         rows.append(
             [
                 str(fold),
@@ -185,7 +184,7 @@ def _fold_table(run: Path, table: pd.DataFrame, curves: Mapping[int, pd.DataFram
                 None if curve is None else len(curve),
                 None if best is None else best["epoch"] + 1,
                 None if best is None else best["val_dice"],
-                seconds / 60 if seconds else None,
+                timing.training_seconds / 60 if timing else None,
             ]
         )
     return Table(columns, rows)
@@ -225,44 +224,39 @@ def _estimate(photos: pd.DataFrame) -> Estimate:
     return Estimate(float(photos["score"].mean()), interval(photos["score"].to_numpy(), photos["group"].tolist()))
 
 
-def _probability_plots(held_out: HeldOut, found: dict[str, Any], competition: Competition) -> list[Plot]:
+def _probability_plots(held_out: HeldOut, found: Summary, competition: Competition) -> list[Plot]:
     curve = summary.threshold_curve(held_out.histograms, competition)
-    threshold, score = found["threshold"], found["score_at_threshold"]
+    threshold, score = found.threshold, found.score_at_threshold
     return [
         figures.threshold_curve(curve, threshold, score, competition.score_name),
         figures.calibration(held_out.histograms.sum(axis=0)),
     ]
 
 
-def _timing(run: Path, fold: int) -> dict[str, Any]:
-    path = fold_folder(run, fold) / run_folder.TIMING_FILE
-    return read_json(path, if_missing="") if path.exists() else {}
-
-
-def _facts(run: Path, config: dict[str, Any], folds: Sequence[int]) -> dict[str, str]:
-    timings = {fold: timing for fold in folds if (timing := _timing(run, fold)).get("training_seconds")}
-    seconds = sum(timing["training_seconds"] for timing in timings.values())
+def _facts(run: Path, config: RunConfig, folds: Sequence[int]) -> dict[str, str]:
+    read = {fold: run_folder.read_timing(fold_folder(run, fold)) for fold in folds}
+    timings = {fold: timing for fold, timing in read.items() if timing}
+    seconds = sum(timing.training_seconds for timing in timings.values())
     machines = sorted({_machine(timing) for timing in timings.values()})
-    versions = ", ".join(f"{name} {version}" for name, version in config.get("versions", {}).items() if version)
-    data, slug = config.get("data", ""), config["settings"]["competition"]
-    repeated = ["python", "train.py", "--data", data, "--out", "NEW"]
+    versions = ", ".join(f"{name} {version}" for name, version in config.versions.items() if version)
+    slug = config.settings["competition"]
+    repeated = ["python", "train.py", "--data", config.data, "--out", "NEW"]
     repeated += ["--config", str(run / run_folder.CONFIG_FILE), "--competition", slug]
-    if len(folds) < config["settings"]["folds"]:
+    if len(folds) < config.settings["folds"]:
         repeated += [word for fold in folds for word in ("--fold", str(fold))]
     return {
-        "begun with": f"python {config.get('command', '')}",
+        "begun with": f"python {config.command}",
         "to repeat all of it": shlex.join(repeated),
         "training": f"{duration(seconds)} (fold {', '.join(map(str, timings))})" if timings else "not recorded",
         "hardware": "; ".join(machines) or "not recorded",
         "versions": versions,
-        "code": config.get("commit") or "no git checkout",
-        "photos": data,
+        "code": config.commit or "no git checkout",
+        "photos": config.data,
     }
 
 
-def _machine(timing: dict[str, Any]) -> str:
-    devices, precision = timing.get("devices"), timing.get("precision")
-    return f"{timing.get('hardware')} ({devices} in use, precision {precision})"
+def _machine(timing: Timing) -> str:
+    return f"{timing.hardware} ({timing.devices} in use, precision {timing.precision})"
 
 
 def _shown(value: Any) -> str:

@@ -15,6 +15,8 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.report.parts.masks import PredictionPart, group_rows, prediction_part, with_deviations
 from kaggle_tools.results import pred_folder
+from kaggle_tools.results.provenance import Record
+from kaggle_tools.results.scores import Estimate, ExpectedScore
 
 SIZES = {"compact": 0.1, "coupe": 0.13, "estate": 0.16, "van": 0.22}
 SIZES |= {f"car {number}": number / 100 for number in (8, 9, 11, 12, 14, 15, 18, 20)}
@@ -135,7 +137,7 @@ class TestPart:
 
     def test_a_mask_that_covers_all_is_named(self, tmp_path: Path, tiles: Competition) -> None:
         write_mask(pred_folder.mask_path(tmp_path, "7"), np.ones((4, 6), dtype=bool), {"area": 1.0})
-        pred_folder.finish(tmp_path, {"competition": tiles.slug, "threshold": 0.5}, [Photo("7", Path("7.png"), (4, 6))])
+        pred_folder.finish(tmp_path, Record(competition=tiles.slug, threshold=0.5), [Photo("7", Path("7.png"), (4, 6))])
         part = prediction_part(tmp_path, tiles)
         assert (part.full, part.outliers, part.line) == (["7"], None, "masks of unknown networks, cut at 0.5")
 
@@ -225,8 +227,8 @@ class TestPart:
 @pytest.mark.parametrize(
     ("record", "expected", "why"),
     [
-        ({"estimate": {"score": 0.9, "interval": [0.8, 0.95]}}, (0.9, [0.8, 0.95]), "not recorded"),
-        ({"estimate": {"unavailable": "no fold is finished"}}, None, "no fold is finished"),
+        ({"expected": ExpectedScore(Estimate(0.9, (0.8, 0.95)))}, (0.9, (0.8, 0.95)), ""),
+        ({"expected": ExpectedScore(None, "no fold is finished")}, None, "no fold is finished"),
         ({}, None, "not recorded"),
     ],
 )

@@ -79,7 +79,7 @@ class TestScore:
         assert part.score.score == pytest.approx(oof["score"].mean())
 
     def test_its_interval_is_that_of_the_summary(self, finished: Path, part: RunPart) -> None:
-        assert part.score.interval == summary.summarise(finished, CARVANA)["score_interval"] is not None
+        assert part.score.interval == summary.summarise(finished, CARVANA).score.interval is not None
 
     def test_the_run_is_described_in_one_line(self, part: RunPart) -> None:
         assert part.line == "unet, width 8, 160x240, folds 0, 1, 2 of 4, at most 2 epochs, TTA hflip"

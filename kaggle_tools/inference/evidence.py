@@ -1,0 +1,102 @@
+"""What held-out photos say of the masks of unknown photos: the best threshold, and the score to expect.
+
+Held-out photos are those that the selected networks were not trained on, with the probabilities that these networks
+gave them. Of one run, its folds have kept all that is needed. A mix of runs is mixed again on the held-out photos, from
+their saved probabilities.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from kaggle_tools.competition import Competition
+from kaggle_tools.data.listing import training_photos
+from kaggle_tools.errors import InputError
+from kaggle_tools.inference.out_of_fold import has_probabilities, held_out_by_mix
+from kaggle_tools.results import run_folder
+from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
+from kaggle_tools.results.summary import HeldOut, best_threshold, cross_validation, expected_score, held_out_by
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which networks mask the photos, and how much each counts."""
+
+    runs: tuple[Path, ...]
+    folds: tuple[int, ...] | None = None
+    """The folds of the runs whose networks are used; None: all that are trained."""
+    weights: tuple[float, ...] | None = None
+    """How much each run counts, shared by its folds; None: each network alike."""
+
+
+class KnownScores(NamedTuple):
+    """What `run.json` records of the scores of a selection."""
+
+    cross_validation: tuple[ValidatedRun, ...]
+    expected: ExpectedScore
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the held-out photos of a selection say; their files are read once, when they are first needed."""
+
+    selection: Selection
+    competition: Competition
+    data: Path | None = None
+    """Where the true masks are if they are not where the first run was trained."""
+
+    @cached_property
+    def held_out(self) -> HeldOut | None:
+        """The photos that the networks never saw; None where nothing was kept of them.
+
+        Raises:
+            InputError: their files are damaged or gone.
+        """
+        runs, folds = self.selection.runs, self.selection.folds or ()
+        if len(runs) == 1:
+            finished = [fold for fold in run_folder.finished_folds(runs[0]) if not folds or fold in folds]
+            return held_out_by(runs[0], finished) if finished else None
+        if not all(has_probabilities(run, folds) for run in runs):
+            return None
+        networks_per_run = [len(folds or run_folder.trained_folds(run)) for run in runs]
+        photos = training_photos(self.competition, self._data_of_the_truth())
+        return held_out_by_mix(runs, self.selection.weights or networks_per_run, photos, folds)
+
+    @property
+    def why_unknown(self) -> str:
+        """Why there are no held-out photos, where there are none."""
+        if len(self.selection.runs) > 1:
+            return "not all runs of the mix were trained with --save-oof-probabilities"
+        return f"there are no out-of-fold photos in {self.selection.runs[0]}"
+
+    def best_threshold(self) -> float | None:
+        """The threshold with the highest mean score of the held-out photos; None without these.
+
+        Raises:
+            InputError: their files are damaged or gone.
+        """
+        return best_threshold(self.held_out.histograms, self.competition)[0] if self.held_out else None
+
+    def known_scores(self, threshold: float, *, same_tta: bool) -> KnownScores:
+        """The runs' cross-validation, and the score to expect of masks at this threshold, or why it is not known.
+
+        Damaged files are such a reason: with a threshold given, the masks do not depend on them. `same_tta`: the photos
+        are averaged over the same flips and scales as the held-out photos.
+        """
+        try:
+            validated = cross_validation(self.selection.runs, self.competition)
+            return KnownScores(validated, self._expected_score(threshold, same_tta))
+        except InputError as error:
+            return KnownScores((), ExpectedScore(None, str(error)))
+
+    def _expected_score(self, threshold: float, same_tta: bool) -> ExpectedScore:
+        if self.held_out is None:
+            return ExpectedScore(None, self.why_unknown)
+        if not same_tta:
+            return ExpectedScore(None, "the out-of-fold photos were masked with another TTA")
+        return ExpectedScore(expected_score(self.held_out, self.competition, threshold))
+
+    def _data_of_the_truth(self) -> Path:
+        recorded = Path(run_folder.read_config(self.selection.runs[0]).data)
+        return recorded if recorded.is_dir() else self.data or recorded
