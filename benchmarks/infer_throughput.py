@@ -7,7 +7,7 @@ contestant has anything to resize: the peers' resizing is another. The contestan
 is timed from its first finished mask to its last, so that nobody's start counts:
 
 - network: the forward passes alone, of every flip, on photos that are on the device already;
-- ours: `masking.mask_photos`, from JPEG files to PNG files;
+- ours: `write_masks.mask_photos`, from JPEG files to PNG files;
 - milesial: `predict.py` of a checkout of milesial/Pytorch-UNet with the same weights; a U-Net of width 64 with
   --tta none;
 - notebook: the loop that people write with ttach (github.com/qubvel/ttach): read, flip, average, threshold, write.
@@ -41,11 +41,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from train_throughput import matmul_flops
 
-from kaggle_tools import cli
-from kaggle_tools.config import Tta
-from kaggle_tools.data import images, listing
-from kaggle_tools.data.images import read_mask
-from kaggle_tools.data.listing import Photo
+from kaggle_tools.config import DEFAULT_WORKERS, Tta
+from kaggle_tools.data.images import read_mask, read_photo, resize
+from kaggle_tools.data.listing import Photo, photos_in
 from kaggle_tools.inference.ensemble import FLIPPED_AXES, Ensemble, load_members, logits_of
 from kaggle_tools.inference.write_masks import mask_photos
 from kaggle_tools.options import parse_size
@@ -60,7 +58,7 @@ THRESHOLD = 0.5
 def network(ensemble: Ensemble, photos: list[Photo], batch_size: int) -> float:
     """Seconds for each photo of the forward passes alone."""
     model, size = ensemble.members[0].model, photos[0].size
-    pixels_B3HW = torch.stack([torch.from_numpy(images.read_photo(photo.path)) for photo in photos[:batch_size]])
+    pixels_B3HW = torch.stack([torch.from_numpy(read_photo(photo.path)) for photo in photos[:batch_size]])
     batch_B3HW = pixels_B3HW.permute(0, 3, 1, 2).contiguous().to(ensemble.device)
     assert batch_B3HW.shape[-2:] == size
     with torch.inference_mode():
@@ -131,7 +129,7 @@ def shrunken(folder: Path, photos: list[Photo], size: tuple[int, int]) -> list[P
     copies = []
     for photo in photos:
         path = folder / f"{photo.stem}.jpg"
-        Image.fromarray(images.resize(images.read_photo(photo.path), size)).save(path, quality=JPEG_QUALITY)
+        Image.fromarray(resize(read_photo(photo.path), size)).save(path, quality=JPEG_QUALITY)
         copies.append(Photo(photo.stem, path, size))
     return copies
 
@@ -149,7 +147,7 @@ def main(
     count: Annotated[int, typer.Option(help="How many photos.")] = 12,
     tta: Annotated[str, typer.Option(help="none, hflip or flips.")] = "none",
     batch_size: Annotated[int, typer.Option(help="Photos at once, for us and for the network alone.")] = 1,
-    workers: Annotated[int, typer.Option(help="Processes that load photos.")] = cli.DEFAULT_WORKERS,
+    workers: Annotated[int, typer.Option(help="Processes that load photos.")] = DEFAULT_WORKERS,
     rounds: Annotated[int, typer.Option(help="How often they take turns.")] = 3,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the network, for us and alone.")] = False,
     peer: Annotated[Path | None, typer.Option("--milesial", help="A checkout of milesial/Pytorch-UNet.")] = None,
@@ -166,7 +164,7 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         here = Path(temporary)
         (here / "photos").mkdir()
-        photos = shrunken(here / "photos", listing.photos_in(folder)[0][:count], parse_size("--size", size))
+        photos = shrunken(here / "photos", photos_in(folder)[0][:count], parse_size("--size", size))
         for turn in range(rounds):
             at = here / str(turn)
             contestants: dict[str, Callable[[], float]] = {

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kaggle_tools import rle
 from kaggle_tools.data.images import read_mask
-from kaggle_tools.errors import require
+from kaggle_tools.errors import InputError
 from kaggle_tools.system.memory import keep_freed_memory
 from kaggle_tools.system.progress import track
 
@@ -49,7 +49,8 @@ def main(
 ) -> None:
     """Compare the answers on all masks, then measure on some of them."""
     paths = sorted(path for path in masks.iterdir() if not path.name.startswith("."))
-    require(bool(paths), f"{masks}: no masks in it")
+    if not paths:
+        raise InputError(f"{masks}: no masks in it")
     for path in track(paths, len(paths), "masks compared"):
         compare(read_mask(path))
     print(f"all agree on {len(paths):,} masks")

@@ -1,4 +1,4 @@
-"""How long a full submission takes, and how much memory: a folder of 100,064 masks to a checked, compressed CSV.
+"""How long a full submission takes, and how much memory: from a folder of 100,064 masks to a checked, compressed CSV.
 
     python benchmarks/submission_scale.py MASKS [--count 5000] [--folder /tmp/scale]
 
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.data.images import read_mask, write_mask
-from kaggle_tools.errors import require
+from kaggle_tools.errors import InputError
 from kaggle_tools.system.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +59,8 @@ def main(
 def link_masks(masks: Path, pred: Path, stems: list[str]) -> None:
     """Write each mask once, and link it under every so many of the names."""
     paths = sorted(path for path in masks.iterdir() if not path.name.startswith("."))
-    require(bool(paths), f"{masks}: no masks in it")
+    if not paths:
+        raise InputError(f"{masks}: no masks in it")
     paths = paths[: len(stems)]
     for at, path in enumerate(paths):
         write_mask(pred / "written" / f"{at}.png", read_mask(path))
@@ -74,7 +75,8 @@ def measure(name: str, arguments: list[str]) -> None:
     with subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         _, status, usage = os.wait4(process.pid, 0)  # its memory: the largest of it and its descendants
         process.returncode = os.waitstatus_to_exitcode(status)
-    require(process.returncode == 0, f"{name} ended with exit code {process.returncode}")
+    if process.returncode:
+        raise RuntimeError(f"{name} ended with exit code {process.returncode}")
     seconds = time.perf_counter() - start
     processor = usage.ru_utime + usage.ru_stime
     print(f"{name}: {seconds:.1f} s, {processor:.1f} CPU-s, {usage.ru_maxrss * 1024 / MB:.0f} MB at most", flush=True)
@@ -92,7 +94,7 @@ def compare_compression(csv: Path) -> None:
 
 
 def pack_gzip(csv: Path, packed: Path, level: int) -> None:
-    """As `submission.compress` does."""
+    """As `submission.write.compress` does."""
     with csv.open("rb") as source, gzip.open(packed, "wb", compresslevel=level) as target:
         copy(source.read, target.write)
 

@@ -1,12 +1,12 @@
-"""How much of a training is the network itself: photos per second of the real training over those without data.
+"""How much of a training is the model itself: photos per second of the real training over those without data.
 
     python benchmarks/train_throughput.py DATA [--preset laptop] [--image-size 256x384] [--milesial CHECKOUT]
 
 The three take turns within one run, as the speed of a machine changes from minute to minute:
 
-- real: `train.py`'s own trainer on the photos in DATA, decoded, augmented and logged, after its first steps;
-- data-free: the same network, loss and optimiser on one batch that stays on the device;
-- milesial: the training loop of a checkout of milesial/Pytorch-UNet on the same photos, network, size and batch.
+- real: the trainer of `train.py` on the photos in DATA, decoded, augmented and logged, after its first gradient steps;
+- data-free: the same model, loss and optimiser on one batch that stays on the device;
+- milesial: the training loop of a checkout of milesial/Pytorch-UNet on the same photos, model, size and batch.
   Its loop needs wandb and tqdm; both are replaced by what only counts its batches. Its photos are scaled by one
   factor, so DATA must hold photos of the shape of --image-size.
 """
@@ -31,17 +31,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from kaggle_tools import cli
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.config import TrainingConfig, config_from
-from kaggle_tools.data import listing
-from kaggle_tools.data.listing import Photo
+from kaggle_tools.config import DEFAULT_WORKERS, Execution, TrainingConfig, config_from
+from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.models.segmenter import Segmenter, build, design
 from kaggle_tools.options import parse_size
+from kaggle_tools.results.run_folder import Split
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device, has_bfloat16
-from kaggle_tools.training.fold import Execution, FoldData, SegmentationTask, loss_of, make_trainer
+from kaggle_tools.training.fold import callbacks_of, make_trainer
 from kaggle_tools.training.optim import make_optimizer
+from kaggle_tools.training.task import FoldData, SegmentationTask, loss_of
 
 WARM_UP_STEPS = 4
 
@@ -65,15 +65,15 @@ def real(photos: list[Photo], config: TrainingConfig, workers: int, steps: int) 
     task = SegmentationTask(_network(config), config)
     stopwatch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder, _silence():
-        data = FoldData(needed, photos[: config.batch_size], config, execution)
-        trainer = make_trainer(Path(folder), config, data, execution)
-        trainer.callbacks.append(stopwatch)  # type: ignore[attr-defined]
+        data = FoldData(Split(needed, photos[: config.batch_size]), config, execution)
+        callbacks = [*callbacks_of(Path(folder), data, execution), stopwatch]
+        trainer = make_trainer(Path(folder), config, execution, callbacks)
         trainer.fit(task, datamodule=data)
     return _seconds_per_photo(stopwatch.times, config.batch_size)
 
 
 def data_free(photos: list[Photo], config: TrainingConfig, steps: int) -> float:
-    """Seconds for each photo of the same network, loss and optimiser on one batch that stays on the device."""
+    """Seconds for each photo of the same model, loss and optimiser on one batch that stays on the device."""
     device = best_device()
     model, loss = _network(config).to(device).train(), loss_of(config)
     optimizer = make_optimizer(config, model.parameters())
@@ -209,16 +209,16 @@ def main(
     data: Annotated[Path, typer.Argument(help="Folder with the competition's data.")],
     preset: Annotated[str, typer.Option(help="Network, loss and augmentation.")] = "laptop",
     image_size: Annotated[str, typer.Option(metavar="HxW", help="Pixels that the network sees.")] = "256x384",
-    batch_size: Annotated[int, typer.Option(help="Photos a step.")] = 4,
-    steps: Annotated[int, typer.Option(help="Steps of each, each round.")] = 16,
+    batch_size: Annotated[int, typer.Option(help="Photos a gradient step.")] = 4,
+    steps: Annotated[int, typer.Option(help="Gradient steps of each contestant, each round.")] = 16,
     rounds: Annotated[int, typer.Option(help="How often they take turns.")] = 5,
-    workers: Annotated[int, typer.Option(help="Processes that load photos.")] = cli.DEFAULT_WORKERS,
+    workers: Annotated[int, typer.Option(help="Processes that load photos.")] = DEFAULT_WORKERS,
     checkout: Annotated[Path | None, typer.Option("--milesial", help="A checkout of milesial/Pytorch-UNet.")] = None,
 ) -> None:
     """Measure, in turns."""
     size = parse_size("--image-size", image_size)
     config = replace(config_from(preset, CARVANA.slug, {}), image_size=size, batch_size=batch_size, epochs=1)
-    photos = listing.training_photos(CARVANA, data)
+    photos = training_photos(CARVANA, data)
     memory.keep_freed_memory()
     contestants: dict[str, Callable[[], float]] = {
         "data-free": lambda: data_free(photos, config, steps),

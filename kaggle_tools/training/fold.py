@@ -78,7 +78,7 @@ def train_fold(
         task = SegmentationTask(model.to(memory_format=torch.channels_last), config)
         data = FoldData(split, config, execution)
         limits = [time_limit] if time_limit else []
-        beside = [EpochLines(folds_left), *limits, *_callbacks(folder, data, execution)]
+        beside = [EpochLines(folds_left), *limits, *callbacks_of(folder, data, execution)]
         trainer = _fit(task, data, folder, execution, beside)
         card = ModelCard(architecture, config.image_size, competition.slug, fold, config.tta, config.tta_scales)
         if trainer.is_global_zero:
@@ -176,7 +176,8 @@ def _timing(trainer: Trainer) -> Timing:
     )
 
 
-def _callbacks(folder: Path, data: FoldData, execution: Execution) -> list[Callback]:
+def callbacks_of(folder: Path, data: FoldData, execution: Execution) -> list[Callback]:
+    """What runs beside every training of a fold: its learning curves, checkpoints and what was asked for."""
     config = data.config
     checkpoints = run_folder.checkpoint_path(folder, LAST).parent
     callbacks: list[Callback] = [
