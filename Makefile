@@ -20,14 +20,23 @@ demo: $(INSTALLED)
 	@echo "the run:        $(DEMO)/run"
 	@echo "pages to look at: $(DEMO)/run/report.html and $(DEMO)/pred/report.html"
 
+# Everything that can fail for a reason in the code.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(PYTEST) -m "not slow"
+
+# And what takes long: many kills, whole pipelines, a wheel that is installed, a browser.
+test-all: $(INSTALLED)
+	$(PYTEST)
+
+# Which lines no test runs; those that only processes of their own run are among them.
+coverage: $(INSTALLED)
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered
 
 check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(MAKE) test
+	$(MAKE) test-all
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix

@@ -14,10 +14,24 @@ from kaggle_tools.data.listing import Photo
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
+# Read when torch is loaded, here and in the processes that tests start. The networks of the tests are tiny, so that
+# threads only wait for each other, all the more where tests run beside each other.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How hard to try: the tests that kill processes kill so many more."""
     parser.addoption("--kills", type=int, default=1, help="random kills in each test that kills processes")
+
+
+LONGEST = ("test_pipeline", "test_submit", "test_fold", "test_client", "test_installed", "test_salt", "test_page")
+"""Files that take longest, begun first where several processes share the files: so all of them end together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the longest files to the front."""
+    first = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path.stem, len(first)))
 
 
 @pytest.fixture

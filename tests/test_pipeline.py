@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+import warm_python
 from kaggle_server import KaggleServer
 from PIL import Image
 from safetensors.numpy import load_file
@@ -39,22 +40,27 @@ class Demo(NamedTuple):
     run: Path
     pred: Path
     infer_says: str
+    training_seconds: float
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, *map(str, arguments)]
-
-
-def run(*arguments: object) -> str:
+def run(*command: object) -> str:
     """What the command prints; it must succeed."""
-    done = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=200)
+    done = warm_python.run(*command)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def refusal(*arguments: object, exit_code: int = 1) -> str:
+def run_in_fresh_python(*arguments: object) -> str:
+    """The same in an interpreter that starts as for a user, with imports and a seed of its hashes of its own."""
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=warm_python.HANGS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def refusal(*command: object, exit_code: int = 1) -> str:
     """The one message with which the command fails, or stops."""
-    done = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=200)
+    done = warm_python.run(*command)
     assert done.returncode == exit_code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
@@ -68,10 +74,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     height, width = SIZE
     options = ["--train-groups", 3, "--test-groups", 1, "--size", f"{height}x{width}"]
     run("-m", "kaggle_tools", "demo-data", data, *options)
+    started = time.monotonic()
     run("train.py", "--data", data, "--out", trained, *TINY)
+    seconds = time.monotonic() - started
     said = run("infer.py", trained, "--data", data, "--out", pred, "--workers", 1)
     run("submit.py", pred, "--data", data, "--dry-run")
-    return Demo(data, trained, pred, said)
+    return Demo(data, trained, pred, said, seconds)
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +260,8 @@ def test_the_masks_reach_the_leaderboard(demo: Demo, server: KaggleServer, ledge
     assert (entry.public_score, entry.runs) == (0.99612, ["run"])
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_training_killed_again_and_again_ends_the_same(
     demo: Demo, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
@@ -260,12 +269,12 @@ def test_a_training_killed_again_and_again_ends_the_same(
     arguments = ["train.py", "--data", demo.data, "--out", tmp_path, *TINY]
     moments = random.Random(0)
     for kill in range(1 + pytestconfig.getoption("--kills")):
-        with subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL) as killed:
+        with warm_python.Process(*arguments) as killed:
             if kill == 0:
                 wait_for(lambda: (tmp_path / "fold0" / "checkpoints" / "last.ckpt").exists())
             else:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    killed.wait(timeout=moments.uniform(1, 25))
+                    killed.wait(timeout=moments.uniform(0, demo.training_seconds))
             killed.kill()
     run(*arguments)
     made = {path.relative_to(demo.run) for path in demo.run.rglob("*") if path.suffix in REPEATABLE and path.is_file()}
@@ -275,6 +284,7 @@ def test_a_training_killed_again_and_again_ends_the_same(
         assert (tmp_path / path).read_bytes() == (demo.run / path).read_bytes(), path
 
 
+@pytest.mark.slow
 def test_two_processes_score_what_one_does(demo: Demo, tmp_path: Path) -> None:
     """Trained before, the fold is only scored again: each process takes half of the photos."""
     shutil.copytree(demo.run, tmp_path / "run")
@@ -331,6 +341,7 @@ def files_of(pred: Path) -> dict[Path, bytes]:
 LOCK = r"\.process[01]\.lock"
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together_and_go_on_to_what_one_makes(demo: Demo, saved: Path, tmp_path: Path) -> None:
     arguments = ["infer.py", demo.run, "--data", demo.data, "--out", tmp_path, *IN_BATCHES, "--devices", 2]
     said = refusal(*arguments, "--max-hours", 0, exit_code=75)
@@ -345,7 +356,7 @@ def test_two_processes_stop_together_and_go_on_to_what_one_makes(demo: Demo, sav
     assert len([path for path in tmp_path.iterdir() if re.fullmatch(LOCK, path.name)]) == 2
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("options", [["--workers", "0"], IN_BATCHES], ids=["one by one", "in batches"])
 def test_an_inference_killed_again_and_again_ends_the_same(
     demo: Demo, saved: Path, tmp_path: Path, options: list[str], pytestconfig: pytest.Config
@@ -356,21 +367,21 @@ def test_an_inference_killed_again_and_again_ends_the_same(
     moments = random.Random(0)
     out = tmp_path / "pred"
     for kill in range(pytestconfig.getoption("--kills")):
-        if ended_before_kill(out, command(*arguments, out), moments.uniform(0, 0.1)):
+        if ended_before_kill(out, [*arguments, out], moments.uniform(0, 0.1)):
             assert files_of(out) == expected
             out = tmp_path / f"pred{kill}"
     run(*arguments, out)
     assert files_of(out) == expected
 
 
-def ended_before_kill(pred: Path, arguments: list[str], seconds: float) -> bool:
+def ended_before_kill(pred: Path, command: list[object], seconds: float) -> bool:
     """Start an inference and kill it so many seconds after it made a mask, unless it has ended."""
 
     def masks() -> int:
         return len(list(pred.glob("masks/*.png")))
 
     before = masks()
-    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL) as killed:
+    with warm_python.Process(*command) as killed:
         wait_for(lambda: killed.poll() is not None or masks() > before)
         time.sleep(seconds)
         killed.kill()
@@ -392,7 +403,7 @@ def test_help_waits_for_nothing_heavy(script: str) -> None:
     start = f"runpy.run_path({script!r}, run_name='__main__')"
     if script == "kaggle_tools":
         start = f"runpy.run_module({script!r}, run_name='__main__')"
-    said = run("-c", HELP.format(start=start))
+    said = run_in_fresh_python("-c", HELP.format(start=start))
     assert "Usage" in said
     assert "heavy: []" in said
 
@@ -406,5 +417,5 @@ try:
 finally:
     print("torch" in sys.modules)
 """
-    said = run("-c", code)
+    said = run_in_fresh_python("-c", code)
     assert said.splitlines()[-2:] == ["dry run: nothing was sent", "False"]

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+import warm_python
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -27,7 +26,6 @@ from kaggle_tools.kaggle_api import client
 from kaggle_tools.results import run_folder
 from kaggle_tools.submission.write import write_submission
 
-ROOT = Path(__file__).resolve().parents[1]
 SUBMIT = cli.app_of(submit)
 SLUG = ["--competition", SALT.slug]
 TINY = ["--preset", "demo", "--folds", "2", "--depth", "4", "--image-size", "full", "--epochs", "1", "--workers", "0"]
@@ -50,9 +48,8 @@ def said(program: Any, *arguments: object) -> str:
     return result.output
 
 
-def run(*arguments: object) -> None:
-    command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+def run(*command: object) -> None:
+    done = warm_python.run(*command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Warning" not in done.stderr
 

@@ -200,7 +200,7 @@ def _mean_scores(table: pd.DataFrame, part: str) -> dict[str, float]:
 def _read_histograms(folder: Path) -> tuple[list[str], NDArray[np.int64]]:
     path = folder / HISTOGRAMS_FILE
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return archive["images"].tolist(), archive["histograms"].astype(np.int64)
     except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise InputError(
