@@ -6,7 +6,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -26,6 +26,7 @@ DATA, MODEL, STEPS, LOSS = "Data", "Model", "Optimisation", "Loss"
 MACHINE, BESIDE = "Machine (does not change the result)", "Beside the training (does not change the result)"
 
 AUTO = "auto"
+"""In the place of a batch size: the largest that fits."""
 
 DEFAULT_WORKERS = min(8, CORES)
 """More processes than that do not load photos any faster than a network takes them."""
@@ -39,15 +40,6 @@ def size_or_full(option: str, text: str) -> tuple[int, int] | None:
         InputError: it is not of this form.
     """
     return None if text == "full" else parse_size(option, text)
-
-
-def count_or_auto(option: str, text: str) -> int | str:
-    """A whole number above 0, or `auto`.
-
-    Raises:
-        InputError: it is neither.
-    """
-    return AUTO if text == AUTO else parse_count(option, text)
 
 
 def path_text(_option: str, text: str) -> str:
@@ -95,7 +87,7 @@ class TrainingConfig:
             "Photos at once, on all devices together; auto: as many as fit.",
             STEPS,
             metavar="N|auto",
-            parse=count_or_auto,
+            parse=parse_count,
         ),
     ] = 4
     accumulate: Annotated[int, Option("Batches whose gradients make one gradient step.", STEPS)] = 1
@@ -200,46 +192,44 @@ class Execution:
     report: Annotated[bool, Option("Write RUN/report.html at the end.", BESIDE, names="--report/--no-report")] = True
 
 
-PRESETS: dict[str, dict[str, Any]] = {
+ANY = ""
+"""In the place of a competition in a preset."""
+
+PRESETS = {
     # What won: the whole photo, BCE + Dice, mild augmentation. For a large GPU; elsewhere give --image-size.
-    "carvana": {},
+    "carvana": TrainingConfig(ANY),
     # The write-up that this project started from.
-    "seed": {
-        "image_size": (160, 240),
-        "augmentation": "seed",
-        "epochs": 10,
-        "batch_size": 32,
-        "optimizer": "adam",
-        "lr": 1e-4,
-        "schedule": "constant",
-        "warm_up": 0.0,
-        "dice_weight": 0.0,
-        "tta": "none",
-    },
+    "seed": TrainingConfig(
+        ANY,
+        image_size=(160, 240),
+        augmentation="seed",
+        epochs=10,
+        batch_size=32,
+        optimizer="adam",
+        lr=1e-4,
+        schedule="constant",
+        warm_up=0.0,
+        dice_weight=0.0,
+        tta="none",
+    ),
     # A few minutes for the drawn demo on two CPU cores.
-    "demo": {
-        "width": 8,
-        "image_size": (160, 240),
-        "augmentation": "hflip",
-        "epochs": 14,
-        "batch_size": 8,
-        "lr": 5e-3,
-    },
-    # Under an hour for one fold of 1,664 photos on two CPU cores: too short for more augmentation to pay.
-    "laptop": {
-        "width": 16,
-        "image_size": (256, 384),
-        "augmentation": "hflip",
-        "epochs": 6,
-        "batch_size": 2,
-        "lr": 1e-3,
-        "ema_decay": 0.998,
-    },
+    "demo": TrainingConfig(ANY, width=8, image_size=(160, 240), augmentation="hflip", epochs=14, batch_size=8, lr=5e-3),
+    # Under an hour for one fold of 1,664 photos on two CPU cores: too short for more augmentation to pay off.
+    "laptop": TrainingConfig(
+        ANY,
+        width=16,
+        image_size=(256, 384),
+        augmentation="hflip",
+        epochs=6,
+        batch_size=2,
+        lr=1e-3,
+        ema_decay=0.998,
+    ),
 }
-"""Options that differ from the defaults above, by the name of the preset."""
+"""The presets by name."""
 
 DEFAULT_PRESET = "carvana"
-"""It has the defaults above."""
+"""It has the defaults of the fields."""
 
 CONFIG_OPTIONS = options_of(TrainingConfig, preset=DEFAULT_PRESET)
 EXECUTION_OPTIONS = options_of(Execution)
@@ -253,7 +243,7 @@ def config_from(preset: str, competition: str, options: Mapping[str, Any]) -> Tr
     """
     if preset not in PRESETS:
         raise InputError(f"--preset {preset}: not known; the presets are {', '.join(PRESETS)}")
-    return TrainingConfig(competition, **{**PRESETS[preset], **options})
+    return replace(PRESETS[preset], competition=competition, **options)
 
 
 def config_of_settings(settings: Mapping[str, Any]) -> TrainingConfig:

@@ -6,7 +6,7 @@
 
     @takes(options_of(Settings))
     def command(out: Path, **options: object) -> None:
-        settings = Settings(**values_of(options_of(Settings), options))
+        settings = applied(Settings(), options_of(Settings), options)
 
 The command then has `--epochs`, with this help and this default. Imports nothing heavy, so that `--help` answers
 at once.
@@ -15,13 +15,18 @@ at once.
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
 from kaggle_tools.errors import InputError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    T = TypeVar("T", bound=DataclassInstance)
 
 Command = Callable[..., None]
 
@@ -120,14 +125,14 @@ def takes(*option_fields: Sequence[OptionField]) -> Callable[[Command], Command]
     return decorate
 
 
-def values_of(option_fields: Sequence[OptionField], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of those options that were given, by the names of their fields.
+def applied(value: "T", option_fields: Sequence[OptionField], options: Mapping[str, Any]) -> "T":
+    """A value of the dataclass with the options that were given in the place of its own.
 
     Raises:
-        InputError: a text is not of the option's form.
+        InputError: a text is not of the option's form, or the dataclass refuses a value.
     """
     given = [one for one in option_fields if options.get(one.name) is not None]
-    return {one.name: _value(one, options[one.name]) for one in given}
+    return replace(value, **{one.name: _parsed(one, options[one.name]) for one in given})
 
 
 def arguments_of(value: object) -> list[str]:
@@ -197,7 +202,7 @@ def parse_size(option: str, text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _value(field: OptionField, given: Any) -> Any:
+def _parsed(field: OptionField, given: Any) -> Any:
     return field.option.parse(field.flag, given) if field.option.parse else given
 
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from kaggle_tools import cli, options
 from kaggle_tools.errors import InputError
-from kaggle_tools.options import Option, arguments_of, options_of, takes, values_of
+from kaggle_tools.options import Option, applied, arguments_of, options_of, takes
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,13 @@ def test_a_field_without_an_option_is_not_on_the_command_line() -> None:
 
 def test_what_is_given_becomes_the_values_of_the_fields() -> None:
     given = call("x", "--count", "5", "--kind", "b", "--size", "20x30", "--quick", "--no-page", "--factors", "1,2")
-    settings = Settings(**values_of(OPTIONS, given))
+    settings = applied(Settings(), OPTIONS, given)
     assert settings == Settings(count=5, kind="b", size=(20, 30), fast=True, page=False, factors=(1.0, 2.0))
 
 
 def test_with_a_preset_only_what_is_given_has_a_value() -> None:
-    assert values_of(OPTIONS, call("x", "--kind", "b", preset="large")) == {"kind": "b"}
+    preset = Settings(count=9, kind="a", secret=1)
+    assert applied(preset, OPTIONS, call("x", "--kind", "b", preset="large")) == Settings(count=9, kind="b", secret=1)
 
 
 def test_the_help_shows_panels_metavars_and_the_defaults_of_the_preset() -> None:
@@ -80,7 +81,7 @@ def test_the_help_shows_panels_metavars_and_the_defaults_of_the_preset() -> None
 )
 def test_a_value_that_cannot_be_parsed_names_its_option(word: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        values_of(OPTIONS, {"size": word})
+        applied(Settings(), OPTIONS, {"size": word})
 
 
 def test_numbers_below_the_minimum_are_refused() -> None:
@@ -96,7 +97,7 @@ def test_arguments_are_what_differs_from_the_defaults() -> None:
 def test_arguments_make_the_same_value_again() -> None:
     settings = Settings(count=0, kind="b", fast=True, page=False, factors=(0.5,), word="w w")
     given = call("x", *arguments_of(settings))
-    assert Settings(**values_of(OPTIONS, given)) == settings
+    assert applied(Settings(), OPTIONS, given) == settings
     assert replace(settings, secret=1) != settings
 
 

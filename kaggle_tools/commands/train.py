@@ -6,7 +6,6 @@ its fold is held out: probabilities at its own size -> mask -> score.
 
 import shlex
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +25,7 @@ from kaggle_tools.config import (
     config_of_settings,
 )
 from kaggle_tools.errors import InputError, OutOfTimeError
-from kaggle_tools.options import takes, values_of
+from kaggle_tools.options import applied, takes
 from kaggle_tools.system.files import locked
 from kaggle_tools.system.processes import is_first_process
 
@@ -55,14 +54,13 @@ def train(
     **options: Any,
 ) -> None:
     """Train the folds of a model and score each on the groups (cars) that it never saw."""
-    execution = Execution(**values_of(EXECUTION_OPTIONS, options))
+    execution = applied(Execution(), EXECUTION_OPTIONS, options)
     deadline = None if execution.max_hours is None else time.monotonic() + execution.max_hours * 3600
     spec = cli.competition_named(competition)
-    given = values_of(CONFIG_OPTIONS, options)
-    automatic_batch = given.get("batch_size") == AUTO
+    automatic_batch = options["batch_size"] == AUTO
     if automatic_batch:
-        del given["batch_size"]
-    settings = config_of(spec, preset, config, given)
+        del options["batch_size"]
+    settings = applied(initial_config(spec, preset, config), CONFIG_OPTIONS, options)
     chosen = chosen_folds(fold, settings)
 
     from kaggle_tools.data.listing import training_photos
@@ -92,17 +90,17 @@ def train(
         raise out_of_time
 
 
-def config_of(spec: "Competition", preset: str | None, config: Path | None, given: Mapping[str, Any]) -> TrainingConfig:
-    """The configuration of the preset, or of --config, with the options that were given.
+def initial_config(spec: "Competition", preset: str | None, config: Path | None) -> TrainingConfig:
+    """The configuration of the preset, or of --config.
 
     Raises:
-        InputError: an option is not possible.
+        InputError: both are given, there is no such preset, or the file is missing, damaged or about something else.
     """
     if config is None:
-        return config_from(preset or DEFAULT_PRESET, spec.slug, given)
+        return config_from(preset or DEFAULT_PRESET, spec.slug, {})
     if preset is not None:
         raise InputError("--preset and --config: give one of them")
-    return replace(config_in_file(config, spec), **given)
+    return config_in_file(config, spec)
 
 
 def config_in_file(path: Path, spec: "Competition") -> TrainingConfig:

@@ -8,12 +8,12 @@ from kaggle_tools.commands import train
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.config import CONFIG_OPTIONS, TrainingConfig, config_from, settings_of
 from kaggle_tools.errors import InputError
-from kaggle_tools.options import values_of
+from kaggle_tools.options import applied
 
 
 def config_of(preset: str | None = None, config: Path | None = None, **options: Any) -> TrainingConfig:
     """What a command line with these options asks for."""
-    return train.config_of(CARVANA, preset, config, values_of(CONFIG_OPTIONS, options))
+    return applied(train.initial_config(CARVANA, preset, config), CONFIG_OPTIONS, options)
 
 
 def test_options_take_the_place_of_the_presets() -> None:
@@ -26,11 +26,6 @@ def test_options_take_the_place_of_the_presets() -> None:
 def test_full_size_takes_the_place_of_the_presets_size() -> None:
     assert config_of(preset="seed").image_size == (160, 240)
     assert config_of(preset="seed", image_size="full").image_size is None
-
-
-def test_an_automatic_batch_size_is_kept_apart_from_numbers() -> None:
-    assert values_of(CONFIG_OPTIONS, {"batch_size": "auto"}) == {"batch_size": "auto"}
-    assert values_of(CONFIG_OPTIONS, {"batch_size": "12"}) == {"batch_size": 12}
 
 
 @pytest.mark.parametrize("text", ["0", "-2", "four", "1.5"])
