@@ -1,11 +1,15 @@
 """README and docs: links, size, and what they say of the tree."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from finished_runs import write_run
 
 from docs import generate
+from kaggle_tools.competition import CARVANA
+from kaggle_tools.results.summary import write_summary
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "kaggle_tools"
@@ -83,6 +87,14 @@ def test_the_design_page_lists_every_module_in_its_package() -> None:
         listed |= {f"{folder}/{module}".strip("/") for module in modules}
     modules = {path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py")}
     assert listed == {module for module in modules if not module.endswith("__init__")}
+
+
+def test_the_page_about_files_explains_every_key_of_a_summary(tmp_path: Path) -> None:
+    errors = {"ab12_01": (1, 0), "cd34_01": (0, 2)}
+    write_summary(write_run(tmp_path / "run", tmp_path / "data", {0: errors}), CARVANA)
+    keys = json.loads((tmp_path / "run" / "summary.json").read_text()).keys()
+    page = (ROOT / "docs" / "files.md").read_text()
+    assert {key for key in keys if f"`{key}`" not in page} == set()
 
 
 @pytest.mark.parametrize("name", generate.BLOCKS)
