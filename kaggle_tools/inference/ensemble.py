@@ -1,6 +1,6 @@
 """Networks to probabilities: one or several, in one or several flips and scales, averaged.
 
-Photos come in as the workers leave them (`data`), one tensor for each size that a network wants to see;
+Photos come in as the workers leave them (`data.datasets`), one tensor for each input size of a network;
 probabilities go out at the photos' own size. Knows nothing of files but those of the networks.
 
 B batch, H height, W width. Probabilities are averaged, not logits.
@@ -115,8 +115,8 @@ def choose_tta(
 class Ensemble:
     """The weighted mean of networks over flips and scales.
 
-    Networks that do not fit together on the device stay in main memory and are lent to it in turn: slower,
-    and the same to the bit.
+    Networks that do not fit on the device together stay in main memory and are copied to it in turn, one at a time:
+    slower, and the same to the bit.
 
     Args:
         members: the networks.
@@ -124,7 +124,7 @@ class Ensemble:
         tta: the flips over which each network is averaged.
         scales: the factors of its image size over which it is averaged.
         threshold: the probability from which on a member votes for foreground.
-        in_turn: lend the networks to the device in turn even if they fit.
+        in_turn: copy the networks to the device in turn even if they fit.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Ensemble:
         self.in_turn = in_turn or not _all_fit([member.model for member in members], device)
 
     def take_turns(self) -> bool:
-        """Make room on the device by lending it the networks in turn; False where that is so, or would not help."""
+        """Make room on the device: from now on it holds one network at a time. False where that is so, or no help."""
         if self.in_turn or len(self.members) == 1:
             return False
         for member in self.members:
@@ -171,7 +171,7 @@ class Ensemble:
         mean_BHW = torch.zeros((), device=self.device)
         votes_BHW = torch.zeros((), dtype=torch.uint8, device=self.device)
         for member in self.members:
-            with _lent(member.model, self.device) if self.in_turn else nullcontext():
+            with _copied(member.model, self.device) if self.in_turn else nullcontext():
                 probability_BHW = self._of_member(member, photos_at, own_size)
             mean_BHW = mean_BHW + member.weight / total * probability_BHW
             votes_BHW = votes_BHW + (probability_BHW >= self.threshold)
@@ -226,13 +226,13 @@ def _all_fit(models: Sequence[nn.Module], device: torch.device) -> bool:
 
 
 @contextmanager
-def _lent(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Put a network on the device; what is in main memory stays there, so that nothing is copied back."""
-    at_home = [(tensor, tensor.data) for tensor in chain(model.parameters(), model.buffers())]
-    for tensor, data in at_home:
+def _copied(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Have a network work on the device; its tensors in main memory stay there, so that nothing is copied back."""
+    in_main_memory = [(tensor, tensor.data) for tensor in chain(model.parameters(), model.buffers())]
+    for tensor, data in in_main_memory:
         tensor.data = data.to(device, non_blocking=True)
     try:
         yield
     finally:
-        for tensor, data in at_home:
+        for tensor, data in in_main_memory:
             tensor.data = data

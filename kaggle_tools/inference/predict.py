@@ -1,7 +1,7 @@
 """Photos to probabilities at the photos' own size: the one path for test photos and out-of-fold photos alike.
 
 While a batch is in the networks, workers decode the next ones. Nothing here waits for the device: what is
-yielded on a GPU may still be on its way, and whoever needs it on the CPU waits then.
+yielded on a GPU may not be computed yet; to copy it to the CPU is to wait for it.
 
 B batch, H height, W width.
 """
@@ -99,7 +99,7 @@ def _try(ensemble: Ensemble, batch_size: int, own_size: Size) -> None:
 
 
 def _mix(ensemble: Ensemble, photos_at: Mapping[InputSize, Tensor], own_size: Size, batch_size: int) -> Mix:
-    """The ensemble's answer; where not even one photo fits beside all of its networks, these are lent in turn."""
+    """The ensemble's answer; where not even one photo fits beside all of its networks, these work in turn."""
     try:
         return ensemble(photos_at, own_size)
     except torch.OutOfMemoryError:

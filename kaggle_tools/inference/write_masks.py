@@ -1,7 +1,7 @@
 """Predictions to files: the mask, what can be said of it without the truth, and what people look at.
 
 The device cuts the mask and packs its bits; threads write the files while the networks go on. Only a few
-photos are under way at once, so that memory does not grow where the disk is slow.
+photos wait to be written at once, so that memory does not grow where the disk is slow.
 
 H height, W width.
 """
@@ -123,18 +123,18 @@ class MaskWriter:
         self.voters = voters
         self.outputs = outputs
         self.pool = ThreadPoolExecutor(THREADS)
-        self.under_way: deque[Future[None]] = deque()
+        self.unwritten: deque[Future[None]] = deque()
 
     def put(self, prediction: Prediction) -> None:
-        """Begin to write a prediction; waits for the oldest one where many are under way."""
+        """Begin to write a prediction; waits for the oldest one where many are unwritten."""
         probability_HW = prediction.probability_HW
         mask_HW = probability_HW >= self.threshold
         results = [packed(mask_HW), measured(probability_HW, mask_HW, prediction.votes_HW)]
         if self.outputs.probabilities:
             results.append(as_bytes(probability_HW))
-        self.under_way.append(self.pool.submit(self._write, prediction.photo, _Arrival(results)))
-        if len(self.under_way) > 4 * THREADS:
-            self.under_way.popleft().result()
+        self.unwritten.append(self.pool.submit(self._write, prediction.photo, _Arrival(results)))
+        if len(self.unwritten) > 4 * THREADS:
+            self.unwritten.popleft().result()
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +142,7 @@ class MaskWriter:
     def __exit__(self, *error: object) -> None:
         self.pool.shutdown()
         if error[0] is None:
-            for future in self.under_way:
+            for future in self.unwritten:
                 future.result()
 
     def _write(self, photo: Photo, arrival: "_Arrival") -> None:
@@ -251,7 +251,7 @@ def notes_of(sums: MaskSums, photo: Photo, voters: int) -> Notes:
 
 
 class _Arrival:
-    """Results on their way from the device to main memory."""
+    """Results that are being copied from the device to main memory."""
 
     def __init__(self, results: Sequence[Tensor]) -> None:
         on_gpu = results[0].device.type == "cuda"
@@ -259,7 +259,7 @@ class _Arrival:
         self.event = torch.cuda.current_stream().record_event() if on_gpu else None
 
     def wait(self) -> list[NDArray[Any]]:
-        """The results, once they are there."""
+        """The results, once they have arrived."""
         if self.event:
             self.event.synchronize()
         return [tensor.numpy() for tensor in self.tensors]

@@ -77,9 +77,9 @@ def oof_probability_path(fold_folder: Path, stem: str) -> Path:
 
 def saved_oof_probabilities(run: Path, folds: Collection[int] = ()) -> dict[str, Path]:
     """The saved probabilities of held-out photos by stem: of these folds, or of all if none is named."""
-    names = {fold_folder(run, fold).name for fold in folds}
-    found = (path for path in run.glob("fold*/oof/probabilities/*.png") if not path.name.startswith("."))
-    return {path.stem: path for path in found if not names or path.parents[2].name in names}
+    named = [fold_folder(run, fold) for fold in folds] or run.glob("fold*")
+    paths = [path for folder in named for path in folder.glob(str(oof_probability_path(Path(), "*")))]
+    return {path.stem: path for path in paths if not path.name.startswith(".")}
 
 
 def is_finished(run: Path, fold: int) -> bool:

@@ -73,7 +73,9 @@ class TestRefusals:
             (["--images", "a", "--tta-scales", "1;2"], "--tta-scales 1;2: must be numbers above 0 with commas.*"),
         ],
     )
-    def test_options_that_cannot_be_are_refused_before_anything_is_read(self, options: list[str], message: str) -> None:
+    def test_options_that_are_not_possible_are_refused_before_anything_is_read(
+        self, options: list[str], message: str
+    ) -> None:
         with pytest.raises(InputError, match=f"^{message}$"):
             raise_from(invoke("no run", "--out", "no pred", *options))
 
@@ -88,7 +90,7 @@ class TestRefusals:
             (["--competition", "titanic"], "these belong to different competitions: .*: carvana.*; .*: titanic"),
         ],
     )
-    def test_and_others_before_anything_is_written(
+    def test_options_that_do_not_fit_the_run_are_refused_before_anything_is_written(
         self, run: Path, shown: Path, tmp_path: Path, options: list[str], message: str
     ) -> None:
         with pytest.raises(InputError, match=f"^{message}$"):
@@ -114,7 +116,7 @@ def raise_from(done: Result) -> None:
 
 
 class TestMasks:
-    def test_all_folds_count_alike(self, run: Path, shown: Path, tmp_path: Path) -> None:
+    def test_all_folds_of_a_run_count_alike(self, run: Path, shown: Path, tmp_path: Path) -> None:
         said = mask(run, "--images", shown, "--out", tmp_path / "pred", "--save-probabilities")
         assert said.splitlines()[-1] == f"{tmp_path / 'pred'}: 4 masks"
         map_HW = read_gray(probability_path(tmp_path / "pred", "small"))
@@ -138,28 +140,30 @@ class TestMasks:
         models = [(model["run"], model["fold"], model["weight"]) for model in record(pred)["models"]]
         assert models == [("run", 0, 2), ("run", 1, 2), ("second", 0, 1)]
 
-    def test_one_fold_may_do(self, run: Path, shown: Path, tmp_path: Path) -> None:
+    def test_a_single_fold_can_mask_the_photos(self, run: Path, shown: Path, tmp_path: Path) -> None:
         mask(run, "--fold", 0, "--images", shown, "--out", tmp_path / "pred", "--save-probabilities")
         assert np.unique(read_gray(probability_path(tmp_path / "pred", "0"))).tolist() == [225]  # 255 * 0.8808
 
-    def test_nothing_lies_beside_the_masks_that_was_not_asked_for(self, run: Path, shown: Path, tmp_path: Path) -> None:
+    def test_nothing_is_written_beside_the_masks_that_was_not_asked_for(
+        self, run: Path, shown: Path, tmp_path: Path
+    ) -> None:
         mask(run, "--images", shown, "--out", tmp_path / "pred", "--no-report")
         assert {path.name for path in (tmp_path / "pred").iterdir()} == {
             *("masks", "run.json", "photos.csv", ".process0.lock")
         }
 
-    def test_a_page_shows_them(self, run: Path, shown: Path, tmp_path: Path) -> None:
+    def test_a_page_shows_the_masks(self, run: Path, shown: Path, tmp_path: Path) -> None:
         said = mask(run, "--images", shown, "--out", tmp_path / "pred")
         page = tmp_path / "pred" / "report.html"
         assert f"page: {page}" in said
         assert "Masks in pred" in page.read_text()
 
-    def test_outlines_may_be_drawn(self, run: Path, shown: Path, tmp_path: Path) -> None:
+    def test_outlines_of_masks_may_be_drawn(self, run: Path, shown: Path, tmp_path: Path) -> None:
         mask(run, "--images", shown, "--out", tmp_path / "pred", "--overlays")
         with Image.open(overlay_path(tmp_path / "pred", "small")) as image:
             assert (image.format, image.size) == ("JPEG", (9, 7))
 
-    def test_the_record_is_enough_to_repeat_them(self, run: Path, shown: Path, tmp_path: Path) -> None:
+    def test_run_json_is_enough_to_repeat_the_masks(self, run: Path, shown: Path, tmp_path: Path) -> None:
         pred = tmp_path / "pred"
         mask(run, "--fold", 1, "--images", shown, "--out", pred, "--batch-size", 2, "--tta-scales", "0.5,1")
         (model,) = record(pred).pop("models")
@@ -185,7 +189,7 @@ class TestMasks:
         mask(run, "--data", tmp_path / "data", "--out", tmp_path / "pred")
         assert [path.name for path in (tmp_path / "pred" / "masks").iterdir()] == ["a_01.png"]
 
-    def test_the_networks_are_compiled_where_that_is_asked_for(
+    def test_networks_are_compiled_with_the_option_compile(
         self, run: Path, shown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         compiled: list[Segmenter] = []
@@ -212,7 +216,9 @@ class TestMasks:
         assert "2 of 4 photos to mask" in mask(*given)
         assert record(tmp_path / "pred")["count"] == 4
 
-    def test_out_of_time_it_stops_and_says_so(self, run: Path, shown: Path, tmp_path: Path) -> None:
+    def test_infer_stops_after_max_hours_and_goes_on_when_run_again(
+        self, run: Path, shown: Path, tmp_path: Path
+    ) -> None:
         given = (run, "--images", shown, "--out", tmp_path / "pred")
         assert isinstance(invoke(*given, "--max-hours", 0).exception, OutOfTimeError)
         assert record(tmp_path / "pred")["count"] is None
@@ -221,7 +227,7 @@ class TestMasks:
 
 
 class TestTta:
-    def test_it_reaches_the_networks_and_the_record(
+    def test_the_tta_reaches_the_networks_and_the_record(
         self, shown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen = []
@@ -242,7 +248,7 @@ class TestTta:
 
 
 class TestBatchSize:
-    def test_a_folder_is_continued_with_its_own(self, run: Path, shown: Path, tmp_path: Path) -> None:
+    def test_a_folder_is_continued_with_its_batch_size(self, run: Path, shown: Path, tmp_path: Path) -> None:
         given = (run, "--images", shown, "--out", tmp_path / "pred")
         mask(*given, "--batch-size", 2)
         mask_path(tmp_path / "pred", "1").unlink()
@@ -250,21 +256,25 @@ class TestBatchSize:
 
 
 class TestThreshold:
-    def test_without_out_of_fold_photos_it_is_one_half_and_the_output_says_why(
+    def test_without_out_of_fold_photos_the_threshold_is_one_half_and_the_output_says_why(
         self, run: Path, shown: Path, tmp_path: Path
     ) -> None:
         said = mask(run, "--images", shown, "--out", tmp_path / "pred")
         assert said.startswith(f"threshold: 0.5, as the best is not known: there are no out-of-fold photos in {run}\n")
 
-    def test_of_a_mix_without_saved_probabilities_it_is_one_half(self, run: Path, shown: Path, tmp_path: Path) -> None:
+    def test_the_threshold_of_a_mix_without_saved_probabilities_is_one_half(
+        self, run: Path, shown: Path, tmp_path: Path
+    ) -> None:
         said = mask(run, run, "--images", shown, "--out", tmp_path / "pred")
         assert "not all runs of the mix were trained with --save-oof-probabilities\n" in said
         assert record(tmp_path / "pred")["threshold"] == 0.5
 
-    def test_nothing_is_said_of_the_best_where_another_is_given(self, run: Path, shown: Path, tmp_path: Path) -> None:
+    def test_nothing_is_printed_of_the_best_threshold_where_one_is_given(
+        self, run: Path, shown: Path, tmp_path: Path
+    ) -> None:
         assert "threshold:" not in mask(run, "--images", shown, "--out", tmp_path / "pred", "--threshold", 0.25)
 
-    def test_of_several_processes_only_the_first_says_why_it_is_one_half(
+    def test_of_several_processes_only_the_first_says_why_the_threshold_is_one_half(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("LOCAL_RANK", "1")
@@ -280,12 +290,14 @@ class TestDamagedHeldOutPhotos:
         (run / "fold0" / "oof_histograms.npz").write_bytes(b"")
         return run
 
-    def test_they_are_refused_where_they_decide_the_threshold(self, damaged: Path, shown: Path, tmp_path: Path) -> None:
+    def test_damaged_held_out_photos_are_refused_where_they_decide_the_threshold(
+        self, damaged: Path, shown: Path, tmp_path: Path
+    ) -> None:
         said = refusal(damaged, "--images", shown, "--out", tmp_path / "pred")
         assert f"{damaged / 'fold0' / 'oof_histograms.npz'}: missing or damaged" in said
         assert not (tmp_path / "pred").exists()
 
-    def test_with_a_threshold_given_the_masks_are_made_and_only_the_expected_score_is_not_known(
+    def test_damaged_held_out_photos_with_a_threshold_given_leave_only_the_expected_score_unknown(
         self, damaged: Path, shown: Path, tmp_path: Path
     ) -> None:
         pred = tmp_path / "pred"
@@ -295,7 +307,7 @@ class TestDamagedHeldOutPhotos:
 
 
 class TestReport:
-    def test_it_says_how_many_masks_there_are(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_infer_says_how_many_masks_there_are(self, capsys: pytest.CaptureFixture[str]) -> None:
         infer.report(Path("pred"), 1234, [])
         assert capsys.readouterr().out == "pred: 1,234 masks\n"
 
@@ -309,7 +321,7 @@ class TestReport:
         ]
         assert capsys.readouterr().out == "pred: 3 masks\n"
 
-    def test_of_many_only_some_are_named(self) -> None:
+    def test_of_many_photos_that_could_not_be_read_only_some_are_named(self) -> None:
         with pytest.raises(InputError) as raised:
             infer.report(Path("pred"), 3, [f"{number:04}" for number in range(1011)])
         said = str(raised.value).splitlines()

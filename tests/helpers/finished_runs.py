@@ -1,7 +1,7 @@
 """Runs and masks as train.py and infer.py would leave them, whose errors are known to the pixel.
 
-Every photo is 60 pixels high and 90 wide and holds a box of 20 rows and 30 columns. Of this box a prediction misses
-the first `missed` columns, 20 pixels each, and invents as many as `invented` columns behind it.
+Every photo is 60 pixels high and 90 wide and holds a box of 20 rows and 30 columns. The first `negative` of these
+columns, 20 pixels each, are false negative in a prediction, and so many as `positive` behind the box false positive.
 """
 
 import json
@@ -24,27 +24,27 @@ HEIGHT, WIDTH, TOP, LEFT, ROWS, COLUMNS = 60, 90, 20, 25, 20, 30
 SURE = 0.9
 """The probability inside a predicted mask; outside it is 0.1."""
 Errors = Mapping[str, tuple[int, int]]
-"""For each photo the columns that are missed and invented."""
+"""For each photo the columns that are false negative and false positive."""
 
 
-def box(missed: int = 0, invented: int = 0) -> np.ndarray:
+def box(negative: int = 0, positive: int = 0) -> np.ndarray:
     mask_HW = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    mask_HW[TOP : TOP + ROWS, LEFT + missed : LEFT + COLUMNS + invented] = True
+    mask_HW[TOP : TOP + ROWS, LEFT + negative : LEFT + COLUMNS + positive] = True
     return mask_HW
 
 
-def dice(missed: int, invented: int) -> float:
+def dice(negative: int, positive: int) -> float:
     """By hand: twice the shared columns over the columns of both."""
-    return 2 * (COLUMNS - missed) / (2 * COLUMNS - missed + invented)
+    return 2 * (COLUMNS - negative) / (2 * COLUMNS - negative + positive)
 
 
-def iou(missed: int, invented: int) -> float:
-    return (COLUMNS - missed) / (COLUMNS + invented)
+def iou(negative: int, positive: int) -> float:
+    return (COLUMNS - negative) / (COLUMNS + positive)
 
 
-def expected_dice(missed: int, invented: int) -> float:
+def expected_dice(negative: int, positive: int) -> float:
     """The expected Dice if the probabilities are right, by hand."""
-    area = ROWS * (COLUMNS - missed + invented)
+    area = ROWS * (COLUMNS - negative + positive)
     return 2 * SURE * area / (area + SURE * area + (1 - SURE) * (HEIGHT * WIDTH - area))
 
 
@@ -79,15 +79,15 @@ def write_run(run: Path, data: Path, folds: dict[int, Errors], /, **settings: An
 
 def _write_fold(folder: Path, fold: int, errors: Errors) -> None:
     rows, histograms = [], []
-    for stem, (missed, invented) in errors.items():
-        score = dice(missed, invented)
-        rows.append((stem, fold, score, score, iou(missed, invented), expected_dice(missed, invented)))
-        write_mask(folder / "oof" / "masks" / f"{stem}.png", box(missed, invented))
+    for stem, (negative, positive) in errors.items():
+        score = dice(negative, positive)
+        rows.append((stem, fold, score, score, iou(negative, positive), expected_dice(negative, positive)))
+        write_mask(folder / "oof" / "masks" / f"{stem}.png", box(negative, positive))
         counts = np.zeros((2, 256), dtype=np.uint32)
-        counts[1, int(SURE * 256)] = ROWS * (COLUMNS - missed)
-        counts[1, 25] = ROWS * missed
-        counts[0, int(SURE * 256)] = ROWS * invented
-        counts[0, 25] = HEIGHT * WIDTH - ROWS * (COLUMNS + invented)
+        counts[1, int(SURE * 256)] = ROWS * (COLUMNS - negative)
+        counts[1, 25] = ROWS * negative
+        counts[0, int(SURE * 256)] = ROWS * positive
+        counts[0, 25] = HEIGHT * WIDTH - ROWS * (COLUMNS + positive)
         histograms.append(counts)
     np.savez_compressed(folder / "oof_histograms.npz", images=np.array(list(errors)), histograms=np.stack(histograms))
     pd.DataFrame(rows, columns=["image", "fold", "score", "dice", "iou", "expected_dice"]).to_csv(
@@ -110,7 +110,7 @@ def write_pred(pred: Path, photos: Path, areas: Mapping[str, int], **record: Any
     """Masks of so many columns of 20 pixels each; the narrower, the more doubtful."""
     masked = []
     for stem, columns in areas.items():
-        mask_HW = box(invented=columns - COLUMNS)
+        mask_HW = box(positive=columns - COLUMNS)
         notes = {"area": float(mask_HW.mean()), "expected_dice": 0.5 + columns / 100, "border_width": 1.5}
         write_mask(pred_folder.mask_path(pred, stem), mask_HW, notes)
         masked.append(Photo(stem, photos / f"{stem}.jpg", (HEIGHT, WIDTH)))

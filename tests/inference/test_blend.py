@@ -96,7 +96,9 @@ class TestMean:
             ([0.75, 0.25], [[0, 0, 1, 0, 1, 0]]),
         ],
     )
-    def test_it_is_weighted(self, preds: list[Path], tmp_path: Path, weights: list[float], mask: list) -> None:
+    def test_probabilities_are_averaged_by_the_weights_of_their_folders(
+        self, preds: list[Path], tmp_path: Path, weights: list[float], mask: list
+    ) -> None:
         assert blended(preds, tmp_path / "out", weights) == 1
         assert mask_of(tmp_path / "out", "1") == mask
 
@@ -117,15 +119,15 @@ class TestMean:
         blended(preds, tmp_path / "out", threshold=0.4)
         assert mask_of(tmp_path / "out", "1") == [[1, 0]]
 
-    def test_it_may_be_kept(self, preds: list[Path], tmp_path: Path) -> None:
+    def test_the_mean_probabilities_may_be_kept(self, preds: list[Path], tmp_path: Path) -> None:
         blend(preds, [3, 1], tmp_path / "out", Outputs(probabilities=True), threshold=0.5, workers=0)
         assert read_gray(probability_path(tmp_path / "out", "1")).tolist() == [[114, 113, 128, 127, 212, 0]]
 
-    def test_outlines_may_be_drawn(self, preds: list[Path], tmp_path: Path) -> None:
+    def test_outlines_of_a_blend_may_be_drawn(self, preds: list[Path], tmp_path: Path) -> None:
         blend(preds, [1, 1], tmp_path / "out", Outputs(overlays=True), threshold=0.5, workers=0)
         assert read_photo(pred_folder.overlay_path(tmp_path / "out", "1")).shape == (1, 6, 3)
 
-    def test_what_is_known_of_the_masks_is_as_of_a_mean_of_networks(self, preds: list[Path], tmp_path: Path) -> None:
+    def test_the_numbers_in_photos_csv_are_those_of_a_mean_of_networks(self, preds: list[Path], tmp_path: Path) -> None:
         """In the mask are 4 pixels, 5 are doubtful; one folder votes for the fifth, the other for the first four."""
         blended(preds, tmp_path / "out")
         with (tmp_path / "out" / "photos.csv").open() as file:
@@ -149,7 +151,7 @@ def test_photos_of_several_sizes_are_blended_each_with_its_own(tmp_path: Path) -
     assert pred_folder.read_record(tmp_path / "out").sizes == {"1x3": 1, "2x1": 1}
 
 
-def test_the_record_says_what_was_blended(tmp_path: Path) -> None:
+def test_run_json_says_what_was_blended(tmp_path: Path) -> None:
     score = ValidatedRun("a", (0, 1), "IoU", Estimate(0.9, (0.8, 0.95)))
     scored = {"cross_validation": (score,), "expected": ExpectedScore(Estimate(0.9, None))}
     preds = [
@@ -177,12 +179,12 @@ class TestRefusals:
     def first(self, tmp_path: Path) -> Path:
         return saved(tmp_path / "a", THREE)
 
-    def test_folders_of_different_photos(self, first: Path, tmp_path: Path) -> None:
+    def test_folders_of_different_photos_are_refused(self, first: Path, tmp_path: Path) -> None:
         second = saved(tmp_path / "b", {"1": [[0, 0]], "2": [[0, 0]], "4": [[0, 0]]})
         said = refusal([first, second], tmp_path / "out")
         assert said == f"{second} and {first} are not of the same photos; they differ in 3, 4"
 
-    def test_photos_without_probabilities(self, first: Path, tmp_path: Path) -> None:
+    def test_photos_without_probabilities_are_refused(self, first: Path, tmp_path: Path) -> None:
         second = saved(tmp_path / "b", THREE)
         for stem in ("2", "3"):
             probability_path(second, stem).unlink()
@@ -190,37 +192,37 @@ class TestRefusals:
         assert said == f"{second}: 2 photos without probabilities (2, 3); run infer.py with --save-probabilities"
 
     @pytest.mark.parametrize("workers", [0, 1])
-    def test_probabilities_of_different_sizes(self, first: Path, tmp_path: Path, workers: int) -> None:
+    def test_probabilities_of_different_sizes_are_refused(self, first: Path, tmp_path: Path, workers: int) -> None:
         second = saved(tmp_path / "b", THREE | {"2": [[0], [200]]})
         said = refusal([first, second], tmp_path / "out", workers=workers)
         assert said == f"{probability_path(second, '2')}: has another size than {probability_path(first, '2')}"
 
     @pytest.mark.parametrize("workers", [0, 1])
-    def test_probabilities_that_cannot_be_read(self, first: Path, tmp_path: Path, workers: int) -> None:
+    def test_probabilities_that_cannot_be_read_are_refused(self, first: Path, tmp_path: Path, workers: int) -> None:
         second = saved(tmp_path / "b", THREE)
         broken = probability_path(second, "2")
         broken.write_bytes(b"no image")
         said = refusal([first, second], tmp_path / "out", workers=workers)
         assert said.startswith(f"{broken}: not an image that can be read (")
 
-    def test_folders_of_different_competitions(self, first: Path, tmp_path: Path) -> None:
+    def test_folders_of_different_competitions_are_refused(self, first: Path, tmp_path: Path) -> None:
         second = saved(tmp_path / "b", THREE, competition="cars")
         said = refusal([first, second], tmp_path / "out")
         assert said == f"{first}, {second}: of different competitions: cars, roof-tiles"
         assert not (tmp_path / "out").exists()
 
-    def test_a_folder_that_is_not_finished(self, first: Path, tmp_path: Path) -> None:
+    def test_a_folder_that_is_not_finished_is_refused(self, first: Path, tmp_path: Path) -> None:
         second = saved(tmp_path / "b", THREE)
         (second / "photos.csv").unlink()
         said = refusal([first, second], tmp_path / "out")
         assert said == f"{second / 'photos.csv'}: missing; run infer.py to its end first"
 
-    def test_a_folder_that_is_none(self, first: Path, tmp_path: Path) -> None:
+    def test_a_folder_that_does_not_exist_is_refused(self, first: Path, tmp_path: Path) -> None:
         assert refusal([first, tmp_path / "none"], tmp_path / "out").startswith(
             f"{tmp_path / 'none' / 'photos.csv'}: missing"
         )
 
-    def test_a_blend_into_a_folder_that_is_blended(self, first: Path, tmp_path: Path) -> None:
+    def test_a_blend_into_one_of_its_own_folders_is_refused(self, first: Path, tmp_path: Path) -> None:
         second = saved(tmp_path / "b", THREE)
         before = files_of(first)
         assert "begun with other settings (blend was None, now " in refusal([first, second], first)
@@ -252,7 +254,7 @@ class TestContinued:
         assert capsys.readouterr().out.startswith("2 of 4 photos to mask from 2 folders\n")
         assert files_of(out) == files_of(whole)
 
-    def test_what_is_finished_is_not_done_again(
+    def test_masks_of_a_finished_blend_are_not_made_again(
         self, preds: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         blended(preds, tmp_path / "out")
@@ -279,7 +281,7 @@ def invoke(app: Any, *arguments: Any) -> Result:
 
 
 class TestCommand:
-    def test_folders_count_alike_or_by_their_weights(self, tmp_path: Path) -> None:
+    def test_the_command_weights_folders_alike_or_as_its_option_says(self, tmp_path: Path) -> None:
         preds = [saved(tmp_path / "a", {"1": ONE}), saved(tmp_path / "b", {"1": OTHER})]
         done = invoke(__main__.app, "blend", *preds, "--out", tmp_path / "alike", "--workers", 0)
         assert (done.exit_code, done.output.splitlines()[-1]) == (0, f"{tmp_path / 'alike'}: 1 masks")
@@ -299,7 +301,9 @@ class TestCommand:
             (["--threshold", "1"], "--threshold 1.0: must be between 0 and 1"),
         ],
     )
-    def test_what_cannot_be_is_refused(self, tmp_path: Path, options: list[str], message: str) -> None:
+    def test_options_of_blend_that_are_not_possible_are_refused(
+        self, tmp_path: Path, options: list[str], message: str
+    ) -> None:
         error = invoke(__main__.app, "blend", "a", "b", "--out", tmp_path / "out", *options).exception
         assert isinstance(error, InputError)
         assert str(error) == message

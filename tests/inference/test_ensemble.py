@@ -65,7 +65,7 @@ class TestFlips:
         assert found.dtype == np.float32
         assert np.allclose(found, flipped_mean(ramp_probabilities, noise((127, 191)), tta), atol=1e-5)
 
-    def test_so_they_are_at_a_size_near_to_that_of_the_competition(self) -> None:
+    def test_flips_are_undone_to_the_pixel_at_a_size_near_to_that_of_the_competition(self) -> None:
         rows, columns = np.indices((1279, 1917))
         pixels = np.stack([rows * 7 + columns * 13, rows * 3 + columns, rows ^ columns], axis=-1).astype(np.uint8)
         found = probability([member(RampNet(), multiple=32)], pixels, "flips")
@@ -92,7 +92,7 @@ class TestFlips:
         found = probability([Member(network, card_of(None), Path("fold0"))], noise((127, 191)), "flips")
         assert np.allclose(found, flipped_mean(answer, noise((127, 191)), "flips"), atol=1e-5)
 
-    def test_the_probabilities_are_averaged_not_the_logits(self) -> None:
+    def test_probabilities_of_flips_are_averaged_not_their_logits(self) -> None:
         class LeftHalf(nn.Module):
             def forward(self, images_BCHW: Tensor) -> Tensor:
                 logits = torch.full_like(images_BCHW[:, :1], -2)
@@ -108,15 +108,15 @@ class TestEnlarging:
         ("small", "large"),
         [((5, 7), (13, 11)), ((64, 96), (127, 191)), ((1, 1), (3, 4)), ((16, 24), (127, 24)), ((19, 28), (13, 19))],
     )
-    def test_it_is_bilinear_with_the_areas_of_pixels_aligned(self, small: Size, large: Size) -> None:
+    def test_enlarging_is_bilinear_with_the_areas_of_pixels_aligned(self, small: Size, large: Size) -> None:
         image = np.random.default_rng(0).random(small)
         found = enlarge(torch.from_numpy(image)[None, None], large)
         assert np.allclose(found[0, 0].numpy(), bilinear(image, large))
 
-    def test_by_hand(self) -> None:
+    def test_enlarging_two_pixels_to_four_agrees_with_the_result_by_hand(self) -> None:
         assert enlarge(torch.tensor([[[[0.0, 1.0]]]]), (1, 4)).tolist() == [[[[0, 0.25, 0.75, 1]]]]
 
-    def test_the_own_size_is_left_as_it_is(self) -> None:
+    def test_probabilities_that_have_their_size_are_left_as_they_are(self) -> None:
         image = torch.rand(1, 1, 5, 7)
         assert enlarge(image, (5, 7)) is image
 
@@ -138,7 +138,7 @@ class TestScales:
         assert found.shape == (127, 191)
         assert np.allclose(found, scaled_mean(noise((127, 191)), image_size, tta, scales), atol=1e-5)
 
-    def test_by_hand(self) -> None:
+    def test_the_mean_over_scales_agrees_with_that_by_hand(self) -> None:
         class Width(nn.Module):
             """A probability that tells how wide the photo is."""
 
@@ -149,13 +149,13 @@ class TestScales:
         assert found == pytest.approx((0.1 + 0.2 + 0.3) / 3)
         assert probability([member(Width(), (10, 40))], noise((10, 20)), scales=(0.5, 2)) == pytest.approx(0.5)
 
-    def test_each_photo_of_a_batch_has_its_own(self) -> None:
+    def test_each_photo_of_a_batch_has_its_own_mean_over_scales(self) -> None:
         photos = [noise((31, 47), seed) for seed in range(3)]
         found = mix_of([member(RampNet(), (16, 24))], *photos, tta="hflip", scales=(1.0, 1.5)).probability_BHW
         expected = [scaled_mean(photo, (16, 24), "hflip", (1.0, 1.5)) for photo in photos]
         assert np.allclose(found.numpy(), expected, atol=1e-5)
 
-    def test_each_size_is_asked_for_once(self) -> None:
+    def test_each_input_size_is_listed_once(self) -> None:
         members = [member(RampNet(), size) for size in ((40, 56), None, (40, 56))]
         assert Ensemble(members, CPU, tta="none", scales=(1, 0.5)).input_sizes == [
             InputSize((40, 56), 1),
@@ -166,7 +166,7 @@ class TestScales:
 
 
 class TestEnsembles:
-    def test_probabilities_are_averaged_not_logits(self) -> None:
+    def test_probabilities_of_networks_are_averaged_not_their_logits(self) -> None:
         found = probability([member(Constant(4)), member(Constant(-2))], noise((4, 6)))
         assert found == pytest.approx(0.5506084)
 
@@ -190,7 +190,7 @@ class TestEnsembles:
         found = probability(members, noise((4, 6)))
         assert found == pytest.approx(0.5 * 0.9820138 + 0.2 * 0.1192029 + 0.3 * 0.5)
 
-    def test_no_gradient_is_prepared(self) -> None:
+    def test_an_ensemble_prepares_no_gradient(self) -> None:
         found = mix_of([member(nn.Conv2d(3, 1, 1))], noise((8, 8)), tta="flips")
         assert not found.probability_BHW.requires_grad
 
@@ -214,7 +214,7 @@ class Brighter(nn.Module):
 
 
 class TestVotes:
-    def test_each_network_has_one_whatever_its_weight(self) -> None:
+    def test_each_network_has_one_vote_whatever_its_weight(self) -> None:
         photo = np.zeros((1, 5, 3), dtype=np.uint8)
         photo[0, :, 0] = [0, 60, 120, 180, 240]
         members = [member(Brighter(30), weight=7), member(Brighter(90)), member(Brighter(200), weight=0.5)]
@@ -222,7 +222,7 @@ class TestVotes:
         assert votes.dtype == torch.uint8
         assert votes.tolist() == [[[0, 1, 2, 2, 3]]]
 
-    def test_who_reaches_the_threshold_votes(self) -> None:
+    def test_a_network_votes_for_pixels_that_reach_the_threshold(self) -> None:
         members = [member(Constant(logit)) for logit in (-1.0, 0.0, 2.0, 3.0)]  # 0.269, 0.5, 0.881 and 0.953
         counted = {
             cut: mix_of(members, noise((1, 2)), threshold=cut).votes_BHW.tolist()[0][0] for cut in (0.2, 0.5, 0.9)
@@ -243,8 +243,8 @@ class TestVotes:
         assert votes[0.51].tolist() == [[[0, 0, 0]]]
 
 
-class TestLendingInTurn:
-    """On the CPU itself lending moves nothing; here it copies, as it does to any other device."""
+class TestOneNetworkAtATime:
+    """From the CPU to the CPU nothing is copied; here it is, as to any other device."""
 
     @pytest.fixture
     def members(self) -> list[Member]:
@@ -273,7 +273,9 @@ class TestLendingInTurn:
         return "all" if not stayed else "none" if stayed == set(home) else "some"
 
     @pytest.mark.parametrize("tta", UNFLIPPED)
-    def test_it_gives_the_same_to_the_bit(self, members: list[Member], tta: str, copying: None) -> None:
+    def test_one_network_at_a_time_gives_the_same_bits_as_all_together(
+        self, members: list[Member], tta: str, copying: None
+    ) -> None:
         photos = [noise((31, 47), seed) for seed in range(2)]
         settings: dict[str, Any] = {"tta": tta, "scales": (0.5, 1.0)}
         together = mix_of(members, *photos, **settings)
@@ -281,15 +283,15 @@ class TestLendingInTurn:
         assert torch.equal(in_turn.probability_BHW, together.probability_BHW)
         assert torch.equal(in_turn.votes_BHW, together.votes_BHW)
 
-    def test_only_the_network_that_works_is_on_the_device(
+    def test_of_networks_in_turn_only_the_one_that_works_is_on_the_device(
         self, members: list[Member], copying: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         at_home = [self.homes(member) for member in members]
-        lent: list[tuple[int, list[str]]] = []
+        seen: list[tuple[int, list[str]]] = []
 
         def look(module: nn.Module, _: Any) -> None:
             working = next(at for at, member in enumerate(members) if member.model is module)
-            lent.append((working, [self.moved(*pair) for pair in zip(members, at_home, strict=True)]))
+            seen.append((working, [self.moved(*pair) for pair in zip(members, at_home, strict=True)]))
 
         for one in members:
             one.model.register_forward_pre_hook(look)
@@ -301,16 +303,18 @@ class TestLendingInTurn:
             *[(1, ["none", "all", "none"])] * 2,
             *[(2, ["none", "none", "all"])] * 2,
         ]
-        assert lent == flips * 2
+        assert seen == flips * 2
 
-    def test_afterwards_every_tensor_is_where_it_was(self, members: list[Member], copying: None) -> None:
+    def test_after_networks_worked_in_turn_every_tensor_is_where_it_was(
+        self, members: list[Member], copying: None
+    ) -> None:
         before = [(self.homes(member), [tensor.clone() for tensor in self.tensors(member)]) for member in members]
         mix_of(members, noise((31, 47)), in_turn=True)
         for one, (home, values) in zip(members, before, strict=True):
             assert self.homes(one) == home
             assert all(torch.equal(*pair) for pair in zip(self.tensors(one), values, strict=True))
 
-    def test_so_it_is_after_a_network_that_failed(self, members: list[Member], copying: None) -> None:
+    def test_after_a_network_failed_every_tensor_is_where_it_was(self, members: list[Member], copying: None) -> None:
         def fail(*_: Any) -> None:
             raise torch.OutOfMemoryError("too large")
 
@@ -323,7 +327,7 @@ class TestLendingInTurn:
     def test_networks_that_all_fit_stay_on_the_device(self, members: list[Member]) -> None:
         assert not Ensemble(members, CPU, tta="none").in_turn
 
-    def test_networks_that_do_not_all_fit_go_back_and_are_lent_in_turn(self, members: list[Member]) -> None:
+    def test_networks_that_do_not_all_fit_leave_the_device_and_work_in_turn(self, members: list[Member]) -> None:
         went: list[tuple[int, str]] = []
 
         def moving(number: int, model: nn.Module) -> Any:
@@ -363,10 +367,10 @@ class TestLoading:
         assert not any(member.model.training for member in members)
         return [(member.folder.parent.name, member.card.fold) for member in members]
 
-    def test_all_folds_there_are_take_part(self, runs: list[Path]) -> None:
+    def test_all_trained_folds_of_a_run_are_loaded(self, runs: list[Path]) -> None:
         assert self.found(runs, None) == [("first", 0), ("first", 2), ("second", 2)]
 
-    def test_or_those_that_are_asked_for_each_once(self, runs: list[Path]) -> None:
+    def test_folds_that_are_named_are_loaded_once_each(self, runs: list[Path]) -> None:
         assert self.found(runs, [2, 2]) == [("first", 2), ("second", 2)]
         assert self.found(runs[:1], [2, 0]) == [("first", 0), ("first", 2)]
 
@@ -378,7 +382,7 @@ class TestLoading:
         with pytest.raises(InputError, match="no trained fold in it"):
             load_members([tmp_path], None)
 
-    def test_they_are_loaded_into_main_memory_with_the_channels_last(self, runs: list[Path]) -> None:
+    def test_networks_are_loaded_into_main_memory_with_the_channels_last(self, runs: list[Path]) -> None:
         for one in load_members(runs):
             weights = [tensor for tensor in one.model.parameters() if tensor.ndim == 4]
             assert {tensor.device for tensor in chain(one.model.parameters(), one.model.buffers())} == {CPU}
@@ -407,7 +411,7 @@ def members_with(*ttas: tuple[str, tuple[float, ...]]) -> list[Member]:
 
 
 class TestChoiceOfTta:
-    def test_without_options_it_is_that_of_the_held_out_photos(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_without_options_the_tta_is_that_of_the_held_out_photos(self, capsys: pytest.CaptureFixture[str]) -> None:
         members = members_with(("flips", (0.75, 1.0)), ("flips", (0.75, 1.0)))
         assert choose_tta(None, None, members) == ("flips", (0.75, 1.0))
         assert choose_tta("flips", (0.75, 1.0), members) == ("flips", (0.75, 1.0))
@@ -421,13 +425,13 @@ class TestChoiceOfTta:
             ("hflip", (1.0,), ("hflip", (1.0,))),
         ],
     )
-    def test_options_decide_and_another_than_that_of_the_held_out_photos_is_noted(
+    def test_options_decide_the_tta_and_another_than_that_of_the_held_out_photos_is_noted(
         self, tta: Any, scales: Any, chosen: tuple, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert choose_tta(tta, scales, members_with(("flips", (0.75, 1.0)))) == chosen
         assert capsys.readouterr().out == "note: the score of the run, and its threshold, are of another TTA\n"
 
-    def test_of_several_processes_only_the_first_notes_another_one(
+    def test_of_several_processes_only_the_first_notes_another_tta(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("LOCAL_RANK", "1")
@@ -435,7 +439,7 @@ class TestChoiceOfTta:
         assert capsys.readouterr().out == ""
 
     @pytest.mark.parametrize("other", [("none", (1.0,)), ("flips", (0.5, 1.0))])
-    def test_runs_that_were_scored_with_different_ones_need_both_options(self, other: tuple) -> None:
+    def test_runs_that_were_scored_with_different_tta_need_both_options(self, other: tuple) -> None:
         members = members_with(("flips", (1.0,)), other)
         for tta, scales in ((None, None), ("none", None), (None, (1.0,))):
             with pytest.raises(InputError, match="scored with different TTA; give --tta and --tta-scales$"):

@@ -78,7 +78,7 @@ def reason(runs: list[Path], competition: Competition, threshold: float = 0.5, *
 
 
 class TestOneRun:
-    def test_the_expected_score_is_that_of_its_held_out_photos_at_the_threshold_of_the_masks(
+    def test_the_expected_score_of_a_run_is_that_of_its_held_out_photos_at_the_threshold_of_the_masks(
         self, runs: list[Path], tiles: Competition
     ) -> None:
         """At 0.5 the first photo has one pixel too many, an IoU of 2/3; at 0.75 it has none."""
@@ -120,14 +120,14 @@ class TestOneRun:
 
 class TestMix:
     @pytest.mark.parametrize(("weights", "score"), [(None, 0.75), ((3.0, 1.0), (2 / 3 + 1) / 2), ((1.0, 3.0), 0.75)])
-    def test_the_expected_score_is_that_of_the_mean_of_the_saved_probabilities(
+    def test_the_expected_score_of_a_mix_is_that_of_the_mean_of_the_saved_probabilities(
         self, runs: list[Path], tiles: Competition, weights: tuple[float, ...] | None, score: float
     ) -> None:
         """At 0.48: alike 90 and 120 of 255 stay below it; three to one, 125 and 160 are above; one to three, 55, 80."""
         assert score_at(runs, tiles, 0.48, weights=weights) == pytest.approx(score)
         assert [run.run for run in known(runs, tiles, 0.48, weights=weights).cross_validation] == ["a", "b"]
 
-    def test_without_saved_probabilities_there_is_neither_threshold_nor_score(
+    def test_a_mix_without_saved_probabilities_has_neither_threshold_nor_score(
         self, runs: list[Path], tiles: Competition
     ) -> None:
         for path in runs[1].glob("fold0/oof/probabilities/*"):
@@ -197,7 +197,7 @@ class TestThresholdOfAMix:
             (None, (3.0, 1.0), 65),  # 65 over 50
         ],
     )
-    def test_it_is_that_of_the_mean_weighted_as_the_masks_are(
+    def test_the_threshold_of_a_mix_is_that_of_the_mean_weighted_as_the_masks_are(
         self, runs: list[Path], tiles: Competition, folds: Any, weights: Any, foreground: int
     ) -> None:
         """As many of 256 bins: the highest with all of the foreground, and so the nearest to one half."""

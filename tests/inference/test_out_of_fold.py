@@ -61,7 +61,7 @@ class TestScoringAFold:
             save_probabilities=True,
         )
 
-    def test_masks_probabilities_and_scores_are_of_the_flips_and_scales_on_the_card(
+    def test_held_out_photos_are_scored_with_the_flips_and_scales_on_the_model_card(
         self, drawn: list[Photo], tmp_path: Path, tiles: Competition
     ) -> None:
         folder = tmp_path / "fold3"
@@ -81,7 +81,7 @@ class TestScoringAFold:
             assert expected_dice == pytest.approx(hit, rel=1e-5)
 
     @pytest.mark.parametrize("batch_size", [1, 3])
-    def test_a_photo_that_cannot_be_read_is_refused(
+    def test_a_held_out_photo_that_cannot_be_read_is_refused(
         self, drawn: list[Photo], tmp_path: Path, tiles: Competition, batch_size: int
     ) -> None:
         drawn[1].path.write_bytes(b"")
@@ -110,14 +110,16 @@ class TestMix:
             write_gray(oof_probability_path(tmp_path / name / f"fold{fold}", "7"), map_HW)
         return [tmp_path / "a", tmp_path / "b"]
 
-    def test_the_threshold_is_that_of_the_mean_of_the_runs(
+    def test_the_best_threshold_of_a_mix_is_that_of_the_mean_of_its_runs(
         self, runs: list[Path], photo: Photo, tiles: Competition
     ) -> None:
         """The mean: 100, 205 for the truth, 40, 20 for the rest, of 255; between bins 40 and 100 nearest to 128."""
         threshold, score = best_threshold(held_out_by_mix(runs, [1, 1], [photo]).histograms, tiles)
         assert (threshold, score) == (100 / 256, 1)
 
-    def test_a_run_with_more_models_weighs_more(self, runs: list[Path], photo: Photo, tiles: Competition) -> None:
+    def test_a_run_with_more_weight_counts_more_in_a_mix(
+        self, runs: list[Path], photo: Photo, tiles: Competition
+    ) -> None:
         write_gray(oof_probability_path(runs[1] / "fold3", "7"), np.array([[20, 155, 20, 40]], dtype=np.uint8))
         # Weighted 3 to 1 the first pixel has 80 and the third 50; weighted alike 60 and 40.
         assert best_threshold(held_out_by_mix(runs, [3, 1], [photo]).histograms, tiles) == (80 / 256, 1)
@@ -130,7 +132,7 @@ class TestMix:
         with pytest.raises(InputError, match="no out-of-fold probabilities that .* have in common"):
             best_threshold(held_out_by_mix(runs, [1, 1], [photo]).histograms, tiles)
 
-    def test_a_run_knows_whether_it_has_them(self, runs: list[Path], tmp_path: Path) -> None:
+    def test_a_run_has_saved_probabilities_or_not(self, runs: list[Path], tmp_path: Path) -> None:
         assert [has_probabilities(run) for run in (*runs, tmp_path / "c")] == [True, True, False]
 
 

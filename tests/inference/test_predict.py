@@ -62,7 +62,7 @@ class TestPhotos:
 
     @pytest.mark.parametrize("image_size", [None, (16, 16)])
     @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (2, 0), (100, 0), (2, 2)])
-    def test_they_come_once_each_in_order_and_at_their_own_size(
+    def test_photos_are_predicted_once_each_in_order_and_at_their_own_size(
         self, draw: Callable[..., list[Photo]], image_size: Size | None, batch_size: int, workers: int
     ) -> None:
         photos = draw(*self.sizes)
@@ -76,7 +76,9 @@ class TestPhotos:
             assert error == ""
 
     @pytest.mark.parametrize("workers", [0, 2])
-    def test_each_network_sees_them_at_each_of_its_sizes(self, draw: Callable[..., list[Photo]], workers: int) -> None:
+    def test_each_network_sees_photos_at_each_of_its_sizes(
+        self, draw: Callable[..., list[Photo]], workers: int
+    ) -> None:
         scales = (0.5, 1.0, 1.5)
         members = [member(RampNet(), (40, 56), multiple=32), member(RampNet()), member(RampNet(), (64, 96))]
         (found,) = predictions(members, draw((127, 191)), workers=workers, tta="hflip", scales=scales)
@@ -97,7 +99,9 @@ class TestBrokenPhotos:
         photo.path.write_bytes(photo.path.read_bytes()[:200])
 
     @pytest.mark.parametrize("workers", [0, 1])
-    def test_they_are_named_in_their_place(self, draw: Callable[..., list[Photo]], workers: int) -> None:
+    def test_photos_that_cannot_be_read_are_named_in_their_place(
+        self, draw: Callable[..., list[Photo]], workers: int
+    ) -> None:
         photos = draw(*[(8, 8)] * 5)
         for at in (2, 3):
             self.broken(photos[at])
@@ -108,7 +112,7 @@ class TestBrokenPhotos:
 
     @pytest.mark.parametrize("workers", [0, 1])
     @pytest.mark.parametrize("net", ["a U-Net", "one that counts its batch"])
-    def test_the_others_of_a_batch_have_the_bits_that_they_have_when_all_are_whole(
+    def test_a_broken_photo_does_not_change_the_bits_of_the_others_in_its_batch(
         self, draw: Callable[..., list[Photo]], net: str, workers: int
     ) -> None:
         photos = draw(*[(20, 30)] * 5)
@@ -148,7 +152,9 @@ class TestBatches:
         assert [prediction.photo for prediction in some] == [photos[at] for at in (7, 8, 3, 4, 5)]
         assert all(same_bits(one, everything[at]) for one, at in zip(some, (7, 8, 3, 4, 5), strict=True))
 
-    def test_it_goes_through_the_networks_as_it_is_given(self, draw: Callable[..., list[Photo]]) -> None:
+    def test_a_batch_goes_through_the_networks_in_the_order_that_is_given(
+        self, draw: Callable[..., list[Photo]]
+    ) -> None:
         photos = draw(*[(1, 2)] * 3)
         for photo in photos:
             save_photo(photo.path.parent, photo.stem, np.zeros((1, 2, 3), dtype=np.uint8))
@@ -180,7 +186,7 @@ class TestMemory:
             assert len(read) <= done + 2  # the rest of the batch
         assert len(read) == 20
 
-    def test_no_more_than_two_batches_are_held(
+    def test_no_more_than_two_batches_are_held_in_memory(
         self, draw: Callable[..., list[Photo]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         held: list[weakref.ref] = []
@@ -198,7 +204,7 @@ class TestMemory:
             assert sum(tensor() is not None for tensor in held) <= 4
         assert len(held) == 20
 
-    def test_no_gradient_is_prepared(self, draw: Callable[..., list[Photo]]) -> None:
+    def test_predictions_prepare_no_gradient(self, draw: Callable[..., list[Photo]]) -> None:
         (found,) = predictions([member(nn.Conv2d(3, 1, 1))], draw((8, 8)), tta="flips")
         assert not found.probability_HW.requires_grad
 
@@ -240,7 +246,7 @@ class Crowded(nn.Module):
         return self
 
 
-class TestTurns:
+class TestNetworksThatDoNotFitTogether:
     """Networks that fit on the device together, but not with a photo beside them."""
 
     @pytest.fixture
@@ -253,18 +259,22 @@ class TestTurns:
         there |= {id(one.model.net) for one in members}
         return ensemble
 
-    def test_they_are_lent_in_turn(self, ensemble: Ensemble, draw: Callable[..., list[Photo]]) -> None:
+    def test_networks_that_do_not_fit_together_with_a_photo_work_in_turn(
+        self, ensemble: Ensemble, draw: Callable[..., list[Photo]]
+    ) -> None:
         (found,) = predict(ensemble, draw((8, 8)), [[0]], workers=0)
         assert ensemble.in_turn
         assert found.probability_HW.unique().tolist() == [0.5]
 
-    def test_a_smaller_batch_is_tried_first(self, ensemble: Ensemble, draw: Callable[..., list[Photo]]) -> None:
+    def test_a_batch_of_several_photos_that_does_not_fit_is_refused_before_networks_work_in_turn(
+        self, ensemble: Ensemble, draw: Callable[..., list[Photo]]
+    ) -> None:
         with pytest.raises(InputError, match="take a smaller --batch-size"):
             list(predict(ensemble, draw((8, 8), (8, 8)), [[0, 1]], workers=0))
 
 
 class TestBatchSize:
-    def test_on_the_cpu_it_is_1(self, draw: Callable[..., list[Photo]]) -> None:
+    def test_on_the_cpu_the_batch_size_is_1(self, draw: Callable[..., list[Photo]]) -> None:
         ensemble = Ensemble([member(RampNet())], CPU, tta="none")
         assert batch_size_that_fits(ensemble, draw(*[(8, 8)] * 20)) == 1
         assert batch_size_that_fits(ensemble, []) == 1
@@ -286,22 +296,24 @@ class TestBatchSize:
         photos = [Photo("a", Path("a.png"), size) for size in sizes]
         return batch_size_that_fits(SimpleNamespace(device=torch.device("cuda")), photos)  # type: ignore[arg-type]
 
-    def test_on_a_gpu_it_is_the_largest_power_of_two_that_goes_through(self, tried: list[tuple[int, Size]]) -> None:
+    def test_on_a_gpu_the_batch_size_is_the_largest_power_of_two_that_fits(self, tried: list[tuple[int, Size]]) -> None:
         assert self.fitting((100, 150)) == 4
         assert tried == [(size, (100, 150)) for size in (1, 2, 4, 8)]
 
-    def test_the_largest_photo_decides(self, tried: list[tuple[int, Size]]) -> None:
+    def test_the_largest_photo_decides_the_batch_size(self, tried: list[tuple[int, Size]]) -> None:
         assert self.fitting((9, 900), (200, 200), (20, 1000)) == 2
         assert {size for _, size in tried} == {(200, 200)}
 
-    def test_where_not_even_one_photo_fits_it_is_refused(self, tried: list[tuple[int, Size]]) -> None:
+    def test_a_gpu_that_does_not_hold_one_photo_is_refused(self, tried: list[tuple[int, Size]]) -> None:
         with pytest.raises(
             InputError, match=r"^out of memory with photos of 400x300, 1 at once \(CUDA out of memory\.\); train"
         ):
             self.fitting((400, 300))
 
     @pytest.mark.parametrize(("size", "largest"), [((1280, 1918), 8), ((1281, 1918), 4), ((10, 10), 64)])
-    def test_it_is_no_larger_than_pays(self, monkeypatch: pytest.MonkeyPatch, size: Size, largest: int) -> None:
+    def test_the_batch_size_holds_no_more_pixels_than_its_limit(
+        self, monkeypatch: pytest.MonkeyPatch, size: Size, largest: int
+    ) -> None:
         monkeypatch.setattr(prediction_module, "_try", lambda *_: None)
         assert self.fitting(size) == largest
 

@@ -88,13 +88,13 @@ def prediction_of(stem: str, probability_HW: NDArray[np.float32] | None = None) 
 
 class TestPacking:
     @pytest.mark.parametrize("width", [1, 7, 8, 9, 16, 30])
-    def test_bits_lie_as_numpy_packs_them(self, width: int) -> None:
+    def test_bits_of_a_mask_are_packed_as_numpy_packs_them(self, width: int) -> None:
         mask_HW = np.random.default_rng(width).random((5, width)) < 0.5
         bits = packed(torch.from_numpy(mask_HW))
         assert bits.dtype == torch.uint8
         assert np.array_equal(bits.numpy(), np.packbits(mask_HW, axis=1))
 
-    def test_by_hand(self) -> None:
+    def test_the_first_pixel_is_the_highest_bit_of_the_first_byte(self) -> None:
         """The first pixel is the highest bit; what is missing in the last byte is 0."""
         assert packed(torch.tensor([[True, *[False] * 6, True, False, True]])).tolist() == [[0b10000001, 0b01000000]]
 
@@ -110,28 +110,28 @@ class TestNotes:
         sums = MaskSums(*measured(probability_HW, probability_HW >= 0.5, votes_HW).tolist())
         return notes_of(sums, photo_of("a", probability_HW.shape), voters).recorded()
 
-    def test_the_sums_from_which_they_follow(self) -> None:
+    def test_the_sums_over_pixels_agree_with_those_by_hand(self) -> None:
         """3 pixels with 2.47 of the 2.72 probability; doubtful are 0.6 and 0.2; the outline passes 3 times."""
         numbers = measured(self.PROBABILITY, self.PROBABILITY >= 0.5, self.TWO)
         assert numbers.dtype == torch.float64
         expected = {"area": 3, "inside": 2.47, "probability": 2.72, "doubtful": 2, "outline": 3}
         assert MaskSums(*numbers.tolist())._asdict() == pytest.approx({**expected, "votes_inside": 5, "votes": 6})
 
-    def test_of_one_network_they_are_area_expected_dice_and_border_width(self) -> None:
+    def test_notes_of_one_network_are_area_expected_dice_and_border_width(self) -> None:
         assert self.notes(self.PROBABILITY, self.ONE, 1) == {
             "area": 0.5,
             "expected_dice": 0.863636,  # 2 * 2.47 / (3 + 2.72)
             "border_width": 0.666667,  # 2 / 3
         }
 
-    def test_of_two_networks_they_are_the_agreement_as_well(self) -> None:
+    def test_notes_of_two_networks_hold_the_agreement_as_well(self) -> None:
         """5 of the 6 votes are in the mask, in which 6 were possible: 2 * 5 / (6 + 6)."""
         assert self.notes(self.PROBABILITY, self.TWO, 2)["agreement"] == 0.833333
 
-    def test_where_all_agree_the_agreement_is_1(self) -> None:
+    def test_networks_with_the_same_mask_have_an_agreement_of_1(self) -> None:
         assert self.notes(self.PROBABILITY, 3 * self.ONE, 3)["agreement"] == 1
 
-    def test_the_ends_of_doubt_are_not_doubtful(self) -> None:
+    def test_probabilities_at_the_ends_of_the_doubtful_range_are_not_doubtful(self) -> None:
         probability_HW = torch.tensor([[0.1, 0.9, 0.0, 1.0]])
         assert self.notes(probability_HW, (probability_HW >= 0.5).byte(), 1)["border_width"] == 0
 
@@ -143,13 +143,13 @@ class TestNotes:
             "border_width": 12,  # all doubtful, for one pixel of outline at least
         }
 
-    def test_a_blank_mask_is_as_sure_as_there_is_nothing(self) -> None:
+    def test_a_blank_mask_has_an_expected_dice_of_1_only_where_all_probabilities_are_0(self) -> None:
         blank = torch.zeros(3, 4, dtype=torch.uint8)
         nothing = {"area": 0, "expected_dice": 1, "border_width": 0, "agreement": 1}
         assert self.notes(torch.zeros(3, 4), blank, 2) == nothing
         assert self.notes(torch.full((3, 4), 0.25), blank, 2) == {**nothing, "expected_dice": 0, "border_width": 12}
 
-    def test_votes_for_what_the_mean_leaves_out_are_no_agreement(self) -> None:
+    def test_votes_for_pixels_outside_the_mask_are_no_agreement(self) -> None:
         assert self.notes(torch.full((1, 1), 0.25), torch.tensor([[1]], dtype=torch.uint8), 2)["agreement"] == 0
 
     @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
@@ -173,7 +173,7 @@ class TestMaskWriter:
         assert notes["area"] == 0.5
         assert notes["expected_dice"] == pytest.approx(2 * 1.51 / (3 + 1.9), abs=1e-6)
 
-    def test_where_a_mask_is_all_is_that_was_asked_for(
+    def test_the_mask_is_written_after_probabilities_and_overlay(
         self, photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write, seen = write_masks.write_packed_mask, []
@@ -188,12 +188,12 @@ class TestMaskWriter:
         assert mask(tmp_path, photos[:4], BoxNet(), EVERYTHING) == []
         assert sorted(seen) == [(str(number), True, True) for number in range(4)]
 
-    def test_what_goes_wrong_in_a_thread_is_raised_at_the_end(self, tmp_path: Path) -> None:
+    def test_an_error_in_a_writing_thread_is_raised_at_the_end(self, tmp_path: Path) -> None:
         (tmp_path / "masks").touch()
         with pytest.raises(OSError, match="masks"), MaskWriter(tmp_path, 0.5, 1, MASK_ALONE) as writer:
             writer.put(prediction_of("a"))
 
-    def test_and_earlier_if_more_are_put(self, tmp_path: Path) -> None:
+    def test_an_error_in_a_writing_thread_is_raised_earlier_if_more_masks_are_put(self, tmp_path: Path) -> None:
         (tmp_path / "masks").touch()
         writer = MaskWriter(tmp_path, 0.5, 1, MASK_ALONE)
         for number in range(4 * THREADS):
@@ -202,7 +202,7 @@ class TestMaskWriter:
             writer.put(prediction_of("one more"))
         writer.pool.shutdown()
 
-    def test_an_error_of_the_caller_is_not_covered_by_one_in_a_thread(self, tmp_path: Path) -> None:
+    def test_an_error_of_the_caller_is_not_hidden_by_one_in_a_writing_thread(self, tmp_path: Path) -> None:
         def put_and_fail() -> None:
             with MaskWriter(tmp_path, 0.5, 1, MASK_ALONE) as writer:
                 writer.put(prediction_of("a"))
@@ -212,7 +212,7 @@ class TestMaskWriter:
         with pytest.raises(ZeroDivisionError):
             put_and_fail()
 
-    def test_only_a_few_are_under_way_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_only_a_few_masks_are_being_written_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Writing waits until there are as many as there may be, and a moment longer for one more."""
         full, too_many, begun, done = threading.Event(), threading.Event(), [], []
 
@@ -244,7 +244,7 @@ class TestMaskPhotos:
             assert photo.mask is not None
             assert np.array_equal(read_mask(mask_path(tmp_path, photo.stem)), read_mask(photo.mask))
 
-    def test_what_else_is_asked_for_is_that_of_the_mask(self, photos: list[Photo], tmp_path: Path) -> None:
+    def test_probabilities_and_overlay_are_those_of_the_mask(self, photos: list[Photo], tmp_path: Path) -> None:
         photo = photos[5]
         mask(tmp_path, [photo], BoxNet(), EVERYTHING)
         red_HW = read_photo(photo.path)[..., 0] / 255
@@ -286,7 +286,7 @@ class TestMaskPhotos:
         assert files_of(tmp_path) == before
         assert capsys.readouterr().out.startswith("3 of 13 photos to mask")
 
-    def test_the_bits_do_depend_on_the_batch(self, photos: list[Photo], tmp_path: Path) -> None:
+    def test_the_bits_of_this_network_depend_on_the_batch(self, photos: list[Photo], tmp_path: Path) -> None:
         """Without this the test above would say nothing."""
         mask(tmp_path / "3", photos, BatchNet(), EVERYTHING)
         mask(tmp_path / "2", photos, BatchNet(), EVERYTHING, batch_size=2)
@@ -294,7 +294,7 @@ class TestMaskPhotos:
             assert (tmp_path / "3" / name).read_bytes() != (tmp_path / "2" / name).read_bytes()
 
     @pytest.mark.parametrize("lost", ["probabilities/4.png", "overlays/4.jpg"])
-    def test_a_photo_that_lacks_something_else_is_computed_again(
+    def test_a_photo_without_its_probabilities_or_overlay_is_computed_again(
         self, photos: list[Photo], tmp_path: Path, lost: str
     ) -> None:
         mask(tmp_path, photos, BoxNet(), EVERYTHING)
@@ -307,7 +307,7 @@ class TestMaskPhotos:
         assert net.batches == [3]
         assert files_of(tmp_path) == before
 
-    def test_photos_that_cannot_be_read_are_told_and_the_others_masked(
+    def test_photos_that_cannot_be_read_are_named_and_the_others_masked(
         self, photos: list[Photo], tmp_path: Path
     ) -> None:
         broken = [Photo(stem, tmp_path / f"{stem}.jpg", (20, 30)) for stem in ("missing", "cut off")]
@@ -334,7 +334,7 @@ class TestMaskPhotos:
         assert "masks/1.png" not in files_of(tmp_path / "pred")
 
     @pytest.mark.parametrize("batch_size", [1, 3])
-    def test_out_of_time_it_stops_and_the_same_call_goes_on(
+    def test_masking_stops_at_its_deadline_and_the_same_call_goes_on(
         self, photos: list[Photo], tmp_path: Path, batch_size: int
     ) -> None:
         mask(tmp_path / "whole", photos, BatchNet(), batch_size=batch_size)
@@ -345,7 +345,7 @@ class TestMaskPhotos:
         assert mask(pred, photos, BatchNet(), batch_size=batch_size) == []
         assert files_of(pred) == files_of(tmp_path / "whole")
 
-    def test_before_its_time_is_over_it_does_not_stop(self, photos: list[Photo], tmp_path: Path) -> None:
+    def test_masking_does_not_stop_before_its_deadline(self, photos: list[Photo], tmp_path: Path) -> None:
         assert mask(tmp_path, photos, BoxNet(), deadline=time.monotonic() + 3600) == []
         assert len(files_of(tmp_path)) == 13
 
@@ -359,7 +359,7 @@ class TestOrphans:
         assert mask(tmp_path, photos, BoxNet()) == []
         assert len(files_of(tmp_path)) == 13
 
-    def test_another_one_stops_as_the_first_one_is_gone(
+    def test_another_process_stops_when_the_first_one_has_ended(
         self, photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(write_masks, "rank_and_ranks", lambda: (1, 2))
@@ -371,7 +371,7 @@ class TestOrphans:
 class TestSeveralProcesses:
     """Forked from the test; the thirteen photos are five batches."""
 
-    def test_each_does_its_share_and_knows_all_failures(self, photos: list[Photo], tmp_path: Path) -> None:
+    def test_each_process_masks_its_share_and_knows_all_failures(self, photos: list[Photo], tmp_path: Path) -> None:
         mask(tmp_path / "alone", photos, BatchNet(), EVERYTHING)
         broken = [
             *photos[:4],
@@ -396,7 +396,7 @@ class TestSeveralProcesses:
         }
         assert files_of(tmp_path / "shared") == expected
 
-    def test_all_stop_when_the_time_of_one_is_over(self, photos: list[Photo], tmp_path: Path) -> None:
+    def test_all_processes_stop_at_the_deadline_of_one(self, photos: list[Photo], tmp_path: Path) -> None:
         def work(rank: int) -> str:
             try:
                 mask(tmp_path / "pred", photos, BatchNet(), deadline=time.monotonic() if rank == 1 else float("inf"))
@@ -408,7 +408,7 @@ class TestSeveralProcesses:
         # The shares of the others are done; of the second one's, the batches of 3 to 5 and of 12, the first photo is.
         assert sorted(int(Path(name).stem) for name in files_of(tmp_path / "pred")) == [0, 1, 2, 3, 6, 7, 8, 9, 10, 11]
 
-    def test_one_that_comes_late_does_the_share_that_is_left_to_it(self, photos: list[Photo], tmp_path: Path) -> None:
+    def test_a_process_that_starts_late_masks_its_share(self, photos: list[Photo], tmp_path: Path) -> None:
         def work(rank: int) -> list[str]:
             if rank == 1:
                 end = time.monotonic() + 0.5
@@ -435,16 +435,16 @@ class Counting(BatchNet):
 class TestBatchSize:
     ONE = ensemble_of(Constant(0))
 
-    def test_a_folder_that_was_begun_keeps_its_own(self, tmp_path: Path) -> None:
+    def test_a_folder_that_was_begun_keeps_its_batch_size(self, tmp_path: Path) -> None:
         (tmp_path / "run.json").write_text('{"competition": "x", "batch_size": 6}')
         assert batch_size_for(tmp_path, self.ONE, []) == 6
 
-    def test_a_new_folder_gets_what_fits(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_new_folder_gets_the_batch_size_that_fits(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert batch_size_for(tmp_path, self.ONE, []) == 1
         monkeypatch.setattr(write_masks, "batch_size_that_fits", lambda *_: 8)
         assert batch_size_for(tmp_path, self.ONE, []) == 8
 
-    def test_several_processes_take_the_smallest_of_theirs(
+    def test_several_processes_take_the_smallest_of_their_batch_sizes(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(write_masks, "gathered", lambda value: [4, value, 2])

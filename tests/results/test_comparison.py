@@ -67,7 +67,7 @@ def test_only_the_folds_that_all_have_finished_count(tmp_path: Path) -> None:
     assert (one.score.score, two.score.score) == pytest.approx((0.3, 0.3))
 
 
-def test_a_single_run_stands_by_itself(tmp_path: Path) -> None:
+def test_a_single_run_has_its_own_scores_and_no_difference(tmp_path: Path) -> None:
     (alone,) = compare([write_run(tmp_path / "run", {3: {"a_01": 0.9}})])
     assert (alone.fold_scores, alone.score, alone.to_first.mean) == ({3: 0.9}, (0.9, None), 0)
 
@@ -132,7 +132,7 @@ def test_five_cars_may_all_differ_alike_by_chance(interval: list[float]) -> None
     assert Difference(0.1, interval, groups=5).verdict == "cannot tell"
 
 
-def test_equal_runs_are_told_apart_less_often_than_one_time_in_ten() -> None:
+def test_runs_that_are_equal_are_called_different_less_often_than_one_time_in_ten() -> None:
     generator = np.random.default_rng(0)
     told = 0
     for _ in range(400):
@@ -157,7 +157,7 @@ def test_the_interval_of_a_difference_draws_cars_with_all_their_photos(tmp_path:
     assert found == pytest.approx(expected, abs=0.05 * (expected[1] - expected[0]))
 
 
-def test_what_is_hard_for_both_runs_does_not_blur_their_difference(tmp_path: Path) -> None:
+def test_photos_that_are_hard_for_both_runs_do_not_widen_the_interval_of_their_difference(tmp_path: Path) -> None:
     hard = {stem: at / 30 for at, stem in enumerate(EVEN)}
     runs = [
         write_run(tmp_path / str(more), {0: {stem: score + more for stem, score in hard.items()}}) for more in (0, 0.01)
@@ -170,15 +170,15 @@ class TestTheBest:
         runs = [write_run(folder / f"run{at}", {0: of_run}) for at, of_run in enumerate(scores)]
         return comparison.compare(runs, CARVANA)
 
-    def test_the_best_and_the_second_have_the_highest_means_wherever_they_stand(self, tmp_path: Path) -> None:
+    def test_the_best_and_the_second_run_have_the_highest_means_in_whatever_order(self, tmp_path: Path) -> None:
         compared = self.compared(tmp_path, EVEN, changed({}), changed({"a": -0.3}))
         assert (compared.best, compared.second) == (1, 2)
 
-    def test_the_second_may_be_the_first_that_was_given(self, tmp_path: Path) -> None:
+    def test_the_second_best_run_may_be_the_first_that_was_given(self, tmp_path: Path) -> None:
         compared = self.compared(tmp_path, changed({"a": 0}), changed({"a": -0.5}), changed({}))
         assert (compared.best, compared.second) == (2, 0)
 
-    def test_a_difference_is_what_the_one_has_more_than_the_other(self, tmp_path: Path) -> None:
+    def test_a_difference_is_the_score_of_the_one_run_minus_that_of_the_other(self, tmp_path: Path) -> None:
         compared = self.compared(tmp_path, EVEN, changed({}), changed({"a": 0.4}))
         assert compared.difference(2, 1).mean == pytest.approx(0.3 / 12)
         assert compared.difference(1, 2).mean == pytest.approx(-0.3 / 12)
@@ -189,13 +189,13 @@ class TestTheBest:
             "it is better than run0, by 0.10000 (0.10000 to 0.10000)"
         )
 
-    def test_a_gain_on_one_car_that_others_lose_cannot_be_told_from_chance(self, tmp_path: Path) -> None:
+    def test_a_gain_on_one_car_that_other_cars_lose_may_be_chance(self, tmp_path: Path) -> None:
         mixed = changed(dict.fromkeys("bcdefghijkl", -0.01) | {"a": 0.35})
         said = self.compared(tmp_path, mixed, EVEN).in_words()
         assert said.startswith("run0 is the best with 0.52000 (")
         assert "); cannot tell whether it is better than run1: difference 0.02000 (-0.01" in said
 
-    def test_runs_with_one_car_are_not_told_apart(self, tmp_path: Path) -> None:
+    def test_runs_that_share_one_car_only_are_not_called_different(self, tmp_path: Path) -> None:
         assert self.compared(tmp_path, {"a_01": 0.5}, {"a_01": 0.75}).in_words() == (
             "run1 is the best with 0.75000; "
             "cannot tell whether it is better than run0: difference 0.25000, of too few cars"
@@ -219,7 +219,7 @@ def test_runs_are_called_by_their_folders_and_by_whole_paths_where_these_are_ali
 
 
 class TestNeighbours:
-    def test_they_lie_beside_it_and_held_out_the_same_photos_in_its_folds(self, tmp_path: Path) -> None:
+    def test_comparable_runs_lie_in_the_same_folder_and_held_out_the_same_photos(self, tmp_path: Path) -> None:
         folds = {0: {"a_01": 0.9}, 1: {"b_01": 0.8}}
         run = write_run(tmp_path / "run", folds)
         for name, other in {
@@ -235,12 +235,14 @@ class TestNeighbours:
         write_run(tmp_path / "no run", folds).joinpath("config.json").unlink()
         assert comparison.comparable_neighbours(run) == [tmp_path / "further", tmp_path / "same"]
 
-    def test_the_run_itself_is_none_however_it_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_run_is_not_compared_with_itself_however_it_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         runs = [write_run(tmp_path / name, {0: EVEN}) for name in ("a", "b")]
         monkeypatch.chdir(runs[0])
         assert comparison.comparable_neighbours(Path()) == [runs[1]]
 
-    def test_damaged_ones_are_left_out_and_links_are_no_others(self, tmp_path: Path) -> None:
+    def test_damaged_runs_and_links_are_not_compared(self, tmp_path: Path) -> None:
         run, other, damaged, strange = (write_run(tmp_path / name, {0: EVEN}) for name in ("a", "b", "c", "d"))
         (damaged / "fold0" / "oof.csv").write_text("image,fold\n")
         (strange / "config.json").write_text('{"settings": {"lr": 1}}')
@@ -248,13 +250,15 @@ class TestNeighbours:
         (tmp_path / "second").symlink_to(other)
         assert comparison.comparable_neighbours(run) == [other]
 
-    def test_a_run_that_has_finished_nothing_has_none(self, tmp_path: Path) -> None:
+    def test_a_run_without_a_finished_fold_has_no_comparable_runs(self, tmp_path: Path) -> None:
         write_run(tmp_path / "finished", {0: EVEN})
         assert comparison.comparable_neighbours(write_run(tmp_path / "begun", {})) == []
 
 
 class TestTable:
-    def test_a_row_holds_scores_with_intervals_and_the_difference_to_the_first(self, tmp_path: Path) -> None:
+    def test_a_row_of_the_comparison_holds_scores_with_intervals_and_the_difference_to_the_first_run(
+        self, tmp_path: Path
+    ) -> None:
         first = write_run(tmp_path / "first", {0: {"a_01": 0.5}, 3: {"b_01": 0.75}})
         second = write_run(
             tmp_path / "second", {0: {"a_01": 0.25}, 3: {"b_01": 0.5}}, model="smp:Unet/resnet34", image_size=None

@@ -52,7 +52,7 @@ def test_a_mask_is_named_after_its_photo() -> None:
     assert pred_folder.mask_path(Path("pred"), "a.b_01") == Path("pred/masks/a.b_01.png")
 
 
-def test_the_record_says_from_the_start_what_makes_the_masks_and_in_the_end_how_many_there_are(tmp_path: Path) -> None:
+def test_run_json_says_from_the_start_what_makes_the_masks_and_in_the_end_how_many_there_are(tmp_path: Path) -> None:
     with pred_folder.begun(tmp_path, RECORD):
         assert pred_folder.read_record(tmp_path) == RECORD
         assert json.loads((tmp_path / "run.json").read_text())["count"] is None
@@ -61,7 +61,7 @@ def test_the_record_says_from_the_start_what_makes_the_masks_and_in_the_end_how_
     assert pred_folder.read_record(tmp_path) == replace(RECORD, count=3, sizes={"7x9": 1, "20x30": 2})
 
 
-def test_masks_of_the_same_making_are_continued(tmp_path: Path) -> None:
+def test_masks_that_the_same_settings_made_are_continued(tmp_path: Path) -> None:
     begin(tmp_path, RECORD)
     photo = masked(tmp_path, "a_01", (2, 3))
     begin(tmp_path, RECORD)
@@ -81,20 +81,22 @@ def test_masks_of_the_same_making_are_continued(tmp_path: Path) -> None:
         ({"threshold": 0.25, "tta": "none"}, "tta was hflip, now none; threshold was 0.5, now 0.25"),
     ],
 )
-def test_masks_of_another_making_are_not_mixed_in(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+def test_masks_that_other_settings_made_are_refused_and_the_differences_named(
+    tmp_path: Path, change: dict[str, Any], named: str
+) -> None:
     begin(tmp_path, RECORD)
     with pytest.raises(InputError, match=rf"begun with other settings \({named}\)\. Give those, or another --out\."):
         begin(tmp_path, replace(RECORD, **change))
 
 
-def test_weights_of_another_training_are_noticed(tmp_path: Path) -> None:
+def test_other_weights_of_a_model_are_refused_by_their_sha256(tmp_path: Path) -> None:
     begin(tmp_path, RECORD)
     retrained = replace(RECORD, models=(network("a", sha256="1" * 64),))
     change = f"models[0].sha256 was {'0' * 64}, now {'1' * 64}"
     assert f"begun with other settings ({change})" in refusal(begin, tmp_path, retrained)
 
 
-def test_a_long_difference_is_shortened(tmp_path: Path) -> None:
+def test_a_long_difference_between_settings_is_shortened_in_the_message(tmp_path: Path) -> None:
     begin(tmp_path, RECORD)
     said = refusal(begin, tmp_path, replace(RECORD, models=2 * RECORD.models))
     shown = '[{"run": "a", "fold": 0, "model": "unet", "image_size": [96, 160], "weight": …'
@@ -116,28 +118,28 @@ class TestSeveralProcesses:
     def no_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pred_folder, "LOCK_SECONDS", 0.1)
 
-    def test_only_the_first_writes_the_record(self, tmp_path: Path) -> None:
+    def test_only_the_first_process_writes_the_record(self, tmp_path: Path) -> None:
         begin(tmp_path, RECORD, process=1)
         assert not (tmp_path / "run.json").exists()
         begin(tmp_path, RECORD, process=0)
         assert (tmp_path / "run.json").exists()
 
-    def test_each_compares_the_settings(self, tmp_path: Path) -> None:
+    def test_each_process_compares_the_settings_with_the_record(self, tmp_path: Path) -> None:
         begin(tmp_path, RECORD)
         assert "tta was hflip, now none" in refusal(begin, tmp_path, replace(RECORD, tta="none"), 1)
 
-    def test_they_hold_the_folder_together(self, tmp_path: Path) -> None:
+    def test_processes_of_one_command_hold_the_folder_together(self, tmp_path: Path) -> None:
         with pred_folder.begun(tmp_path, RECORD, 0), pred_folder.begun(tmp_path, RECORD, 1):
             assert sorted(path.name for path in tmp_path.glob(".*.lock")) == [".process0.lock", ".process1.lock"]
 
-    def test_another_command_is_kept_out_until_they_are_done(self, tmp_path: Path) -> None:
+    def test_another_command_is_kept_out_of_the_folder_until_the_first_has_ended(self, tmp_path: Path) -> None:
         with pred_folder.begun(tmp_path, RECORD):
             assert refusal(begin, tmp_path, RECORD) == (
                 f"{tmp_path}: another command masks photos into it; wait for it, or end it first"
             )
         begin(tmp_path, RECORD)
 
-    def test_what_was_refused_does_not_hold_the_folder(self, tmp_path: Path) -> None:
+    def test_a_command_that_was_refused_does_not_hold_the_folder(self, tmp_path: Path) -> None:
         begin(tmp_path, RECORD)
         refusal(begin, tmp_path, replace(RECORD, tta="none"))
         begin(tmp_path, RECORD)
@@ -150,7 +152,7 @@ class TestOutputs:
         ("probabilities", "overlays", "wanted"),
         [(0, 0, PATHS[2:]), (1, 0, PATHS[::2]), (0, 1, PATHS[1:]), (1, 1, PATHS)],
     )
-    def test_the_mask_comes_after_what_else_is_asked_for(
+    def test_of_the_files_of_a_photo_the_mask_is_the_last(
         self, probabilities: int, overlays: int, wanted: tuple[str, ...]
     ) -> None:
         found = Outputs(bool(probabilities), bool(overlays)).paths(Path("pred"), "a.b_01")
@@ -166,14 +168,14 @@ class TestOutputs:
 
 
 class TestRecordedBatchSize:
-    def test_it_is_that_with_which_the_folder_was_begun(self, tmp_path: Path) -> None:
+    def test_the_recorded_batch_size_is_that_with_which_the_folder_was_begun(self, tmp_path: Path) -> None:
         begin(tmp_path, replace(RECORD, batch_size=6))
         assert pred_folder.recorded_batch_size(tmp_path) == 6
 
-    def test_a_new_folder_has_none(self, tmp_path: Path) -> None:
+    def test_a_new_folder_has_no_recorded_batch_size(self, tmp_path: Path) -> None:
         assert pred_folder.recorded_batch_size(tmp_path / "new") is None
 
-    def test_a_damaged_record_is_refused(self, tmp_path: Path) -> None:
+    def test_a_damaged_record_is_refused_when_its_batch_size_is_read(self, tmp_path: Path) -> None:
         (tmp_path / "run.json").write_text("{")
         assert "run.json: damaged" in refusal(pred_folder.recorded_batch_size, tmp_path)
 
@@ -215,7 +217,7 @@ def test_photos_without_a_mask_are_left_out(tmp_path: Path) -> None:
     assert pred_folder.photo_files(pred) == {photo.stem: photo.path for photo in (photos[0], photos[2])}
 
 
-def test_what_is_known_of_a_mask_is_in_the_table_and_what_is_not_is_empty(tmp_path: Path) -> None:
+def test_photos_csv_holds_the_numbers_of_each_mask_and_nothing_where_one_is_not_known(tmp_path: Path) -> None:
     photos = [Photo(stem, tmp_path / f"{stem}.jpg", (4, 6)) for stem in ("a", "b", "edited")]
     mask_HW = np.ones((4, 6), dtype=bool)
     notes = {"area": 1.0, "expected_dice": 0.875, "border_width": 2.5}
@@ -231,7 +233,7 @@ def test_what_is_known_of_a_mask_is_in_the_table_and_what_is_not_is_empty(tmp_pa
     ]
 
 
-def test_the_table_is_read_in_its_order_with_none_where_nothing_is_known(tmp_path: Path) -> None:
+def test_photos_csv_is_read_in_its_order_with_none_where_a_number_is_not_known(tmp_path: Path) -> None:
     (tmp_path / "photos.csv").write_text(
         "image,file,area,expected_dice,border_width,agreement\n0012,/photos/0012.jpg,,,,\n7,a b.jpg,0,0.5,2,0.75\n"
     )
@@ -248,7 +250,7 @@ def test_the_photos_of_an_unfinished_folder_are_not_known(tmp_path: Path) -> Non
     assert said == f"{tmp_path / 'photos.csv'}: missing; run infer.py to its end first"
 
 
-def test_a_table_that_breaks_off_is_refused(tmp_path: Path) -> None:
+def test_a_photos_csv_that_breaks_off_is_refused(tmp_path: Path) -> None:
     pred_folder.finish(tmp_path, RECORD, [masked(tmp_path, "a_01")])
     table = tmp_path / "photos.csv"
     table.write_text(table.read_text().rstrip().rpartition(",0.9")[0])
@@ -265,41 +267,45 @@ class TestConfidentPhotos:
         pred_folder.finish(pred, record, photos)
         return pred
 
-    def test_they_are_those_that_expect_enough_with_their_predicted_masks(self, pred: Path, tiles: Competition) -> None:
+    def test_confident_photos_have_a_high_expected_dice_and_their_predicted_masks(
+        self, pred: Path, tiles: Competition
+    ) -> None:
         photos = pred_folder.confident_photos(pred, tiles, 0.99)
         assert [photo.stem for photo in photos] == ["0012", "3"]
         assert photos[0] == Photo("0012", pred.parent / "photos" / "0012.png", (4, 6), pred / "masks" / "0012.png")
 
-    def test_none_is_refused_and_the_best_is_named(self, pred: Path, tiles: Competition) -> None:
+    def test_a_folder_without_confident_photos_is_refused_and_the_best_expected_dice_named(
+        self, pred: Path, tiles: Competition
+    ) -> None:
         said = refusal(pred_folder.confident_photos, pred, tiles, 0.999)
         assert said == f"{pred}: no mask has an expected Dice of 0.999; the best has 0.9950"
 
-    def test_another_competition_is_refused(self, pred: Path) -> None:
+    def test_confident_photos_of_another_competition_are_refused(self, pred: Path) -> None:
         said = refusal(pred_folder.confident_photos, pred, CARVANA, 0.9)
         assert said == f"{pred}: holds masks of roof-tiles, not of {CARVANA.slug}"
 
-    def test_an_unfinished_folder_is_refused(self, pred: Path, tiles: Competition) -> None:
+    def test_confident_photos_of_an_unfinished_folder_are_refused(self, pred: Path, tiles: Competition) -> None:
         (pred / "photos.csv").unlink()
         assert "run infer.py to its end first" in refusal(pred_folder.confident_photos, pred, tiles, 0.9)
 
-    def test_a_damaged_table_is_refused(self, pred: Path, tiles: Competition) -> None:
+    def test_a_photos_csv_without_its_columns_is_refused(self, pred: Path, tiles: Competition) -> None:
         (pred / "photos.csv").write_text("image,file\n")
         said = refusal(pred_folder.confident_photos, pred, tiles, 0.9)
         assert "not a table of image,file,area,expected_dice,border_width,agreement" in said
 
-    def test_a_table_with_something_else_than_numbers_is_refused(self, pred: Path, tiles: Competition) -> None:
+    def test_a_photos_csv_with_words_for_numbers_is_refused(self, pred: Path, tiles: Competition) -> None:
         table = pred / "photos.csv"
         table.write_text(table.read_text().replace("0.98", "high"))
         said = refusal(pred_folder.confident_photos, pred, tiles, 0.9)
         assert said == f"{table}: damaged (could not convert string to float: 'high'); run infer.py again"
 
 
-def test_the_sum_that_tells_weights_apart_is_that_of_the_bytes(tmp_path: Path) -> None:
+def test_the_sha256_of_weights_is_that_of_the_bytes_of_their_file(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(b"weights" * 100_000)
     assert sha256(tmp_path / "model") == hashlib.sha256(b"weights" * 100_000).hexdigest()
 
 
-def test_what_is_known_besides_is_recorded_but_may_change_when_the_folder_is_continued(tmp_path: Path) -> None:
+def test_the_recorded_scores_may_change_when_a_folder_is_continued(tmp_path: Path) -> None:
     first = replace(RECORD, expected=ExpectedScore(Estimate(0.9, None)))
     second = replace(RECORD, expected=ExpectedScore(None, "…"))
     with pred_folder.begun(tmp_path, first):
@@ -309,7 +315,7 @@ def test_what_is_known_besides_is_recorded_but_may_change_when_the_folder_is_con
     assert pred_folder.read_record(tmp_path).expected == second.expected
 
 
-def test_a_batch_size_that_never_made_a_mask_may_be_corrected(tmp_path: Path) -> None:
+def test_a_batch_size_with_which_no_mask_was_made_may_be_corrected(tmp_path: Path) -> None:
     """Out of memory at the first batch, the advice is to take a smaller one."""
     for batch_size in (8, 4):
         with pred_folder.begun(tmp_path, replace(RECORD, batch_size=batch_size)):

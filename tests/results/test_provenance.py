@@ -57,10 +57,10 @@ SETTINGS = {
 
 class TestRecord:
     @pytest.mark.parametrize("recorded", [OF_NETWORKS, OF_A_BLEND, {"competition": "roof-tiles", "count": None}])
-    def test_it_is_written_as_it_was_read_with_its_keys_in_order(self, recorded: dict[str, Any]) -> None:
+    def test_a_record_is_written_as_it_was_read_with_its_keys_in_order(self, recorded: dict[str, Any]) -> None:
         assert json.dumps(Record.from_json(recorded).to_json()) == json.dumps(recorded)
 
-    def test_its_values_have_names(self) -> None:
+    def test_a_record_is_read_into_values_with_names(self) -> None:
         record = Record.from_json(OF_NETWORKS)
         assert record.models[1] == network("unet", fold=1, image_size=None, weight=0.5)
         assert (record.tta, record.tta_scales, record.threshold, record.batch_size) == ("hflip", (1.0, 1.25), 0.44, 3)
@@ -74,14 +74,14 @@ class TestRecord:
         assert (record.expected, record.cross_validation) == (None, ())
 
     @pytest.mark.parametrize("recorded", [OF_NETWORKS, OF_A_BLEND])
-    def test_its_settings_are_what_makes_the_masks_without_what_is_known_of_them(
+    def test_the_settings_of_a_record_are_what_makes_the_masks_without_scores_and_counts(
         self, recorded: dict[str, Any]
     ) -> None:
         known = {"cross_validation", "estimate", "count", "sizes"}
         expected = {name: value for name, value in recorded.items() if name not in known}
         assert Record.from_json(recorded).settings() == expected
 
-    def test_its_runs_are_those_of_its_networks_each_named_once(self) -> None:
+    def test_the_runs_of_a_record_are_those_of_its_networks_each_named_once(self) -> None:
         record = Record(competition="roof-tiles", models=(network("a"), network("a", fold=1), network("b")))
         assert record.runs == ["a", "b"]
         assert Record(competition="roof-tiles").runs == []
@@ -93,16 +93,16 @@ class TestRecord:
 
 
 class TestRunConfig:
-    def test_it_is_written_as_it_was_read_with_its_keys_in_order(self) -> None:
+    def test_a_run_config_is_written_as_it_was_read_with_its_keys_in_order(self) -> None:
         assert json.dumps(RunConfig.from_json(CONFIG).to_json()) == json.dumps(CONFIG)
 
-    def test_all_but_the_settings_may_be_missing(self) -> None:
+    def test_all_but_the_settings_may_be_missing_in_config_json(self) -> None:
         config = RunConfig.from_json({"settings": {}})
         assert (config.data, config.command, config.commit, config.versions) == ("", "", None, {})
 
 
 class TestSettings:
-    def test_they_are_those_of_the_record_by_which_a_run_is_shown(self) -> None:
+    def test_settings_are_read_with_their_types(self) -> None:
         settings = Settings.from_json(SETTINGS)
         assert (settings.image_size, settings.folds, settings.epochs) == ((24, 36), 5, 2)
         assert Settings.from_json({**SETTINGS, "image_size": None}).image_size is None

@@ -36,7 +36,7 @@ def begin_training(run: Path) -> None:
 
 
 class TestConfig:
-    def test_it_holds_everything_that_is_needed_to_repeat_the_run(self, tmp_path: Path) -> None:
+    def test_config_json_holds_everything_that_is_needed_to_repeat_the_run(self, tmp_path: Path) -> None:
         run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py --preset seed")
         config = run_folder.read_config(tmp_path)
         assert config_of_settings(dict(config.settings)) == SEED
@@ -45,13 +45,13 @@ class TestConfig:
         assert config.versions["torch"]
         assert config.versions.keys() >= {"python", "torch", "lightning", "albumentations", "numpy"}
 
-    def test_a_run_is_continued_with_the_same_settings_and_keeps_its_record(self, tmp_path: Path) -> None:
+    def test_a_run_that_is_continued_with_the_same_settings_keeps_its_config_json(self, tmp_path: Path) -> None:
         run_folder.write_config(tmp_path, SEED, Path("somewhere"), "the first command")
         before = (tmp_path / "config.json").read_bytes()
         run_folder.write_config(tmp_path, SEED, Path("elsewhere"), "the second command")
         assert (tmp_path / "config.json").read_bytes() == before
 
-    def test_other_settings_are_refused_and_each_is_named(self, tmp_path: Path) -> None:
+    def test_a_run_begun_with_other_settings_is_refused_and_each_difference_named(self, tmp_path: Path) -> None:
         run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py")
         begin_training(tmp_path)
         other = replace(SEED, lr=0.5, image_size=None)
@@ -83,7 +83,7 @@ class TestConfig:
                 run_folder.write_config, tmp_path, replace(SEED, epochs=3), Path("somewhere"), "train.py"
             )
 
-    def test_settings_that_the_run_did_not_have_yet_differ(self, tmp_path: Path) -> None:
+    def test_a_setting_that_an_older_version_did_not_record_counts_as_a_difference(self, tmp_path: Path) -> None:
         run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py")
         config = json.loads((tmp_path / "config.json").read_text())
         del config["settings"]["tta"]
@@ -92,17 +92,17 @@ class TestConfig:
         message = refusal(run_folder.write_config, tmp_path, SEED, Path("somewhere"), "train.py")
         assert "(tta was None, now none)" in message
 
-    def test_a_folder_without_one_is_no_run(self, tmp_path: Path) -> None:
+    def test_a_folder_without_config_json_is_no_run(self, tmp_path: Path) -> None:
         assert "missing; is" in refusal(run_folder.read_config, tmp_path)
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
-    def test_a_damaged_one_is_refused(self, tmp_path: Path, text: str) -> None:
+    def test_a_damaged_config_json_is_refused(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "config.json").write_text(text)
         assert f"{tmp_path / 'config.json'}: damaged" in refusal(run_folder.read_config, tmp_path)
 
 
 class TestFolds:
-    def test_they_are_drawn_by_car_and_written_down(self, tmp_path: Path) -> None:
+    def test_folds_are_drawn_by_car_and_written_to_folds_csv(self, tmp_path: Path) -> None:
         folds = run_folder.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS)
         table = pd.read_csv(tmp_path / "folds.csv")
         assert list(table.columns) == ["image", "group", "fold"]
@@ -112,7 +112,7 @@ class TestFolds:
         assert dict(zip(table["image"], table["fold"], strict=True)) == folds
         assert set(folds.values()) == {0, 1, 2}
 
-    def test_what_is_written_down_is_used_again_whatever_the_seed(self, tmp_path: Path) -> None:
+    def test_the_folds_in_folds_csv_are_used_again_whatever_the_seed(self, tmp_path: Path) -> None:
         rows = [f"{photo.stem},{photo.stem[:-3]},{ {'5': 1, '6': 2}.get(photo.stem[3], 0) }" for photo in PHOTOS]
         (tmp_path / "folds.csv").write_text("\n".join(["image,group,fold", *rows]))
         for seed in (0, 1):
@@ -124,20 +124,20 @@ class TestFolds:
         message = refusal(run_folder.folds_of, tmp_path, CARVANA, PHOTOS, replace(FOLDS, folds=4))
         assert "its folds are [0, 1, 2], but 4 were asked for" in message
 
-    def test_the_order_of_the_rows_does_not_matter(self, tmp_path: Path) -> None:
+    def test_the_order_of_the_rows_in_folds_csv_does_not_matter(self, tmp_path: Path) -> None:
         folds = run_folder.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS)
         header, *rows = (tmp_path / "folds.csv").read_text().splitlines()
         (tmp_path / "folds.csv").write_text("\n".join([header, *reversed(rows)]) + "\n")
         assert run_folder.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS) == folds
 
-    def test_a_seed_decides(self, tmp_path: Path) -> None:
+    def test_the_seed_decides_the_folds(self, tmp_path: Path) -> None:
         drawn = [
             run_folder.folds_of(tmp_path / name, CARVANA, PHOTOS, replace(FOLDS, seed=seed))
             for name, seed in (("first", 0), ("second", 0), ("third", 1))
         ]
         assert drawn[0] == drawn[1] != drawn[2]
 
-    def test_a_group_in_two_folds_is_refused(self, tmp_path: Path) -> None:
+    def test_a_group_in_two_folds_is_refused_as_a_leak(self, tmp_path: Path) -> None:
         folds = run_folder.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS)
         text = (tmp_path / "folds.csv").read_text()
         row = f"car4_02,car4,{folds['car4_02']}"
@@ -158,7 +158,7 @@ class TestFolds:
     @pytest.mark.parametrize(
         "text", ["", "image,group\na_01,a\n", "image,fold\na_01,1\n", "image,group,fold\na_01,a,first\n", "\0\1\2"]
     )
-    def test_what_is_no_table_of_folds_is_refused(self, tmp_path: Path, text: str) -> None:
+    def test_a_damaged_folds_csv_is_refused(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "folds.csv").write_text(text)
         message = refusal(run_folder.folds_of, tmp_path, CARVANA, PHOTOS, FOLDS)
         assert f"{tmp_path / 'folds.csv'}: not a table of image,group,fold" in message
@@ -174,7 +174,7 @@ class TestFolds:
         for _ in range(2):
             assert run_folder.folds_of(tmp_path, tiles, photos, FOLDS).keys() == {"0012", "12", "1e3", "1000"}
 
-    def test_strata_share_small_and_large_masks_out(self, tmp_path: Path, tiles: Competition) -> None:
+    def test_strata_give_each_fold_as_many_small_and_large_masks(self, tmp_path: Path, tiles: Competition) -> None:
         photos = []
         for number in range(24):
             mask = np.zeros((4, 6), dtype=bool)
@@ -196,7 +196,7 @@ class TestFolds:
 
 
 class TestWhichFoldsThereAre:
-    def test_they_are_counted_not_spelled(self, tmp_path: Path) -> None:
+    def test_folds_are_listed_by_number_not_by_spelling(self, tmp_path: Path) -> None:
         for fold in (10, 2, 0):
             folder = run_folder.fold_folder(tmp_path, fold)
             folder.mkdir()
@@ -225,7 +225,7 @@ class TestWhichFoldsThereAre:
             (run_folder.fold_folder(tmp_path, fold) / name).touch()
         assert run_folder.begun_folds(tmp_path) == [2, 10]
 
-    def test_a_folder_without_a_network_is_no_run(self, tmp_path: Path) -> None:
+    def test_a_run_without_a_trained_fold_is_refused(self, tmp_path: Path) -> None:
         assert f"{tmp_path}: no trained fold in it" in refusal(run_folder.trained_folds, tmp_path)
 
 

@@ -13,7 +13,6 @@ from kaggle_tools import metrics
 from kaggle_tools.competition import CARVANA, SALT, Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.results import run_folder
-from kaggle_tools.results.scores import interval
 from kaggle_tools.results.summary import (
     cross_validation,
     expected_score,
@@ -60,7 +59,7 @@ def run(tmp_path: Path) -> Path:
 
 
 class TestSummary:
-    def test_it_follows_from_the_tables_of_the_folds(self, run: Path) -> None:
+    def test_the_summary_follows_from_the_tables_of_the_folds(self, run: Path) -> None:
         summary = summarise(run, CARVANA)
         assert (summary.competition, summary.score_name) == (CARVANA.slug, "Dice")
         assert (summary.folds, summary.photos) == ((0, 2), 3)
@@ -70,26 +69,28 @@ class TestSummary:
         assert summary.score_by_fold == pytest.approx({0: 0.85, 2: 0.6})
         assert summary.score_std == pytest.approx((0.85 - 0.6) / 2**0.5)
 
-    def test_cars_and_angles_are_told_apart(self, run: Path) -> None:
+    def test_the_summary_holds_the_mean_scores_by_car_and_by_angle(self, run: Path) -> None:
         summary = summarise(run, CARVANA)
         assert summary.groups == 2
         assert summary.score_by_group == pytest.approx({"a": 0.85, "b": 0.6})
         assert summary.score_by_view == pytest.approx({"01": 0.75, "02": 0.8})
 
-    def test_a_competition_without_groups_has_no_such_tables(self, tmp_path: Path, tiles: Competition) -> None:
+    def test_without_groups_the_summary_holds_no_scores_by_group_or_view(
+        self, tmp_path: Path, tiles: Competition
+    ) -> None:
         finish_fold(tmp_path, 0, [("1", 0.9, 0.9, 0.8), ("2", 0.7, 0.7, 0.6)])
         summary = summarise(tmp_path, tiles)
         assert summary.groups == 2
         assert (summary.score_by_group, summary.score_by_view) == (None, None)
         assert not {"score_by_group", "score_by_view"} & summary.to_json().keys()
 
-    def test_the_curve_of_thresholds_lies_beside_it(self, run: Path) -> None:
+    def test_thresholds_csv_holds_the_mean_score_at_each_threshold(self, run: Path) -> None:
         summary = write_summary(run, CARVANA)
         curve = pd.read_csv(run / "thresholds.csv").set_index("threshold")["score"]
         assert (len(curve), curve.index[0], curve.index[-1]) == (255, 1 / 256, 255 / 256)
         assert curve[summary.threshold] == curve.max() == summary.score_at_threshold
 
-    def test_what_another_machine_finishes_meanwhile_is_in_it(self, run: Path) -> None:
+    def test_a_fold_that_another_machine_finishes_meanwhile_is_in_the_summary(self, run: Path) -> None:
         """It waits while the other machine writes, and reads only then."""
         with ThreadPoolExecutor() as pool:
             with locked(run, "writes"):
@@ -101,13 +102,23 @@ class TestSummary:
         assert waiting.result().folds == (0, 1, 2)
         assert len((run / "oof.csv").read_text().splitlines()) == 1 + 4
 
-    def test_a_single_fold_has_no_spread(self, tmp_path: Path) -> None:
+    def test_a_single_fold_has_no_standard_deviation(self, tmp_path: Path) -> None:
         finish_fold(tmp_path, 1, [("a_01", 0.9, 0.9, 0.8)])
         assert summarise(tmp_path, CARVANA).score_std is None
 
-    def test_it_is_written_beside_the_table_of_all_photos(self, run: Path) -> None:
+    def test_summary_json_is_written_beside_the_table_of_all_photos(self, run: Path) -> None:
         summary = write_summary(run, CARVANA)
-        assert json.loads((run / "summary.json").read_text()) == json.loads(json.dumps(summary.to_json()))
+        recorded = json.loads((run / "summary.json").read_text())
+        assert list(recorded) == [
+            *("competition", "folds", "photos", "groups", "score_name", "score_mean", "score_interval", "score_std"),
+            *("score_by_fold", "dice_mean", "iou_mean", "threshold", "score_at_threshold"),
+            *("score_by_view", "score_by_group"),
+        ]
+        assert (recorded["folds"], recorded["score_mean"]) == ([0, 2], summary.score.score)
+        assert recorded["score_interval"] == pytest.approx([0.6, 0.85])
+        assert recorded["score_by_fold"] == pytest.approx({"0": 0.85, "2": 0.6})
+        assert (recorded["threshold"], recorded["score_at_threshold"]) == (0.5, 1)
+        assert recorded["score_by_group"] == pytest.approx({"a": 0.85, "b": 0.6})
         assert (run / "oof.csv").read_text().splitlines() == [
             "image,fold,score,dice,iou",
             "a_01,0,0.9,0.91,0.8",
@@ -115,18 +126,18 @@ class TestSummary:
             "b_01,2,0.6,0.62,0.3",
         ]
 
-    def test_written_again_it_is_the_same_to_the_byte(self, run: Path) -> None:
+    def test_a_summary_that_is_written_again_has_the_same_bytes(self, run: Path) -> None:
         def written() -> list[bytes]:
             write_summary(run, CARVANA)
             return [(run / name).read_bytes() for name in ("oof.csv", "summary.json")]
 
         assert written() == written()
 
-    def test_without_a_finished_fold_there_is_none(self, tmp_path: Path) -> None:
+    def test_a_run_without_a_finished_fold_has_no_summary(self, tmp_path: Path) -> None:
         assert f"{tmp_path}: no finished fold in it" in refusal(summarise, tmp_path, CARVANA)
 
     @pytest.mark.parametrize("text", ["", "image,fold\na_01,0\n"])
-    def test_a_damaged_table_is_refused(self, run: Path, text: str) -> None:
+    def test_a_damaged_table_of_scores_is_refused(self, run: Path, text: str) -> None:
         (run / "fold2" / "oof.csv").write_text(text)
         message = refusal(summarise, run, CARVANA)
         assert f"{run / 'fold2' / 'oof.csv'}: not a table of image,fold,score,dice,iou" in message
@@ -143,38 +154,15 @@ class TestSummary:
         assert f"delete {run / 'fold2' / 'oof.csv'} and run train.py again" in message
 
 
-class TestInterval:
-    def test_it_is_where_the_mean_of_groups_drawn_again_falls(self) -> None:
-        """Two groups: a mean of a, of both, or of b, with probabilities 1/4, 1/2, 1/4."""
-        assert interval(np.array([0.8, 0.9]), ("a", "b")) == pytest.approx([0.8, 0.9])
-
-    def test_it_agrees_with_drawing_by_hand(self) -> None:
-        generator = np.random.default_rng(1)
-        groups = generator.integers(0, 30, 400)
-        scores = 0.9 + groups / 500 + generator.normal(0, 0.01, 400)
-        found = interval(scores, tuple(map(str, groups)))
-        by_group = [scores[groups == group] for group in range(30)]
-        draws = [np.concatenate([by_group[at] for at in generator.integers(0, 30, 30)]).mean() for _ in range(4000)]
-        assert found == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=1e-3)
-
-    def test_alike_photos_of_a_group_do_not_make_it_surer(self) -> None:
-        few = interval(np.array([0.8, 0.9, 0.7]), ("a", "b", "c"))
-        many = interval(np.repeat([0.8, 0.9, 0.7], 50), tuple(np.repeat(["a", "b", "c"], 50)))
-        assert many == pytest.approx(few)
-
-    def test_one_group_tells_nothing(self) -> None:
-        assert interval(np.array([0.8, 0.9]), ("a", "a")) is None
-
-
 class TestThreshold:
-    def test_the_curve_holds_the_mean_score_at_each_threshold(self) -> None:
+    def test_the_threshold_curve_holds_the_mean_score_at_each_threshold(self) -> None:
         photos = np.stack([histogram({10: 4, 200: 1}, {150: 2, 250: 2}), histogram({0: 9}, {255: 3})]).astype(np.int64)
         curve = threshold_curve(photos, CARVANA).set_index("threshold")["score"]
         assert curve[100 / 256] == pytest.approx((2 * 4 / (4 + 5) + 1) / 2)
         assert curve[180 / 256] == pytest.approx((2 * 2 / (4 + 3) + 1) / 2)
         assert curve[220 / 256] == pytest.approx((2 * 2 / (4 + 2) + 1) / 2)
 
-    def test_a_blank_photo_scores_1_from_the_threshold_on_at_which_nothing_is_left(self) -> None:
+    def test_a_blank_photo_scores_1_from_the_threshold_on_at_which_its_mask_is_blank(self) -> None:
         photos = np.stack([histogram({0: 9, 99: 1}, {}), histogram({0: 5}, {120: 2, 255: 3})]).astype(np.int64)
         for competition in (CARVANA, SALT):
             curve = threshold_curve(photos, competition).set_index("threshold")["score"]
@@ -188,22 +176,22 @@ class TestThreshold:
         summary = summarise(folder, competition)
         return summary.threshold, summary.score_at_threshold
 
-    def test_it_parts_foreground_from_background_as_near_to_one_half_as_it_can(self, tmp_path: Path) -> None:
+    def test_of_equally_good_thresholds_the_best_is_the_nearest_to_one_half(self, tmp_path: Path) -> None:
         above, below = histogram({0: 50, 179: 9}, {204: 7}), histogram({179: 1}, {255: 1})
         assert self.best(tmp_path / "above", CARVANA, [above], [below]) == (180 / 256, 1)
         above, below = histogram({10: 9}, {99: 7}), histogram({20: 1}, {100: 1})
         assert self.best(tmp_path / "below", CARVANA, [above], [below]) == (99 / 256, 1)
 
-    def test_a_run_without_mistakes_keeps_one_half(self, tmp_path: Path) -> None:
+    def test_the_best_threshold_of_a_run_without_mistakes_is_one_half(self, tmp_path: Path) -> None:
         assert self.best(tmp_path, CARVANA, [histogram({0: 5}, {255: 5})]) == (0.5, 1)
 
-    def test_it_serves_the_mean_over_the_photos_of_all_folds_not_over_their_pixels(self, tmp_path: Path) -> None:
+    def test_the_best_threshold_is_that_of_the_mean_over_photos_not_over_pixels(self, tmp_path: Path) -> None:
         small, large = histogram({90: 1}, {100: 1}), histogram({150: 1000}, {200: 1000})
         # Bins 91 to 100: the small photo is right, of the large one all is foreground: Dice 1 and 2/3.
         # Bins 151 to 200: the large photo is right, of the small one nothing is foreground: Dice 0 and 1.
         assert self.best(tmp_path, CARVANA, [small], [large]) == (100 / 256, pytest.approx(5 / 6))
 
-    def test_it_serves_the_competitions_own_score(self, tmp_path: Path, tiles: Competition) -> None:
+    def test_the_best_threshold_is_that_of_the_competitions_own_score(self, tmp_path: Path, tiles: Competition) -> None:
         small, large = histogram({90: 1}, {100: 1}), histogram({150: 1000}, {200: 1000})
         assert self.best(tmp_path, tiles, [small, large]) == (100 / 256, pytest.approx(3 / 4))
 
@@ -239,7 +227,7 @@ class TestWhatToExpect:
         ("threshold", "of_a", "of_b"),
         [(0.3, 2 / 3, 2 / 3), (0.5, 5 / 6, 2 / 3), (140 / 256, 5 / 6, 2 / 3), (141 / 256, 5 / 6, 1), (0.9, 1, 1)],
     )
-    def test_it_is_the_score_of_the_held_out_photos_at_the_threshold_with_its_interval_over_groups(
+    def test_the_expected_score_is_that_of_the_held_out_photos_at_the_threshold_with_its_interval_over_groups(
         self, run: Path, threshold: float, of_a: float, of_b: float
     ) -> None:
         """A mask that takes in the pixel of the background has a Dice of 2/3."""
