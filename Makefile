@@ -4,6 +4,8 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# A file's tests stay together, as they share fixtures that train and mask.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 INSTALLED := .venv/installed
 DEMO := demo
 
