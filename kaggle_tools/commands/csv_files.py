@@ -21,11 +21,11 @@ def score(
     from kaggle_tools.system.files import write_text
 
     spec = cli.competition_named(competition)
-    table = score_submission(submission, truth, spec)
+    table, unscored = score_submission(submission, truth, spec)
     if per_image:
         write_text(per_image, table.to_csv(index=False, lineterminator="\n"))
     means = table[["score", "dice", "iou"]].mean()
-    without = f", {table.attrs['unscored']:,} without a known truth left out" if table.attrs["unscored"] else ""
+    without = f", {unscored:,} without a known truth left out" if unscored else ""
     print(f"{len(table):,} photos{without}")
     print(f"{spec.score_name} (the competition's score) {means['score']:.5f}")
     print(f"Dice {means['dice']:.5f}, IoU {means['iou']:.5f}")

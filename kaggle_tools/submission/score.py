@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,17 @@ from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.submission.read import parse_mask, read_masks
 
 
-def score_submission(path: Path, truth: Path, competition: Competition) -> pd.DataFrame:
+class Scores(NamedTuple):
+    """The scores of a submission."""
+
+    table: pd.DataFrame
+    """One row for each photo that was scored, in the order of the CSV: `image` (the stem), `score` (the
+    competition's), `dice` and `iou`."""
+    unscored: int
+    """How many rows of the CSV have no known truth."""
+
+
+def score_submission(path: Path, truth: Path, competition: Competition) -> Scores:
     """Score each mask of a CSV whose truth is known.
 
     Photos without a known truth are not scored, as a competition may count only a part of what is submitted.
@@ -23,10 +34,6 @@ def score_submission(path: Path, truth: Path, competition: Competition) -> pd.Da
         truth: a CSV of run lengths in the competition's columns, which is held in memory; or a folder
             of masks named like the competition's training masks, or `<stem>.png`.
         competition: gives the score, the names and the form of the run lengths.
-
-    Returns:
-        One row for each photo that was scored, in the order of the CSV: `image` (the stem), `score` (the
-        competition's), `dice` and `iou`. `attrs["unscored"]` is how many rows of the CSV have no truth.
 
     Raises:
         InputError: a file cannot be read, masks are invalid, or photos with a truth are missing from the CSV.
@@ -46,9 +53,7 @@ def score_submission(path: Path, truth: Path, competition: Competition) -> pd.Da
     missing = [photo_id for photo_id in truths if photo_id not in counts]
     if missing:
         raise InputError(f"{path}: {len(missing):,} photos of {truth} are missing: {first_few(missing)}")
-    table = _table(counts, competition)
-    table.attrs["unscored"] = unscored
-    return table
+    return Scores(_table(counts, competition), unscored)
 
 
 def _overlap(runs: rle.Runs, true_runs: rle.Runs) -> metrics.Overlap:
@@ -80,7 +85,7 @@ def _mask_files(folder: Path, competition: Competition) -> dict[str, Path]:
 
 
 def _true_runs(truth: Path, photo_id: str, source: Path | str, competition: Competition) -> tuple[rle.Runs, int | None]:
-    """The runs of a true mask, and its pixels where they are known: run lengths alone do not tell."""
+    """The runs of a true mask, and its pixels where they are known: run lengths alone do not say."""
     if isinstance(source, str):
         return _runs(truth, photo_id, source, None, competition), None
     mask_HW = read_mask(source)

@@ -1,6 +1,6 @@
-"""From mask files to the CSV that Kaggle takes, and to its compressed form.
+"""From mask files to the CSV that Kaggle takes, checked, and to its compressed form.
 
-Knows nothing of networks, of torch or of Kaggle's service. A full submission is 100,064 masks and
+Knows nothing of models, of torch or of Kaggle's service. A full submission is 100,064 masks and
 800 MB of text, so masks pass through one by one and are encoded by all cores.
 """
 
@@ -20,6 +20,7 @@ from kaggle_tools import rle
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.images import image_size, read_mask
 from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.submission.check import CheckReport, check_submission
 from kaggle_tools.submission.read import sample_stems
 from kaggle_tools.system.files import replacing
 from kaggle_tools.system.memory import keep_freed_memory
@@ -33,6 +34,47 @@ SizeOf = Callable[[str], Size | None]
 
 CHUNK = 32
 """Masks that a process takes at a time: the transport stays cheap, and the last chunks keep no core waiting."""
+
+
+class Written(NamedTuple):
+    """A CSV that may be submitted."""
+
+    csv: Path
+    packed: Path
+    """Its compressed form, which is uploaded."""
+    report: CheckReport
+    """What is in it."""
+
+
+def write_checked(
+    masks: Path, sample: Path, csv: Path, competition: Competition, *, data: Path | None = None, force: bool = False
+) -> Written:
+    """Write, check and compress a CSV. What is refused leaves neither file.
+
+    Each mask must have its photo's size, as far as that is known.
+
+    Args:
+        masks: the folder of the mask files.
+        sample: the competition's sample submission, plain or compressed.
+        csv: the file to be written.
+        competition: says how ids, columns and run lengths are written.
+        data: the competition's data folder; photos that are there say how large a mask must be.
+        force: let masks of unusual size pass whose photos are not there, and a CSV in which all masks are full, or all
+            blank.
+
+    Raises:
+        InputError: the masks cannot be used, or the CSV does not pass the check.
+    """
+    usual = None if force else competition.photo_size
+    size_of_photo: SizeOf = size_of_photos(data, competition.test_photos) if data else lambda _: None
+    compressed_path(csv).unlink(missing_ok=True)  # it is of the masks as they were before
+    sizes = write_submission(masks, sample, csv, competition, size_of=lambda stem: size_of_photo(stem) or usual)
+    try:
+        report = check_submission(csv, sample, competition, size_of=sizes.get, allow_degenerate=force)
+    except InputError:
+        csv.unlink()  # a file of this name has passed the check
+        raise
+    return Written(csv, compress(csv), report)
 
 
 def write_submission(

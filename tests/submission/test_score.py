@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from submission_files import SHAPE, VALID, draw_masks, write_rows
+
+from kaggle_tools import rle
+from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.errors import InputError
+from kaggle_tools.submission.score import score_submission
+
+SUBMITTED = (("b_01.jpg", "1 4"), ("a_02.jpg", ""), ("a_01.jpg", "1 24"))
+TRUTH = (("a_01.jpg", "1 6"), ("b_01.jpg", "3 4"))
+
+
+def test_each_photo_with_a_truth_is_scored(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "submission.csv", list(SUBMITTED))
+    table, unscored = score_submission(path, write_rows(tmp_path / "truth.csv", list(TRUTH)), CARVANA)
+    assert table.columns.tolist() == ["image", "score", "dice", "iou"]
+    assert table["image"].tolist() == ["b_01", "a_01"]
+    assert table["dice"].tolist() == pytest.approx([4 / 8, 12 / 30])
+    assert table["iou"].tolist() == pytest.approx([2 / 6, 6 / 24])
+    assert table["score"].tolist() == table["dice"].tolist()
+    assert unscored == 1
+
+
+@pytest.mark.parametrize("pattern", ["{stem}_mask.gif", "{stem}.png"])
+def test_a_folder_of_true_masks_gives_the_same_scores_as_a_csv(tmp_path: Path, pattern: str) -> None:
+    path = write_rows(tmp_path / "submission.csv", list(SUBMITTED))
+    truth = write_rows(tmp_path / "truth.csv", list(TRUTH))
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / ("._" + pattern)).touch()
+    for photo_id, text in TRUTH:
+        mask_file = tmp_path / "masks" / pattern.format(stem=CARVANA.stem_of(photo_id))
+        Image.fromarray(rle.decode(text, SHAPE)).save(mask_file)
+    by_file = score_submission(path, tmp_path / "masks", CARVANA)
+    by_row = score_submission(path, truth, CARVANA)
+    assert by_file.table.equals(by_row.table)
+    assert by_file.unscored == by_row.unscored
+
+
+def test_run_lengths_down_the_columns_are_scored_like_those_along_the_rows(tmp_path: Path, tiles: Competition) -> None:
+    truth, predicted = draw_masks(tmp_path / "masks", ["t1", "t2"]).values()
+    path = tmp_path / "submission.csv"
+    write_rows(path, [("t1", rle.encode(predicted, "column-major", 0)), ("t2", "-1")], header="id,pixels")
+    table = score_submission(path, tmp_path / "masks", tiles).table
+    expected = np.count_nonzero(truth & predicted) / np.count_nonzero(truth | predicted)
+    assert table["score"].tolist() == pytest.approx([expected, 0])
+
+
+def test_photos_with_a_truth_must_be_submitted(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "submission.csv", [SUBMITTED[0]])
+    with pytest.raises(InputError, match=r"1 photos of .*truth\.csv are missing: a_01\.jpg"):
+        score_submission(path, write_rows(tmp_path / "truth.csv", list(TRUTH)), CARVANA)
+
+
+def test_a_mask_that_cannot_be_scored_is_named(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "submission.csv", [("a_01.jpg", "1 1"), ("b_01.jpg", "nan")])
+    with pytest.raises(InputError, match=r"submission\.csv, b_01\.jpg: 'nan' is not a number"):
+        score_submission(path, write_rows(tmp_path / "truth.csv", list(TRUTH)), CARVANA)
+
+
+def test_a_run_beyond_the_true_mask_is_refused(tmp_path: Path) -> None:
+    draw_masks(tmp_path / "masks", ["a_01"])
+    path = write_rows(tmp_path / "submission.csv", [("a_01.jpg", "24 2")])
+    with pytest.raises(InputError, match=r"a_01\.jpg: a run ends at pixel 25, but the last one is 24"):
+        score_submission(path, tmp_path / "masks", CARVANA)
+
+
+def test_a_truth_without_masks_is_refused(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "submission.csv", VALID)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no masks named \{stem\}_mask\.gif or \{stem\}\.png in it"):
+        score_submission(path, tmp_path / "empty", CARVANA)
+    with pytest.raises(InputError, match="no rows below the header"):
+        score_submission(path, write_rows(tmp_path / "truth.csv", []), CARVANA)
