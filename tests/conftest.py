@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from kaggle_server import SECRET, USERNAME, KaggleServer
 from PIL import Image
+from virtual_time import VirtualTime
+from warm_worker import WarmWorkers
 
 from kaggle_tools import metrics
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo
+from kaggle_tools.kaggle_api import client, submissions
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -104,9 +107,20 @@ def ledger_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def warm_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmWorkers]:
+    """Processes for the calls to Kaggle that need not import the `kaggle` package's libraries."""
+    workers = WarmWorkers(tmp_path_factory.mktemp("workers") / "socket")
+    yield workers
+    workers.close()
+
+
 @pytest.fixture
-def server(tmp_path: Path, ledger_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KaggleServer]:
-    """The server, with the client's way to it and right credentials in the environment, and nothing else."""
+def server(
+    tmp_path: Path, ledger_path: Path, warm_workers: WarmWorkers, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[KaggleServer]:
+    """The server, with its address and right credentials in the environment, and nothing else."""
+    monkeypatch.setattr(client, "COMMAND", warm_workers.command)
     for name in list(os.environ):
         if name.upper().startswith("KAGGLE_") or name.upper().endswith("_PROXY"):
             monkeypatch.delenv(name)
@@ -121,3 +135,13 @@ def server(tmp_path: Path, ledger_path: Path, monkeypatch: pytest.MonkeyPatch) -
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         yield server
+
+
+@pytest.fixture
+def virtual_time(server: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> VirtualTime:
+    """No real time passes while the client pauses or the server is silent."""
+    passing = VirtualTime(server)
+    monkeypatch.setattr(client, "time", passing)
+    monkeypatch.setattr(submissions, "time", passing)
+    monkeypatch.setattr(client, "_output", passing.output)
+    return passing

@@ -257,7 +257,7 @@ def test_the_masks_reach_the_leaderboard(demo: Demo, server: KaggleServer, ledge
     assert "public score 0.99612" in said
     assert len(server.submissions) == 1
     (entry,) = ledger.read(ledger_path)
-    assert (entry.public_score, entry.runs) == (0.99612, ["run"])
+    assert (entry.public_score, entry.runs) == (0.99612, ("run",))
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from kaggle_tools.config import config_from
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import training_photos
 from kaggle_tools.demo.salt import Fault, Salt, Section, Wave, random_section
-from kaggle_tools.kaggle_api import client
+from kaggle_tools.kaggle_api import download as downloading
 from kaggle_tools.results import run_folder
 from kaggle_tools.submission.write import write_submission
 
@@ -150,7 +150,7 @@ class TestData:
             with zipfile.ZipFile(to / "test.zip", "w") as archive:
                 archive.writestr("images/a.png", spec.title)
 
-        monkeypatch.setattr(client, "download", download)
+        monkeypatch.setattr(downloading, "download", download)
         monkeypatch.chdir(tmp_path)
         said(app, "download", *SLUG)
         photo = tmp_path / "data" / SALT.slug / "test/images/a.png"

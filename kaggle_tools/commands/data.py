@@ -1,15 +1,12 @@
 """`download`, `unpack`, `demo-data`: from nothing to a data folder."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from kaggle_tools import cli
 from kaggle_tools.options import parse_size
-
-if TYPE_CHECKING:
-    from kaggle_tools.competition import Competition
 
 
 def download(
@@ -23,13 +20,13 @@ def download(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Download a competition's data from Kaggle and unpack it. Interrupted, the same command goes on."""
-    from kaggle_tools.kaggle_api import client
+    from kaggle_tools.kaggle_api.download import download as fetch
 
     spec = cli.competition_named(competition)
     to = to or Path("data") / spec.slug
     zips = to / "zips"
-    client.download(spec, zips, high_quality=high_quality)
-    unpack_into(zips, to, spec)
+    fetch(spec, zips, high_quality=high_quality)
+    unpack(zips, to, competition)
     print(f"{zips} may be deleted now")
 
 
@@ -39,17 +36,11 @@ def unpack(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Unpack a competition's zip files that were downloaded by other means."""
-    unpack_into(source, to, cli.competition_named(competition))
-
-
-def unpack_into(source: Path, to: Path, spec: "Competition") -> None:
-    """Unpack all of the competition's archives that lie in `source`."""
     from kaggle_tools.data import archives
 
-    found = archives.find(source, spec.archives)
-    missing = [archive.name for archive in spec.archives if not archive.on_request]
-    missing = [name for name in missing if name not in {archive.name for _, archive in found}]
-    if missing:
+    wanted = cli.competition_named(competition).archives
+    found = archives.find(source, wanted)
+    if missing := archives.missing(found, wanted):
         print(f"warning: {source} lacks {', '.join(missing)}")
     for file, archive in found:
         written = archives.unpack(file, to, archive.into)
@@ -60,15 +51,17 @@ def demo_data(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that becomes the data folder.")],
     train_groups: Annotated[
         int | None,
-        typer.Option(min=1, help="Groups (cars, each of 16 photos) with masks.", show_default="12 cars, 240 salt"),
+        typer.Option(
+            min=1, help="Groups (each car is one, with all its photos) with masks.", show_default="enough for the demo"
+        ),
     ] = None,
     test_groups: Annotated[
         int | None,
-        typer.Option(min=1, help="Groups to be masked.", show_default="4 cars, 80 salt"),
+        typer.Option(min=1, help="Groups to be masked.", show_default="enough for the demo"),
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(metavar="HxW", help="Size of the photos in pixels.", show_default="cars 320x479, salt 101x101"),
+        typer.Option(metavar="HxW", help="Size of the photos in pixels.", show_default="the size that suits the demo"),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same photos.")] = 0,
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,

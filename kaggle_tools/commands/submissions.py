@@ -21,12 +21,13 @@ def submissions(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Show all submissions, those made elsewhere too, with the scores that Kaggle lists now."""
-    from kaggle_tools.kaggle_api import overview, submit_once
+    from kaggle_tools.kaggle_api import overview
     from kaggle_tools.kaggle_api.ledger import default_path, read
+    from kaggle_tools.kaggle_api.submit_once import pick_up_scores
 
     path, spec = ledger or default_path(), cli.competition_named(competition)
-    noted = [entry for entry in read(path) if entry.slug == spec.slug]
-    entries = noted if offline else submit_once.pick_up_scores(path, noted, spec.slug)
+    noted = read(path, spec.slug)
+    entries = noted if offline else pick_up_scores(path, noted, spec.slug)
     cli.show(overview.table(entries).for_terminal())
     print(f"noted in {path}" if path.exists() else f"nothing is noted in {path} yet")
     if plot:

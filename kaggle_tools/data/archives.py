@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from kaggle_tools.competition import Archive
 from kaggle_tools.errors import InputError, first_few
@@ -23,22 +24,36 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Value
 """What zipfile raises on archives with random bytes changed, besides OSError for a seek to nowhere."""
 
 
-def find(source: Path, archives: Sequence[Archive]) -> list[tuple[Path, Archive]]:
-    """The archives that lie in the folder `source`, each with what the competition says of it.
+class Found(NamedTuple):
+    """An archive that is there."""
+
+    file: Path
+    archive: Archive
+    """What the competition says of it."""
+
+
+def find(source: Path, archives: Sequence[Archive]) -> list[Found]:
+    """The archives that lie in the folder `source`.
 
     A file that came without its `.zip` because Kaggle packed it out, such as `metadata.csv`, counts too.
 
     Raises:
         InputError: none of them is there.
     """
-    found = []
+    found: list[Found] = []
     for archive in archives:
         candidates = (source / archive.name, source / archive.name.removesuffix(".zip"))
-        found += [(path, archive) for path in candidates if path.is_file()][:1]
+        found += [Found(path, archive) for path in candidates if path.is_file()][:1]
     if not found:
         names = first_few([archive.name for archive in archives], limit=len(archives))
         raise InputError(f"{source}: holds none of the files that were expected: {names}")
     return found
+
+
+def missing(found: Sequence[Found], archives: Sequence[Archive]) -> list[str]:
+    """The names of the archives that are needed but were not found."""
+    there = {archive for _, archive in found}
+    return [archive.name for archive in archives if not archive.on_request and archive not in there]
 
 
 def unpack(file: Path, data: Path, into: str = ".") -> int:

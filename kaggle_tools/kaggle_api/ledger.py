@@ -6,25 +6,29 @@ intended     before the upload: all that is known of how the masks were made
 submitted    Kaggle's number `ref`
 scored       `status`, `public_score`, `private_score`, `error`
 
-Read, the events of one submission are one `Entry`. Knows nothing of Kaggle's service.
+Read, the events of one submission are one `Entry`. This module alone knows the form of the lines.
 """
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
+from kaggle_tools.kaggle_api.submissions import Submission, describe
+from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
 from kaggle_tools.system.files import locked
+
+NOT_RECORDED = ExpectedScore(None, "not recorded")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One submission, as far as its events tell."""
+    """One submission: what is known here of how it was made, and what Kaggle says of it."""
 
     id: str
     """Made of the competition and the CSV; stands in square brackets before the message at Kaggle."""
@@ -36,32 +40,81 @@ class Entry:
     """Of the uncompressed CSV."""
     pred: str = ""
     """The folder of the masks; empty for a submission that was made elsewhere."""
-    runs: list[str] = field(default_factory=list)
-    """The runs whose networks made the masks."""
-    cross_validation: list[dict[str, Any]] = field(default_factory=list)
+    runs: tuple[str, ...] = ()
+    """The runs whose models made the masks."""
+    cross_validation: tuple[ValidatedRun, ...] = ()
     """For each of the runs the mean score of its held-out photos, with its interval."""
-    estimate: dict[str, Any] = field(default_factory=dict)
-    """The score to be expected, with its interval, or why it is not known."""
+    expected: ExpectedScore = NOT_RECORDED
+    """The score that the masks are expected to get, or why it is not known."""
     threshold: float | None = None
     tta: str | None = None
-    tta_scales: list[float] = field(default_factory=list)
+    tta_scales: tuple[float, ...] = ()
     commit: str | None = None
     """The version of this code, `-dirty` where files differed from it."""
     time: str = ""
     """When it was first tried: ISO 8601, UTC."""
-    ref: int | None = None
-    """Kaggle's number; None as long as it is not known whether there is such a submission."""
-    status: str = ""
-    """Kaggle's: `COMPLETE` or `ERROR`, once it is final."""
-    public_score: float | None = None
-    private_score: float | None = None
-    error: str = ""
-    """Kaggle's reason where the status is `ERROR`."""
+    submission: Submission | None = None
+    """What Kaggle says of it; None as long as it is not known whether there is such a submission."""
+
+    @property
+    def public_score(self) -> float | None:
+        """None as long as there is none."""
+        return self.submission.public_score if self.submission else None
+
+    @property
+    def private_score(self) -> float | None:
+        """None until the competition is over."""
+        return self.submission.private_score if self.submission else None
+
+
+def made_elsewhere(submission: Submission) -> Entry:
+    """A submission that Kaggle lists but the ledger does not hold."""
+    return Entry(submission.unique_id, submission.slug, submission.message, time=submission.date, submission=submission)
 
 
 def default_path() -> Path:
     """The file in which a user's submissions are noted unless another one is named."""
     return platformdirs.user_data_path("kaggle_tools") / "submissions.jsonl"
+
+
+def intend(path: Path, entry: Entry) -> None:
+    """Note that the submission is about to be made.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    append(
+        path,
+        "intended",
+        entry.id,
+        {
+            "slug": entry.slug,
+            "message": entry.message,
+            "sha256": entry.sha256,
+            "pred": entry.pred,
+            "runs": entry.runs,
+            "cross_validation": [run.to_json() for run in entry.cross_validation],
+            "estimate": entry.expected.to_json(),
+            "threshold": entry.threshold,
+            "tta": entry.tta,
+            "tta_scales": entry.tta_scales,
+            "commit": entry.commit,
+        },
+    )
+
+
+def note(path: Path, entry: Entry, submission: Submission) -> Entry:
+    """The entry with what Kaggle says of it now; what the ledger did not know is written down.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    known = entry.submission
+    if known is None or known.ref != submission.ref:
+        append(path, "submitted", entry.id, {"ref": submission.ref})
+    if submission.finished and (known is None or _verdict(known) != _verdict(submission)):
+        append(path, "scored", entry.id, _verdict(submission))
+    return replace(entry, submission=submission)
 
 
 def append(path: Path, event: str, entry_id: str, details: Mapping[str, Any]) -> None:
@@ -79,27 +132,67 @@ def append(path: Path, event: str, entry_id: str, details: Mapping[str, Any]) ->
         os.fsync(file.fileno())
 
 
-def intend(path: Path, entry: Entry) -> None:
-    """Note that the submission is about to be made."""
-    append(path, "intended", entry.id, {name: value for name, value in asdict(entry).items() if name in _INTENDED})
-
-
-def read(path: Path) -> list[Entry]:
+def read(path: Path, slug: str | None = None) -> list[Entry]:
     """The submissions that were noted, in the order in which they were first tried; none without the file.
+
+    With `slug`, those to this competition only.
 
     A line that broke off when a process was killed in the middle of it is left out.
     """
-    rows: dict[str, dict[str, Any]] = {}
+    noted: dict[str, dict[str, Any]] = {}
     for event in _events(path):
-        row = rows.setdefault(event["id"], {"time": event["time"]})
-        row |= event | {"time": row["time"]}
-    whole = [row for row in rows.values() if row.keys() >= _NEEDED]
-    return [Entry(**{name: row[name] for name in _NAMES if name in row}) for row in whole]
+        facts = noted.setdefault(event["id"], {"time": event["time"]})
+        facts |= event | {"time": facts["time"]}
+    entries = [_entry(facts) for facts in noted.values() if facts.keys() >= {"slug", "message"}]
+    return [entry for entry in entries if slug in (None, entry.slug)]
 
 
-_NAMES = [field.name for field in fields(Entry)]
-_NEEDED = {"id", "slug", "message"}
-_INTENDED = set(_NAMES) - {"id", "time", "ref", "status", "public_score", "private_score", "error"}
+def best_public_score(path: Path, slug: str) -> float | None:
+    """The highest public score that is noted for the competition; None where none is."""
+    scores = [entry.public_score for entry in read(path, slug)]
+    return max((score for score in scores if score is not None), default=None)
+
+
+def _verdict(submission: Submission) -> dict[str, Any]:
+    return {name: getattr(submission, name) for name in ("status", "public_score", "private_score", "error")}
+
+
+def _entry(facts: Mapping[str, Any]) -> Entry:
+    """The submission of which all events together say this; what an older version did not note is left out."""
+    return Entry(
+        id=facts["id"],
+        slug=facts["slug"],
+        message=facts["message"],
+        sha256=facts.get("sha256", ""),
+        pred=facts.get("pred", ""),
+        runs=tuple(facts.get("runs", ())),
+        cross_validation=tuple(_scored(facts.get("cross_validation", ()))),
+        expected=ExpectedScore.from_json(facts.get("estimate", {})),
+        threshold=facts.get("threshold"),
+        tta=facts.get("tta"),
+        tta_scales=tuple(facts.get("tta_scales", ())),
+        commit=facts.get("commit"),
+        time=facts["time"],
+        submission=_submission(facts) if facts.get("ref") is not None else None,
+    )
+
+
+def _submission(facts: Mapping[str, Any]) -> Submission:
+    return Submission(
+        slug=facts["slug"],
+        ref=facts["ref"],
+        description=describe(facts["id"], facts["message"]),
+        status=facts.get("status", "PENDING"),
+        public_score=facts.get("public_score"),
+        private_score=facts.get("private_score"),
+        error=facts.get("error", ""),
+    )
+
+
+def _scored(recorded: Iterable[Mapping[str, Any]]) -> list[ValidatedRun]:
+    """The runs that were recorded with their score; what else a run lacks is empty."""
+    blank: dict[str, Any] = {"folds": [], "score_name": "", "score_interval": None}
+    return [ValidatedRun.from_json({**blank, **run}) for run in recorded if {"run", "score_mean"} <= run.keys()]
 
 
 def _events(path: Path) -> list[dict[str, Any]]:

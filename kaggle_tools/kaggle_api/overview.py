@@ -7,7 +7,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kaggle_tools.errors import require
+from kaggle_tools.errors import InputError
 from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.results.scores import Estimate
 from kaggle_tools.results.tables import Column, Table
@@ -38,7 +38,7 @@ def _row(entry: Entry) -> list[str | float | None]:
         _state(entry) if entry.public_score is None else entry.public_score,
         entry.private_score,
         None if expected is None or entry.public_score is None else entry.public_score - expected.score,
-        "\n".join(f"{run['run']} {_cross_validated(run)}" for run in entry.cross_validation),
+        "\n".join(f"{run.run} {run.score}" for run in entry.cross_validation),
         _made_of(entry),
         _code(entry),
     ]
@@ -50,9 +50,11 @@ def plot(entries: Sequence[Entry], path: Path) -> int:
     Raises:
         InputError: the name is not that of a PNG file, or no submission has both scores.
     """
-    require(path.suffix.lower() == ".png", f"--plot {path}: must be the name of a .png file")
+    if path.suffix.lower() != ".png":
+        raise InputError(f"--plot {path}: must be the name of a .png file")
     known = known_scores(entries)
-    require(bool(known), "nothing to plot: no submission has both an expected and a public score")
+    if not known:
+        raise InputError("nothing to plot: no submission has both an expected and a public score")
     figure = Figure(figsize=(7, 6), layout="constrained")
     draw_scores(figure.subplots(), known)
     with replacing(path) as temporary:
@@ -89,22 +91,18 @@ def draw_scores(axes: Axes, known: Sequence[KnownScores], points: str | None = N
 
 def expected_score(entry: Entry) -> Estimate | None:
     """What the submission was expected to score; without an estimate the mean score of its run, if it is only one."""
-    if "score" in entry.estimate:
-        return Estimate(entry.estimate["score"], entry.estimate.get("interval"))
-    return _cross_validated(entry.cross_validation[0]) if len(entry.cross_validation) == 1 else None
-
-
-def _cross_validated(run: dict) -> Estimate:
-    return Estimate(run["score_mean"], run["score_interval"])
+    if entry.expected.estimate:
+        return entry.expected.estimate
+    return entry.cross_validation[0].score if len(entry.cross_validation) == 1 else None
 
 
 def _made_of(entry: Entry) -> str:
     if not entry.pred:
         return "made elsewhere"
-    cut = "" if entry.threshold is None else f", cut at {entry.threshold:g}"
-    runs = ", ".join(entry.runs) or "unknown networks"
-    scales = "" if entry.tta_scales in ([], [1.0]) else " at " + ", ".join(f"{scale:g}" for scale in entry.tta_scales)
-    return f"{runs}\nTTA {entry.tta or 'unknown'}{scales}{cut}\nCSV {entry.sha256[:12]}"
+    threshold = "" if entry.threshold is None else f", threshold {entry.threshold:g}"
+    runs = ", ".join(entry.runs) or "unknown models"
+    scales = "" if entry.tta_scales in ((), (1.0,)) else " at " + ", ".join(f"{scale:g}" for scale in entry.tta_scales)
+    return f"{runs}\nTTA {entry.tta or 'unknown'}{scales}{threshold}\nCSV {entry.sha256[:12]}"
 
 
 def _code(entry: Entry) -> str:
@@ -114,6 +112,7 @@ def _code(entry: Entry) -> str:
 
 def _state(entry: Entry) -> str:
     """Why there is no score."""
-    if entry.ref is None:
+    if entry.submission is None:
         return "not at Kaggle, as far as is known"
-    return {"ERROR": f"error: {entry.error}", "COMPLETE": "not shown"}.get(entry.status, "pending")
+    shown = {"ERROR": f"error: {entry.submission.error}", "COMPLETE": "not shown"}
+    return shown.get(entry.submission.status, "pending")

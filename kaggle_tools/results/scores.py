@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, norm, t
 
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
@@ -103,6 +101,9 @@ def interval(scores: NDArray[np.float64], groups: Sequence[str]) -> Interval | N
     as far as Student's t is wider than a normal distribution (Hesterberg 2014, What Teachers Should Know About the
     Bootstrap).
     """
+    import pandas as pd  # loaded here, for who only reads scores, as submit.py does, need not wait for them
+    from scipy.stats import bootstrap, norm, t
+
     by_group = pd.Series(scores).groupby(list(groups))
     if by_group.ngroups < 2:
         return None

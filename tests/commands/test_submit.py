@@ -35,13 +35,16 @@ from kaggle_server import (
 )
 from PIL import Image
 from typer.testing import CliRunner
+from virtual_time import VirtualTime
 
 from kaggle_tools import cli
 from kaggle_tools.commands.submit import submit
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.errors import InputError
-from kaggle_tools.kaggle_api import client, ledger
+from kaggle_tools.kaggle_api import client, ledger, submissions
+from kaggle_tools.kaggle_api.ledger import Entry
+from kaggle_tools.kaggle_api.submissions import Submission
 from kaggle_tools.results.provenance import Record
 from kaggle_tools.results.scores import Estimate, ExpectedScore, ValidatedRun
 from kaggle_tools.system import version
@@ -92,7 +95,7 @@ def test_a_dry_run_leaves_the_csv_and_says_what_is_in_it(pred: Path, data: Path,
         "warning: 1 of 3 masks are blank",
         f"{csv}: {csv.stat().st_size:,} bytes",
         f"{packed}: {packed.stat().st_size:,} bytes",
-        f"expected leaderboard score: unavailable, as {pred} does not record the out-of-fold scores of its networks",
+        f"expected leaderboard score: unavailable, as {pred} does not record the out-of-fold scores of its models",
         f"no public score so far in {ledger_path}",
         "dry run: nothing was sent",
     ]
@@ -114,7 +117,8 @@ def test_the_score_to_expect_is_printed_beside_the_best_so_far(
     record = {"competition": CARVANA.slug, "estimate": {"score": 0.99612, "interval": interval}}
     (pred / "run.json").write_text(json.dumps(record))
     for name, slug, score in (("a", SLUG, 0.95), ("b", SLUG, 0.97), ("c", "another", 0.99), ("d", SLUG, None)):
-        ledger.append(ledger_path, "scored", name, {"slug": slug, "message": "", "public_score": score})
+        ledger.intend(ledger_path, Entry(name, slug, ""))
+        ledger.note(ledger_path, Entry(name, slug, ""), Submission(slug, 1, "", "COMPLETE", public_score=score))
     said = submit(pred, "--data", data, "--dry-run").output.splitlines()
     assert said[-3:-1] == [
         f"expected leaderboard score: 0.99612{shown}, from the out-of-fold photos",
@@ -199,6 +203,16 @@ def test_a_damaged_record_is_named(pred: Path, data: Path, content: str) -> None
     assert "run.json: damaged" in refusal(pred, "--data", data, "--dry-run")
 
 
+def number(entry: Entry) -> int | None:
+    """Kaggle's number of the submission, if the ledger knows it."""
+    return entry.submission.ref if entry.submission else None
+
+
+def description(server: KaggleServer) -> str:
+    """That of the first submission at Kaggle."""
+    return str(server.submissions[0]["description"])
+
+
 class Ended(NamedTuple):
     code: int
     said: str
@@ -213,22 +227,23 @@ def run(
     pred: Path,
     data: Path,
     server: KaggleServer,
+    virtual_time: VirtualTime,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Run:
     """Submits the masks to the server, without second tries, and looks for secrets in all that comes of it."""
     monkeypatch.setattr(client, "RETRY_PAUSES", ())
-    monkeypatch.setattr(client, "SETTLING_PAUSES", (0.1, 0.2))
+    monkeypatch.setattr(submissions, "SETTLING_PAUSES", (1, 3))
     server.looks_until_scored = 0
 
     def submit_masks(*options: Any, timeout: float = 60, message: str = "mine", folder: Path = pred) -> Ended:
         arguments = [folder, "--data", data, "-m", message, "--timeout", timeout, *options]
         monkeypatch.setattr("sys.argv", ["submit.py", *map(str, arguments)])
-        started = time.monotonic()
+        started = virtual_time.monotonic()
         with pytest.raises(SystemExit) as ended:
             cli.run(APP)
-        assert time.monotonic() - started < timeout + 3
+        assert virtual_time.monotonic() - started < timeout + 3
         said = "".join(capfd.readouterr())
         written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".gz"]
         for secret in (SECRET, "signature"):
@@ -266,10 +281,10 @@ def test_the_compressed_csv_is_sent_and_its_score_printed_and_noted(
     assert server.submissions[0]["description"] == f"[{entry.id}] mine"
     csv_sha256 = hashlib.sha256((pred / "submission.csv").read_bytes()).hexdigest()
     assert entry.id == hashlib.sha256(f"{SLUG} {csv_sha256}".encode()).hexdigest()[:12]
-    assert (entry.sha256, entry.pred, entry.runs) == (csv_sha256, str(pred), ["unet"])
-    assert (entry.cross_validation, entry.threshold, entry.tta) == ([validated.to_json()], 0.5, "hflip")
-    assert (entry.commit, entry.ref, entry.status) == (version.commit(), 1000, "COMPLETE")
-    assert (entry.public_score, entry.private_score) == (0.99612, 0.99587)
+    assert (entry.sha256, entry.pred, entry.runs) == (csv_sha256, str(pred), ("unet",))
+    assert (entry.cross_validation, entry.threshold, entry.tta) == ((validated,), 0.5, "hflip")
+    assert entry.commit == version.commit()
+    assert entry.submission == Submission(SLUG, 1000, f"[{entry.id}] mine", "COMPLETE", 0.99612, 0.99587)
 
 
 def test_the_same_command_finds_its_own_submission(run: Run, server: KaggleServer, ledger_path: Path) -> None:
@@ -293,7 +308,7 @@ def test_without_its_ledger_a_submission_is_found_in_kaggles_list(
     assert again.code == 0
     assert "was submitted before, as 1000" in again.said
     assert len(server.submissions) == 1
-    assert [(entry.ref, entry.public_score) for entry in ledger.read(ledger_path)] == [(1000, 0.99612)]
+    assert [(number(entry), entry.public_score) for entry in ledger.read(ledger_path)] == [(1000, 0.99612)]
 
 
 @pytest.mark.parametrize(
@@ -329,14 +344,14 @@ def test_without_waiting_the_same_command_shows_the_score_later(
     ended = run("--no-wait")
     assert ended.code == 0
     assert "`python -m kaggle_tools submissions` will pick the score up" in ended.said
-    assert [(entry.ref, entry.status) for entry in ledger.read(ledger_path)] == [(1000, "")]
+    assert [entry.submission for entry in ledger.read(ledger_path)] == [Submission(SLUG, 1000, description(server))]
     assert "public score 0.99612" in run().said
     assert len(server.submissions) == 1
 
 
 def test_no_score_in_time_is_no_failure(run: Run, server: KaggleServer) -> None:
     server.looks_until_scored = 1000
-    ended = run(timeout=6)
+    ended = run()
     assert ended.code == 0
     assert "has not scored it yet; `python -m kaggle_tools submissions` will" in ended.said
 
@@ -353,7 +368,9 @@ def test_a_submission_that_kaggle_cannot_score_is_a_failure_and_can_be_repeated_
             in ended.said
         )
     assert len(server.submissions) == 1
-    assert ledger.read(ledger_path)[0].status == "ERROR"
+    (entry,) = ledger.read(ledger_path)
+    assert entry.submission
+    assert (entry.submission.status, entry.submission.error) == ("ERROR", "bad row 5")
     server.verdict = {"status": "COMPLETE", "publicScore": "0.5"}
     assert "public score 0.5, private score not shown" in run("--force").said
     assert len(server.submissions) == 2
@@ -374,7 +391,7 @@ def test_a_rank_that_kaggle_does_not_tell_is_left_out(run: Run, server: KaggleSe
 def test_an_unknown_status_while_waiting_only_delays_the_score(run: Run, server: KaggleServer) -> None:
     server.verdict = {"status": "ESCALATED"}
     server.looks_until_scored = 0
-    assert run(timeout=8).code == 0
+    assert run().code == 0
     server.submissions[0]["verdict"] = {"status": "COMPLETE", "publicScore": "0.5"}
     assert "public score 0.5" in run().said
     assert len(server.submissions) == 1
@@ -419,13 +436,15 @@ FAULTS: dict[str, tuple[str, Fault, str]] = {
     },
     **{f"{call} hangs up": (call, hang_up, "connection to Kaggle failed") for call in CALLS if call != "PUT"},
     **{f"{call} is reset": (call, reset, "connection to Kaggle failed") for call in CALLS if call != "PUT"},
-    # The client itself tries an upload again for minutes.
+    # The kaggle package tries an upload again by itself, for minutes.
     "PUT hangs up": ("PUT", hang_up, "no answer within"),
     "PUT is reset": ("PUT", reset, "no answer within"),
     **{f"{call} is reset halfway": (call, reset_halfway, "") for call in CALLS},
     **{f"silence of {call}": (call, say_nothing, "no answer within") for call in CALLS},
     "echoed credentials": ("GetSubmissionLimits", echo_credentials, "cannot parse ***"),
 }
+PATIENT = ("PUT hangs up", "PUT is reset")
+"""While these last, the kaggle package is at work, so that real time passes."""
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -434,7 +453,7 @@ def test_each_fault_is_named_in_time_and_the_same_command_then_submits_once(
 ) -> None:
     call, fault, message = FAULTS[name]
     server.faults[call] = fault
-    ended = run(timeout=6 if "no answer" in message else 60)
+    ended = run(timeout=3 if name in PATIENT else 60)
     assert ended.code == 1, ended.said
     assert "error: " in ended.said
     assert message in ended.said
@@ -453,7 +472,7 @@ def test_a_submission_whose_confirmation_was_lost_is_made_once(
     server.faults["CreateSubmission"] = submit_and(lost)
     if not listed:  # once it is asked for after the upload
         server.faults["GetSubmissionLimits"] = and_then_fail("ListSubmissions", refuse(503, "busy"))
-    ended = run(timeout=9)
+    ended = run()
     assert ended.code == (0 if listed else 1), ended.said
     server.faults.clear()
     assert run().code == 0
@@ -480,7 +499,8 @@ def test_a_forced_submission_that_is_listed_late_is_not_made_again(
     ended = run("--force", message="again")
     assert ended.code == 0, ended.said
     assert [submission["ref"] for submission in server.submissions] == [1000, 1001]
-    assert [(entry.message, entry.ref) for entry in ledger.read(ledger_path)] == [("mine", 1000), ("again", 1001)]
+    noted = [(entry.message, number(entry)) for entry in ledger.read(ledger_path)]
+    assert noted == [("mine", 1000), ("again", 1001)]
 
 
 @pytest.mark.parametrize(
@@ -528,23 +548,28 @@ def finish(command: list[str], server: KaggleServer, notes: Path) -> None:
     assert [entry.public_score for entry in ledger.read(notes)] == [0.99612]
 
 
-@pytest.mark.parametrize("call", ["PUT", "CreateSubmission"])
+SECONDS = {"PUT": 2.0, "CreateSubmission": 5.0}
+"""How long Kaggle takes for a call, after the command that made it was killed."""
+
+
+@pytest.mark.parametrize("call", [pytest.param("PUT", marks=pytest.mark.slow), "CreateSubmission"])
 def test_killed_while_kaggle_is_at_it_the_same_command_submits_once(
     pred: Path, data: Path, server: KaggleServer, ledger_path: Path, call: str
 ) -> None:
     """The client must end as well, and what it has asked for may take effect seconds later."""
-    server.faults[call] = after(5)
+    server.faults[call] = after(SECONDS[call])
     with subprocess.Popen(command(pred, data, ledger_path), cwd=ROOT, stdout=subprocess.DEVNULL) as killed:
         while not server.calls[call]:
             time.sleep(0.01)
         killed.kill()
     del server.faults[call]
     if call == "PUT":
-        time.sleep(7)
+        time.sleep(2 * SECONDS[call])
         assert server.calls["CreateSubmission"] == 0
     finish(command(pred, data, ledger_path), server, ledger_path)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_submission_killed_at_any_moment_is_made_once(
     pred: Path, data: Path, server: KaggleServer, tmp_path: Path, pytestconfig: pytest.Config

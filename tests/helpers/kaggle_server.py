@@ -54,6 +54,8 @@ class KaggleServer(ThreadingHTTPServer):
         """How often each method was called."""
         self.ranges: list[str] = []
         """The Range headers of downloads."""
+        self.silences = 0
+        """How often it has left a request without an answer."""
         self.closing = threading.Event()
 
     @property
@@ -188,7 +190,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content[:stop_after])
         if stop_after is not None:
-            self.server.closing.wait()
+            self.be_silent()
 
     def reply_json(self, value: Any, status: int = 200) -> None:
         self.reply(json.dumps(value).encode(), status, {"Content-Type": "application/json"})
@@ -196,6 +198,11 @@ class Handler(BaseHTTPRequestHandler):
     def hang_up(self) -> None:
         """End the connection without an answer."""
         self.close_connection = True
+
+    def be_silent(self) -> None:
+        """Answer nothing, or nothing more, while the server runs."""
+        self.server.silences += 1
+        self.server.closing.wait()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing on stderr."""
@@ -241,7 +248,7 @@ def echo_credentials(handler: Handler, request: Any) -> None:
 
 def say_nothing(handler: Handler, request: Any) -> None:
     """Take the request and never answer."""
-    handler.server.closing.wait()
+    handler.be_silent()
 
 
 def hang_up(handler: Handler, request: Any) -> None:

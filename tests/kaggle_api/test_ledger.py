@@ -1,16 +1,46 @@
 import json
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kaggle_tools.kaggle_api import ledger
 from kaggle_tools.kaggle_api.ledger import Entry
+from kaggle_tools.kaggle_api.submissions import Submission
+from kaggle_tools.results.scores import Estimate, ExpectedScore, ValidatedRun
 
 FIRST = Entry(
-    "cafe", "tiles", "5 folds", "0" * 64, "/preds/a", ["unet"], [{"run": "unet"}], {"score": 0.9}, 0.5, "hflip"
+    id="cafe",
+    slug="tiles",
+    message="5 folds",
+    sha256="0" * 64,
+    pred="/preds/a",
+    runs=("unet",),
+    cross_validation=(ValidatedRun("unet", (0, 1), "Dice", Estimate(0.91, (0.9, 0.92))),),
+    expected=ExpectedScore(Estimate(0.92, None)),
+    threshold=0.5,
+    tta="hflip",
+    tta_scales=(1.0, 1.25),
+    commit="1234567",
 )
-SCORED = {"status": "COMPLETE", "public_score": 0.9, "private_score": None, "error": ""}
+PENDING = Submission("tiles", 17, "[cafe] 5 folds")
+SCORED = replace(PENDING, status="COMPLETE", public_score=0.9)
+
+OLD = """
+{"event": "intended", "id": "cafe", "time": "2026-10-01T12:00:00+00:00", "slug": "tiles", "message": "5 folds", \
+"sha256": "", "pred": "/preds/a", "runs": ["unet"], "cross_validation": [{"run": "unet", "folds": [0, 1], \
+"score_name": "Dice", "score_mean": 0.91, "score_interval": [0.9, 0.92]}], "estimate": {"score": 0.92, \
+"interval": null}, "threshold": 0.5, "tta": "hflip", "tta_scales": [1.0, 1.25], "commit": "1234567"}
+{"event": "submitted", "id": "cafe", "time": "2026-10-01T12:01:00+00:00", "ref": 17}
+{"event": "scored", "id": "cafe", "time": "2026-10-01T12:02:00+00:00", "status": "COMPLETE", "public_score": 0.9, \
+"private_score": null, "error": ""}
+{"event": "intended", "id": "beef", "time": "2026-10-02T12:00:00+00:00", "slug": "tiles", "message": "mix", "sha256": \
+"", "pred": "/preds/b", "runs": ["a", "b"], "cross_validation": [{"run": "a"}, {"run": "b", "score_mean": 0.5}], \
+"estimate": {"unavailable": "of another competition"}, "threshold": null, "tta": null, "commit": null}
+{"event": "intended", "id": "fade", "time": "2026-10-03T12:00:00+00:00", "slug": "tiles", "message": "first version"}
+"""
+"""Lines as earlier versions wrote them, also such that lack what was not recorded then."""
 
 
 @pytest.fixture
@@ -23,36 +53,79 @@ def test_without_a_file_there_are_no_submissions(path: Path) -> None:
     assert not path.parent.exists()
 
 
-def test_the_events_of_a_submission_are_one_row(path: Path) -> None:
+def test_the_events_of_a_submission_are_one_entry(path: Path) -> None:
     ledger.intend(path, FIRST)
-    time = json.loads(path.read_text())["time"]
-    assert ledger.read(path) == [Entry(**vars(FIRST) | {"time": time})]
-    ledger.append(path, "submitted", "cafe", {"ref": 17})
-    ledger.append(path, "scored", "cafe", SCORED)
-    assert ledger.read(path) == [Entry(**vars(FIRST) | {"time": time, "ref": 17} | SCORED)]
+    noted = replace(FIRST, time=json.loads(path.read_text())["time"])
+    assert ledger.read(path) == [noted]
+    assert ledger.note(path, noted, PENDING) == replace(noted, submission=PENDING)
+    assert ledger.read(path) == [replace(noted, submission=PENDING)]
+    assert ledger.note(path, replace(noted, submission=PENDING), SCORED) == replace(noted, submission=SCORED)
+    assert ledger.read(path) == [replace(noted, submission=SCORED)]
     assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["intended", "submitted", "scored"]
 
 
-def test_another_try_keeps_the_row_its_time_and_its_number(path: Path) -> None:
+def test_a_verdict_that_the_ledger_knows_is_not_noted_again(path: Path) -> None:
+    ledger.intend(path, FIRST)
+    scored = ledger.note(path, FIRST, SCORED)
+    listed = replace(SCORED, description="as Kaggle shows it", date="2026-10-01")
+    assert ledger.note(path, scored, listed).submission == listed
+    assert len(path.read_text().splitlines()) == 3
+    ledger.note(path, scored, replace(listed, private_score=0.8))
+    assert [entry.private_score for entry in ledger.read(path)] == [0.8]
+
+
+def test_the_lines_have_the_form_that_earlier_versions_wrote(path: Path) -> None:
+    first = replace(FIRST, sha256="")
+    ledger.intend(path, first)
+    ledger.note(path, first, SCORED)
+    for line, old in zip(path.read_text().splitlines(), OLD.splitlines()[1:4], strict=True):
+        assert json.dumps(json.loads(line) | {"time": json.loads(old)["time"]}) == old
+
+
+def test_lines_of_earlier_versions_are_read(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text(OLD)
+    whole, mix, first = ledger.read(path)
+    assert whole == replace(FIRST, sha256="", time="2026-10-01T12:00:00+00:00", submission=SCORED)
+    assert (mix.runs, mix.tta_scales, mix.expected.unavailable) == (("a", "b"), (), "of another competition")
+    assert mix.cross_validation == (ValidatedRun("b", (), "", Estimate(0.5, None)),)
+    assert (first.message, first.pred, first.submission) == ("first version", "", None)
+
+
+def test_the_best_public_score_is_that_of_the_competition(path: Path) -> None:
+    assert ledger.best_public_score(path, "tiles") is None
+    for name, slug, score in (("a", "tiles", 0.95), ("b", "tiles", 0.97), ("c", "other", 0.99), ("d", "tiles", None)):
+        entry = Entry(name, slug, "")
+        ledger.intend(path, entry)
+        ledger.note(path, entry, Submission(slug, 1, "", "COMPLETE", public_score=score))
+    assert ledger.best_public_score(path, "tiles") == 0.97
+    assert [entry.id for entry in ledger.read(path, "tiles")] == ["a", "b", "d"]
+
+
+def test_another_try_keeps_the_time_and_the_number_of_the_first(path: Path) -> None:
     ledger.append(path, "intended", "cafe", {"slug": "tiles", "message": "old"})
     path.write_text(path.read_text().replace('"time": "2', '"time": "1'))
     ledger.append(path, "submitted", "cafe", {"ref": 17})
     ledger.intend(path, FIRST)
     (entry,) = ledger.read(path)
-    assert (entry.message, entry.ref, entry.time[0]) == ("5 folds", 17, "1")
+    assert entry.submission
+    assert (entry.message, entry.submission.ref, entry.time[0]) == ("5 folds", 17, "1")
 
 
 @pytest.mark.parametrize("cut", [1, 2, 40])
 def test_a_last_line_that_breaks_off_is_left_out_and_what_follows_is_not(path: Path, cut: int) -> None:
+    def numbers() -> list[int | None]:
+        return [entry.submission.ref if entry.submission else None for entry in ledger.read(path)]
+
     ledger.intend(path, FIRST)
     ledger.append(path, "submitted", "cafe", {"ref": 17})
     path.write_bytes(path.read_bytes()[:-cut])
-    assert [entry.ref for entry in ledger.read(path)] == [17 if cut == 1 else None]
+    assert numbers() == [17 if cut == 1 else None]
     ledger.append(path, "submitted", "cafe", {"ref": 18})
-    assert [entry.ref for entry in ledger.read(path)] == [18]
+    assert numbers() == [18]
 
 
-def test_rows_come_in_the_order_in_which_they_were_first_tried(path: Path) -> None:
+def test_submissions_are_read_in_the_order_in_which_they_were_first_tried(path: Path) -> None:
     for name in ("b", "a", "b"):
         ledger.append(path, "intended", name, {"slug": "tiles", "message": name})
     assert [entry.id for entry in ledger.read(path)] == ["b", "a"]
@@ -63,7 +136,7 @@ def append_many(path: Path, name: str) -> None:
         ledger.append(path, "submitted", name, {"ref": ref, "filling": name * 5000})
 
 
-def test_processes_that_write_at_once_lose_nothing(path: Path) -> None:
+def test_processes_that_write_to_the_ledger_at_once_lose_nothing(path: Path) -> None:
     writers = [multiprocessing.get_context("spawn").Process(target=append_many, args=(path, name)) for name in "abc"]
     for writer in writers:
         writer.start()
@@ -75,7 +148,7 @@ def test_processes_that_write_at_once_lose_nothing(path: Path) -> None:
     ]
 
 
-def test_it_lies_in_the_users_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_ledger_lies_in_the_users_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     assert ledger.default_path().name == "submissions.jsonl"
@@ -83,7 +156,7 @@ def test_it_lies_in_the_users_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.mark.parametrize("line", ['{"event": "intended", "id": 7, "time": "now"}', "[]", "7", '{"id": "a"}'])
-def test_what_is_no_event_is_left_out(path: Path, line: str) -> None:
+def test_a_line_that_is_no_event_is_left_out(path: Path, line: str) -> None:
     ledger.append(path, "intended", "cafe", {"slug": "tiles", "message": "tiles"})
     with path.open("a") as file:
         file.write(line + "\n")

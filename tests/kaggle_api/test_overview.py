@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -8,25 +9,30 @@ from rich.console import Console
 from kaggle_tools.errors import InputError
 from kaggle_tools.kaggle_api import overview
 from kaggle_tools.kaggle_api.ledger import Entry
+from kaggle_tools.kaggle_api.submissions import Submission
+from kaggle_tools.results.scores import Estimate, ExpectedScore, ValidatedRun
 
-RUN = {"run": "unet", "score_name": "Dice", "score_mean": 0.9961, "score_interval": [0.9957, 0.9965]}
+RUN = ValidatedRun("unet", (0, 1), "Dice", Estimate(0.9961, (0.9957, 0.9965)))
+UNKNOWN = ExpectedScore(None, "…")
+AT_KAGGLE = Submission("tiles", 17, "[cafe00112233] [best] of 5", "COMPLETE", public_score=0.9960)
 SCORED = Entry(
     id="cafe00112233",
     slug="tiles",
     message="[best] of 5",
     sha256="abcdef0123456789",
     pred="/preds/a",
-    runs=["unet"],
-    cross_validation=[RUN],
-    estimate={"score": 0.9963, "interval": [0.9959, 0.9967]},
+    runs=("unet",),
+    cross_validation=(RUN,),
+    expected=ExpectedScore(Estimate(0.9963, (0.9959, 0.9967))),
     threshold=0.48,
     tta="hflip",
     commit="1234567890-dirty",
     time="2026-10-01T12:34:56+00:00",
-    ref=17,
-    status="COMPLETE",
-    public_score=0.9960,
+    submission=AT_KAGGLE,
 )
+
+
+UNSCORED = replace(SCORED, submission=replace(AT_KAGGLE, public_score=None))
 
 
 def shown(*entries: Entry) -> str:
@@ -40,7 +46,7 @@ def test_a_row_holds_what_is_known_of_a_submission() -> None:
     said = shown(SCORED)
     for known in (
         ["2026-10-01 12:34", "cafe00112233", "[best] of 5"],
-        ["unet", "TTA hflip, cut at 0.48", "CSV abcdef012345", "1234567", "with changes"],
+        ["unet", "TTA hflip, threshold 0.48", "CSV abcdef012345", "1234567", "with changes"],
         ["unet 0.99610 (0.99570 to 0.99650)", "0.99630 (0.99590 to 0.99670)", "0.99600", "-0.00030"],
     ):
         assert all(text in said for text in known), said
@@ -49,41 +55,40 @@ def test_a_row_holds_what_is_known_of_a_submission() -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"tta_scales": [0.75, 1.0]}, "TTA hflip at 0.75, 1, cut"),
-        ({"public_score": None, "ref": None, "status": ""}, "not at Kaggle, as far as is known"),
-        ({"public_score": None, "status": ""}, "pending"),
-        ({"public_score": None, "status": "ERROR", "error": "bad row 5"}, "error: bad row 5"),
-        ({"public_score": None}, "not shown"),
+        ({"tta_scales": (0.75, 1.0)}, "TTA hflip at 0.75, 1, threshold"),
+        ({"submission": None}, "not at Kaggle, as far as is known"),
+        ({"submission": Submission("tiles", 17, "")}, "pending"),
+        ({"submission": Submission("tiles", 17, "", "ERROR", error="bad row 5")}, "error: bad row 5"),
+        ({"submission": Submission("tiles", 17, "", "COMPLETE")}, "not shown"),
         ({"pred": ""}, "made elsewhere"),
         ({"commit": "1234567890"}, "clean"),
-        ({"estimate": {"unavailable": "…"}}, "-0.00010"),  # against the mean score of the only run
+        ({"expected": UNKNOWN}, "-0.00010"),  # against the mean score of the only run
     ],
 )
-def test_what_is_not_known_is_said(change: dict, text: str) -> None:
+def test_a_row_says_what_is_not_known_of_a_submission(change: dict[str, Any], text: str) -> None:
     assert text not in shown(SCORED)
     assert text in shown(replace(SCORED, **change))
 
 
 def test_several_runs_without_an_estimate_have_nothing_to_be_held_against() -> None:
-    mix = replace(SCORED, cross_validation=[RUN, RUN], estimate={"unavailable": "…"})
+    mix = replace(SCORED, cross_validation=(RUN, RUN), expected=UNKNOWN)
     assert overview.expected_score(mix) is None
 
 
 def test_the_plot_shows_submissions_that_have_both_scores(tmp_path: Path) -> None:
-    unscored = replace(SCORED, public_score=None)
-    no_interval = replace(SCORED, estimate={"score": 0.99, "interval": None})
-    assert overview.plot([SCORED, unscored, no_interval], tmp_path / "plot.png") == 2
+    no_interval = replace(SCORED, expected=ExpectedScore(Estimate(0.99, None)))
+    assert overview.plot([SCORED, UNSCORED, no_interval], tmp_path / "plot.png") == 2
     with Image.open(tmp_path / "plot.png") as image:
         assert (image.format, image.size) == ("PNG", (1050, 900))
     assert [path.name for path in tmp_path.iterdir()] == ["plot.png"]
 
 
-def test_nothing_to_plot_is_refused(tmp_path: Path) -> None:
+def test_a_plot_without_any_submission_that_has_both_scores_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to plot"):
-        overview.plot([replace(SCORED, public_score=None)], tmp_path / "plot.png")
+        overview.plot([UNSCORED], tmp_path / "plot.png")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_png_files_are_drawn(tmp_path: Path) -> None:
+def test_a_plot_into_a_file_that_is_no_png_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must be the name of a \.png file"):
         overview.plot([SCORED], tmp_path / "plot.pdf")

@@ -1,6 +1,5 @@
 """What Kaggle lists and what the ledger notes, brought together: `python -m kaggle_tools submissions`."""
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,10 +8,12 @@ from kaggle_server import SECRET, SLUG, KaggleServer, say_nothing
 from typer.testing import CliRunner
 
 from kaggle_tools.__main__ import app
-from kaggle_tools.kaggle_api import client, ledger
+from kaggle_tools.kaggle_api import ledger
 from kaggle_tools.kaggle_api.ledger import Entry
+from kaggle_tools.kaggle_api.submissions import Submission
+from kaggle_tools.results.scores import Estimate, ExpectedScore
 
-NOTED = Entry("cafe00112233", SLUG, "5 folds", pred="/preds/a", estimate={"score": 0.99, "interval": None})
+NOTED = Entry("cafe00112233", SLUG, "5 folds", pred="/preds/a", expected=ExpectedScore(Estimate(0.99, None)))
 
 
 def submissions(*options: object) -> Result:
@@ -29,7 +30,7 @@ def submitted(server: KaggleServer, ledger_path: Path) -> KaggleServer:
     return server
 
 
-def test_scores_are_picked_up_and_noted_once(submitted: KaggleServer, ledger_path: Path) -> None:
+def test_the_scores_that_kaggle_lists_are_picked_up_and_noted_once(submitted: KaggleServer, ledger_path: Path) -> None:
     for _ in range(2):
         result = submissions()
         assert result.exit_code == 0, result.output
@@ -37,7 +38,7 @@ def test_scores_are_picked_up_and_noted_once(submitted: KaggleServer, ledger_pat
         assert "+0.00612" in result.output
         assert SECRET not in result.output
     (entry,) = ledger.read(ledger_path)
-    assert (entry.ref, entry.status, entry.public_score, entry.private_score) == (1000, "COMPLETE", 0.99612, 0.99587)
+    assert entry.submission == Submission(SLUG, 1000, "[cafe00112233] 5 folds", "COMPLETE", 0.99612, 0.99587)
     assert len(ledger_path.read_text().splitlines()) == 3
 
 
@@ -48,7 +49,7 @@ def test_submissions_made_elsewhere_are_shown_and_marked_but_not_noted(
     assert len(ledger.read(ledger_path)) == 1
 
 
-def test_offline_kaggle_is_not_asked(submitted: KaggleServer) -> None:
+def test_with_the_option_offline_kaggle_is_not_asked(submitted: KaggleServer) -> None:
     result = submissions("--offline")
     assert result.exit_code == 0
     assert "not at Kaggle, as far as is known" in result.output
@@ -66,7 +67,7 @@ def test_submissions_to_other_competitions_are_left_out(ledger_path: Path) -> No
     assert "beef" not in submissions("--offline").output
 
 
-def test_the_plot_is_written_where_it_is_asked_for(submitted: KaggleServer, tmp_path: Path) -> None:
+def test_the_plot_of_submissions_is_written_to_the_file_that_is_named(submitted: KaggleServer, tmp_path: Path) -> None:
     result = submissions("--plot", tmp_path / "plot.png")
     assert result.exit_code == 0, result.output
     assert f"{tmp_path / 'plot.png'}: 1 submissions" in result.output
@@ -77,7 +78,7 @@ def test_another_ledger_can_be_named(submitted: KaggleServer, tmp_path: Path) ->
     assert f"noted in {tmp_path / 'other.jsonl'}" in submissions("--ledger", tmp_path / "other.jsonl").output
 
 
-def test_silence_is_named_in_time(submitted: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "submissions", partial(client.submissions, timeout=2))
+@pytest.mark.usefixtures("virtual_time")
+def test_a_list_of_submissions_that_never_comes_is_given_up_in_time(submitted: KaggleServer) -> None:
     submitted.faults["ListSubmissions"] = say_nothing
-    assert "no answer within 2 seconds" in str(submissions().exception)
+    assert "no answer within 60 seconds" in str(submissions().exception)

@@ -14,7 +14,9 @@ from finished_runs import draw_photos, write_pred, write_run
 
 from kaggle_tools.competition import CARVANA, SALT
 from kaggle_tools.kaggle_api.ledger import Entry
+from kaggle_tools.kaggle_api.submissions import Submission
 from kaggle_tools.report.writing import write_report, write_submissions
+from kaggle_tools.results.scores import Estimate, ExpectedScore
 
 HOSTILE = "<img src=x onerror=\"document.title='run'\">&amp;$x$"
 CARS = ("aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh", "ii", HOSTILE)
@@ -302,11 +304,9 @@ def test_the_page_of_submissions_escapes_messages_and_sorts(browser: Any, tmp_pa
             slug=CARVANA.slug,
             message=f"<b>{name}</b>",
             pred="/preds/a",
-            estimate={"score": 0.99, "interval": [0.98, 0.995]},
+            expected=ExpectedScore(Estimate(0.99, (0.98, 0.995))),
             time=f"2026-10-0{number}T12:00:00" + ("+00:00" if score else ".123000"),  # Kaggle's own have no zone
-            ref=number,
-            status="COMPLETE" if score else "PENDING",
-            public_score=score,
+            submission=Submission(CARVANA.slug, number, name, "COMPLETE" if score else "PENDING", score),
         )
         for number, (name, score) in enumerate([("first", 0.98), ("second", None), ("third", 0.97)], start=1)
     ]

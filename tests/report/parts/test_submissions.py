@@ -3,7 +3,9 @@ from collections.abc import Sequence
 import pytest
 
 from kaggle_tools.kaggle_api.ledger import Entry
+from kaggle_tools.kaggle_api.submissions import Submission
 from kaggle_tools.report.parts.submissions import submissions_part
+from kaggle_tools.results.scores import Estimate, ExpectedScore
 
 
 def entry(
@@ -13,11 +15,9 @@ def entry(
         id=f"{number:012}",
         slug="tiles",
         message=f"number {number}",
-        estimate={"unavailable": "…"} if expected is None else {"score": expected, "interval": None},
+        expected=ExpectedScore(None, "…") if expected is None else ExpectedScore(Estimate(expected, None)),
         time=time.format(number),
-        ref=number,
-        status="COMPLETE",
-        public_score=public,
+        submission=Submission("tiles", number, f"number {number}", "COMPLETE", public),
     )
 
 

@@ -1,0 +1,121 @@
+import io
+import os
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from kaggle_server import SLUG, KaggleServer, pausing, refuse, stall_after
+
+from kaggle_tools.competition import CARVANA
+from kaggle_tools.errors import LeaderboardError
+from kaggle_tools.kaggle_api.download import download
+
+
+def zipped(**contents: bytes) -> bytes:
+    """The bytes of a zip file; `a__b` names the file `a/b.jpg`."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name.replace("__", "/") + ".jpg", content)
+    return buffer.getvalue()
+
+
+def offer_data(server: KaggleServer) -> None:
+    """Everything that Carvana's page offers, each archive with bytes of its own."""
+    server.files = {archive.name: zipped(**{archive.name[:-4]: b"x" * 50}) for archive in CARVANA.archives}
+
+
+def test_the_data_is_downloaded_without_what_comes_on_request(server: KaggleServer, tmp_path: Path) -> None:
+    offer_data(server)
+    server.page_size = 3
+    paths = download(CARVANA, tmp_path / "zips")
+    assert [path.name for path in paths] == [archive.name for archive in CARVANA.archives if not archive.on_request]
+    assert all(path.read_bytes() == server.files[path.name] for path in paths)
+    assert sorted(path.name for path in (tmp_path / "zips").iterdir()) == sorted(path.name for path in paths)
+    assert server.calls["ListDataFiles"] == 3
+
+
+def test_only_what_is_missing_or_wrong_is_downloaded_again(server: KaggleServer, tmp_path: Path) -> None:
+    offer_data(server)
+    for name, content in server.files.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "train_hq.zip").unlink()
+    (tmp_path / "test.zip").write_bytes(server.files["test.zip"][:-1])
+    paths = download(CARVANA, tmp_path, high_quality=True)
+    assert server.calls["DownloadDataFile"] == 2
+    assert all(path.read_bytes() == server.files[path.name] for path in paths)
+    assert len(paths) == len(CARVANA.archives)
+
+
+def test_an_archive_that_kaggle_does_not_list_is_named_before_anything_is_fetched(
+    server: KaggleServer, tmp_path: Path
+) -> None:
+    offer_data(server)
+    del server.files["train_masks.zip"]
+    with pytest.raises(LeaderboardError, match=r"does not list train_masks\.zip; what it lists: metadata\.csv\.zip, "):
+        download(CARVANA, tmp_path)
+    assert server.calls["DownloadDataFile"] == 0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_table_may_be_listed_without_zip_and_come_either_way(
+    server: KaggleServer, tmp_path: Path, packed: bool
+) -> None:
+    offer_data(server)
+    for name, content in server.files.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "metadata.csv.zip").unlink()
+    del server.files["metadata.csv.zip"]
+    server.files["metadata.csv"] = b"id,year\n" * 20
+    if packed:
+        server.sent_as["metadata.csv"] = ("metadata.csv.zip", zipped(metadata=server.files["metadata.csv"]))
+    for _ in range(2):
+        paths = download(CARVANA, tmp_path)
+    assert paths[3].name == ("metadata.csv.zip" if packed else "metadata.csv")
+    assert zipfile.is_zipfile(paths[3]) == packed
+    assert server.calls["DownloadDataFile"] == 1
+
+
+def test_a_download_that_stands_still_is_given_up_and_then_continued(server: KaggleServer, tmp_path: Path) -> None:
+    offer_data(server)
+    for name in server.files:
+        if name != "train.zip":
+            (tmp_path / name).write_bytes(server.files[name])
+    server.files["train.zip"] = os.urandom(3 * 2**20)
+    server.faults["GET"] = stall_after(2 * 2**20)
+    with pytest.raises(LeaderboardError, match=r"send train\.zip\. What has arrived is kept"):
+        download(CARVANA, tmp_path, patience=2)
+    assert not (tmp_path / "train.zip").exists()
+    del server.faults["GET"]
+    assert download(CARVANA, tmp_path)[0].read_bytes() == server.files["train.zip"]
+    assert server.ranges == [f"bytes={2 * 2**20}-"]
+    assert not (tmp_path / ".train.zip.part").exists()
+
+
+def test_a_download_that_is_slow_but_moves_is_not_given_up(server: KaggleServer, tmp_path: Path) -> None:
+    offer_data(server)
+    for name in server.files:
+        if name != "train.zip":
+            (tmp_path / name).write_bytes(server.files[name])
+    server.files["train.zip"] = os.urandom(4 * 2**20)
+    server.faults["GET"] = pausing(2**20, 0.8)
+    started = time.monotonic()
+    assert download(CARVANA, tmp_path, patience=2)[0].read_bytes() == server.files["train.zip"]
+    assert time.monotonic() - started > 2
+
+
+def test_a_download_of_another_size_than_listed_does_not_get_its_name(server: KaggleServer, tmp_path: Path) -> None:
+    offer_data(server)
+    server.sent_as["train.zip"] = ("train.zip", b"short")
+    with pytest.raises(LeaderboardError, match=r"train\.zip: Kaggle lists \d+ bytes but sent 5"):
+        download(CARVANA, tmp_path / "zips")
+    assert list((tmp_path / "zips").iterdir()) == []
+
+
+def test_downloading_before_the_rules_are_accepted_names_their_page(server: KaggleServer, tmp_path: Path) -> None:
+    offer_data(server)
+    server.faults["DownloadDataFile"] = refuse(403, {"code": 403, "message": "You must accept the rules"})
+    with pytest.raises(LeaderboardError, match=rf"https://www\.kaggle\.com/c/{SLUG}/rules"):
+        download(CARVANA, tmp_path / "zips")
+    assert not (tmp_path / "zips").exists()
