@@ -148,7 +148,7 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Making:
+class Origin:
     """What made masks: networks with their TTA, or a blend of other folders' probabilities."""
 
     models: tuple[Network, ...] = ()
@@ -164,7 +164,7 @@ class Making:
         named = [model.run for model in self.models] + [run for part in self.blend for run in part.runs]
         return list(dict.fromkeys(named))
 
-    def _making(self) -> dict[str, Any]:
+    def _origin(self) -> dict[str, Any]:
         """As `run.json` holds it, without what is empty."""
         parts = {
             "models": [model.to_json() for model in self.models],
@@ -176,7 +176,7 @@ class Making:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blended(Making):
+class Blended(Origin):
     """A folder of masks whose probabilities went into a blend."""
 
     pred: str
@@ -186,7 +186,7 @@ class Blended(Making):
 
     def to_json(self) -> dict[str, Any]:
         """As `run.json` holds it."""
-        return {"pred": self.pred, "weight": self.weight, **self._making()}
+        return {"pred": self.pred, "weight": self.weight, **self._origin()}
 
     @classmethod
     def from_json(cls, recorded: Mapping[str, Any]) -> Self:
@@ -195,11 +195,11 @@ class Blended(Making):
         Raises:
             KeyError, TypeError, ValueError: it is not of this form.
         """
-        return cls(pred=recorded["pred"], weight=recorded["weight"], **_making_of(recorded))
+        return cls(pred=recorded["pred"], weight=recorded["weight"], **_origin_of(recorded))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record(Making):
+class Record(Origin):
     """The contents of `run.json`: what made the masks in a folder, and what is known of them."""
 
     competition: str
@@ -224,7 +224,7 @@ class Record(Making):
         parts = {
             "competition": self.competition,
             "photos": self.photos,
-            **self._making(),
+            **self._origin(),
             "threshold": self.threshold,
             "batch_size": self.batch_size,
         }
@@ -255,11 +255,11 @@ class Record(Making):
             expected=ExpectedScore.from_json(recorded["estimate"]) if "estimate" in recorded else None,
             count=recorded.get("count"),
             sizes=recorded.get("sizes"),
-            **_making_of(recorded),
+            **_origin_of(recorded),
         )
 
 
-def _making_of(recorded: Mapping[str, Any]) -> dict[str, Any]:
+def _origin_of(recorded: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "models": tuple(Network.from_json(model) for model in recorded.get("models", [])),
         "blend": tuple(Blended.from_json(part) for part in recorded.get("blend", [])),

@@ -248,6 +248,16 @@ class TestTta:
 
 
 class TestBatchSize:
+    def test_a_batch_size_that_is_given_replaces_that_with_which_no_mask_was_made(
+        self, run: Path, shown: Path, tmp_path: Path
+    ) -> None:
+        given = (run, "--images", shown, "--out", tmp_path / "pred")
+        mask(*given, "--batch-size", 3)
+        for path in (tmp_path / "pred" / "masks").iterdir():
+            path.unlink()
+        mask(*given, "--batch-size", 2)
+        assert record(tmp_path / "pred")["batch_size"] == 2
+
     def test_a_folder_is_continued_with_its_batch_size(self, run: Path, shown: Path, tmp_path: Path) -> None:
         given = (run, "--images", shown, "--out", tmp_path / "pred")
         mask(*given, "--batch-size", 2)

@@ -12,6 +12,7 @@ from kaggle_tools.config import config_from, config_of_settings
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
+from kaggle_tools.models import weights
 from kaggle_tools.results import run_folder
 from kaggle_tools.system import version
 from kaggle_tools.system.files import locked
@@ -218,6 +219,9 @@ class TestWhichFoldsThereAre:
         assert run_folder.finished_folds(tmp_path) == []
         (folder / "oof.csv").touch()
         assert run_folder.is_finished(tmp_path, 1)
+
+    def test_the_card_by_which_a_trained_fold_is_known_is_that_which_is_written_with_its_weights(self) -> None:
+        assert run_folder.CARD_FILE == weights.CARD_FILE
 
     def test_a_fold_is_begun_with_its_first_epoch(self, tmp_path: Path) -> None:
         for fold, name in ((10, "metrics.csv"), (1, "oof.csv"), (2, "metrics.csv")):
