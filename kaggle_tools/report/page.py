@@ -7,13 +7,18 @@ Names of files and runs come from elsewhere, so that everything is escaped, and 
 
 import base64
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from kaggle_tools.data.outlines import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTED, TRUE
+from kaggle_tools.report.parts.comparison import ComparisonPart
+from kaggle_tools.report.parts.masks import PredictionPart
+from kaggle_tools.report.parts.run import RunPart
+from kaggle_tools.report.parts.submissions import SubmissionsPart
 from kaggle_tools.system.files import write_text
 from kaggle_tools.system.version import commit
 
@@ -21,8 +26,25 @@ MARKS = {"true": TRUE, "predicted": PREDICTED, "false_negative": FALSE_NEGATIVE,
 """What is drawn into photos: the legends take their words and colours from here."""
 
 
-def write_page(path: Path, **values: Any) -> None:
-    """Write a page of these values, which `templates/page.html` knows by their names, whole or not at all."""
+@dataclass(frozen=True)
+class Page:
+    """What `templates/page.html` shows; a part that is None is left out."""
+
+    title: str
+    kind: str
+    """Above the title: of what it is a page."""
+    line: str
+    """Below the title: what it shows, in one line."""
+    contents: Sequence[tuple[str, str]]
+    """The anchors of its sections, and their headings."""
+    comparison: ComparisonPart | None = None
+    run: RunPart | None = None
+    predictions: PredictionPart | None = None
+    submissions: SubmissionsPart | None = None
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Write a page, whole or not at all."""
     environment = Environment(
         loader=PackageLoader("kaggle_tools.report"),
         autoescape=True,
@@ -34,8 +56,9 @@ def write_page(path: Path, **values: Any) -> None:
     environment.globals["marks"] = MARKS
     script = environment.get_template("page.js").render()
     made = {"time": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "commit": (commit() or "")[:7]}
-    page = environment.get_template("page.html")
-    write_text(path, page.render(script=script, script_hash=_hash(script), made=made, **values))
+    values = {field.name: getattr(page, field.name) for field in fields(page)}
+    template = environment.get_template("page.html")
+    write_text(path, template.render(script=script, script_hash=_hash(script), made=made, **values))
 
 
 def _hash(script: str) -> str:

@@ -1,4 +1,4 @@
-"""Can a run's score be trusted? What speaks for it, and what against."""
+"""Whether a run's score can be trusted: leaks, unfinished folds, optimistic choices, wrong probabilities."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,55 +13,58 @@ from kaggle_tools.results.comparison import FEWEST_GROUPS
 from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD
 from kaggle_tools.results.summary import Summary
 
-FLATTERED = 0.001
-"""From here on it is worth a warning: between two models it would be a difference (benchmarks/RESULTS.md)."""
+OPTIMISTIC = 0.001
+"""A score that is too high by this much gets a warning: so much can lie between two models (benchmarks/RESULTS.md)."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A reason to trust the score, or not to."""
+    """A reason to trust the score, or a reason for caution."""
 
     holds: bool | None
-    """None for what is neither."""
+    """None for a note that is neither."""
     text: str
 
 
 def checks_of(
     run: Path, found: Summary, table: pd.DataFrame, curves: Mapping[int, pd.DataFrame], competition: Competition
 ) -> list[Check]:
-    """What speaks for the score of a run, against it, and what is only to be known.
+    """Reasons to trust the score of a run, reasons for caution, and notes.
 
     `found` is its summary, `table` its out-of-fold photos, `curves` its learning curves by fold.
     """
     gain = found.score_at_threshold - found.score.score
-    threshold = f"{found.threshold:.4g} is the best threshold on these photos, which would add {gain:.5f}"
     checks = [
         *_folds_are_sound(run, table, competition),
         _interval_is_known(found, competition),
-        Check(None, f"The masks are cut at {DEFAULT_THRESHOLD}, whatever the photos; {threshold}."),
-        _chosen_epoch_flatters_little(curves, found.folds),
+        Check(
+            None,
+            f"The score is that of masks at the threshold {DEFAULT_THRESHOLD}. The best threshold on these photos, "
+            f"{found.threshold:.4g}, would add {gain:.5f}.",
+        ),
+        _chosen_epoch_is_little_optimistic(curves, found.folds),
     ]
     if found.score_std is not None:
         checks.append(Check(None, f"The folds' scores have a standard deviation of {found.score_std:.5f}."))
-    if competition.score_name == "Dice":
+    if competition.scored_by_dice:
         checks.append(_probabilities_are_right(table))
     return checks
 
 
 def _folds_are_sound(run: Path, table: pd.DataFrame, competition: Competition) -> list[Check]:
-    """Whether a network was scored on what it had been trained on, and whether all photos were scored."""
+    """Whether a network was scored on photos on which it was trained, and whether all photos are scored."""
     name = competition.group_name
     try:
         folds = run_folder.read_folds(run)
     except InputError as error:
-        return [Check(False, f"Which photos are in which fold cannot be told: {error}.")]
+        return [Check(False, f"Which photos are in which fold is not known: {error}.")]
     split = int(folds.groupby("group")["fold"].nunique().gt(1).sum())
     scored, all_folds = len(set(table["image"])), folds["fold"].nunique()
     whole = set(table["image"]) == set(folds["image"])
-    apart = f"No {name} is in two folds: each was masked by a network that never saw it."
-    mixed = f"{name.capitalize()}s in two folds: {split:,}. The score is flattered."
+    apart = f"No leak: no {name} is in two folds, so that each was masked by a network that never saw it."
+    mixed = f"Leak: {name}s in two folds: {split:,}. The score is optimistic."
     done = f"All {all_folds} folds are finished: each of the {scored:,} photos was held out once."
-    lacking = f"Scored are {scored:,} photos, but the folds hold {len(folds):,}: others may score differently."
+    lacking = f"{scored:,} photos are scored, but the folds hold {len(folds):,}: the others may score differently."
     checks = [Check(split == 0, mixed if split else apart), Check(whole, done if whole else lacking)]
     return checks if competition.has_groups else checks[1:]
 
@@ -69,16 +72,16 @@ def _folds_are_sound(run: Path, table: pd.DataFrame, competition: Competition) -
 def _interval_is_known(found: Summary, competition: Competition) -> Check:
     name, groups = competition.group_name, found.groups
     if found.score.interval is None:
-        return Check(False, f"There is one {name} only, so that nothing is known of others.")
+        return Check(False, f"There is only one {name}: without others, the score has no interval.")
     return Check(
         groups >= FEWEST_GROUPS,
-        f"The interval is a bootstrap over {groups:,} {name}s: it allows for other {name}s like these, but not for a "
-        f"training with another seed.{'' if groups >= FEWEST_GROUPS else ' Of so few it cannot be relied upon.'}",
+        f"The interval is a bootstrap over {groups:,} {name}s: it covers other {name}s like these, but not a training "
+        f"with another seed.{'' if groups >= FEWEST_GROUPS else ' With so few it is not reliable.'}",
     )
 
 
-def _chosen_epoch_flatters_little(curves: Mapping[int, pd.DataFrame], folds: Sequence[int]) -> Check:
-    """The best epoch is chosen by the held-out photos, so that it is better on these than on others."""
+def _chosen_epoch_is_little_optimistic(curves: Mapping[int, pd.DataFrame], folds: Sequence[int]) -> Check:
+    """The best epoch is chosen by the held-out photos, so that its score on these is higher than on others."""
     gains = [
         float(curve["val_dice"].max() - curve["val_dice"].ffill().iloc[-1])
         for fold, curve in curves.items()
@@ -86,21 +89,23 @@ def _chosen_epoch_flatters_little(curves: Mapping[int, pd.DataFrame], folds: Seq
     ]
     gain = max(gains, default=0.0)
     return Check(
-        gain < FLATTERED,
-        "Each fold keeps the epoch with the best Dice on its held-out photos, which flatters the score: "
-        f"against the last epoch by at most {gain:.5f}.",
+        gain < OPTIMISTIC,
+        "Each fold keeps the epoch with the best Dice on its held-out photos, which makes the score optimistic: "
+        f"by at most {gain:.5f} against the last epoch.",
     )
 
 
 def _probabilities_are_right(table: pd.DataFrame) -> Check:
     if run_folder.EXPECTED_DICE not in table or table[run_folder.EXPECTED_DICE].isna().any():
-        return Check(False, "The Dice expected from the probabilities is not recorded: an older version trained this.")
+        return Check(
+            False, "The Dice expected from the probabilities is not recorded: the run was trained by an older version."
+        )
     expected, real = table[run_folder.EXPECTED_DICE], table["dice"]
     excess = float(expected.mean() - real.mean())
     alike = float(expected.corr(real, method="spearman")) if min(expected.nunique(), real.nunique()) > 1 else None
     return Check(
-        excess < FLATTERED and (alike is None or alike > 0),
-        f"From the probabilities a Dice of {expected.mean():.5f} is expected, {abs(excess):.5f} too "
-        f"{'high' if excess > 0 else 'low'}: so much the expected Dice of unknown photos like these may be off. "
+        excess < OPTIMISTIC and (alike is None or alike > 0),
+        f"The Dice expected from the probabilities is {expected.mean():.5f}, {abs(excess):.5f} too "
+        f"{'high' if excess > 0 else 'low'}; that of unknown photos like these may be wrong by as much. "
         + ("" if alike is None else f"Photo by photo, expected and real Dice have a rank correlation of {alike:.2f}."),
     )

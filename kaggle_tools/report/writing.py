@@ -5,9 +5,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.errors import first_few, require
+from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.kaggle_api.ledger import Entry
-from kaggle_tools.report.page import write_page
+from kaggle_tools.report.page import Page, write_page
 from kaggle_tools.report.parts.comparison import comparison_part
 from kaggle_tools.report.parts.masks import prediction_part
 from kaggle_tools.report.parts.run import run_part
@@ -20,20 +20,18 @@ WAIT_SECONDS = 600.0
 """How long other pages of the same run may take."""
 REPORT_FILE, COMPARISON_FILE = "report.html", "comparison.html"
 
-SECTIONS = {
-    "comparison": [("comparison", "Runs side by side")],
-    "run": [
-        ("trust", "Can it be trusted?"),
-        ("photos", "Where it fails"),
-        ("scores", "Photo by photo"),
-        ("probabilities", "Threshold and calibration"),
-        ("learning", "How it learned"),
-        ("made", "How it was made"),
-    ],
-    "predictions": [("predictions", "Masks"), ("unusual", "Unusual areas"), ("sheet", "Contact sheet")],
-    "submissions": [("submissions", "All submissions")],
-}
-"""What leads to each part's sections: their anchors, and words."""
+COMPARISON = (("comparison", "Runs side by side"),)
+RUN = (
+    ("trust", "Can it be trusted?"),
+    ("photos", "Where it fails"),
+    ("scores", "Photo by photo"),
+    ("probabilities", "Threshold and calibration"),
+    ("learning", "Learning curves"),
+    ("made", "How it was made"),
+)
+MASKS, UNUSUAL, SHEET = ("predictions", "Masks"), ("unusual", "Unusual areas"), ("sheet", "Contact sheet")
+SUBMISSIONS = (("submissions", "All submissions"),)
+"""The sections of each part: their anchors and headings."""
 
 
 def write_report(
@@ -52,9 +50,12 @@ def write_report(
         InputError: there is nothing to show, a run has no finished fold, the runs cannot be compared, or files are
             damaged.
     """
-    require(bool(runs or pred), "name a RUN, several to compare, or --pred PRED: what the page shall show")
-    require(out is None or (bool(out.name) and not out.is_dir()), f"--out {out}: is a folder; name a file in it")
-    require(data is None or data.is_dir(), f"--data {data}: no such folder")
+    if not runs and not pred:
+        raise InputError("name a RUN, several to compare, or --pred PRED: what the page is to show")
+    if out and (not out.name or out.is_dir()):
+        raise InputError(f"--out {out}: is a folder; name a file in it")
+    if data and not data.is_dir():
+        raise InputError(f"--data {data}: no such folder")
     # Folds of one run may end at the same time on several machines: the last page must be that of all.
     with locked(runs[0], WRITES, WAIT_SECONDS) if runs and not out else nullcontext():
         beside = _beside(runs)
@@ -64,30 +65,37 @@ def write_report(
         predictions = prediction_part(pred, competition) if pred else None
         named = [one.resolve().name for one in runs] + ([f"masks in {pred.resolve().name}"] if pred else [])
         out = out or _default_path(runs, pred)
-        _write(
-            out,
-            competition,
+        page = Page(
             title=first_few(named),
+            kind=_kind(competition),
             line="; ".join(part.line for part in (run, predictions) if part),
+            contents=[
+                *(COMPARISON if compared else ()),
+                *(RUN if run else ()),
+                *((MASKS, *((UNUSUAL,) if competition.has_groups else ()), SHEET) if predictions else ()),
+            ],
             comparison=comparison_part(compared, shown, data) if compared else None,
             run=run,
             predictions=predictions,
         )
+        write_page(out, page)
     return out
 
 
 def write_submissions(out: Path, competition: Competition, entries: Sequence[Entry]) -> None:
     """Write the page of all submissions."""
-    part = submissions_part(entries)
-    _write(out, competition, title="Submissions", line="Cross-validation against leaderboard", submissions=part)
+    page = Page(
+        title="Submissions",
+        kind=_kind(competition),
+        line="Cross-validation against leaderboard",
+        contents=SUBMISSIONS,
+        submissions=submissions_part(entries),
+    )
+    write_page(out, page)
 
 
-def _write(out: Path, competition: Competition, **values: object) -> None:
-    parts = {name: values.pop(name, None) for name in SECTIONS}
-    contents = [section for name, part in parts.items() if part for section in SECTIONS[name]]
-    if not competition.has_groups:
-        contents = [(anchor, heading) for anchor, heading in contents if anchor != "unusual"]
-    write_page(out, kind=f"kaggle_tools, {competition.title}", contents=contents, **values, **parts)
+def _kind(competition: Competition) -> str:
+    return f"kaggle_tools, {competition.title}"
 
 
 def _beside(runs: Sequence[Path]) -> list[Path]:

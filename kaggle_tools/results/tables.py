@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
+
+Cell = str | float | None
+"""Text, a number, or None for what is not known."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +24,17 @@ class Column:
         """Whether its values stand to the right."""
         return ":" in self.form
 
-    def text(self, value: Any) -> str:
-        """The value in words and digits; empty where there is none, and as it is where words take its place."""
+    def text(self, value: Cell) -> str:
+        """The value as it is read: empty for None, and a text unchanged also in a column of numbers."""
         return "" if value is None else value if isinstance(value, str) else self.form.format(value)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of plain values, as many as there are columns; None where something is not known."""
+    """Rows of as many cells as there are columns."""
 
     columns: Sequence[Column]
-    rows: Sequence[Sequence[Any]]
+    rows: Sequence[Sequence[Cell]]
 
     def texts(self) -> list[list[str]]:
         """The rows as they are read."""

@@ -153,7 +153,7 @@ def test_the_verdict_is_on_the_first_screen(opened: Any, folder: Path) -> None:
     assert np.quantile(drawn, 0.025) > 0, "the drawn runs are not as different as they should be"
     card = opened.execute_script("return document.querySelector('.verdict').innerText")
     assert [line for line in card.splitlines() if line][1] == "good"
-    assert f"The difference is real: it is better than bad, by {gain.mean():.5f}" in card
+    assert f"The difference is significant: it is better than bad, by {gain.mean():.5f}" in card
     bottom = opened.execute_script("return document.querySelector('.cards').getBoundingClientRect().bottom")
     assert bottom <= 800
 

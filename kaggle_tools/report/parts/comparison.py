@@ -1,4 +1,4 @@
-"""What a page says of runs beside each other: which is the best, whether that is real, and where they differ."""
+"""What a page says of runs beside each other: which is the best, whether that is significant, where they differ."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ class ComparisonPart:
     best_score: Estimate
     verdict: str
     """Whether the best is better than the second, in words."""
-    is_real: bool
+    is_significant: bool
+    """Whether that is more than chance."""
     shown: str
     """The run that the page is about."""
     standing: str
@@ -46,7 +47,7 @@ def comparison_part(compared: Comparison, shown: int, data: Path | None = None) 
     `data` is where the photos are, if not where they were in the training.
     """
     names, best, second = compared.names(), compared.best, compared.second
-    assert second is not None, "a run cannot be compared with itself"
+    assert second is not None, "needs at least two runs"
     difference = compared.difference(best, second)
     values = compared.scores[best] - compared.scores[second]
     return ComparisonPart(
@@ -54,7 +55,7 @@ def comparison_part(compared: Comparison, shown: int, data: Path | None = None) 
         best=names[best],
         best_score=compared.runs[best].score,
         verdict=compared.against(best, second),
-        is_real=difference.verdict == "better",
+        is_significant=difference.verdict == "better",
         shown=names[shown],
         standing="" if shown == best else compared.against(shown, best),
         group_name=compared.competition.group_name,

@@ -1,34 +1,34 @@
-"""What a page says of masks without knowing the truth: which are doubtful, unusual or blank, and how all of them look.
+"""What a page says of masks without true ones: which are doubtful, unusual or blank, and how all of them look.
 
 All of it follows from PRED (see `pred_folder`); only the pictures of single photos need the photos.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.images import read_mask, resize
-from kaggle_tools.errors import InputError, require
+from kaggle_tools.errors import InputError
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, Picture, Subject, data_uri, pictures
 from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.results import pred_folder
+from kaggle_tools.results.pred_folder import MaskedPhoto
 from kaggle_tools.results.provenance import Record
 from kaggle_tools.results.run_folder import groups_and_views
 from kaggle_tools.results.scores import Estimate, ExpectedScore
-from kaggle_tools.results.tables import Column, Table
+from kaggle_tools.results.tables import Cell, Column, Table
 
 DOUBTFUL, OUTLIERS, NAMED = 24, 12, 200
 SHEET_ROWS, SHEET_COLUMNS, CELL_WIDTH = 40, 16, 60
 OUTLIER_SPREADS = 5.0
 SMALLEST_SPREAD = 0.01
 FEWEST_GROUPS = 10
-"""With fewer groups their medians follow single masks, and the usual spread is taken for too small."""
+"""With fewer groups their medians follow single masks, and the usual spread comes out too small."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class PredictionPart:
     why_unknown: str
     """Why it is not known."""
     expected_dice: float | None
-    """The mean of what the probabilities let expect."""
+    """The mean of the Dice expected from the probabilities, of the masks of which it is known."""
     blank: list[str]
     full: list[str]
     outliers: int | None
@@ -69,6 +69,32 @@ class PredictionPart:
     """How many lines there would be."""
 
 
+@dataclass(frozen=True)
+class Deviations:
+    """How far the areas of masks are from the usual ones."""
+
+    logs: Mapping[str, float]
+    """By stem, the logarithm of the area as a multiple of the usual one; without blank masks."""
+    limit: float
+    """Outliers are further from 0 than this."""
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """By stem, the area as a multiple of the usual one."""
+        return {stem: float(np.exp(log)) for stem, log in self.logs.items()}
+
+    @property
+    def ratio_limits(self) -> tuple[float, float]:
+        """Outliers have ratios beyond these."""
+        return float(np.exp(-self.limit)), float(np.exp(self.limit))
+
+    @property
+    def outliers(self) -> list[str]:
+        """The stems of the masks with unusual areas, the most unusual first."""
+        found = [stem for stem, log in self.logs.items() if abs(log) > self.limit]
+        return sorted(found, key=lambda stem: -abs(self.logs[stem]))
+
+
 def prediction_part(pred: Path, competition: Competition) -> PredictionPart:
     """Gather what is known of a finished folder of masks.
 
@@ -76,85 +102,83 @@ def prediction_part(pred: Path, competition: Competition) -> PredictionPart:
         InputError: the folder is not finished, or damaged.
     """
     record = pred_folder.read_record(pred)
-    rows = pred_folder.read_photos(pred)
-    require(bool(rows), f"{pred}: there is no mask in it")
-    table = with_deviations(pd.DataFrame(rows).astype(dict.fromkeys(pred_folder.NUMBERS, float)), competition)
-    unusual = table[table["outlier"]].sort_values("deviation", key=lambda logs: -logs.abs())
-    doubtful = table[table["area"] != 0] if (table["area"] != 0).any() else table  # the blank have a list of their own
+    photos = pred_folder.read_photos(pred)
+    if not photos:
+        raise InputError(f"{pred}: there is no mask in it")
+    deviations = deviations_of(photos, competition)
+    ratios = deviations.ratios if deviations else {}
+    by_stem = {photo.image: photo for photo in photos}
+    unusual = [by_stem[stem] for stem in (deviations.outliers if deviations else [])]
+    doubtful = [photo for photo in photos if photo.area != 0] or photos  # the blank have a list of their own
     expected = record.expected or ExpectedScore(None, "not recorded")
+    expected_dices = [photo.expected_dice for photo in photos if photo.expected_dice is not None]
     galleries = [
-        Gallery("The most doubtful", _pictures(pred, doubtful.head(DOUBTFUL), _doubt)),
-        Gallery("The most unusual areas", _pictures(pred, unusual.head(OUTLIERS), _ratio)),
+        Gallery("The most doubtful", _pictures(pred, doubtful[:DOUBTFUL], _doubt)),
+        Gallery(
+            "The most unusual areas",
+            _pictures(pred, unusual[:OUTLIERS], lambda photo: f"{ratios[photo.image]:.2f} times the usual area"),
+        ),
     ]
-    lines = group_rows(table, competition)
-    known = table["ratio"].notna().any()
-    areas = table["area"].dropna().to_numpy()
-    plots = [figures.coverage(areas)] if len(areas) else []
-    if known:
-        limits = (float(np.exp(-table.attrs["limit"])), float(np.exp(table.attrs["limit"])))
-        plots.append(figures.deviations(table["ratio"].dropna().to_numpy(), limits, competition.group_name))
+    lines = sheet_lines(list(by_stem), competition)
     return PredictionPart(
         name=pred.resolve().name,
         competition=competition,
         line=_line(record),
-        masks=len(table),
+        masks=len(photos),
         expected=expected.estimate,
         why_unknown=expected.unavailable,
-        expected_dice=float(table["expected_dice"].mean()) if table["expected_dice"].notna().any() else None,
-        blank=table.loc[table["area"] == 0, "image"].tolist(),
-        full=table.loc[table["area"] == 1, "image"].tolist(),
-        outliers=int(table["outlier"].sum()) if known else None,
+        expected_dice=float(np.mean(expected_dices)) if expected_dices else None,
+        blank=[photo.image for photo in photos if photo.area == 0],
+        full=[photo.image for photo in photos if photo.area == 1],
+        outliers=len(unusual) if deviations else None,
         most_doubtful=galleries[0].pictures[0],
         galleries=[gallery for gallery in galleries if gallery.pictures],
-        plots=plots,
-        table=_table(pd.concat([doubtful.head(NAMED), unusual.head(NAMED)]).drop_duplicates("image")),
+        plots=_plots(photos, deviations, competition),
+        table=_table(list(dict.fromkeys([*doubtful[:NAMED], *unusual[:NAMED]])), ratios),
         sheet=[_sheet_row(pred, name, stems) for name, stems in _evenly(lines, SHEET_ROWS)],
         sheet_of=len(lines),
     )
 
 
-def with_deviations(table: pd.DataFrame, competition: Competition) -> pd.DataFrame:
-    """Add `ratio`, the area as a multiple of what is usual, its logarithm `deviation`, and `outlier`.
+def deviations_of(photos: Sequence[MaskedPhoto], competition: Competition) -> Deviations | None:
+    """How far areas are from the usual ones; None where there are too few groups to know these.
 
     Usual is what the group's photos have, times what the view has in other groups: a car seen from the side covers
     more than from behind, and a large car more than a small one. Tukey's median polish, on logarithms: the medians of
     groups, of views, and of groups again are taken out. Outliers are further from it than `OUTLIER_SPREADS` times the
-    usual spread, the median absolute deviation, scaled as of a normal distribution; `limit`, in `attrs`, is that
-    distance.
+    usual spread, the median absolute deviation, scaled as of a normal distribution.
     """
-    found = table.assign(ratio=np.nan, deviation=np.nan, outlier=False)
-    groups, views = _groups_and_views(table, competition)
+    groups, views = _groups_and_views([photo.image for photo in photos], competition)
     if groups is None or len(set(groups)) < FEWEST_GROUPS:
-        return found
-    logs = np.log(table["area"].where(table["area"] > 0))
-    deviation = logs
+        return None
+    areas = pd.Series([photo.area for photo in photos], dtype=float)
+    deviation = pd.Series(np.log(areas.where(areas > 0)))
     for part in (groups, views, groups):
         deviation = deviation - deviation.groupby(part).transform("median")
+    logs = {photo.image: float(log) for photo, log in zip(photos, deviation, strict=True) if not np.isnan(log)}
     spread = max(1.4826 * float(deviation.abs().median()), SMALLEST_SPREAD)
-    limit = OUTLIER_SPREADS * spread
-    found = found.assign(ratio=np.exp(deviation), deviation=deviation, outlier=deviation.abs() > limit)
-    found.attrs["limit"] = limit
-    return found
+    return Deviations(logs, OUTLIER_SPREADS * spread) if logs else None
 
 
-def group_rows(table: pd.DataFrame, competition: Competition) -> list[tuple[str, list[str]]]:
+def sheet_lines(stems: Sequence[str], competition: Competition) -> list[tuple[str, list[str]]]:
     """The lines of a contact sheet: a group's photos in the order of their views, or without groups all in order."""
-    groups, _ = _groups_and_views(table, competition)
-    stems = sorted(table["image"])
+    groups, _ = _groups_and_views(stems, competition)
     if groups is None:
-        return [(f"{line[0]} …", line) for line in _lines(stems)]
-    by_group = {str(group): sorted(images) for group, images in table.groupby(groups)["image"]}
-    return [(group, line) for group, images in by_group.items() for line in _lines(images)]
+        return [(f"{line[0]} …", line) for line in _lines(sorted(stems))]
+    by_group: dict[str, list[str]] = {}
+    for group, stem in sorted(zip(groups, stems, strict=True)):
+        by_group.setdefault(group, []).append(stem)
+    return [(group, line) for group, of_group in by_group.items() for line in _lines(of_group)]
 
 
 def _lines(stems: list[str]) -> list[list[str]]:
     return [stems[at : at + SHEET_COLUMNS] for at in range(0, len(stems), SHEET_COLUMNS)]
 
 
-def _groups_and_views(table: pd.DataFrame, competition: Competition) -> tuple[list[str] | None, list[str]]:
+def _groups_and_views(stems: Sequence[str], competition: Competition) -> tuple[list[str] | None, list[str]]:
     """None where the photos are not named as the competition's, or it knows no groups."""
     try:
-        groups, views = groups_and_views(table["image"], competition)
+        groups, views = groups_and_views(stems, competition)
     except InputError:
         return None, []
     return (groups if competition.has_groups else None), views
@@ -163,45 +187,48 @@ def _groups_and_views(table: pd.DataFrame, competition: Competition) -> tuple[li
 def _line(record: Record) -> str:
     runs = ", ".join(record.runs) or "unknown networks"
     tta = f", TTA {record.tta}" if record.tta else ""
-    cut = f", cut at {record.threshold:.4g}" if record.threshold is not None else ""
-    return f"masks of {runs}{tta}{cut}"
+    threshold = f", threshold {record.threshold:.4g}" if record.threshold is not None else ""
+    return f"masks of {runs}{tta}{threshold}"
 
 
-def _doubt(row: dict[Hashable, Any]) -> str:
-    known = not pd.isna(row["expected_dice"])
-    return f"expected Dice {row['expected_dice']:.4f}" if known else "not as infer.py left it"
+def _doubt(photo: MaskedPhoto) -> str:
+    known = photo.expected_dice is not None
+    return f"expected Dice {photo.expected_dice:.4f}" if known else "changed since infer.py wrote it"
 
 
-def _ratio(row: dict[Hashable, Any]) -> str:
-    return f"{row['ratio']:.2f} times the usual area"
-
-
-def _pictures(pred: Path, rows: pd.DataFrame, caption: Callable[[dict[Hashable, Any]], str]) -> list[Picture]:
+def _pictures(pred: Path, photos: Sequence[MaskedPhoto], caption: Callable[[MaskedPhoto], str]) -> list[Picture]:
     return pictures(
         Subject(
-            stem=row["image"],
-            caption=caption(row),
-            photo=row["file"],
-            predicted=pred_folder.mask_path(pred, row["image"]),
+            stem=photo.image,
+            caption=caption(photo),
+            photo=photo.file,
+            predicted=pred_folder.mask_path(pred, photo.image),
         )
-        for row in rows.to_dict("records")
+        for photo in photos
     )
 
 
-def _table(rows: pd.DataFrame) -> Table:
-    columns = [
-        Column("photo"),
-        Column("expected Dice", "{:.5f}"),
-        Column("area, %", "{:.2f}"),
-        Column("of the usual area", "{:.3f}"),
-        Column("border width, px", "{:.2f}"),
-        Column("agreement", "{:.5f}"),
+def _plots(photos: Sequence[MaskedPhoto], deviations: Deviations | None, competition: Competition) -> list[Plot]:
+    areas = np.array([photo.area for photo in photos if photo.area is not None])
+    plots = [figures.coverage(areas)] if len(areas) else []
+    if deviations:
+        ratios = np.array(list(deviations.ratios.values()))
+        plots.append(figures.deviations(ratios, deviations.ratio_limits, competition.group_name))
+    return plots
+
+
+def _table(photos: Sequence[MaskedPhoto], ratios: Mapping[str, float]) -> Table:
+    columns: list[tuple[Column, list[Cell]]] = [
+        (Column("photo"), [photo.image for photo in photos]),
+        (Column("expected Dice", "{:.5f}"), [photo.expected_dice for photo in photos]),
+        (Column("area, %", "{:.2f}"), [None if photo.area is None else photo.area * 100 for photo in photos]),
+        (Column("of the usual area", "{:.3f}"), [ratios.get(photo.image) for photo in photos]),
+        (Column("border width, px", "{:.2f}"), [photo.border_width for photo in photos]),
+        (Column("agreement", "{:.5f}"), [photo.agreement for photo in photos]),
     ]
-    shown = rows.assign(area=rows["area"] * 100)
-    shown = shown[["image", "expected_dice", "area", "ratio", "border_width", "agreement"]]
-    known = [at for at, name in enumerate(shown) if shown[name].notna().any()]
-    values = [[None if pd.isna(row[at]) else row[at] for at in known] for row in shown.values.tolist()]
-    return Table([columns[at] for at in known], values)
+    known = [(column, cells) for column, cells in columns if any(cell is not None for cell in cells)]
+    rows = list(zip(*(cells for _, cells in known), strict=True))
+    return Table([column for column, _ in known], rows)
 
 
 def _sheet_row(pred: Path, name: str, stems: list[str]) -> SheetRow:

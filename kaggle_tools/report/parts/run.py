@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -21,7 +20,7 @@ from kaggle_tools.results.provenance import RunConfig, Settings, Timing
 from kaggle_tools.results.run_folder import fold_folder
 from kaggle_tools.results.scores import Estimate, interval
 from kaggle_tools.results.summary import HeldOut, Summary
-from kaggle_tools.results.tables import Column, Table
+from kaggle_tools.results.tables import Cell, Column, Table
 from kaggle_tools.system.progress import duration
 
 WORST, BEST, RANDOM, WORST_GROUPS = 24, 6, 6, 3
@@ -94,7 +93,7 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         probability_plots=_probability_plots(held_out, found, competition),
         learning_plots=figures.learning_curves(curves),
         settings=Table(SETTINGS, [[name, _shown(value)] for name, value in config.settings.items()]),
-        facts=_facts(run, config, folds),
+        facts=_facts(run, config, settings, folds),
     )
 
 
@@ -120,8 +119,8 @@ class HeldOutPhotos:
         """Pictures of these rows of the out-of-fold table."""
         name = self.competition.score_name
         return pictures(
-            self.subject(row["image"], row["fold"], f"{name} {row['score']:.5f}, fold {row['fold']}")
-            for row in rows.to_dict("records")
+            self.subject(stem, fold, f"{name} {score:.5f}, fold {fold}")
+            for stem, fold, score in zip(rows["image"], rows["fold"], rows["score"], strict=True)
         )
 
 
@@ -168,7 +167,7 @@ def _fold_table(run: Path, table: pd.DataFrame, curves: Mapping[int, pd.DataFram
         Column("its validation Dice", "{:.5f}"),
         Column("training, min", "{:.1f}"),
     ]
-    rows = []
+    rows: list[list[Cell]] = []
     for fold in sorted(set(table["fold"].tolist())):
         rows_of_fold = table[table["fold"] == fold]
         means = rows_of_fold[["score", *further.values()]].mean()
@@ -202,11 +201,12 @@ def _mean_table(table: pd.DataFrame, part: str, competition: Competition) -> Tab
         Column("worst photo", "{:.5f}"),
         Column(f"its {other_name}"),
     ]
-    rows = []
+    rows: list[tuple[Cell, int, float, float, str]] = []
     for value, photos in table.groupby(part):
         worst = photos.iloc[int(photos["score"].argmin())]
-        rows.append([str(value), len(photos), photos["score"].mean(), worst["score"], worst[other]])
-    return Table(columns, sorted(rows, key=lambda row: row[2]))
+        rows.append((str(value), len(photos), float(photos["score"].mean()), float(worst["score"]), str(worst[other])))
+    rows.sort(key=lambda row: row[2])
+    return Table(columns, rows)
 
 
 def _score_plots(table: pd.DataFrame, competition: Competition) -> list[Plot]:
@@ -233,16 +233,15 @@ def _probability_plots(held_out: HeldOut, found: Summary, competition: Competiti
     ]
 
 
-def _facts(run: Path, config: RunConfig, folds: Sequence[int]) -> dict[str, str]:
+def _facts(run: Path, config: RunConfig, settings: Settings, folds: Sequence[int]) -> dict[str, str]:
     read = {fold: run_folder.read_timing(fold_folder(run, fold)) for fold in folds}
     timings = {fold: timing for fold, timing in read.items() if timing}
     seconds = sum(timing.training_seconds for timing in timings.values())
     machines = sorted({_machine(timing) for timing in timings.values()})
     versions = ", ".join(f"{name} {version}" for name, version in config.versions.items() if version)
-    slug = config.settings["competition"]
     repeated = ["python", "train.py", "--data", config.data, "--out", "NEW"]
-    repeated += ["--config", str(run / run_folder.CONFIG_FILE), "--competition", slug]
-    if len(folds) < config.settings["folds"]:
+    repeated += ["--config", str(run / run_folder.CONFIG_FILE), "--competition", settings.competition]
+    if len(folds) < settings.folds:
         repeated += [word for fold in folds for word in ("--fold", str(fold))]
     return {
         "begun with": f"python {config.command}",
@@ -259,7 +258,8 @@ def _machine(timing: Timing) -> str:
     return f"{timing.hardware} ({timing.devices} in use, precision {timing.precision})"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
+    """A value of `config.json`, whose only lists are sizes and scales."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):

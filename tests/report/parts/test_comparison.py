@@ -79,7 +79,7 @@ def test_it_is_said_in_words_whether_the_best_is_better(part: ComparisonPart, co
     assert part.verdict == compared.against(2, 1)
     assert "better than poor" in part.verdict
     assert part.in_words == f"good is the best with {part.best_score}; {part.verdict}"
-    assert not part.is_real
+    assert not part.is_significant
 
 
 def test_the_run_that_the_page_is_about_is_held_against_the_best(part: ComparisonPart, compared: Comparison) -> None:
@@ -91,7 +91,7 @@ def test_of_six_cars_it_can_be_told_which_run_is_better(tmp_path: Path) -> None:
     compared = of_cars(tmp_path, 6)
     poor, good = (comparison_part(compared, shown) for shown in (0, 1))
     gain = (3 / 57 + 4 / 56) / 2  # 1 - 2 * (30 - missed) / (60 - missed) of 3 and 4 missed
-    assert (poor.is_real, good.is_real) == (True, True)
+    assert (poor.is_significant, good.is_significant) == (True, True)
     assert poor.verdict == good.verdict
     assert poor.verdict.startswith(f"it is better than poor, by {gain:.5f} (")
     assert poor.standing.startswith(f"it is worse than good, by {gain:.5f} (")
@@ -103,7 +103,7 @@ def test_of_five_cars_it_cannot_though_one_run_is_better_on_all_of_them(tmp_path
     part = comparison_part(compared, 0)
     low, _ = compared.difference(1, 0).interval or (0, 0)
     assert low > 0
-    assert not part.is_real
+    assert not part.is_significant
     assert not part.verdict.startswith("it is better")
     assert "of too few cars" in part.verdict
 
@@ -153,7 +153,7 @@ def test_photos_on_which_neither_is_ahead_are_not_shown(tmp_path: Path) -> None:
         write_run(tmp_path / str(missed), tmp_path, {0: {"a_01": (missed, 0), "a_02": (0, 0)}}) for missed in (5, 0)
     ]
     part = comparison_part(compare(runs, CARVANA), 0)
-    assert (part.best, part.is_real) == ("0", False)
+    assert (part.best, part.is_significant) == ("0", False)
     assert f" {(5 / 55) / 2:.5f}, of too few cars" in part.verdict  # a single car has no interval
     assert [[picture.stem for picture in gallery.pictures] for gallery in part.galleries] == [
         ["a_01", "a_01"],

@@ -4,7 +4,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from finished_runs import box, draw_photos, write_pred
 from PIL import Image
@@ -13,8 +12,9 @@ from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
-from kaggle_tools.report.parts.masks import PredictionPart, group_rows, prediction_part, with_deviations
+from kaggle_tools.report.parts.masks import Deviations, PredictionPart, deviations_of, prediction_part, sheet_lines
 from kaggle_tools.results import pred_folder
+from kaggle_tools.results.pred_folder import MaskedPhoto
 from kaggle_tools.results.provenance import Record
 from kaggle_tools.results.scores import Estimate, ExpectedScore
 
@@ -25,77 +25,82 @@ AREAS = {f"{car}_{view}": size * share for (car, size), (view, share) in product
 """What each car covers from each angle."""
 
 
-def table(areas: dict[str, float]) -> pd.DataFrame:
-    return pd.DataFrame({"image": list(areas), "area": list(areas.values())})
+def masked(areas: dict[str, float]) -> list[MaskedPhoto]:
+    return [MaskedPhoto(stem, Path(f"{stem}.jpg"), area, None, None, None) for stem, area in areas.items()]
 
 
-def deviations(areas: dict[str, float]) -> pd.DataFrame:
-    return with_deviations(table(areas), CARVANA).set_index("image")
+def deviations(areas: dict[str, float]) -> Deviations:
+    found = deviations_of(masked(areas), CARVANA)
+    assert found is not None
+    return found
 
 
 class TestUnusualAreas:
-    def test_large_cars_and_broad_sides_are_not_unusual(self) -> None:
+    def test_areas_of_large_cars_and_broad_sides_are_not_unusual(self) -> None:
         found = deviations(AREAS)
-        assert found["ratio"].tolist() == pytest.approx([1] * 48)
-        assert not found["outlier"].any()
+        assert list(found.ratios.values()) == pytest.approx([1] * 48)
+        assert found.outliers == []
 
     def test_a_mask_of_half_the_usual_area_is_the_only_outlier(self) -> None:
         found = deviations(AREAS | {"coupe_01": AREAS["coupe_01"] / 2})  # still the least of its car
-        assert found["ratio"].to_dict() == pytest.approx(dict.fromkeys(AREAS, 1) | {"coupe_01": 0.5})
-        assert found.index[found["outlier"]].tolist() == ["coupe_01"]
+        assert found.ratios == pytest.approx(dict.fromkeys(AREAS, 1) | {"coupe_01": 0.5})
+        assert found.outliers == ["coupe_01"]
 
     @pytest.mark.parametrize(("factor", "outlier"), [(1.04, False), (1.06, True), (0.96, False), (0.94, True)])
-    def test_where_all_else_agrees_a_twentieth_is_unusual(self, factor: float, outlier: bool) -> None:
+    def test_where_all_other_areas_agree_a_twentieth_is_unusual(self, factor: float, outlier: bool) -> None:
         stem = "van_04" if factor > 1 else "van_01"
-        assert deviations(AREAS | {stem: AREAS[stem] * factor}).loc[stem, "outlier"] == outlier
+        assert (stem in deviations(AREAS | {stem: AREAS[stem] * factor}).outliers) == outlier
 
-    def test_the_limit_is_five_standard_deviations_of_usual_areas(self) -> None:
+    def test_the_limit_of_outliers_is_five_standard_deviations_of_usual_areas(self) -> None:
         generator = np.random.default_rng(3)
         noise = generator.normal(0, 0.1, (30, 16))
-        noise[4, 7], noise[12, 0] = 0.8, -0.8
+        noise[4, 7], noise[12, 0] = 0.8, -0.9
         logs = noise + generator.normal(-1.5, 0.3, (30, 1)) + generator.normal(0, 0.3, 16)
         stems = [f"{car}_{view}" for car in range(30) for view in range(16)]
-        found = with_deviations(table(dict(zip(stems, np.exp(logs).ravel(), strict=True))), CARVANA)
-        assert np.abs(found["deviation"] - noise.ravel()).median() < 0.03
-        assert found.attrs["limit"] == pytest.approx(5 * 0.1, rel=0.15)
-        assert found["image"][found["outlier"]].tolist() == ["4_7", "12_0"]
+        found = deviations(dict(zip(stems, np.exp(logs).ravel(), strict=True)))
+        assert np.median(np.abs(list(found.logs.values()) - noise.ravel())) < 0.03
+        assert found.limit == pytest.approx(5 * 0.1, rel=0.15)
+        assert np.log(found.ratio_limits) == pytest.approx([-found.limit, found.limit])
+        assert found.outliers == ["12_0", "4_7"]
 
     def test_a_blank_mask_has_no_ratio_and_makes_no_other_of_its_car_unusual(self) -> None:
         found = deviations(AREAS | {"van_01": 0.0, "coupe_01": AREAS["coupe_01"] / 2})
-        assert found.index[found["ratio"].isna()].tolist() == ["van_01"]
-        assert found.index[found["outlier"]].tolist() == ["coupe_01"]
+        assert found.ratios.keys() == AREAS.keys() - {"van_01"}
+        assert found.outliers == ["coupe_01"]
 
     @pytest.mark.parametrize(("cars", "known"), [(9, False), (10, True)])
-    def test_of_fewer_than_ten_cars_nothing_is_known(self, cars: int, known: bool) -> None:
+    def test_usual_areas_are_not_known_of_fewer_than_ten_cars(self, cars: int, known: bool) -> None:
         few = {stem: area for stem, area in AREAS.items() if stem.split("_")[0] in list(SIZES)[:cars]}
         few["compact_01"] /= 2
-        found = deviations(few)
-        assert found["ratio"].notna().all() == known
-        assert found["outlier"].any() == known
+        found = deviations_of(masked(few), CARVANA)
+        assert (found is not None) == known
+        assert found is None or (found.ratios.keys(), found.outliers) == (few.keys(), ["compact_01"])
 
-    def test_photos_that_are_not_named_as_the_competitions_are_unknown(self) -> None:
-        assert deviations(AREAS | {"portrait": 0.2})["ratio"].isna().all()
+    def test_usual_areas_are_not_known_of_photos_that_are_not_named_as_the_competitions(self) -> None:
+        assert deviations_of(masked(AREAS | {"portrait": 0.2}), CARVANA) is None
 
-    def test_without_groups_they_are_unknown(self, tiles: Competition) -> None:
-        assert with_deviations(table(AREAS), tiles)["ratio"].isna().all()
+    def test_usual_areas_are_not_known_without_groups(self, tiles: Competition) -> None:
+        assert deviations_of(masked(AREAS), tiles) is None
+
+    def test_usual_areas_are_not_known_where_all_masks_are_blank(self) -> None:
+        assert deviations_of(masked(dict.fromkeys(AREAS, 0.0)), CARVANA) is None
 
 
 class TestLinesOfTheSheet:
-    def test_a_line_is_a_car_in_the_order_of_its_angles(self) -> None:
-        shuffled = table({stem: AREAS[stem] for stem in ("van_03", "coupe_02", "van_01", "coupe_01", "van_02")})
-        assert group_rows(shuffled, CARVANA) == [
+    def test_a_line_of_the_contact_sheet_is_a_car_in_the_order_of_its_angles(self) -> None:
+        shuffled = ["van_03", "coupe_02", "van_01", "coupe_01", "van_02"]
+        assert sheet_lines(shuffled, CARVANA) == [
             ("coupe", ["coupe_01", "coupe_02"]),
             ("van", ["van_01", "van_02", "van_03"]),
         ]
 
-    def test_without_groups_a_line_holds_sixteen(self, tiles: Competition) -> None:
+    def test_without_groups_a_line_of_the_contact_sheet_holds_sixteen(self, tiles: Competition) -> None:
         stems = [f"{number:02}" for number in range(20)]
-        lines = group_rows(table(dict.fromkeys(reversed(stems), 0.2)), tiles)
-        assert lines == [("00 …", stems[:16]), ("16 …", stems[16:])]
+        assert sheet_lines(stems[::-1], tiles) == [("00 …", stems[:16]), ("16 …", stems[16:])]
 
     def test_a_car_of_more_photos_has_several_lines_of_up_to_sixteen(self) -> None:
         stems = [f"van_{number:02}" for number in range(36)]
-        lines = group_rows(table(dict.fromkeys([*reversed(stems), "coupe_01"], 0.2)), CARVANA)
+        lines = sheet_lines([*reversed(stems), "coupe_01"], CARVANA)
         assert lines == [("coupe", ["coupe_01"]), ("van", stems[:16]), ("van", stems[16:32]), ("van", stems[32:])]
 
 
@@ -130,7 +135,7 @@ def pixels(source: str) -> np.ndarray:
 class TestPart:
     def test_it_says_what_made_how_many_masks(self, part: PredictionPart) -> None:
         assert (part.name, part.masks) == ("masks of test", 48)
-        assert part.line == "masks of unet, TTA hflip, cut at 0.5"
+        assert part.line == "masks of unet, TTA hflip, threshold 0.5"
 
     def test_blank_masks_are_named_and_unusual_ones_counted(self, part: PredictionPart) -> None:
         assert (part.blank, part.full, part.outliers) == (["1_02"], [], 1)
@@ -139,7 +144,7 @@ class TestPart:
         write_mask(pred_folder.mask_path(tmp_path, "7"), np.ones((4, 6), dtype=bool), {"area": 1.0})
         pred_folder.finish(tmp_path, Record(competition=tiles.slug, threshold=0.5), [Photo("7", Path("7.png"), (4, 6))])
         part = prediction_part(tmp_path, tiles)
-        assert (part.full, part.outliers, part.line) == (["7"], None, "masks of unknown networks, cut at 0.5")
+        assert (part.full, part.outliers, part.line) == (["7"], None, "masks of unknown networks, threshold 0.5")
 
     def test_the_expected_dice_is_the_mean_of_those_that_are_known(self, part: PredictionPart) -> None:
         known = [0.5 + columns / 100 for stem, columns in UNUSUAL.items() if stem != "3_04"]
@@ -154,7 +159,7 @@ class TestPart:
 
     def test_a_mask_that_was_edited_is_doubted_before_all_others(self, part: PredictionPart) -> None:
         first = part.galleries[0].pictures[0]
-        assert (first.stem, first.caption) == ("3_04", "not as infer.py left it")
+        assert (first.stem, first.caption) == ("3_04", "changed since infer.py wrote it")
         assert part.table.texts()[0] == ["3_04", "", "", "", ""]
 
     def test_a_blank_mask_is_in_its_list_but_not_among_the_most_doubtful(self, tmp_path: Path) -> None:

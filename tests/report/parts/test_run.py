@@ -160,7 +160,13 @@ class TestTables:
         assert table.columns[0].name == name
         for row, (value, mean) in zip(table.rows, means(oof, by).items(), strict=True):
             photos = oof[oof[by] == value]
-            assert row == [value, len(photos), pytest.approx(mean), photos["score"].iloc[0], photos[other].iloc[0]]
+            assert list(row) == [
+                value,
+                len(photos),
+                pytest.approx(mean),
+                photos["score"].iloc[0],
+                photos[other].iloc[0],
+            ]
 
     def test_each_fold_has_its_scores_and_how_long_it_learned(self, part: RunPart, oof: pd.DataFrame) -> None:
         found = pd.DataFrame(part.folds.rows, columns=[column.name for column in part.folds.columns])
@@ -205,7 +211,7 @@ def test_a_competition_without_groups_has_no_check_of_them(tmp_path: Path, tiles
 
 def test_where_the_score_is_not_dice_none_is_expected_of_the_probabilities(tmp_path: Path, tiles: Competition) -> None:
     run = write_run(tmp_path, tmp_path, FEW)
-    about = "From the probabilities"
+    about = "The Dice expected from the probabilities is 0"
     assert about in check_of(run_part(run, CARVANA), about).text
     assert [check.text for check in run_part(run, tiles).checks if about in check.text] == []
 
@@ -245,34 +251,34 @@ class TestChecks:
 
     def test_the_threshold_and_the_folds_spread_speak_neither_for_the_score_nor_against_it(self, few: RunPart) -> None:
         notes = [check.text for check in few.checks if check.holds is None]
-        assert [note[:24] for note in notes] == ["The masks are cut at 0.5", "The folds' scores have a"]
+        assert [note[:24] for note in notes] == ["The score is that of mas", "The folds' scores have a"]
 
     def test_an_unfinished_one_is_not(self, part: RunPart) -> None:
         unmet = [check.text for check in part.checks if check.holds not in (True, None)]
-        assert unmet == ["Scored are 40 photos, but the folds hold 42: others may score differently."]
-        assert check_of(part, "No car is in two folds").holds
+        assert unmet == ["40 photos are scored, but the folds hold 42: the others may score differently."]
+        assert check_of(part, "No leak: no car is in two folds").holds
 
     def test_cars_in_two_folds_flatter_the_score(self, tmp_path: Path) -> None:
         run = write_run(tmp_path, tmp_path, FEW)
         with (run / "folds.csv").open("a") as file:
             file.write("a_02,a,1\nb_02,b,1\nc_02,c,1\n")
-        assert check_of(run_part(run, CARVANA), "Cars in two folds: 2. ").holds is False
+        assert check_of(run_part(run, CARVANA), "Leak: cars in two folds: 2. ").holds is False
 
     def test_without_the_table_of_folds_that_cannot_be_told(self, tmp_path: Path) -> None:
         run = write_run(tmp_path, tmp_path, FEW)
         (run / "folds.csv").unlink()
-        assert check_of(run_part(run, CARVANA), "Which photos are in which fold cannot be told").holds is False
+        assert check_of(run_part(run, CARVANA), "Which photos are in which fold is not known").holds is False
 
     @pytest.mark.parametrize(("before", "after"), [("a_01,a,0\n", "a_01,,0\n"), ("image,group,fold\n", "image,fold\n")])
     def test_nor_can_it_with_a_damaged_one(self, tmp_path: Path, before: str, after: str) -> None:
         path = write_run(tmp_path, tmp_path, FEW) / "folds.csv"
         path.write_text(path.read_text().replace(before, after))
-        assert check_of(run_part(tmp_path, CARVANA), "Which photos are in which fold cannot be told").holds is False
+        assert check_of(run_part(tmp_path, CARVANA), "Which photos are in which fold is not known").holds is False
 
     def test_one_car_says_nothing_of_others(self, tmp_path: Path) -> None:
         part = run_part(write_run(tmp_path, tmp_path, {0: {"a_01": (3, 0), "a_02": (0, 1)}}), CARVANA)
         assert part.score.interval is None
-        assert check_of(part, "There is one car only").holds is False
+        assert check_of(part, "There is only one car").holds is False
 
     @pytest.mark.parametrize(("cars", "enough"), [("abcde", False), ("abcdef", True)])
     def test_an_interval_over_fewer_than_six_cars_is_a_reason_for_caution(
@@ -282,7 +288,7 @@ class TestChecks:
         part = run_part(write_run(tmp_path, tmp_path, {0: errors}), CARVANA)
         check = check_of(part, f"The interval is a bootstrap over {len(cars)} cars")
         assert check.holds is enough
-        assert check.text.endswith("Of so few it cannot be relied upon.") is not enough
+        assert check.text.endswith("With so few it is not reliable.") is not enough
 
     @pytest.mark.parametrize(("last", "holds", "gain"), [(0.75, False, "0.05000"), (0.7995, True, "0.00050")])
     def test_an_epoch_that_the_held_out_photos_preferred_by_much_is_a_warning(
@@ -292,14 +298,16 @@ class TestChecks:
         path.write_text(path.read_text().replace("0.4,0.9,", f"0.4,{last},"))  # the first epoch's is 0.8
         check = check_of(run_part(tmp_path, CARVANA), "the best Dice on its held-out photos")
         assert check.holds is holds
-        assert check.text.endswith(f": against the last epoch by at most {gain}.")
+        assert check.text.endswith(f": by at most {gain} against the last epoch.")
 
     def test_of_folds_that_are_not_finished_the_epoch_does_not_matter(self, tmp_path: Path) -> None:
         folder = write_run(tmp_path, tmp_path, SIX) / "fold1"
         metrics = (folder / "metrics.csv").read_text()
         (folder / "metrics.csv").write_text(metrics.replace("0.4,0.9,", "0.4,0.75,"))
         (folder / "oof.csv").unlink()
-        assert check_of(run_part(tmp_path, CARVANA), "the best Dice on its held-out photos").text.endswith(" 0.00000.")
+        assert check_of(run_part(tmp_path, CARVANA), "the best Dice on its held-out photos").text.endswith(
+            "by at most 0.00000 against the last epoch."
+        )
 
     def test_the_folds_spread_is_their_standard_deviation(self, few: RunPart) -> None:
         of_fold_0, of_fold_1 = (54 / 57 + 60 / 66) / 2, (40 / 50 + 1) / 2
@@ -310,11 +318,11 @@ class TestChecks:
         run = moved(write_run(tmp_path, tmp_path, HALF), {(1, 25): 100})  # what was missed is at 100/256
         check = check_of(run_part(run, CARVANA), "best threshold")
         assert check.holds is None
-        assert check.text.endswith(" 0.3906 is the best threshold on these photos, which would add 0.33333.")
+        assert check.text.endswith("The best threshold on these photos, 0.3906, would add 0.33333.")
 
     @pytest.mark.parametrize(
         ("excess", "holds", "said"),
-        [(0.003, False, "0.66967 is expected, 0.00300 too high"), (-0.1, True, "0.56667 is expected, 0.10000 too low")],
+        [(0.003, False, "is 0.66967, 0.00300 too high"), (-0.1, True, "is 0.56667, 0.10000 too low")],
     )
     def test_probabilities_that_promise_too_much_are_a_warning(
         self, tmp_path: Path, excess: float, holds: bool, said: str
@@ -323,7 +331,7 @@ class TestChecks:
         for path in run.glob("fold*/oof.csv"):
             table = pd.read_csv(path)
             table.assign(expected_dice=table["dice"] + excess).to_csv(path, index=False)
-        check = check_of(run_part(run, CARVANA), "From the probabilities a Dice of ")
+        check = check_of(run_part(run, CARVANA), "The Dice expected from the probabilities is 0")
         assert check.holds is holds
         assert said in check.text
 
@@ -332,7 +340,7 @@ class TestChecks:
         for path in run.glob("fold*/oof.csv"):
             table = pd.read_csv(path)
             table.assign(expected_dice=0.9 - table["dice"] / 2).to_csv(path, index=False)
-        check = check_of(run_part(run, CARVANA), "From the probabilities a Dice of ")
+        check = check_of(run_part(run, CARVANA), "The Dice expected from the probabilities is 0")
         assert check.holds is False
         assert check.text.endswith("a rank correlation of -1.00.")
 
