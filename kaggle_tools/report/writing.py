@@ -1,4 +1,4 @@
-"""The parts that a page has, put together and written."""
+"""Which parts a page has, and where it is written."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext

@@ -1,4 +1,4 @@
-"""The figures of the pages, as SVG (see `svg`).
+"""The figures of the pages: learning curves, scores, thresholds, calibration, differences, areas, submissions.
 
 Every one has an alternative text that says what is to be seen. Plain values in, plain values out.
 """

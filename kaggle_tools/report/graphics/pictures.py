@@ -1,4 +1,4 @@
-"""Photos as a page shows them: with outlines and errors drawn in, small, and larger on a click.
+"""Photos as a page shows them: with outlines and wrong pixels drawn in, small, and larger on a click.
 
 A larger view is at most 960 pixels wide, so that dozens of them fit into one file. What is drawn is brought to that
 size first, so that lines stay as thin, and single wrong pixels as visible, as they can be.
