@@ -44,7 +44,8 @@ from train_throughput import matmul_flops
 from kaggle_tools.config import DEFAULT_WORKERS, Tta
 from kaggle_tools.data.images import read_mask, read_photo, resize
 from kaggle_tools.data.listing import Photo, photos_in
-from kaggle_tools.inference.ensemble import FLIPPED_AXES, Ensemble, load_members, logits_of
+from kaggle_tools.inference.ensemble import Ensemble, load_members
+from kaggle_tools.inference.tta import FLIPPED_AXES, logits_of
 from kaggle_tools.inference.write_masks import mask_photos
 from kaggle_tools.options import parse_size
 from kaggle_tools.results import pred_folder

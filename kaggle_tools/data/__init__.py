@@ -2,7 +2,7 @@
 
 listing.py    which photos and masks there are
 images.py     files to pixels and back
-outlines.py   outlines and wrong pixels drawn into a photo
+draw_outlines.py  outlines and wrong pixels drawn into a photo
 datasets.py   photos to tensors, in worker processes
 augment.py    random changes of photo and mask alike
 folds.py      photos to folds

@@ -1,4 +1,4 @@
-"""Networks to probabilities: one or several, in one or several flips and scales, averaged.
+"""Several networks to probabilities: their weighted mean, each averaged over flips and scales (see `tta`).
 
 Photos come in as the workers leave them (`data.datasets`), one tensor for each input size of a network;
 probabilities go out at the photos' own size. Knows nothing of files but those of the networks.
@@ -14,26 +14,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kaggle_tools.config import Tta
 from kaggle_tools.data.datasets import InputSize, Size
 from kaggle_tools.errors import InputError
+from kaggle_tools.inference.tta import tta_mean
 from kaggle_tools.models.segmenter import Segmenter
 from kaggle_tools.models.weights import WEIGHTS_FILE, ModelCard, load
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.provenance import Network
 from kaggle_tools.system.files import sha256
-from kaggle_tools.system.hardware import has_bfloat16
 from kaggle_tools.system.processes import is_first_process
-
-FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {
-    "none": ((),),
-    "hflip": ((), (-1,)),
-    "flips": ((), (-1,), (-2,), (-2, -1)),
-}
-"""The axes of each flip over which is averaged; flipping them again undoes it."""
 
 
 @dataclass(frozen=True)
@@ -179,38 +171,8 @@ class Ensemble:
 
     def _of_member(self, member: Member, photos_at: Mapping[InputSize, Tensor], own_size: Size) -> Tensor:
         """One network's probabilities (B, H, W), the mean over scales and flips."""
-        inputs = (photos_at[InputSize(member.card.image_size, scale)] for scale in self.scales)
-        probabilities = [enlarge(flip_mean(member.model, photos_B3HW, self.tta), own_size) for photos_B3HW in inputs]
-        return torch.stack(probabilities).mean(dim=0)[:, 0]
-
-
-def flip_mean(model: nn.Module, photos_B3HW: Tensor, tta: Tta) -> Tensor:
-    """Mean probabilities (B, 1, H, W) over the flips, each flipped back.
-
-    Photos are flipped before the network pads them, and its padding is cropped before they are flipped
-    back: no flip can move a mask by what was padded.
-    """
-    flips = [torch.sigmoid(logits_of(model, photos_B3HW.flip(axes))).flip(axes) for axes in FLIPPED_AXES[tta]]
-    return torch.stack(flips).mean(dim=0)
-
-
-def logits_of(model: nn.Module, photos_B3HW: Tensor) -> Tensor:
-    """Logits in float32, computed in half precision where the device is made for it."""
-    on_gpu = photos_B3HW.device.type == "cuda"
-    half = torch.bfloat16 if on_gpu and has_bfloat16() else torch.float16
-    with torch.autocast(photos_B3HW.device.type, dtype=half, enabled=on_gpu):
-        logits_B1HW: Tensor = model(photos_B3HW.to(memory_format=torch.channels_last))
-        return logits_B1HW.float()
-
-
-def enlarge(probabilities_B1HW: Tensor, size: Size) -> Tensor:
-    """Bring probabilities to `size` by bilinear interpolation, pixel areas aligned.
-
-    Also where they become smaller, as after a scale above 1: the neighbouring pixels are as good as their mean.
-    """
-    if probabilities_B1HW.shape[-2:] == size:
-        return probabilities_B1HW
-    return F.interpolate(probabilities_B1HW, size=size, mode="bilinear", align_corners=False)
+        inputs = [photos_at[InputSize(member.card.image_size, scale)] for scale in self.scales]
+        return tta_mean(member.model, inputs, self.tta, own_size)
 
 
 def _all_fit(models: Sequence[nn.Module], device: torch.device) -> bool:

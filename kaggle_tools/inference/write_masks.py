@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kaggle_tools.data.datasets import equal_size_batches
+from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.data.images import read_photo, write_gray, write_packed_mask, write_photo
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.data.outlines import draw_outlines
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.inference.ensemble import Ensemble
 from kaggle_tools.inference.predict import Prediction, as_bytes, batch_size_that_fits, predict

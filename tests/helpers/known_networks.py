@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kaggle_tools.data.images import resize
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.inference.ensemble import Member
+from kaggle_tools.inference.ensemble import Ensemble, Member, Mix
 from kaggle_tools.models.segmenter import Architecture, Segmenter, build
 from kaggle_tools.models.weights import ModelCard
 
@@ -125,3 +125,22 @@ def noise(size: Size, seed: int = 0) -> Pixels:
 def save_photo(folder: Path, stem: str, pixels: Pixels) -> Photo:
     Image.fromarray(pixels).save(folder / f"{stem}.png", compress_level=1)
     return Photo(stem, folder / f"{stem}.png", pixels.shape[:2])
+
+
+def mix_of(members: list[Member], *photos: Pixels, tta: str = "none", **settings: Any) -> Mix:
+    """What an ensemble says of a batch of these photos, all of one size."""
+    return batch_through(Ensemble(members, CPU, tta=tta, **settings), *photos)
+
+
+def batch_through(ensemble: Ensemble, *photos: Pixels) -> Mix:
+    own_size = photos[0].shape[:2]
+    return ensemble({size: stacked(photos, size.of(own_size)) for size in ensemble.input_sizes}, own_size)
+
+
+def stacked(photos: tuple[Pixels, ...], size: Size) -> Tensor:
+    return torch.stack([torch.from_numpy(resize(photo, size).transpose(2, 0, 1).copy()) for photo in photos])
+
+
+def probability(members: list[Member], photo: Pixels, tta: str = "none", **settings: Any) -> Floats:
+    (probability_HW,) = mix_of(members, photo, tta=tta, **settings).probability_BHW
+    return probability_HW.numpy()

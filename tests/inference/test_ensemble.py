@@ -10,18 +10,16 @@ from known_networks import (
     CPU,
     UNFLIPPED,
     Constant,
-    Floats,
-    Pixels,
     RampNet,
-    Size,
+    batch_through,
     bilinear,
     card_of,
     flipped_mean,
     member,
+    mix_of,
     noise,
+    probability,
     ramp_probabilities,
-    scaled_mean,
-    sigmoid,
     unet,
 )
 from torch import Tensor, nn
@@ -29,7 +27,7 @@ from torch import Tensor, nn
 from kaggle_tools.data.datasets import InputSize
 from kaggle_tools.data.images import resize
 from kaggle_tools.errors import InputError
-from kaggle_tools.inference.ensemble import Ensemble, Member, Mix, choose_tta, enlarge, load_members
+from kaggle_tools.inference.ensemble import Ensemble, Member, choose_tta, load_members
 from kaggle_tools.models.segmenter import Architecture, build
 from kaggle_tools.models.weights import save
 from kaggle_tools.results import run_folder
@@ -37,124 +35,7 @@ from kaggle_tools.results import run_folder
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def mix_of(members: list[Member], *photos: Pixels, tta: str = "none", **settings: Any) -> Mix:
-    """What an ensemble says of a batch of these photos, all of one size."""
-    return batch_through(Ensemble(members, CPU, tta=tta, **settings), *photos)
-
-
-def batch_through(ensemble: Ensemble, *photos: Pixels) -> Mix:
-    own_size = photos[0].shape[:2]
-    return ensemble({size: stacked(photos, size.of(own_size)) for size in ensemble.input_sizes}, own_size)
-
-
-def stacked(photos: tuple[Pixels, ...], size: Size) -> Tensor:
-    return torch.stack([torch.from_numpy(resize(photo, size).transpose(2, 0, 1).copy()) for photo in photos])
-
-
-def probability(members: list[Member], photo: Pixels, tta: str = "none", **settings: Any) -> Floats:
-    (probability_HW,) = mix_of(members, photo, tta=tta, **settings).probability_BHW
-    return probability_HW.numpy()
-
-
-class TestFlips:
-    @pytest.mark.parametrize("multiple", [1, 32])
-    @pytest.mark.parametrize("tta", UNFLIPPED)
-    def test_the_right_flips_are_averaged_and_undone_to_the_pixel(self, tta: str, multiple: int) -> None:
-        found = probability([member(RampNet(), multiple=multiple)], noise((127, 191)), tta)
-        assert found.shape == (127, 191)
-        assert found.dtype == np.float32
-        assert np.allclose(found, flipped_mean(ramp_probabilities, noise((127, 191)), tta), atol=1e-5)
-
-    def test_flips_are_undone_to_the_pixel_at_a_size_near_to_that_of_the_competition(self) -> None:
-        rows, columns = np.indices((1279, 1917))
-        pixels = np.stack([rows * 7 + columns * 13, rows * 3 + columns, rows ^ columns], axis=-1).astype(np.uint8)
-        found = probability([member(RampNet(), multiple=32)], pixels, "flips")
-        assert np.allclose(found, flipped_mean(ramp_probabilities, pixels, "flips"), atol=1e-5)
-
-    def test_a_mask_that_follows_the_colours_alone_is_not_moved_by_any_flip(self) -> None:
-        class Red(nn.Module):
-            def forward(self, images_BCHW: Tensor) -> Tensor:
-                return images_BCHW[:, :1] * 10 - 5
-
-        for tta in UNFLIPPED:
-            found = probability([member(Red(), multiple=32)], noise((61, 93)), tta)
-            assert np.allclose(found, sigmoid(noise((61, 93))[..., 0] / 25.5 - 5), atol=1e-6)
-
-    @torch.inference_mode()
-    def test_a_real_network_at_an_odd_size_gives_the_mean_over_photos_turned_by_hand(self) -> None:
-        torch.manual_seed(0)
-        network = build(Architecture("unet", width=2, depth=4)).eval()
-
-        def answer(photo_HW3: Pixels) -> Floats:
-            image_13HW = torch.from_numpy(photo_HW3.transpose(2, 0, 1)[None].copy())
-            return torch.sigmoid(network(image_13HW))[0, 0].numpy()
-
-        found = probability([Member(network, card_of(None), Path("fold0"))], noise((127, 191)), "flips")
-        assert np.allclose(found, flipped_mean(answer, noise((127, 191)), "flips"), atol=1e-5)
-
-    def test_probabilities_of_flips_are_averaged_not_their_logits(self) -> None:
-        class LeftHalf(nn.Module):
-            def forward(self, images_BCHW: Tensor) -> Tensor:
-                logits = torch.full_like(images_BCHW[:, :1], -2)
-                logits[..., : images_BCHW.shape[-1] // 2] = 4
-                return logits
-
-        found = probability([member(LeftHalf())], noise((4, 6)), "hflip")
-        assert found == pytest.approx(0.5506084)  # (0.9820138 + 0.1192029) / 2; the mean logit 1 would give 0.73
-
-
-class TestEnlarging:
-    @pytest.mark.parametrize(
-        ("small", "large"),
-        [((5, 7), (13, 11)), ((64, 96), (127, 191)), ((1, 1), (3, 4)), ((16, 24), (127, 24)), ((19, 28), (13, 19))],
-    )
-    def test_enlarging_is_bilinear_with_the_areas_of_pixels_aligned(self, small: Size, large: Size) -> None:
-        image = np.random.default_rng(0).random(small)
-        found = enlarge(torch.from_numpy(image)[None, None], large)
-        assert np.allclose(found[0, 0].numpy(), bilinear(image, large))
-
-    def test_enlarging_two_pixels_to_four_agrees_with_the_result_by_hand(self) -> None:
-        assert enlarge(torch.tensor([[[[0.0, 1.0]]]]), (1, 4)).tolist() == [[[[0, 0.25, 0.75, 1]]]]
-
-    def test_probabilities_that_have_their_size_are_left_as_they_are(self) -> None:
-        image = torch.rand(1, 1, 5, 7)
-        assert enlarge(image, (5, 7)) is image
-
-    @pytest.mark.parametrize("tta", UNFLIPPED)
-    def test_a_photo_is_seen_small_and_its_probabilities_are_brought_back(self, tta: str) -> None:
-        found = probability([member(RampNet(), (40, 56), multiple=32)], noise((127, 191)), tta)
-        seen = resize(noise((127, 191)), (40, 56))
-        assert np.allclose(found, bilinear(flipped_mean(ramp_probabilities, seen, tta), (127, 191)), atol=1e-5)
-
-
-class TestScales:
-    @pytest.mark.parametrize("tta", UNFLIPPED)
-    @pytest.mark.parametrize("image_size", [None, (40, 56)])
-    @pytest.mark.parametrize("scales", [(0.5, 1.0, 1.5), (0.75,), (1.0, 2.0)])
-    def test_probabilities_are_brought_back_from_every_scale_and_averaged(
-        self, image_size: Size | None, scales: tuple[float, ...], tta: str
-    ) -> None:
-        found = probability([member(RampNet(), image_size, multiple=32)], noise((127, 191)), tta, scales=scales)
-        assert found.shape == (127, 191)
-        assert np.allclose(found, scaled_mean(noise((127, 191)), image_size, tta, scales), atol=1e-5)
-
-    def test_the_mean_over_scales_agrees_with_that_by_hand(self) -> None:
-        class Width(nn.Module):
-            """A probability that tells how wide the photo is."""
-
-            def forward(self, images_BCHW: Tensor) -> Tensor:
-                return torch.full_like(images_BCHW[:, :1], images_BCHW.shape[-1] / 100).logit()
-
-        found = probability([member(Width())], noise((10, 20)), scales=(0.5, 1, 1.5))
-        assert found == pytest.approx((0.1 + 0.2 + 0.3) / 3)
-        assert probability([member(Width(), (10, 40))], noise((10, 20)), scales=(0.5, 2)) == pytest.approx(0.5)
-
-    def test_each_photo_of_a_batch_has_its_own_mean_over_scales(self) -> None:
-        photos = [noise((31, 47), seed) for seed in range(3)]
-        found = mix_of([member(RampNet(), (16, 24))], *photos, tta="hflip", scales=(1.0, 1.5)).probability_BHW
-        expected = [scaled_mean(photo, (16, 24), "hflip", (1.0, 1.5)) for photo in photos]
-        assert np.allclose(found.numpy(), expected, atol=1e-5)
-
+class TestEnsembles:
     def test_each_input_size_is_listed_once(self) -> None:
         members = [member(RampNet(), size) for size in ((40, 56), None, (40, 56))]
         assert Ensemble(members, CPU, tta="none", scales=(1, 0.5)).input_sizes == [
@@ -164,8 +45,6 @@ class TestScales:
             InputSize(None, 0.5),
         ]
 
-
-class TestEnsembles:
     def test_probabilities_of_networks_are_averaged_not_their_logits(self) -> None:
         found = probability([member(Constant(4)), member(Constant(-2))], noise((4, 6)))
         assert found == pytest.approx(0.5506084)

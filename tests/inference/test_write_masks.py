@@ -11,9 +11,9 @@ from PIL import Image
 from process_group import together
 from torch import Tensor, nn
 
+from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.data.images import read_gray, read_mask, read_notes, read_photo, write_photo
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.data.outlines import draw_outlines
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.inference import write_masks
 from kaggle_tools.inference.ensemble import Ensemble

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from kaggle_tools.data.draw_outlines import colour_errors, draw_outlines
 from kaggle_tools.data.images import read_mask, read_photo, resize
-from kaggle_tools.data.outlines import colour_errors, draw_outlines
 from kaggle_tools.errors import InputError
 
 FULL_WIDTH, THUMBNAIL_WIDTH, SMALLEST_WIDTH = 960, 320, 320  # pixels

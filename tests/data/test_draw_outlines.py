@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kaggle_tools.data.outlines import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTED, TRUE, colour_errors, draw_outlines
+from kaggle_tools.data.draw_outlines import (
+    FALSE_NEGATIVE,
+    FALSE_POSITIVE,
+    PREDICTED,
+    TRUE,
+    colour_errors,
+    draw_outlines,
+)
 
 GRAY = 90
 

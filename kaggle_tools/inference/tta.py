@@ -1,0 +1,59 @@
+"""Test-time augmentation (TTA): one network's probabilities, averaged over flips and scales of the photos.
+
+B batch, H height, W width. Probabilities are averaged, not logits.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kaggle_tools.config import Tta
+from kaggle_tools.data.datasets import Size
+from kaggle_tools.system.hardware import has_bfloat16
+
+FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {
+    "none": ((),),
+    "hflip": ((), (-1,)),
+    "flips": ((), (-1,), (-2,), (-2, -1)),
+}
+"""The axes of each flip over which is averaged; flipping them again undoes it."""
+
+
+def tta_mean(model: nn.Module, photos_at_scales: Sequence[Tensor], tta: Tta, own_size: Size) -> Tensor:
+    """Mean probabilities (B, H, W) at `own_size` over the scales and flips.
+
+    `photos_at_scales` are the same photos, uint8 (B, 3, h, w), once for each scale.
+    """
+    probabilities = [enlarge(flip_mean(model, photos_B3HW, tta), own_size) for photos_B3HW in photos_at_scales]
+    return torch.stack(probabilities).mean(dim=0)[:, 0]
+
+
+def flip_mean(model: nn.Module, photos_B3HW: Tensor, tta: Tta) -> Tensor:
+    """Mean probabilities (B, 1, H, W) over the flips, each flipped back.
+
+    Photos are flipped before the network pads them, and its padding is cropped before they are flipped
+    back: no flip can move a mask by what was padded.
+    """
+    flips = [torch.sigmoid(logits_of(model, photos_B3HW.flip(axes))).flip(axes) for axes in FLIPPED_AXES[tta]]
+    return torch.stack(flips).mean(dim=0)
+
+
+def logits_of(model: nn.Module, photos_B3HW: Tensor) -> Tensor:
+    """Logits in float32, computed in half precision where the device is made for it."""
+    on_gpu = photos_B3HW.device.type == "cuda"
+    half = torch.bfloat16 if on_gpu and has_bfloat16() else torch.float16
+    with torch.autocast(photos_B3HW.device.type, dtype=half, enabled=on_gpu):
+        logits_B1HW: Tensor = model(photos_B3HW.to(memory_format=torch.channels_last))
+        return logits_B1HW.float()
+
+
+def enlarge(probabilities_B1HW: Tensor, size: Size) -> Tensor:
+    """Bring probabilities to `size` by bilinear interpolation, pixel areas aligned.
+
+    Also where they become smaller, as after a scale above 1: the neighbouring pixels are as good as their mean.
+    """
+    if probabilities_B1HW.shape[-2:] == size:
+        return probabilities_B1HW
+    return F.interpolate(probabilities_B1HW, size=size, mode="bilinear", align_corners=False)
