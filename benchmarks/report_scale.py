@@ -8,7 +8,6 @@ large, borders as long and pictures as hard to compress as real ones. Then `pyth
 the page of the run, of two runs beside each other, and of a PRED with as many masks as the test set has.
 """
 
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -28,6 +27,7 @@ from kaggle_tools.config import config_from, settings_of
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.results import pred_folder, run_folder
+from kaggle_tools.results.provenance import Record, RunConfig
 from kaggle_tools.system.files import write_json, write_text
 
 FOLDS = 5
@@ -94,8 +94,8 @@ def imitate_run(run: Path, data: Path, photos: list[Photo], stems: list[str], sh
         write_text(folder / run_folder.OOF_FILE, table.to_csv(index=False))
         curve = pd.DataFrame({name: np.linspace(0.9, 1, 30) for name in run_folder.METRICS_COLUMNS})
         write_text(folder / run_folder.METRICS_FILE, curve.assign(epoch=range(30)).to_csv(index=False))
-    config = {"settings": settings_of(config_from("carvana", CARVANA.slug, {})), "data": str(data)}
-    write_json(run / run_folder.CONFIG_FILE, config | {"command": "", "commit": None, "versions": {}, "machine": ""})
+    config = RunConfig(settings_of(config_from("carvana", CARVANA.slug, {})), str(data))
+    write_json(run / run_folder.CONFIG_FILE, config.to_json())
     folds = [at // VIEWS % FOLDS for at in range(len(stems))]
     groups = pd.DataFrame({"image": stems, "group": [stem[:12] for stem in stems], "fold": folds})
     write_text(run / run_folder.FOLDS_FILE, groups.to_csv(index=False))
@@ -133,8 +133,8 @@ def imitate_pred(pred: Path, masks: Path, photos: list[Photo], count: int) -> No
         }
     )
     write_text(pred / pred_folder.PHOTOS_FILE, rows[pred_folder.PHOTO_COLUMNS].to_csv(index=False))
-    record = {"competition": CARVANA.slug, "models": [], "tta": "hflip", "tta_scales": [1.0], "threshold": 0.5}
-    (pred / pred_folder.RECORD_FILE).write_text(json.dumps(record))
+    record = Record(competition=CARVANA.slug, tta="hflip", tta_scales=(1.0,), threshold=0.5)
+    write_json(pred / pred_folder.RECORD_FILE, record.to_json())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from kaggle_tools.data.draw_outlines import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTED, TRUE
 from kaggle_tools.report.parts.comparison import ComparisonPart
-from kaggle_tools.report.parts.masks import PredictionPart
+from kaggle_tools.report.parts.masks import MasksPart
 from kaggle_tools.report.parts.run import RunPart
 from kaggle_tools.report.parts.submissions import SubmissionsPart
 from kaggle_tools.system.files import write_text
@@ -39,7 +39,7 @@ class Page:
     """The anchors of its sections, and their headings."""
     comparison: ComparisonPart | None = None
     run: RunPart | None = None
-    predictions: PredictionPart | None = None
+    masks: MasksPart | None = None
     submissions: SubmissionsPart | None = None
 
 

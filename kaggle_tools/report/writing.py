@@ -9,7 +9,7 @@ from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.report.page import Page, write_page
 from kaggle_tools.report.parts.comparison import comparison_part
-from kaggle_tools.report.parts.masks import prediction_part
+from kaggle_tools.report.parts.masks import masks_part
 from kaggle_tools.report.parts.run import run_part
 from kaggle_tools.report.parts.submissions import submissions_part
 from kaggle_tools.results.comparison import comparable_neighbours, compare
@@ -62,21 +62,21 @@ def write_report(
         compared = compare(beside, competition) if len(beside) > 1 else None
         shown = compared.best if compared and len(runs) > 1 else 0
         run = run_part(runs[shown], competition, data) if runs else None
-        predictions = prediction_part(pred, competition) if pred else None
+        masks = masks_part(pred, competition) if pred else None
         named = [one.resolve().name for one in runs] + ([f"masks in {pred.resolve().name}"] if pred else [])
         out = out or _default_path(runs, pred)
         page = Page(
             title=first_few(named),
             kind=_kind(competition),
-            line="; ".join(part.line for part in (run, predictions) if part),
+            line="; ".join(part.line for part in (run, masks) if part),
             contents=[
                 *(COMPARISON if compared else ()),
                 *(RUN if run else ()),
-                *((MASKS, *((UNUSUAL,) if competition.has_groups else ()), SHEET) if predictions else ()),
+                *((MASKS, *((UNUSUAL,) if competition.has_groups else ()), SHEET) if masks else ()),
             ],
             comparison=comparison_part(compared, shown, data) if compared else None,
             run=run,
-            predictions=predictions,
+            masks=masks,
         )
         write_page(out, page)
     return out

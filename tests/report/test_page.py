@@ -114,7 +114,7 @@ def test_a_page_says_nothing_to_the_console_and_asks_for_nothing(browser: Any, p
     assert browser.get_log("browser") == []
 
 
-def test_all_images_load_and_are_described(opened: Any) -> None:
+def test_all_images_of_a_page_load_and_are_described(opened: Any) -> None:
     images = opened.execute_script(
         "return [...document.images].map(image => [image.complete, image.naturalWidth, image.alt])"
     )
@@ -125,7 +125,7 @@ def test_all_images_load_and_are_described(opened: Any) -> None:
     assert all(plots)
 
 
-def test_numbers_are_those_of_the_tables_of_the_run(opened: Any, folder: Path) -> None:
+def test_the_numbers_of_a_page_are_those_of_the_tables_of_the_run(opened: Any, folder: Path) -> None:
     good, bad = out_of_fold(folder / "good"), out_of_fold(folder / "bad")
     assert f"{good['score'].mean():.5f}" in opened.execute_script("return document.querySelector('.cards').innerText")
     for part in ("car", "angle"):
@@ -169,7 +169,7 @@ def test_a_click_on_a_heading_sorts_the_table_and_another_one_turns_it_round(ope
     assert table_of(opened, "Dice by car")["car"].to_list()[-3:] == ["gg", "hh", "ii"]
 
 
-def test_numbers_are_sorted_by_size_not_by_their_digits(opened: Any) -> None:
+def test_numbers_of_a_table_are_sorted_by_size_not_by_their_digits(opened: Any) -> None:
     caption = "The most doubtful and the unusual photos"
     click_heading(opened, caption, "area, %")
     assert table_of(opened, caption)["area, %"].to_list() == [3.7] + 29 * [11.11]
@@ -184,7 +184,7 @@ def click_heading(browser: Any, caption: str, heading: str) -> None:
     )
 
 
-def test_what_is_not_known_comes_last_in_either_order(opened: Any) -> None:
+def test_unknown_values_of_a_table_come_last_in_either_order(opened: Any) -> None:
     for _ in range(2):
         click_heading(opened, "Runs on the same held-out photos", "to bad")
         assert table_of(opened, "Runs on the same held-out photos")["run"].to_list() == ["good", "bad"]
@@ -251,7 +251,7 @@ def test_a_dark_page_has_light_words_in_its_plots_too_but_not_in_print(browser: 
         assert (browser.execute_script(brightness, ".plot text", "fill") > 128) == dark
 
 
-def test_print_holds_whole_tables_and_no_larger_views(browser: Any, page: Path) -> None:
+def test_a_printed_page_has_whole_tables_and_no_larger_views(browser: Any, page: Path) -> None:
     from selenium.webdriver.common.by import By
 
     show(browser, page)
@@ -264,7 +264,7 @@ def test_print_holds_whole_tables_and_no_larger_views(browser: Any, page: Path) 
     assert browser.execute_script(cut) == 0
 
 
-def test_a_run_is_held_against_those_beside_it(browser: Any, folder: Path, tmp_path: Path) -> None:
+def test_a_run_is_compared_with_those_beside_it(browser: Any, folder: Path, tmp_path: Path) -> None:
     page = write_report(tmp_path / "page.html", CARVANA, [folder / "bad"])
     show(browser, page)
     card = browser.execute_script("return document.querySelector('.verdict').innerText")
@@ -287,7 +287,7 @@ def test_a_competition_without_groups_has_no_words_about_them(browser: Any, tmp_
     assert table_of(browser, "The folds").columns.is_unique
 
 
-def test_a_photo_that_is_gone_is_named_and_the_rest_is_there(browser: Any, folder: Path, tmp_path: Path) -> None:
+def test_a_page_names_missing_photos_and_shows_the_rest(browser: Any, folder: Path, tmp_path: Path) -> None:
     (moved := tmp_path / "moved").mkdir()
     page = write_report(tmp_path / "page.html", CARVANA, [folder / "good"], data=moved)
     show(browser, page)

@@ -64,7 +64,7 @@ def test_the_terminal_and_the_page_say_the_same(runs: list[Path], tmp_path: Path
         (["{run}/fold0"], "{run}/fold0/config.json: missing; is {run}/fold0 a folder that train.py --out made?"),
     ],
 )
-def test_what_cannot_be_shown_is_refused(runs: list[Path], arguments: list[str], message: str) -> None:
+def test_a_page_that_cannot_be_written_is_refused(runs: list[Path], arguments: list[str], message: str) -> None:
     given = [argument.format(run=runs[0]) for argument in arguments]
     refusal = CliRunner().invoke(app, ["report", *given]).exception
     assert isinstance(refusal, InputError)
@@ -83,7 +83,7 @@ def test_what_cannot_be_shown_is_refused(runs: list[Path], arguments: list[str],
         ("config.json", '{"settings": {"model": "unet"}}', "config.json: damaged (no competition, width, "),
     ],
 )
-def test_a_damaged_file_is_named(runs: list[Path], name: str, text: str, message: str) -> None:
+def test_a_damaged_file_of_a_run_is_named(runs: list[Path], name: str, text: str, message: str) -> None:
     (runs[0] / name).write_text(text)
     with pytest.raises(InputError) as refusal:
         write_report(None, CARVANA, runs[:1])

@@ -42,13 +42,15 @@ class SheetRow:
 
 
 @dataclass(frozen=True)
-class PredictionPart:
+class MasksPart:
     """A folder of masks, as the page has it."""
 
     name: str
     competition: Competition
     line: str
-    masks: int
+    """What made them, in one line."""
+    count: int
+    """How many masks there are."""
     expected: Estimate | None
     """The score to be expected, from the runs' out-of-fold photos."""
     why_unknown: str
@@ -95,7 +97,7 @@ class Deviations:
         return sorted(found, key=lambda stem: -abs(self.logs[stem]))
 
 
-def prediction_part(pred: Path, competition: Competition) -> PredictionPart:
+def masks_part(pred: Path, competition: Competition) -> MasksPart:
     """Gather what is known of a finished folder of masks.
 
     Raises:
@@ -120,11 +122,11 @@ def prediction_part(pred: Path, competition: Competition) -> PredictionPart:
         ),
     ]
     lines = sheet_lines(list(by_stem), competition)
-    return PredictionPart(
+    return MasksPart(
         name=pred.resolve().name,
         competition=competition,
         line=_line(record),
-        masks=len(photos),
+        count=len(photos),
         expected=expected.estimate,
         why_unknown=expected.unavailable,
         expected_dice=float(np.mean(expected_dices)) if expected_dices else None,

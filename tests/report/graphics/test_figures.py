@@ -114,7 +114,7 @@ def test_little_to_show_is_shown_without_a_warning(draw: Draw, values: Values) -
     assert not re.search(r"\b(nan|inf)\b", plot.svg + plot.alt)
 
 
-def test_the_same_is_drawn_alike() -> None:
+def test_the_same_figure_is_drawn_to_the_same_bytes() -> None:
     assert figures.coverage(np.ones(3)) == figures.coverage(np.ones(3))
 
 
@@ -139,7 +139,7 @@ def test_there_are_four_learning_curves_with_a_line_for_each_fold() -> None:
         (figures.against_leaderboard, ([known(0.9, 0.9, NAME)],)),
     ],
 )
-def test_a_name_stays_text(draw: Draw, values: Values) -> None:
+def test_a_name_in_a_figure_stays_text(draw: Draw, values: Values) -> None:
     assert any(NAME in text for text in texts(draw(*values)))
 
 
@@ -156,17 +156,17 @@ def test_only_a_name_of_more_than_twelve_characters_is_shortened_and_only_below_
         (figures.calibration, (PROBABILITIES,), "Calibration"),
     ],
 )
-def test_a_plot_of_probabilities_is_called_what_it_is(draw: Draw, values: Values, title: str) -> None:
+def test_the_plots_of_probabilities_have_the_usual_names(draw: Draw, values: Values, title: str) -> None:
     assert draw(*values).title == title
 
 
-def test_a_title_is_left_to_the_page_to_escape() -> None:
+def test_the_title_of_a_figure_is_not_escaped_before_the_page_does() -> None:
     plot = figures.differences(np.ones(2), 1.0, None, (NAME, "old"))
     assert (type(plot.title), plot.title) == (str, f"{NAME} minus old, photo by photo")
     assert (type(plot.alt), plot.alt) == (str, f"Histogram of differences: {NAME} is better on 2 of 2 photos.")
 
 
-def test_groups_stand_where_their_means_are() -> None:
+def test_the_points_of_groups_lie_at_their_means() -> None:
     plot = figures.by_group(CARS, "Dice", "car")
     assert points(plot) == pytest.approx(np.array([(0, 0), (1 / 3, 0.25), (2 / 3, 0.5), (1, 1)]), abs=1e-4)
 
@@ -184,15 +184,13 @@ def test_the_expected_share_is_that_of_doubtful_pixels() -> None:
     assert figures.expected_share(counts) == pytest.approx(((3 * 0.15 + 5 * 0.85) / 8, 4 / 8))
 
 
-def test_without_doubtful_pixels_there_is_no_share() -> None:
+def test_without_doubtful_pixels_the_expected_share_is_0() -> None:
     assert figures.expected_share(histograms((0, 9, 9))) == (0, 0)
 
 
 @pytest.mark.parametrize(
     ("estimates", "public"), [([LONE], [0.9]), ([LONE, None], [0.9, None]), ([None, None], [None, None])]
 )
-def test_the_axis_of_time_is_that_of_the_submissions(
-    estimates: list[Estimate | None], public: list[float | None]
-) -> None:
+def test_the_axis_of_time_covers_the_submissions(estimates: list[Estimate | None], public: list[float | None]) -> None:
     plot = figures.over_time(DAYS[: len(public)], estimates, public)
     assert set(re.findall(r"\b\d{4}\b", " ".join(texts(plot)))) == {"2026"}

@@ -90,7 +90,7 @@ def test_without_the_truth_only_the_predicted_outline_is_drawn() -> None:
     assert letters(draw(gray(4, 6), box((4, 6), (0, 3), (1, 5)), None, 6)) == [".pppp.", ".p..p.", ".pppp.", "......"]
 
 
-def test_what_is_drawn_on_is_left_as_it_was() -> None:
+def test_the_photo_of_a_picture_is_left_as_it_was() -> None:
     photo_HW3 = gray(8, 10)
     draw(photo_HW3, mask(FOUND), mask(TRUTH), 10)
     assert (photo_HW3 == GRAY).all()
@@ -126,7 +126,7 @@ def test_wrong_pixels_of_an_enlarged_photo_stay_squares() -> None:
         ((3, 1), (960, 320)),
     ],
 )
-def test_views_are_neither_wide_nor_tiny(own: Span, full: Span, tmp_path: Path) -> None:
+def test_larger_views_are_neither_too_wide_nor_too_small(own: Span, full: Span, tmp_path: Path) -> None:
     picture = show(tmp_path, gray(*own), box(own))
     assert decoded(picture.full)[1].shape == (*full, 3)
     assert decoded(picture.thumbnail)[1].shape[1] == 320
@@ -153,7 +153,7 @@ def test_wrong_pixels_are_counted_where_the_truth_is_known(tmp_path: Path) -> No
         ("truth", lambda path: Image.new("1", (8, 10)).save(path), "has another size than its mask"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(
+def test_a_picture_of_damaged_files_says_what_is_wrong(
     name: str, damage: Callable[[Path], object], message: str, tmp_path: Path
 ) -> None:
     subject = save(tmp_path, gray(8, 10), mask(FOUND), mask(TRUTH))

@@ -64,17 +64,17 @@ def mean(run: str) -> float:
     return sum(score(stem, run) for stem in COLUMNS) / len(COLUMNS)
 
 
-def test_the_best_is_held_against_the_second_and_the_table_against_the_first(part: ComparisonPart) -> None:
+def test_the_best_run_is_compared_with_the_second_best_and_the_table_with_the_first(part: ComparisonPart) -> None:
     assert (part.best, part.shown, part.first) == ("good", "poor", "worst")
     assert part.best_score.score == pytest.approx(mean("good"))
     assert f" {mean('good') - mean('poor'):.5f} (" in part.verdict
 
 
-def test_it_says_of_how_many_photos_in_which_folds(part: ComparisonPart) -> None:
+def test_a_comparison_says_how_many_photos_of_which_folds_it_is_about(part: ComparisonPart) -> None:
     assert (part.photos, part.folds) == (8, [1, 3])
 
 
-def test_it_is_said_in_words_whether_the_best_is_better(part: ComparisonPart, compared: Comparison) -> None:
+def test_a_comparison_says_in_words_whether_the_best_run_is_better(part: ComparisonPart, compared: Comparison) -> None:
     assert compared.difference(2, 1).verdict == "cannot tell"
     assert part.verdict == compared.against(2, 1)
     assert "better than poor" in part.verdict
@@ -82,12 +82,12 @@ def test_it_is_said_in_words_whether_the_best_is_better(part: ComparisonPart, co
     assert not part.is_significant
 
 
-def test_the_run_that_the_page_is_about_is_held_against_the_best(part: ComparisonPart, compared: Comparison) -> None:
+def test_the_run_that_the_page_is_about_is_compared_with_the_best(part: ComparisonPart, compared: Comparison) -> None:
     assert part.standing == compared.against(1, 2)
     assert f" {mean('poor') - mean('good'):.5f} (" in part.standing
 
 
-def test_of_six_cars_it_can_be_told_which_run_is_better(tmp_path: Path) -> None:
+def test_a_difference_on_six_cars_can_be_significant(tmp_path: Path) -> None:
     compared = of_cars(tmp_path, 6)
     poor, good = (comparison_part(compared, shown) for shown in (0, 1))
     gain = (3 / 57 + 4 / 56) / 2  # 1 - 2 * (30 - missed) / (60 - missed) of 3 and 4 missed
@@ -98,7 +98,7 @@ def test_of_six_cars_it_can_be_told_which_run_is_better(tmp_path: Path) -> None:
     assert (poor.shown, good.shown, good.standing) == ("poor", "good", "")
 
 
-def test_of_five_cars_it_cannot_though_one_run_is_better_on_all_of_them(tmp_path: Path) -> None:
+def test_a_difference_on_five_cars_is_never_significant(tmp_path: Path) -> None:
     compared = of_cars(tmp_path, 5)
     part = comparison_part(compared, 0)
     low, _ = compared.difference(1, 0).interval or (0, 0)
@@ -108,17 +108,17 @@ def test_of_five_cars_it_cannot_though_one_run_is_better_on_all_of_them(tmp_path
     assert "of too few cars" in part.verdict
 
 
-def test_the_table_has_the_runs_in_their_order(part: ComparisonPart) -> None:
+def test_the_table_of_a_comparison_has_the_runs_in_their_order(part: ComparisonPart) -> None:
     assert [row[0] for row in part.table.rows] == ["worst", "poor", "good"]
     assert part.table.rows[2][3] == pytest.approx(mean("good") - mean("worst"))
 
 
-def test_the_plot_counts_the_photos_on_which_the_best_is_better(part: ComparisonPart) -> None:
+def test_the_plot_of_differences_counts_the_photos_on_which_the_best_run_is_better(part: ComparisonPart) -> None:
     assert part.plot.title == "good minus poor, photo by photo"
     assert part.plot.alt == "Histogram of differences: good is better on 4 of 8 photos."
 
 
-def test_where_each_is_most_ahead_of_the_other_is_shown_of_both(part: ComparisonPart) -> None:
+def test_photos_on_which_one_run_is_most_ahead_are_shown_of_both_runs(part: ComparisonPart) -> None:
     ahead, behind = part.galleries
     assert ahead.title == "Where good is most ahead of poor"
     assert [picture.stem for picture in ahead.pictures] == ["a_01", "a_01", "c_01", "c_01", "a_02", "a_02"]
@@ -126,7 +126,7 @@ def test_where_each_is_most_ahead_of_the_other_is_shown_of_both(part: Comparison
     assert [picture.stem for picture in behind.pictures] == ["c_02", "c_02", "b_02", "b_02", "d_01", "d_01"]
 
 
-def test_each_picture_has_its_own_runs_score_and_errors(part: ComparisonPart) -> None:
+def test_each_picture_of_a_comparison_has_the_score_and_errors_of_its_run(part: ComparisonPart) -> None:
     ahead, behind = part.galleries
     first, second = ahead.pictures[:2]
     assert (first.caption, first.errors) == ("good: Dice 1.00000", "0 false negative, 0 false positive pixels")
@@ -141,7 +141,7 @@ def test_each_picture_has_its_own_runs_score_and_errors(part: ComparisonPart) ->
     )
 
 
-def test_photos_are_where_they_were_in_the_training_unless_it_is_said(folder: Path) -> None:
+def test_photos_of_a_comparison_are_where_they_were_in_the_training_unless_a_folder_is_given(folder: Path) -> None:
     compared = compare([folder / "good", folder / "poor"], CARVANA)
     picture = comparison_part(compared, 0).galleries[0].pictures[0]
     assert picture.full == ""

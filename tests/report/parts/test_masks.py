@@ -12,7 +12,7 @@ from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
-from kaggle_tools.report.parts.masks import Deviations, PredictionPart, deviations_of, prediction_part, sheet_lines
+from kaggle_tools.report.parts.masks import Deviations, MasksPart, deviations_of, masks_part, sheet_lines
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import MaskedPhoto
 from kaggle_tools.results.provenance import Record
@@ -123,8 +123,8 @@ def pred(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def part(pred: Path) -> PredictionPart:
-    return prediction_part(pred, CARVANA)
+def part(pred: Path) -> MasksPart:
+    return masks_part(pred, CARVANA)
 
 
 def pixels(source: str) -> np.ndarray:
@@ -133,75 +133,75 @@ def pixels(source: str) -> np.ndarray:
 
 
 class TestPart:
-    def test_it_says_what_made_how_many_masks(self, part: PredictionPart) -> None:
-        assert (part.name, part.masks) == ("masks of test", 48)
+    def test_the_line_about_masks_says_what_made_them(self, part: MasksPart) -> None:
+        assert (part.name, part.count) == ("masks of test", 48)
         assert part.line == "masks of unet, TTA hflip, threshold 0.5"
 
-    def test_blank_masks_are_named_and_unusual_ones_counted(self, part: PredictionPart) -> None:
+    def test_blank_masks_are_named_and_unusual_ones_counted(self, part: MasksPart) -> None:
         assert (part.blank, part.full, part.outliers) == (["1_02"], [], 1)
 
     def test_a_mask_that_covers_all_is_named(self, tmp_path: Path, tiles: Competition) -> None:
         write_mask(pred_folder.mask_path(tmp_path, "7"), np.ones((4, 6), dtype=bool), {"area": 1.0})
         pred_folder.finish(tmp_path, Record(competition=tiles.slug, threshold=0.5), [Photo("7", Path("7.png"), (4, 6))])
-        part = prediction_part(tmp_path, tiles)
+        part = masks_part(tmp_path, tiles)
         assert (part.full, part.outliers, part.line) == (["7"], None, "masks of unknown networks, threshold 0.5")
 
-    def test_the_expected_dice_is_the_mean_of_those_that_are_known(self, part: PredictionPart) -> None:
+    def test_the_expected_dice_of_masks_is_the_mean_of_those_that_are_known(self, part: MasksPart) -> None:
         known = [0.5 + columns / 100 for stem, columns in UNUSUAL.items() if stem != "3_04"]
         assert part.expected_dice == pytest.approx(sum(known) / 47)
 
-    def test_the_most_doubtful_come_first(self, part: PredictionPart) -> None:
+    def test_the_most_doubtful_masks_come_first(self, part: MasksPart) -> None:
         doubtful = sorted(UNUSUAL.keys() - {"3_04", "1_02"}, key=lambda stem: (UNUSUAL[stem], stem))
         shown = [picture for picture in part.galleries[0].pictures if picture.stem != "3_04"]
         assert [picture.stem for picture in shown] == doubtful[: len(shown)]
         assert (len(part.galleries[0].pictures), shown[0].caption) == (24, "expected Dice 0.5800")
         assert part.most_doubtful == part.galleries[0].pictures[0]
 
-    def test_a_mask_that_was_edited_is_doubted_before_all_others(self, part: PredictionPart) -> None:
+    def test_a_mask_that_was_edited_is_doubted_before_all_others(self, part: MasksPart) -> None:
         first = part.galleries[0].pictures[0]
         assert (first.stem, first.caption) == ("3_04", "changed since infer.py wrote it")
         assert part.table.texts()[0] == ["3_04", "", "", "", ""]
 
     def test_a_blank_mask_is_in_its_list_but_not_among_the_most_doubtful(self, tmp_path: Path) -> None:
-        part = prediction_part(write_pred(tmp_path, tmp_path, {"a_01": 0, "a_02": 30, "a_03": 0}), CARVANA)
+        part = masks_part(write_pred(tmp_path, tmp_path, {"a_01": 0, "a_02": 30, "a_03": 0}), CARVANA)
         assert part.blank == ["a_01", "a_03"]
         assert [picture.stem for picture in part.galleries[0].pictures] == ["a_02"]
         assert [row[0] for row in part.table.rows] == ["a_02"]
 
-    def test_where_all_masks_are_blank_these_are_shown(self, tmp_path: Path) -> None:
-        part = prediction_part(write_pred(tmp_path, tmp_path, {"a_01": 0, "a_02": 0}), CARVANA)
+    def test_if_all_masks_are_blank_they_are_shown(self, tmp_path: Path) -> None:
+        part = masks_part(write_pred(tmp_path, tmp_path, {"a_01": 0, "a_02": 0}), CARVANA)
         assert part.blank == ["a_01", "a_02"]
         assert [picture.stem for picture in part.galleries[0].pictures] == ["a_01", "a_02"]
 
-    def test_the_unusual_are_shown_with_their_ratio(self, part: PredictionPart) -> None:
+    def test_masks_of_unusual_area_are_shown_with_their_ratio(self, part: MasksPart) -> None:
         (picture,) = part.galleries[1].pictures
         (ratio,) = [row[3] for row in part.table.rows if row[0] == "2_03"]
         assert ratio == pytest.approx(8 / 32, rel=0.02)
         assert (picture.stem, picture.caption) == ("2_03", f"{ratio:.2f} times the usual area")
 
-    def test_a_lost_photo_is_said_to_be(self, part: PredictionPart) -> None:
+    def test_a_lost_photo_of_a_mask_is_said_to_be_lost(self, part: MasksPart) -> None:
         (lost,) = [picture for picture in part.galleries[0].pictures if not picture.full]
         assert (lost.stem, lost.thumbnail) == ("0_01", "")
         assert "train/0_01.jpg: cannot be read" in lost.errors
 
-    def test_the_table_holds_the_figures_of_all_but_the_blank(self, part: PredictionPart) -> None:
+    def test_the_table_of_masks_holds_all_but_the_blank(self, part: MasksPart) -> None:
         rows = {row[0]: row for row in part.table.texts()}
         assert rows.keys() | {"3_04"} == UNUSUAL.keys() - {"1_02"}
         assert len(rows) == len(part.table.rows)
         assert rows["2_03"][:3] == ["2_03", "0.58000", f"{8 * 20 / 54:.2f}"]
         assert rows["0_01"][:3] == ["0_01", "0.83000", f"{33 * 20 / 54:.2f}"]
 
-    def test_what_was_edited_does_not_make_the_words_senseless(self, part: PredictionPart) -> None:
+    def test_an_edited_mask_puts_no_nan_into_the_words(self, part: MasksPart) -> None:
         said = [plot.alt for plot in part.plots] + [picture.caption for picture in part.galleries[0].pictures]
         assert [text for text in said if "nan" in text] == []
 
-    def test_masks_of_which_nothing_is_recorded_are_shown_all_the_same(self, tmp_path: Path) -> None:
+    def test_masks_without_recorded_numbers_are_shown(self, tmp_path: Path) -> None:
         pred = write_pred(tmp_path, tmp_path, {"a_01": 30})
         write_mask(pred_folder.mask_path(pred, "a_01"), box())
         pred_folder.finish(pred, pred_folder.read_record(pred), [Photo("a_01", tmp_path / "a_01.jpg", (60, 90))])
-        assert [row.masks for row in prediction_part(pred, CARVANA).sheet] == [1]
+        assert [row.masks for row in masks_part(pred, CARVANA).sheet] == [1]
 
-    def test_the_sheet_shows_the_masks_in_the_order_of_their_angles(self, pred: Path, part: PredictionPart) -> None:
+    def test_the_contact_sheet_shows_masks_in_the_order_of_their_angles(self, pred: Path, part: MasksPart) -> None:
         assert [(row.name, row.masks) for row in part.sheet] == [(car, 4) for car in CARS]
         for row in part.sheet:
             strip_HW = pixels(row.strip)
@@ -213,20 +213,20 @@ class TestPart:
                 assert np.abs(cell_HW[:, :60] - small_HW).max() <= 1
                 assert (cell_HW[:, 60:] == 128).all()
 
-    def test_of_many_cars_forty_are_on_the_sheet_from_the_first_to_the_last(self, tmp_path: Path) -> None:
-        part = prediction_part(write_pred(tmp_path, tmp_path, {f"{car:02}_01": 30 for car in range(90)}), CARVANA)
+    def test_the_contact_sheet_shows_forty_of_many_cars_from_the_first_to_the_last(self, tmp_path: Path) -> None:
+        part = masks_part(write_pred(tmp_path, tmp_path, {f"{car:02}_01": 30 for car in range(90)}), CARVANA)
         assert (len(part.sheet), part.sheet_of) == (40, 90)
         assert (part.sheet[0].name, part.sheet[-1].name) == ("00", "89")
 
-    def test_a_lost_mask_is_left_out_of_the_sheet(self, tmp_path: Path) -> None:
+    def test_a_lost_mask_is_left_out_of_the_contact_sheet(self, tmp_path: Path) -> None:
         pred = write_pred(tmp_path, tmp_path, {"a_01": 30, "a_02": 30})
         pred_folder.mask_path(pred, "a_01").unlink()
-        (row,) = prediction_part(pred, CARVANA).sheet
+        (row,) = masks_part(pred, CARVANA).sheet
         assert (row.masks, pixels(row.strip).shape) == (1, (40, 62))
 
-    def test_an_empty_folder_is_refused(self, tmp_path: Path) -> None:
+    def test_a_folder_without_masks_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="there is no mask in it"):
-            prediction_part(write_pred(tmp_path, tmp_path, {}), CARVANA)
+            masks_part(write_pred(tmp_path, tmp_path, {}), CARVANA)
 
 
 @pytest.mark.parametrize(
@@ -237,8 +237,8 @@ class TestPart:
         ({}, None, "not recorded"),
     ],
 )
-def test_the_score_to_expect_is_that_of_the_record(
+def test_the_expected_score_of_masks_is_that_of_run_json(
     tmp_path: Path, record: dict, expected: tuple | None, why: str
 ) -> None:
-    part = prediction_part(write_pred(tmp_path, tmp_path, {"a_01": 30}, **record), CARVANA)
+    part = masks_part(write_pred(tmp_path, tmp_path, {"a_01": 30}, **record), CARVANA)
     assert (part.expected, part.why_unknown) == (expected, why)

@@ -33,26 +33,26 @@ def titles(submissions: Sequence[Entry]) -> list[str]:
     return [plot.title for plot in submissions_part(submissions).plots]
 
 
-def test_all_are_counted_and_those_with_a_public_score() -> None:
+def test_submissions_are_counted_and_those_with_a_public_score() -> None:
     part = submissions_part(FIVE)
     assert (part.count, part.scored) == (5, 4)
 
 
-def test_the_best_has_the_highest_public_score_whatever_was_expected() -> None:
+def test_the_best_submission_has_the_highest_public_score() -> None:
     assert submissions_part(FIVE).best == FIVE[3]
 
 
-def test_a_public_score_of_nothing_is_a_score() -> None:
+def test_a_public_score_of_0_is_a_score() -> None:
     lowest, _ = submissions = entries((0.5, 0.0), (0.9, None))
     part = submissions_part(submissions)
     assert (part.scored, part.best, part.mean_gap) == (1, lowest, -0.5)
 
 
-def test_the_mean_gap_is_that_of_public_over_expected_scores() -> None:
+def test_the_mean_gap_is_the_mean_of_public_minus_expected_scores() -> None:
     assert submissions_part(FIVE).mean_gap == pytest.approx((0.1 + 0.05 - 0.28) / 3)
 
 
-def test_the_agreement_is_that_of_the_ranks() -> None:
+def test_the_agreement_of_scores_is_their_rank_correlation() -> None:
     # ranks 1, 2, 3, 4, 5, 6 against 2, 1, 4, 3, 6, 5: 1 - 6 * 6 / (6 * 35)
     of_both = [(0.1, 0.5), (0.2, 0.4), (0.3, 0.65), (0.4, 0.6), (0.6, 0.99), (0.9, 0.7)]
     part = submissions_part(entries(*of_both, (None, 0.1), (0.5, None)))
@@ -60,7 +60,7 @@ def test_the_agreement_is_that_of_the_ranks() -> None:
 
 
 @pytest.mark.parametrize(("sign", "agreement"), [(1, 1), (-1, -1)])
-def test_the_same_order_agrees_and_the_opposite_disagrees(sign: int, agreement: float) -> None:
+def test_scores_of_the_same_order_agree_and_of_the_opposite_order_disagree(sign: int, agreement: float) -> None:
     orderly = entries(*((number / 10, 0.5 + sign * number**3 / 1000) for number in (3, 1, 4, 2, 6, 5)))
     assert submissions_part(orderly).agreement == pytest.approx(agreement)
 
@@ -75,27 +75,27 @@ def test_the_same_order_agrees_and_the_opposite_disagrees(sign: int, agreement: 
     ],
     ids=["five", "five with both", "all expected alike", "all scored alike"],
 )
-def test_an_order_needs_six_that_differ(submissions: list[Entry]) -> None:
+def test_the_agreement_of_scores_needs_six_that_differ(submissions: list[Entry]) -> None:
     assert submissions_part(submissions).agreement is None
 
 
-def test_a_row_of_the_table_is_a_submission_in_their_order() -> None:
+def test_the_table_has_a_row_for_each_submission_in_their_order() -> None:
     firsts = [row[0].rpartition("\n")[2] for row in submissions_part(FIVE).table.texts()]
     assert firsts == [f"number {number}" for number in (1, 2, 3, 4, 5)]
 
 
-def test_the_plots_say_how_many_they_show() -> None:
+def test_the_plots_of_submissions_say_how_many_they_show() -> None:
     over_time, against = submissions_part(FIVE).plots
     assert over_time.alt == "5 submissions over time; the best public score is 0.90000."
     assert against.alt == "3 submissions; 2 have a higher public score than expected."
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_few_days_are_drawn_without_a_warning() -> None:
+def test_submissions_of_a_few_days_are_drawn_without_a_warning() -> None:
     assert titles(FIVE) == ["Over time", "Cross-validation against leaderboard"]
 
 
-def test_what_has_no_time_is_not_drawn_over_time() -> None:
+def test_a_submission_without_a_time_is_not_drawn_over_time() -> None:
     timeless = [entry(number, 0.5, 0.6, time="") for number in (1, 2)]
     assert titles(timeless) == ["Cross-validation against leaderboard"]
     over_time = submissions_part([*timeless, *FIVE[:2]]).plots[0]
@@ -109,13 +109,13 @@ def test_what_has_no_time_is_not_drawn_over_time() -> None:
         ["last week", "2026-10-03T14:00:00.5+02:00", "2026-10-02T12:00:00"],
     ],
 )
-def test_times_with_and_without_a_zone_are_drawn_and_what_is_no_time_is_not(times: list[str]) -> None:
+def test_submissions_are_drawn_over_times_with_and_without_a_zone(times: list[str]) -> None:
     part = submissions_part([entry(number, 0.5, 0.6, time) for number, time in enumerate(times)])
     assert (part.count, part.plots[0].title) == (3, "Over time")
     assert part.plots[0].alt == "2 submissions over time; the best public score is 0.60000."
 
 
-def test_without_any_public_score_there_is_none_to_speak_of() -> None:
+def test_submissions_without_public_scores_have_no_best_and_no_gap() -> None:
     unscored = submissions_part(entries((0.5, None), (0.6, None), (0.7, None)))
     assert (unscored.scored, unscored.best, unscored.agreement, unscored.mean_gap) == (0, None, None, None)
     assert [plot.alt for plot in unscored.plots] == ["3 submissions over time; none has a public score."]
