@@ -25,16 +25,6 @@ class OutOfTimeError(KaggleToolsError):
     exit_code = 75  # "try again", as sysexits.h has it: neither success nor failure
 
 
-def require(holds: bool, message: str) -> None:
-    """Refuse what the user gave.
-
-    Raises:
-        InputError: with this message, where it does not hold.
-    """
-    if not holds:
-        raise InputError(message)
-
-
 def first_few(items: list[str], limit: int = 3) -> str:
     """`a, b, c and 7 more`: enough names to find the fault, not so many that nobody reads them."""
     named = ", ".join(items[:limit])
