@@ -27,7 +27,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=1, help="random kills in each test that kills processes")
 
 
-LONGEST = ("test_pipeline", "test_submit", "test_fold", "test_client", "test_installed", "test_salt", "test_page")
+LONGEST = (
+    "test_pipeline",
+    "test_submit",
+    "test_fold",
+    "test_client",
+    "test_installed",
+    "test_second_competition",
+    "test_page",
+)
 """Files that take longest, begun first where several processes share the files: so all of them end together."""
 
 
@@ -35,17 +43,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Bring the longest files to the front."""
     first = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: first.get(item.path.stem, len(first)))
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Tiny networks are faster without threads that wait for each other."""
-    import torch  # most tests do without
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

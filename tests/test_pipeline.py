@@ -122,7 +122,7 @@ def test_the_score_of_a_run_is_that_of_its_masks_at_the_photos_own_size(demo: De
     assert oof["dice"].to_dict() == pytest.approx(by_hand)
 
 
-def test_a_fold_leaves_its_weights_curves_and_events(demo: Demo) -> None:
+def test_a_trained_fold_leaves_its_weights_curves_and_events(demo: Demo) -> None:
     for fold in (0, 1):
         folder = demo.run / f"fold{fold}"
         curves = pd.read_csv(folder / "metrics.csv")
@@ -144,7 +144,7 @@ def test_the_run_and_its_masks_have_pages(demo: Demo) -> None:
         assert "cannot be shown" not in page
 
 
-def test_the_best_epoch_is_kept_not_the_last(demo: Demo) -> None:
+def test_the_weights_of_a_fold_are_those_of_its_best_epoch_not_of_its_last(demo: Demo) -> None:
     import torch
 
     for fold in (0, 1):
@@ -157,7 +157,7 @@ def test_the_best_epoch_is_kept_not_the_last(demo: Demo) -> None:
             assert np.array_equal(checkpoint["state_dict"][f"model.net.{name}"].numpy(), tensor)
 
 
-def test_the_config_is_enough_to_repeat_the_run(demo: Demo) -> None:
+def test_config_json_is_enough_to_repeat_the_run(demo: Demo) -> None:
     config = json.loads((demo.run / "config.json").read_text())
     assert config["settings"]["seed"] == 0
     assert config["settings"]["image_size"] == [24, 36]
@@ -186,7 +186,7 @@ def test_every_test_photo_has_a_mask_of_its_size_and_one_bit_a_pixel(demo: Demo)
             assert (image.mode, image.size) == ("1", (SIZE[1], SIZE[0]))
 
 
-def test_the_masks_record_what_made_them(demo: Demo) -> None:
+def test_run_json_records_what_made_the_masks(demo: Demo) -> None:
     record = json.loads((demo.pred / "run.json").read_text())
     summary = json.loads((demo.run / "summary.json").read_text())
     assert [(model["run"], model["fold"]) for model in record["models"]] == [("run", 0), ("run", 1)]
@@ -197,7 +197,7 @@ def test_the_masks_record_what_made_them(demo: Demo) -> None:
     assert scores["score_interval"] == summary["score_interval"]
 
 
-def test_inference_goes_on_with_what_is_missing(demo: Demo) -> None:
+def test_inference_that_is_run_again_makes_only_the_missing_masks(demo: Demo) -> None:
     lost = sorted((demo.pred / "masks").iterdir())[3]
     content = lost.read_bytes()
     lost.unlink()
@@ -206,7 +206,7 @@ def test_inference_goes_on_with_what_is_missing(demo: Demo) -> None:
     assert lost.read_bytes() == content
 
 
-def test_masks_of_other_settings_do_not_mix(demo: Demo) -> None:
+def test_inference_with_other_settings_into_the_same_folder_is_refused(demo: Demo) -> None:
     said = refusal("infer.py", demo.run, "--data", demo.data, "--out", demo.pred, "--tta", "none")
     assert "tta was hflip, now none" in said
 
@@ -228,7 +228,7 @@ def test_the_csv_holds_the_masks_in_the_order_of_the_sample(demo: Demo) -> None:
         assert np.array_equal(rle.decode(text, SIZE), mask_of(demo.pred / "masks" / f"{Path(name).stem}.png"))
 
 
-def test_score_tells_the_dice_of_the_hidden_photos(demo: Demo) -> None:
+def test_score_prints_the_dice_of_the_hidden_photos(demo: Demo) -> None:
     truth = demo.data / "hidden_truth.csv"
     said = run("-m", "kaggle_tools", "score", demo.pred / "submission.csv", truth)
     hidden = pd.read_csv(truth).set_index("img")["rle_mask"]
@@ -250,7 +250,9 @@ def test_compare_shows_a_run_beside_itself(demo: Demo) -> None:
     assert "cannot tell whether it is better than " in said
 
 
-def test_the_masks_reach_the_leaderboard(demo: Demo, server: KaggleServer, ledger_path: Path) -> None:
+def test_masks_are_submitted_and_their_score_is_noted_in_the_ledger(
+    demo: Demo, server: KaggleServer, ledger_path: Path
+) -> None:
     said = run("submit.py", demo.pred, "--data", demo.data, "-m", "tiny demo", "--timeout", 60, "--force")
     summary = json.loads((demo.run / "summary.json").read_text())
     assert f"expected leaderboard score: {summary['score_at_threshold']:.5f} (95 % interval" in said
@@ -262,7 +264,7 @@ def test_the_masks_reach_the_leaderboard(demo: Demo, server: KaggleServer, ledge
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_training_killed_again_and_again_ends_the_same(
+def test_a_training_killed_again_and_again_ends_with_the_same_bytes(
     demo: Demo, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     """Both folds; killed once after the first checkpoint, then at random moments (`--kills` of them)."""
@@ -276,7 +278,7 @@ def test_a_training_killed_again_and_again_ends_the_same(
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     killed.wait(timeout=moments.uniform(0, demo.training_seconds))
             killed.kill()
-    run(*arguments)
+    run_in_fresh_python(*arguments)
     made = {path.relative_to(demo.run) for path in demo.run.rglob("*") if path.suffix in REPEATABLE and path.is_file()}
     made = {path for path in made if path.name not in ("config.json", "timing.json")}  # the command, and seconds
     assert {path.name for path in made} >= {"model.safetensors", "metrics.csv", "oof.csv", "summary.json"}
@@ -285,7 +287,7 @@ def test_a_training_killed_again_and_again_ends_the_same(
 
 
 @pytest.mark.slow
-def test_two_processes_score_what_one_does(demo: Demo, tmp_path: Path) -> None:
+def test_two_processes_score_the_held_out_photos_as_one_does(demo: Demo, tmp_path: Path) -> None:
     """Trained before, the fold is only scored again: each process takes half of the photos."""
     shutil.copytree(demo.run, tmp_path / "run")
     fold = tmp_path / "run" / "fold0"
@@ -342,7 +344,9 @@ LOCK = r"\.process[01]\.lock"
 
 
 @pytest.mark.slow
-def test_two_processes_stop_together_and_go_on_to_what_one_makes(demo: Demo, saved: Path, tmp_path: Path) -> None:
+def test_inference_in_two_processes_stops_in_both_and_then_makes_the_masks_of_one(
+    demo: Demo, saved: Path, tmp_path: Path
+) -> None:
     arguments = ["infer.py", demo.run, "--data", demo.data, "--out", tmp_path, *IN_BATCHES, "--devices", 2]
     said = refusal(*arguments, "--max-hours", 0, exit_code=75)
     assert said == "stopped before all photos were masked, as --max-hours asks; the same command goes on\n"
@@ -358,7 +362,7 @@ def test_two_processes_stop_together_and_go_on_to_what_one_makes(demo: Demo, sav
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("options", [["--workers", "0"], IN_BATCHES], ids=["one by one", "in batches"])
-def test_an_inference_killed_again_and_again_ends_the_same(
+def test_an_inference_killed_again_and_again_ends_with_the_same_bytes(
     demo: Demo, saved: Path, tmp_path: Path, options: list[str], pytestconfig: pytest.Config
 ) -> None:
     """Killed `--kills` times at random moments after a new mask appeared; where it had ended, another one is begun."""
@@ -399,7 +403,7 @@ finally:
 
 
 @pytest.mark.parametrize("script", ["train.py", "infer.py", "submit.py", "kaggle_tools"])
-def test_help_waits_for_nothing_heavy(script: str) -> None:
+def test_help_imports_no_large_library(script: str) -> None:
     start = f"runpy.run_path({script!r}, run_name='__main__')"
     if script == "kaggle_tools":
         start = f"runpy.run_module({script!r}, run_name='__main__')"

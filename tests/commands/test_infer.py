@@ -21,8 +21,6 @@ from kaggle_tools.inference import ensemble
 from kaggle_tools.models.segmenter import Segmenter
 from kaggle_tools.results.pred_folder import mask_path, overlay_path, probability_path
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def shown(photos: list[Photo], tmp_path: Path) -> Path:

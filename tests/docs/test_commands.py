@@ -138,7 +138,6 @@ OUR_PAGES = [page for page in PAGES if own_lines_of(page)]
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("page", OUR_PAGES, ids=lambda page: page.name)
 def test_the_commands_of_a_page_run_in_their_order(page: Path, world: Path) -> None:
     if "--out preds/unet" in page.read_text():
@@ -168,7 +167,6 @@ def test_other_programs_on_a_page_are_make_or_need_the_internet(page: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("page", pages_with("python"), ids=lambda page: page.name)
 def test_python_code_of_a_page_runs(page: Path, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for block in blocks_of(page.read_text(), "python"):

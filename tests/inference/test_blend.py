@@ -33,9 +33,6 @@ THREE = {"1": [[200, 0]], "2": [[0, 200]], "3": [[200, 200]]}
 ONE, OTHER = [[100, 100, 86, 84, 255, 0]], [[155, 153, 255, 255, 84, 0]]
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 def saved(pred: Path, maps: Mapping[str, Any], **fields: Any) -> Path:
     """A folder as infer.py leaves it with --save-probabilities, of these maps from 0 to 255."""
     of_all = {"competition": "roof-tiles", "photos": "photos", "models": (network(pred.name),), "tta": "none"}

@@ -32,8 +32,6 @@ from kaggle_tools.models.segmenter import Architecture, build
 from kaggle_tools.models.weights import save
 from kaggle_tools.results import run_folder
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class TestEnsembles:
     def test_each_input_size_is_listed_once(self) -> None:

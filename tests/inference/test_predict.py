@@ -32,8 +32,6 @@ from kaggle_tools.inference import predict as prediction_module
 from kaggle_tools.inference.ensemble import Ensemble, Member, Mix
 from kaggle_tools.inference.predict import Prediction, as_bytes, batch_size_that_fits, predict
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def draw(tmp_path: Path) -> Callable[..., list[Photo]]:

@@ -33,9 +33,6 @@ from kaggle_tools.results.pred_folder import Outputs, mask_path, overlay_path, p
 MASK_ALONE, EVERYTHING = Outputs(), Outputs(probabilities=True, overlays=True)
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 class BoxNet(nn.Module):
     """Foreground is what is bright, as the boxes on the photos are: the masks are the true ones."""
 

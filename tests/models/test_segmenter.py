@@ -10,8 +10,6 @@ from kaggle_tools.models.smp import IMAGENET_MEAN, IMAGENET_STD
 SMALL_UNET = Architecture("unet", width=4, depth=2)
 SMP = "smp:Unet/mobilenet_v2"
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def photos(height: int = 61, width: int = 93) -> Tensor:
     return torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -14,8 +14,6 @@ from kaggle_tools.models.segmenter import Architecture, build, design
 
 SMP = "smp:Unet/mobilenet_v2"
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class FakeHub:
     """Hands out the files of an encoder, or fails as the hub's client does."""

@@ -16,8 +16,6 @@ from kaggle_tools.models.weights import CARD_FILE, WEIGHTS_FILE, ModelCard, load
 SMALL_UNET = Architecture("unet", width=4, depth=2)
 SMP = "smp:Unet/mobilenet_v2"
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def card_of(architecture: Architecture) -> ModelCard:
     return ModelCard(architecture, (96, 160), "roof-tiles", fold=3, tta="hflip", tta_scales=(0.75, 1.0))

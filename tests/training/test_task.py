@@ -11,8 +11,6 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import Segmenter
 from kaggle_tools.training.task import SegmentationTask, overlap_of_batch, precision_of
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def task() -> SegmentationTask:

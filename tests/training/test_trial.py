@@ -17,8 +17,6 @@ from kaggle_tools.training import fold, trial
 from kaggle_tools.training.task import SegmentationTask
 from kaggle_tools.training.trial import estimated_hours, find_batch_size, trial_steps
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class Limited:
     """A training step that runs out of memory above so many pixels."""

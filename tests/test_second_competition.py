@@ -1,9 +1,8 @@
-"""TGS Salt Identification, the second competition: its pictures, its score, and the whole way by its spec alone."""
+"""TGS Salt Identification, the second competition: its data, its score and the whole pipeline, by its spec alone."""
 
 import csv
 import json
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,6 @@ from kaggle_tools.competition import SALT, Competition
 from kaggle_tools.config import config_from
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import training_photos
-from kaggle_tools.demo.salt import Fault, Salt, Section, Wave, random_section
 from kaggle_tools.kaggle_api import download as downloading
 from kaggle_tools.results import run_folder
 from kaggle_tools.submission.write import write_submission
@@ -29,10 +27,6 @@ from kaggle_tools.submission.write import write_submission
 SUBMIT = cli.app_of(submit)
 SLUG = ["--competition", SALT.slug]
 TINY = ["--preset", "demo", "--folds", "2", "--depth", "4", "--image-size", "full", "--epochs", "1", "--workers", "0"]
-
-LEVEL = (Wave(0.0, 1.0, 0.0),)
-CIRCLE = Salt(centre=(0.5, 0.5), radius=0.25, aspect=1.0, bulges=())
-QUIET = Section(LEVEL, Fault(x=2.0, lean=0.0, throw=0.1), CIRCLE, loudness=1.0, noise=0.0, seed=1)
 
 
 class Demo(NamedTuple):
@@ -80,8 +74,8 @@ def precision(predicted: np.ndarray, truth: np.ndarray) -> float:
     return sum(100 * shared > percent * union for percent in range(50, 100, 5)) / 10
 
 
-class TestWholeWay:
-    def test_the_demo_is_laid_out_as_kaggle_delivers_it(self, demo: Demo) -> None:
+class TestPipeline:
+    def test_the_salt_demo_is_laid_out_as_kaggle_delivers_it(self, demo: Demo) -> None:
         names = {str(path.relative_to(demo.data).parent) for path in demo.data.rglob("*.png")}
         assert names == {"train/images", "train/masks", "test/images"}
         header, *depths = rows_of(demo.data / "depths.csv")
@@ -90,12 +84,12 @@ class TestWholeWay:
         assert {photo_id for photo_id, _ in depths} == photos
         assert len(photos) == 17
 
-    def test_some_of_its_photos_are_blank_and_some_are_not(self, demo: Demo) -> None:
+    def test_some_photos_of_the_salt_demo_are_blank_and_some_are_not(self, demo: Demo) -> None:
         masks = [read_mask(photo.mask) for photo in training_photos(SALT, demo.data) if photo.mask]
         assert {mask.any() for mask in masks} == {False, True}
         assert {mask.shape for mask in masks} == {(101, 101)}
 
-    def test_the_score_of_a_run_is_the_mean_precision_of_its_masks(self, demo: Demo) -> None:
+    def test_the_score_of_a_salt_run_is_the_mean_precision_of_its_masks(self, demo: Demo) -> None:
         summary = json.loads((demo.run / "summary.json").read_text())
         masks = {path.stem: read_mask(path) for path in demo.run.glob("fold*/oof/masks/*.png")}
         scores = [precision(mask, read_mask(demo.data / f"train/masks/{stem}.png")) for stem, mask in masks.items()]
@@ -103,7 +97,7 @@ class TestWholeWay:
         assert (summary["score_name"], summary["groups"]) == ("mean precision", 12)
         assert summary["score_mean"] == pytest.approx(np.mean(scores))
 
-    def test_the_csv_holds_the_masks_down_the_columns(self, demo: Demo) -> None:
+    def test_the_salt_csv_holds_the_masks_down_the_columns(self, demo: Demo) -> None:
         header, *rows = rows_of(demo.pred / "submission.csv")
         assert header == ["id", "rle_mask"]
         assert [photo_id for photo_id, _ in rows] == sorted(path.stem for path in demo.data.glob("test/images/*"))
@@ -111,7 +105,7 @@ class TestWholeWay:
             mask = rle.decode(text, (101, 101), "column-major", 1)
             assert np.array_equal(mask, read_mask(demo.pred / "masks" / f"{photo_id}.png"))
 
-    def test_score_tells_the_mean_precision_of_the_hidden_photos(self, demo: Demo) -> None:
+    def test_score_prints_the_mean_precision_of_the_hidden_photos(self, demo: Demo) -> None:
         truth = demo.data / "hidden_truth.csv"
         scores = [
             precision(read_mask(demo.pred / "masks" / f"{stem}.png"), rle.decode(text, (101, 101), "column-major"))
@@ -120,7 +114,7 @@ class TestWholeWay:
         printed = said(app, "score", demo.pred / "submission.csv", truth, *SLUG)
         assert f"mean precision (the competition's score) {np.mean(scores):.5f}" in printed
 
-    def test_check_and_compare_know_the_competition(self, demo: Demo) -> None:
+    def test_check_and_compare_take_salt_as_their_competition(self, demo: Demo) -> None:
         sample = demo.data / "sample_submission.csv"
         checked = said(app, "check", demo.pred / "submission.csv", "--sample", sample, "--force", *SLUG)
         assert "5 masks, nothing wrong" in checked
@@ -131,7 +125,7 @@ class TestScore:
     TRUTH = "id,rle_mask\na,1 10\nb,\nc,\nd,1 10\ne,5 3\n"
     SUBMITTED = "id,rle_mask\na,3 10\nb,\nc,7 1\nd,\ne,5 3\n"
 
-    def test_a_hand_worked_example(self, tmp_path: Path) -> None:
+    def test_the_mean_precision_of_a_csv_agrees_with_a_hand_worked_example(self, tmp_path: Path) -> None:
         """a: 8 pixels of 12, an IoU of 0.667, exceeds 0.5, 0.55, 0.6 and 0.65: 0.4. b and e agree. c and d do not."""
         for name, text in (("truth.csv", self.TRUTH), ("submission.csv", self.SUBMITTED)):
             (tmp_path / name).write_text(text)
@@ -142,7 +136,7 @@ class TestScore:
 
 
 class TestData:
-    def test_unless_told_otherwise_it_is_downloaded_into_a_folder_of_its_own(
+    def test_salt_is_downloaded_into_a_folder_named_after_it_by_default(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def download(spec: Competition, to: Path, *, high_quality: bool) -> None:
@@ -161,7 +155,7 @@ class TestData:
         Image.fromarray(mask).save(tmp_path / "mask.png")
         assert read_mask(tmp_path / "mask.png").tolist() == [[False, True], [True, False]]
 
-    def test_a_submission_numbers_the_pixels_down_the_columns_from_1(self, tmp_path: Path) -> None:
+    def test_a_salt_submission_numbers_the_pixels_down_the_columns_from_1(self, tmp_path: Path) -> None:
         mask = np.zeros((101, 101), dtype=bool)
         mask[0:3, 0] = mask[100, 1] = mask[0, 2] = True
         write_mask(tmp_path / "masks/a.png", mask)
@@ -183,42 +177,3 @@ class TestData:
         for numbers in (range(9), range(9, 18)):
             found = [folds[f"{number:02}"] for number in numbers]
             assert [found.count(fold) for fold in range(3)] == [3, 3, 3]
-
-
-class TestPictures:
-    def test_the_mask_is_the_salt(self) -> None:
-        _, mask_HW = QUIET.draw((101, 101))
-        row, column = np.indices((101, 101))
-        assert np.array_equal(mask_HW, np.hypot(row - 50, column - 50) < 0.25 * 101)
-
-    def test_a_larger_picture_shows_the_same_place(self) -> None:
-        _, small_HW = QUIET.draw((101, 101))
-        _, large_HW = QUIET.draw((303, 303))
-        assert np.array_equal(large_HW[1::3, 1::3], small_HW)
-
-    def test_without_salt_the_mask_is_blank_and_level_layers_are_level(self) -> None:
-        picture_HW3, mask_HW = replace(QUIET, salt=None).draw((40, 60))
-        assert not mask_HW.any()
-        assert (picture_HW3.dtype, picture_HW3.shape) == (np.uint8, (40, 60, 3))
-        assert (picture_HW3 == picture_HW3[:, :1, :1]).all()
-        assert picture_HW3.std() > 20
-
-    def test_beyond_a_fault_the_layers_lie_higher(self) -> None:
-        picture_HW3, _ = replace(QUIET, salt=None, fault=Fault(x=0.5, lean=0.0, throw=0.1)).draw((100, 100))
-        left, right = picture_HW3[:, 0, 0], picture_HW3[:, -1, 0]
-        assert np.array_equal(left[10:], right[:-10])
-        assert not np.array_equal(left, right)
-
-    def test_a_seed_decides_all(self) -> None:
-        sections = [random_section(np.random.default_rng(seed)) for seed in (3, 3, 4)]
-        assert sections[0] == sections[1] != sections[2]
-        first, again = (section.draw((32, 32)) for section in sections[:2])
-        assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
-
-    def test_a_third_is_blank_and_brightness_does_not_tell_salt_from_rock(self) -> None:
-        drawn = [random_section(np.random.default_rng(seed)).draw((101, 101)) for seed in range(200)]
-        blank = np.mean([not mask_HW.any() for _, mask_HW in drawn])
-        assert 0.25 < blank < 0.45
-        salt = np.concatenate([picture_HW3[mask_HW, 0] for picture_HW3, mask_HW in drawn])
-        rock = np.concatenate([picture_HW3[~mask_HW, 0] for picture_HW3, mask_HW in drawn])
-        assert abs(float(salt.mean()) - float(rock.mean())) < 10
