@@ -13,6 +13,7 @@ import pytest
 from finished_runs import draw_photos, write_pred, write_run
 
 from kaggle_tools.competition import CARVANA, SALT
+from kaggle_tools.data.draw_outlines import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTED, TRUE
 from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.kaggle_api.submissions import Submission
 from kaggle_tools.report.writing import write_report, write_submissions
@@ -216,6 +217,16 @@ def test_a_click_shows_a_photo_larger_and_the_keys_turn_and_close_it(opened: Any
     ActionChains(opened).send_keys(Keys.ESCAPE).perform()
     assert shown() == []
     assert opened.execute_script("return document.activeElement.getAttribute('popovertarget')") == first
+
+
+def test_the_legend_has_the_words_and_colours_of_what_is_drawn_into_photos(opened: Any) -> None:
+    script = (
+        "return [...document.querySelectorAll('#photos > .legend .key')].map(key => {"
+        "const mark = getComputedStyle(key, '::before');"
+        "return [key.textContent, parseInt(mark.borderTopWidth) ? mark.borderTopColor : mark.backgroundColor]})"
+    )
+    marks = (TRUE, PREDICTED, FALSE_NEGATIVE, FALSE_POSITIVE)
+    assert opened.execute_script(script) == [[mark.name, "rgb({}, {}, {})".format(*mark.colour)] for mark in marks]
 
 
 def test_a_file_name_with_html_in_it_stays_text(opened: Any) -> None:
