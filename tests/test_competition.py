@@ -20,7 +20,7 @@ def test_a_stem_of_carvana_names_its_car_and_angle() -> None:
 
 
 @pytest.mark.parametrize("photo_id", ["0004d4463b50_01", "0004d4463b50_01.png", "../0004d4463b50_01.jpg", "", ".jpg"])
-def test_an_id_of_another_form_is_refused(photo_id: str) -> None:
+def test_a_photo_id_of_another_form_is_refused(photo_id: str) -> None:
     with pytest.raises(ValueError, match=r"is not of the form \{stem\}\.jpg, as in Carvana"):
         CARVANA.stem_of(photo_id)
 
@@ -30,12 +30,12 @@ def test_a_stem_without_an_angle_is_refused() -> None:
         CARVANA.group_and_view("0004d4463b50")
 
 
-def test_the_dot_of_a_pattern_is_a_dot() -> None:
+def test_the_dot_in_a_competitions_pattern_is_not_any_character() -> None:
     with pytest.raises(ValueError, match="is not of the form"):
         CARVANA.stem_of("0004d4463b50_01xjpg")
 
 
-def test_ids_may_be_stems(tiles: Competition) -> None:
+def test_the_id_of_a_photo_may_be_its_stem(tiles: Competition) -> None:
     assert tiles.stem_of("a1.b-2") == "a1.b-2"
     assert tiles.id_of("a1.b-2") == "a1.b-2"
 
@@ -86,6 +86,6 @@ def test_each_competition_is_known_by_its_slug() -> None:
 
 
 @pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=COMPETITIONS)
-def test_the_patterns_hold_the_stem_once(competition: Competition) -> None:
+def test_each_pattern_of_a_competition_holds_the_stem_once(competition: Competition) -> None:
     patterns = [competition.train_photos, competition.train_masks, competition.test_photos, competition.id_pattern]
     assert [pattern.count("{stem}") for pattern in patterns] == [1, 1, 1, 1]

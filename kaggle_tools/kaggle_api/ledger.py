@@ -1,4 +1,4 @@
-"""What was submitted, by what it was made, and what score it got: one file, to which lines are only ever added.
+"""What was submitted, what made it, and what score it got: one file, to which lines are only ever added.
 
 Each line is an event of a submission, a JSON object with its `event`, its `time` and the submission's `id`:
 
@@ -165,12 +165,12 @@ def _entry(facts: Mapping[str, Any]) -> Entry:
         message=facts["message"],
         sha256=facts.get("sha256", ""),
         pred=facts.get("pred", ""),
-        runs=tuple(facts.get("runs", ())),
-        cross_validation=tuple(_scored(facts.get("cross_validation", ()))),
-        expected=ExpectedScore.from_json(facts.get("estimate", {})),
+        runs=tuple(facts.get("runs") or ()),
+        cross_validation=tuple(_scored(facts.get("cross_validation") or ())),
+        expected=ExpectedScore.from_json(facts.get("estimate") or {}),
         threshold=facts.get("threshold"),
         tta=facts.get("tta"),
-        tta_scales=tuple(facts.get("tta_scales", ())),
+        tta_scales=tuple(facts.get("tta_scales") or ()),
         commit=facts.get("commit"),
         time=facts["time"],
         submission=_submission(facts) if facts.get("ref") is not None else None,

@@ -1,8 +1,8 @@
 """The child process in which Kaggle's client runs: `python -m kaggle_tools.kaggle_api.worker REQUEST`.
 
 The request is JSON, `{"call": name, "arguments": {…}}`; one line of JSON answers it, `{"value": …}` or
-`{"failure": {"kind", "said", "status"}}`. `client` says why there is such a process; nothing else
-imports `kaggle`, and this module nothing else of ours, so that it starts quickly.
+`{"failure": {"kind", "said", "status"}}`. `client` says why there is such a process. No other module
+imports `kaggle`, and this one imports no other of ours, so that it starts quickly.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Holds a CSV, made here or elsewhere, against everything that Kaggle will ask of it, in one pass over its rows."""
+"""Checks a CSV, made here or elsewhere, for everything that Kaggle would refuse, in one pass over its rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -111,7 +111,7 @@ def test_a_dry_run_leaves_the_csv_and_says_what_is_in_it(pred: Path, data: Path,
         (None, " (one group of photos: no interval)"),
     ],
 )
-def test_the_score_to_expect_is_printed_beside_the_best_so_far(
+def test_the_expected_score_is_printed_beside_the_best_public_score_so_far(
     pred: Path, data: Path, ledger_path: Path, interval: list[float] | None, shown: str
 ) -> None:
     record = {"competition": CARVANA.slug, "estimate": {"score": 0.99612, "interval": interval}}
@@ -126,14 +126,14 @@ def test_the_score_to_expect_is_printed_beside_the_best_so_far(
     ]
 
 
-def test_the_sample_alone_is_enough(pred: Path, data: Path) -> None:
+def test_a_submission_needs_no_data_beside_the_sample(pred: Path, data: Path) -> None:
     for path in (pred / "masks").iterdir():
         write_mask(path, np.eye(1280, 1918, dtype=bool))
     result = submit(pred, "--sample", data / "sample_submission.csv", "--dry-run")
     assert result.exit_code == 0, result.output
 
 
-def test_either_the_data_or_the_sample_must_be_given(pred: Path, data: Path) -> None:
+def test_a_submission_needs_either_the_data_or_the_sample(pred: Path, data: Path) -> None:
     assert refusal(pred, "--dry-run").startswith("give either --data DIR or --sample FILE")
     assert refusal(pred, "--dry-run", "--data", data, "--sample", data / "sample_submission.csv").startswith(
         "give either"
@@ -163,12 +163,12 @@ def test_only_full_masks_are_refused_unless_forced(pred: Path, data: Path) -> No
     assert submit(pred, "--data", data, "--dry-run", "--force").exit_code == 0
 
 
-def test_what_is_sent_must_have_a_message(pred: Path, data: Path) -> None:
+def test_a_submission_must_have_a_message(pred: Path, data: Path) -> None:
     assert refusal(pred, "--data", data).startswith("give -m")
     assert not (pred / "submission.csv").exists()
 
 
-def test_the_competition_is_read_from_the_folder(pred: Path, data: Path) -> None:
+def test_the_competition_is_read_from_the_record_of_the_masks(pred: Path, data: Path) -> None:
     (pred / "run.json").write_text('{"competition": "unheard-of"}')
     assert "unheard-of: not known" in refusal(pred, "--data", data, "--dry-run")
     (pred / "run.json").write_text(json.dumps({"competition": CARVANA.slug}))
@@ -189,7 +189,7 @@ def test_a_drawn_demo_is_not_sent(pred: Path, data: Path) -> None:
     assert submit(pred, "--data", data, "--dry-run").exit_code == 0
 
 
-def test_what_is_refused_leaves_no_file_to_be_uploaded(pred: Path, data: Path) -> None:
+def test_masks_that_are_refused_leave_no_csv_to_be_uploaded(pred: Path, data: Path) -> None:
     assert submit(pred, "--data", data, "--dry-run").exit_code == 0
     for path in (pred / "masks").iterdir():
         write_mask(path, np.zeros((20, 30), dtype=bool))
@@ -198,7 +198,7 @@ def test_what_is_refused_leaves_no_file_to_be_uploaded(pred: Path, data: Path) -
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
-def test_a_damaged_record_is_named(pred: Path, data: Path, content: str) -> None:
+def test_a_damaged_record_of_the_masks_is_named(pred: Path, data: Path, content: str) -> None:
     (pred / "run.json").write_text(content)
     assert "run.json: damaged" in refusal(pred, "--data", data, "--dry-run")
 
@@ -376,13 +376,13 @@ def test_a_submission_that_kaggle_cannot_score_is_a_failure_and_can_be_repeated_
     assert len(server.submissions) == 2
 
 
-def test_scores_that_are_missing_are_no_failure(run: Run, server: KaggleServer) -> None:
+def test_scores_that_kaggle_does_not_show_are_no_failure(run: Run, server: KaggleServer) -> None:
     server.verdict = {"status": "COMPLETE"}
     ended = run()
     assert (ended.code, ended.said.splitlines()[-1]) == (0, "public score not shown, private score not shown")
 
 
-def test_a_rank_that_kaggle_does_not_tell_is_left_out(run: Run, server: KaggleServer) -> None:
+def test_a_rank_that_kaggle_does_not_show_is_left_out(run: Run, server: KaggleServer) -> None:
     server.faults["GetLeaderboard"] = refuse(403, {"code": 403, "message": "no"})
     ended = run()
     assert (ended.code, ended.said.splitlines()[-1]) == (0, "public score 0.99612, private score 0.99587")
@@ -513,7 +513,7 @@ def test_a_forced_submission_that_is_listed_late_is_not_made_again(
     ],
     ids=["no credentials", "wrong key", "stale token", "no server"],
 )
-def test_what_is_wrong_on_this_side_is_named_and_then_mended(
+def test_wrong_credentials_and_no_connection_are_named_and_the_same_command_then_submits(
     run: Run, server: KaggleServer, monkeypatch: pytest.MonkeyPatch, change: dict[str, str | None], message: str
 ) -> None:
     with monkeypatch.context() as patched:
@@ -526,7 +526,7 @@ def test_what_is_wrong_on_this_side_is_named_and_then_mended(
     assert len(server.submissions) == 1
 
 
-def test_the_list_with_an_unknown_status_is_no_list(run: Run, server: KaggleServer) -> None:
+def test_nothing_is_submitted_after_a_list_with_an_unknown_status(run: Run, server: KaggleServer) -> None:
     server.submit("made elsewhere")
     server.verdict, server.looks_until_scored = {"status": "ESCALATED"}, 0
     ended = run()
@@ -536,7 +536,16 @@ def test_the_list_with_an_unknown_status_is_no_list(run: Run, server: KaggleServ
 
 
 def command(pred: Path, data: Path, notes: Path) -> list[str]:
-    return [sys.executable, "submit.py", *map(str, (pred, "--data", data, "-m", "mine", "--ledger", notes))]
+    """`submit.py` in a process of its own, with shorter pauses between the looks at Kaggle's list."""
+    script = (
+        "import runpy, sys\n"
+        "from kaggle_tools.kaggle_api import submissions\n"
+        "submissions.SETTLING_PAUSES = (0.5, 1.5, 3)\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    options = (pred, "--data", data, "-m", "mine", "--ledger", notes)
+    return [sys.executable, "-c", script, "submit.py", *map(str, options)]
 
 
 def finish(command: list[str], server: KaggleServer, notes: Path) -> None:
@@ -548,30 +557,30 @@ def finish(command: list[str], server: KaggleServer, notes: Path) -> None:
     assert [entry.public_score for entry in ledger.read(notes)] == [0.99612]
 
 
-SECONDS = {"PUT": 2.0, "CreateSubmission": 5.0}
-"""How long Kaggle takes for a call, after the command that made it was killed."""
+SECONDS = 2.0
+"""How long Kaggle takes for a call, whose command was killed meanwhile: longer than a first look at the list."""
 
 
 @pytest.mark.parametrize("call", [pytest.param("PUT", marks=pytest.mark.slow), "CreateSubmission"])
-def test_killed_while_kaggle_is_at_it_the_same_command_submits_once(
+def test_a_submission_killed_while_kaggle_handles_a_call_is_made_once(
     pred: Path, data: Path, server: KaggleServer, ledger_path: Path, call: str
 ) -> None:
     """The client must end as well, and what it has asked for may take effect seconds later."""
-    server.faults[call] = after(SECONDS[call])
+    server.faults[call] = after(SECONDS)
     with subprocess.Popen(command(pred, data, ledger_path), cwd=ROOT, stdout=subprocess.DEVNULL) as killed:
         while not server.calls[call]:
             time.sleep(0.01)
         killed.kill()
     del server.faults[call]
     if call == "PUT":
-        time.sleep(2 * SECONDS[call])
+        time.sleep(2 * SECONDS)
         assert server.calls["CreateSubmission"] == 0
     finish(command(pred, data, ledger_path), server, ledger_path)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_submission_killed_at_any_moment_is_made_once(
+def test_a_submission_killed_at_a_random_moment_is_made_once(
     pred: Path, data: Path, server: KaggleServer, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     """Each time from the start: killed once at a random moment (`--kills` times), then run to its end."""
@@ -591,7 +600,7 @@ def test_a_submission_killed_at_any_moment_is_made_once(
 
 
 @pytest.mark.parametrize("what", ["--help", "a dry run"])
-def test_torch_is_never_imported(pred: Path, data: Path, what: str) -> None:
+def test_submitting_never_imports_torch(pred: Path, data: Path, what: str) -> None:
     arguments = ["--help"] if what == "--help" else [str(pred), "--data", str(data), "--dry-run"]
     watched = (
         "import runpy, sys\n"

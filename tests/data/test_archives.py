@@ -60,7 +60,7 @@ def test_a_table_that_lies_in_the_data_folder_already_stays_as_it_is(tmp_path: P
     assert table.read_text() == "id,year\n"
 
 
-def test_the_second_time_nothing_is_written(tmp_path: Path) -> None:
+def test_unpacking_an_archive_again_writes_nothing(tmp_path: Path) -> None:
     file = make_zip(tmp_path / "train.zip", PHOTOS)
     unpack(file, tmp_path / "data")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")}
@@ -68,7 +68,7 @@ def test_the_second_time_nothing_is_written(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")} == before
 
 
-def test_only_missing_and_truncated_files_are_written_and_others_are_kept(tmp_path: Path) -> None:
+def test_unpacking_writes_only_missing_and_truncated_files(tmp_path: Path) -> None:
     file = make_zip(tmp_path / "train.zip", PHOTOS | {"train/a_03.jpg": b"third photo"})
     folder = tmp_path / "data" / "train"
     folder.mkdir(parents=True)
@@ -84,13 +84,13 @@ def test_only_missing_and_truncated_files_are_written_and_others_are_kept(tmp_pa
     }
 
 
-def test_what_a_mac_adds_is_left_out(tmp_path: Path) -> None:
+def test_files_that_a_mac_adds_to_an_archive_are_left_out(tmp_path: Path) -> None:
     junk = {"__MACOSX/train/._a_01.jpg": b"?", "train/.DS_Store": b"?"}
     assert unpack(make_zip(tmp_path / "train.zip", PHOTOS | junk), tmp_path / "data") == 2
     assert files_in(tmp_path / "data") == PHOTOS
 
 
-def test_the_folder_appears_only_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unpacked_folder_appears_only_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None:
         assert not (data / "train").exists()
         if member.filename == "train/a_02.jpg":
@@ -105,7 +105,7 @@ def test_the_folder_appears_only_when_it_is_whole(tmp_path: Path, monkeypatch: p
     assert list(data.iterdir()) == []
 
 
-def test_what_a_killed_run_left_behind_does_not_get_in(tmp_path: Path) -> None:
+def test_files_that_a_killed_unpacking_left_behind_are_dropped(tmp_path: Path) -> None:
     left = tmp_path / "data" / ".train.zip.part" / "train"
     left.mkdir(parents=True)
     (left / "a_03.jpg").write_bytes(b"thi")
@@ -116,13 +116,13 @@ def test_what_a_killed_run_left_behind_does_not_get_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["../evil.jpg", "train/../../evil.jpg", "/evil.jpg", "..\\evil.jpg", "C:/evil.jpg", "."]
 )
-def test_a_path_that_leads_outside_is_refused(tmp_path: Path, name: str) -> None:
+def test_an_archive_with_a_path_that_leads_outside_is_refused(tmp_path: Path, name: str) -> None:
     file = make_zip(tmp_path / "train.zip", PHOTOS | {name: b"evil"})
     assert "leads outside" in refusal(file, tmp_path / "data")
     assert not (tmp_path / "evil.jpg").exists()
 
 
-def test_a_link_is_refused(tmp_path: Path) -> None:
+def test_an_archive_with_a_link_is_refused(tmp_path: Path) -> None:
     link = zipfile.ZipInfo("train/a_03.jpg")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "train.zip", "w") as archive:
@@ -131,7 +131,7 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_an_archive_with_two_files_of_one_name_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "train.zip", "w") as archive:
         archive.writestr("train/a_01.jpg", b"one")
         archive.writestr("train/a_01.jpg", b"two")
@@ -154,13 +154,13 @@ def test_an_archive_that_states_too_small_a_size_writes_no_more_than_that(tmp_pa
     assert "not a whole zip file" in refusal(file, tmp_path / "data")
 
 
-def test_a_disk_that_is_too_small_is_noticed_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_too_small_is_noticed_before_unpacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: SimpleNamespace(free=22))
     file = make_zip(tmp_path / "train.zip", PHOTOS)
     assert "where 22 are free" in refusal(file, tmp_path / "data")
 
 
-def test_whichever_byte_is_damaged_the_message_names_the_file(tmp_path: Path) -> None:
+def test_whichever_byte_of_an_archive_is_damaged_the_message_names_the_file(tmp_path: Path) -> None:
     file, messages = make_zip(tmp_path / "train.zip", {"train/ä_01.jpg": b"photo"}, zipfile.ZIP_DEFLATED), []
     content = file.read_bytes()
     for position in range(len(content)):
@@ -189,7 +189,7 @@ def test_a_damaged_archive_is_named_and_leaves_nothing(tmp_path: Path, damage: s
     assert "download it again" in refusal(file, tmp_path / "data")
 
 
-def test_find_takes_what_is_there_with_or_without_zip(tmp_path: Path) -> None:
+def test_archives_are_found_with_or_without_the_ending_zip(tmp_path: Path) -> None:
     for name in ("train.zip", "metadata.csv", "notes.txt"):
         (tmp_path / name).write_bytes(b"")
     found = find(tmp_path, CARVANA.archives)
@@ -199,7 +199,7 @@ def test_find_takes_what_is_there_with_or_without_zip(tmp_path: Path) -> None:
     ]
 
 
-def test_find_does_not_take_an_unpacked_folder_for_its_archive(tmp_path: Path) -> None:
+def test_an_unpacked_folder_is_not_taken_for_its_archive(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     with pytest.raises(InputError, match=r"holds none of the files that were expected: train\.zip, train_masks\.zip"):
         find(tmp_path, CARVANA.archives)

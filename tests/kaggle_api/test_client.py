@@ -98,7 +98,7 @@ def test_rules_that_were_not_accepted_are_named_with_their_page(server: KaggleSe
     assert f"https://www.kaggle.com/c/{SLUG}/rules" in message
 
 
-def test_an_unknown_competition_is_named(server: KaggleServer) -> None:
+def test_a_competition_that_kaggle_does_not_know_is_named(server: KaggleServer) -> None:
     message = str(failure(slug="carvanna"))
     assert "HTTP 404" in message
     assert "Competition not found" in message

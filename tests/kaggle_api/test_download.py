@@ -26,7 +26,7 @@ def offer_data(server: KaggleServer) -> None:
     server.files = {archive.name: zipped(**{archive.name[:-4]: b"x" * 50}) for archive in CARVANA.archives}
 
 
-def test_the_data_is_downloaded_without_what_comes_on_request(server: KaggleServer, tmp_path: Path) -> None:
+def test_archives_that_come_on_request_are_not_downloaded_by_default(server: KaggleServer, tmp_path: Path) -> None:
     offer_data(server)
     server.page_size = 3
     paths = download(CARVANA, tmp_path / "zips")
@@ -36,7 +36,7 @@ def test_the_data_is_downloaded_without_what_comes_on_request(server: KaggleServ
     assert server.calls["ListDataFiles"] == 3
 
 
-def test_only_what_is_missing_or_wrong_is_downloaded_again(server: KaggleServer, tmp_path: Path) -> None:
+def test_only_archives_that_are_missing_or_damaged_are_downloaded_again(server: KaggleServer, tmp_path: Path) -> None:
     offer_data(server)
     for name, content in server.files.items():
         (tmp_path / name).write_bytes(content)

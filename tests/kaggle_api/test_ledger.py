@@ -48,7 +48,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "new" / "submissions.jsonl"
 
 
-def test_without_a_file_there_are_no_submissions(path: Path) -> None:
+def test_without_a_ledger_there_are_no_submissions(path: Path) -> None:
     assert ledger.read(path) == []
     assert not path.parent.exists()
 

@@ -70,7 +70,7 @@ def test_a_row_says_what_is_not_known_of_a_submission(change: dict[str, Any], te
     assert text in shown(replace(SCORED, **change))
 
 
-def test_several_runs_without_an_estimate_have_nothing_to_be_held_against() -> None:
+def test_several_runs_without_an_estimate_have_no_expected_score() -> None:
     mix = replace(SCORED, cross_validation=(RUN, RUN), expected=UNKNOWN)
     assert overview.expected_score(mix) is None
 

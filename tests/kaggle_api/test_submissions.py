@@ -161,7 +161,7 @@ def test_an_empty_confirmation_is_no_submission(server: KaggleServer, csv: Path)
 
 
 @pytest.mark.parametrize("call", ["GetSubmissionLimits", "StartSubmissionUpload", "PUT", "CreateSubmission"])
-def test_what_fails_once_is_tried_again(server: KaggleServer, csv: Path, call: str) -> None:
+def test_a_call_that_fails_once_is_made_again(server: KaggleServer, csv: Path, call: str) -> None:
     server.faults[call] = once(refuse(503, "<html>busy</html>"))
     assert submissions.submit(csv, SLUG, "a test", unique_id=ID, timeout=PLENTY).ref == 1000
     assert (server.calls[call], len(server.submissions)) == (2, 1)
@@ -250,7 +250,7 @@ def test_silence_of_the_storage_ends_at_the_deadline(server: KaggleServer, csv: 
     assert not server.submissions
 
 
-def test_an_empty_file_is_not_sent(server: KaggleServer, csv: Path) -> None:
+def test_an_empty_csv_is_not_sent_to_kaggle(server: KaggleServer, csv: Path) -> None:
     csv.write_bytes(b"")
     assert "the file is empty" in str(failure_of(server, csv))
     assert not server.calls

@@ -70,19 +70,19 @@ def test_blank_masks_are_refused_where_the_competition_has_none(tmp_path: Path) 
         check(tmp_path, [VALID[0], ("a_02.jpg", ""), VALID[2]], strict)
 
 
-def test_a_blank_mask_may_have_a_word_of_its_own(tmp_path: Path) -> None:
+def test_a_competition_may_have_its_own_word_for_a_blank_mask(tmp_path: Path) -> None:
     assert check(tmp_path, [*VALID[:2], ("a_01.jpg", "-1")], replace(CARVANA, blank_mask="-1")).blank == 1
 
 
 @pytest.mark.parametrize(("text", "state"), [("", "blank"), ("1 24", "full")])
-def test_all_masks_alike_are_refused_unless_forced(tmp_path: Path, text: str, state: str) -> None:
+def test_a_csv_of_only_full_or_only_blank_masks_is_refused_unless_forced(tmp_path: Path, text: str, state: str) -> None:
     rows = [(photo_id, text) for photo_id, _ in VALID]
     with pytest.raises(InputError, match=f"all 3 masks are {state}; if this is meant, use --force"):
         check(tmp_path, rows)
     assert check(tmp_path, rows, allow_degenerate=True).rows == 3
 
 
-def test_without_photos_the_competitions_size_counts(tmp_path: Path) -> None:
+def test_without_photos_masks_must_fit_the_competitions_usual_size(tmp_path: Path) -> None:
     sample = write_sample(tmp_path / "sample.csv")
     path = write_rows(tmp_path / "submission.csv", [*VALID[:2], ("a_01.jpg", "2455040 1")])
     assert check_submission(path, sample, CARVANA).unbounded == 0
