@@ -155,6 +155,15 @@ def test_the_command_line_knows_every_option_on_a_page(page: Path) -> None:
         parse(line.arguments)
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_the_options_that_a_page_explains_exist(page: Path) -> None:
+    program: Any = typer.main.get_command(app)
+    parameters = [parameter for command in program.commands.values() for parameter in command.params]
+    known = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
+    explained = set(re.findall(r"`(--[a-z][a-z-]*)", page.read_text()))
+    assert explained - known - {"--help"} == set()
+
+
 @pytest.mark.parametrize("page", pages_with("sh"), ids=lambda page: page.name)
 def test_other_programs_on_a_page_are_make_or_need_the_internet(page: Path) -> None:
     for line in lines_of(page.read_text()):

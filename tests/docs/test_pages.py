@@ -110,6 +110,14 @@ def test_a_page_without_a_place_for_the_table_is_refused() -> None:
         generate.with_block("no place", "tree", "")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_modules_that_a_page_names_exist(page: Path) -> None:
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    named = re.findall(r"`([a-z_]+(?:/[a-z_]+)+)`", page.read_text())
+    ours = [name for name in named if name.partition("/")[0] in packages]
+    assert [name for name in ours if not ((PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").exists())] == []
+
+
 def test_the_modules_in_the_drawing_of_the_pipeline_exist() -> None:
     drawing = (ROOT / "docs" / "pipeline.svg").read_text()
     named = re.findall(r'class="module"[^>]*>([^<]+)<', drawing)
