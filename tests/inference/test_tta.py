@@ -27,8 +27,6 @@ from kaggle_tools.inference.ensemble import Member
 from kaggle_tools.inference.tta import enlarge
 from kaggle_tools.models.segmenter import Architecture, build
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class TestFlips:
     @pytest.mark.parametrize("multiple", [1, 32])
