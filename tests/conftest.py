@@ -1,6 +1,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -105,11 +106,12 @@ def ledger_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def warm_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmWorkers]:
+def warm_workers() -> Iterator[WarmWorkers]:
     """Processes for the calls to Kaggle that need not import the `kaggle` package's libraries."""
-    workers = WarmWorkers(tmp_path_factory.mktemp("workers") / "socket")
-    yield workers
-    workers.close()
+    with TemporaryDirectory() as folder:  # a short path: that of a socket has at most 100 characters or so
+        workers = WarmWorkers(Path(folder) / "socket")
+        yield workers
+        workers.close()
 
 
 @pytest.fixture
