@@ -39,8 +39,6 @@ LIBRARIES = (
     "torch.utils.tensorboard",
     "typer",
 )
-HANGS = 600.0
-"""Seconds after which a command hangs for certain, however busy the machine is."""
 
 
 class Done(NamedTuple):
@@ -106,7 +104,7 @@ def run(*command: object) -> Done:
     """Run `train.py …` or `-m module …` to its end."""
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
         with Process(*command, stdout=stdout, stderr=stderr) as process:
-            code = process.wait(HANGS)
+            code = process.wait()
         texts = []
         for stream in (stdout, stderr):
             stream.seek(0)

@@ -98,7 +98,7 @@ class TestSummary:
                 time.sleep(0.2)
                 finish_fold(run, 1, [("c_01", 0.3, 0.3, 0.2)])
                 assert not (run / "summary.json").exists()
-            assert waiting.result(timeout=30).groups == 3
+            assert waiting.result(timeout=300).groups == 3
         assert waiting.result().folds == (0, 1, 2)
         assert len((run / "oof.csv").read_text().splitlines()) == 1 + 4
 
