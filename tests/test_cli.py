@@ -22,18 +22,20 @@ def outcome_of(failure: Exception | None, capsys: pytest.CaptureFixture[str], mo
     return ended.value.code, capsys.readouterr().err
 
 
-def test_success_exits_with_0(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_succeeds_exits_with_0(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert outcome_of(None, capsys, monkeypatch) == (0, "")
 
 
 @pytest.mark.parametrize("failure", [InputError("mend this"), OSError("mend this")])
-def test_what_the_user_can_mend_is_one_line_and_exit_code_1(
+def test_an_error_of_input_is_one_line_and_exit_code_1(
     failure: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert outcome_of(failure, capsys, monkeypatch) == (1, "error: mend this\n")
 
 
-def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_exception_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     app = typer.Typer()
 
     @app.command()
@@ -50,7 +52,7 @@ def test_an_unknown_competition_is_answered_with_the_known_ones() -> None:
         cli.competition_named("titanic")
 
 
-def test_the_recorded_competition_counts_and_carvana_is_the_default() -> None:
+def test_the_competition_is_the_recorded_one_and_carvana_by_default() -> None:
     assert cli.agreed_competition(None, {Path("run"): CARVANA.slug}) is CARVANA
     assert cli.agreed_competition(None, {}) is CARVANA
     assert cli.agreed_competition(CARVANA.slug, {}) is CARVANA
@@ -63,7 +65,7 @@ def test_folders_of_different_competitions_are_refused() -> None:
         cli.agreed_competition("two", {Path("a"): "one"})
 
 
-def test_out_of_time_is_neither_success_nor_failure(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_that_runs_out_of_time_exits_with_75(capsys: pytest.CaptureFixture[str]) -> None:
     def stop() -> None:
         raise OutOfTimeError("stopped after 2 of 3 epochs")
 
@@ -88,11 +90,13 @@ def test_of_several_processes_only_the_first_says_that_time_is_over(
     assert capsys.readouterr().err == ""
 
 
-def test_the_competition_that_is_taken_by_default_is_one_that_there_is() -> None:
+def test_the_default_competition_is_known() -> None:
     assert cli.competition_named(cli.DEFAULT_SLUG).slug == cli.DEFAULT_SLUG
 
 
-def test_ctrl_c_is_answered(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_a_command_with_a_message_and_exit_code_130(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = cli.new_app()
 
     @app.command()
@@ -107,7 +111,7 @@ def test_ctrl_c_is_answered(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 
 
 @pytest.mark.parametrize("message", ["DataLoader worker (pid 7) is killed by signal: Terminated. ", "another"])
-def test_a_loader_that_was_ended_is_no_traceback_and_all_else_is(
+def test_a_killed_loader_is_one_line_and_other_runtime_errors_keep_their_traceback(
     message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stop() -> None:
@@ -119,12 +123,14 @@ def test_a_loader_that_was_ended_is_no_traceback_and_all_else_is(
 
 
 class TestPage:
-    def test_where_it_is_is_said(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_the_path_of_a_written_page_is_printed(self, capsys: pytest.CaptureFixture[str]) -> None:
         cli.write_page(lambda: Path("run/report.html"), "again")
         assert capsys.readouterr() == ("page: run/report.html\n", "")
 
     @pytest.mark.parametrize("error", [InputError("run: damaged"), OSError(28, "No space left on device")])
-    def test_without_it_a_command_has_not_failed(self, capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+    def test_a_page_that_cannot_be_written_is_only_a_warning(
+        self, capsys: pytest.CaptureFixture[str], error: Exception
+    ) -> None:
         def fail() -> Path:
             raise error
 

@@ -40,7 +40,7 @@ def test_the_id_of_a_photo_may_be_its_stem(tiles: Competition) -> None:
     assert tiles.id_of("a1.b-2") == "a1.b-2"
 
 
-def test_without_groups_each_photo_is_its_own(tiles: Competition) -> None:
+def test_without_groups_each_photo_is_a_group_of_its_own(tiles: Competition) -> None:
     assert [tiles.group_and_view(stem)[0] for stem in ("a_1", "a_2")] == ["a_1", "a_2"]
 
 

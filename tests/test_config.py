@@ -17,7 +17,7 @@ from kaggle_tools.errors import InputError
 SLUG = "roof-tiles"
 
 
-def test_preset_seed_is_the_write_up() -> None:
+def test_preset_seed_has_the_settings_of_the_write_up() -> None:
     config = config_from("seed", SLUG, {})
     assert config.competition == SLUG
     assert (config.model, config.width, config.depth, config.pretrained) == ("unet", 64, 4, False)
@@ -35,7 +35,7 @@ def test_the_default_preset_has_the_winners_augmentation_and_loss_on_the_whole_p
     assert config.image_size is None
 
 
-def test_an_option_takes_the_place_of_the_presets() -> None:
+def test_an_option_replaces_the_value_of_the_preset() -> None:
     config = config_from("seed", SLUG, {"epochs": 3, "image_size": None, "seed": 5})
     assert (config.epochs, config.image_size, config.seed) == (3, None, 5)
     assert config == dataclasses.replace(config_from("seed", SLUG, {}), epochs=3, image_size=None, seed=5)
@@ -48,7 +48,7 @@ def test_a_preset_is_not_changed_by_the_options_of_one_run() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_makes_a_configuration_of_values_that_there_are(preset: str) -> None:
+def test_every_preset_makes_a_valid_configuration(preset: str) -> None:
     config = config_from(preset, SLUG, {})
     hints = get_type_hints(TrainingConfig)
     for name, value in dataclasses.asdict(config).items():
@@ -58,13 +58,13 @@ def test_every_preset_makes_a_configuration_of_values_that_there_are(preset: str
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_survives_being_written_down(preset: str) -> None:
+def test_every_preset_is_the_same_after_writing_and_reading(preset: str) -> None:
     config = config_from(preset, SLUG, {})
     assert config_of_settings(json.loads(json.dumps(settings_of(config)))) == config
 
 
 @pytest.mark.parametrize("image_size", [None, (160, 240)])
-def test_sizes_and_scales_survive_being_written_down_as_lists(image_size: tuple[int, int] | None) -> None:
+def test_sizes_and_scales_are_read_from_the_lists_that_json_makes_of_them(image_size: tuple[int, int] | None) -> None:
     config = config_from("seed", SLUG, {"image_size": image_size, "tta_scales": (0.75, 1.0, 1.5)})
     settings = settings_of(config)
     assert settings["tta_scales"] == [0.75, 1.0, 1.5]
@@ -72,13 +72,13 @@ def test_sizes_and_scales_survive_being_written_down_as_lists(image_size: tuple[
     assert config_of_settings(json.loads(json.dumps(settings))) == config
 
 
-def test_settings_from_before_there_were_scales_have_one() -> None:
+def test_recorded_settings_without_scales_have_the_scale_1() -> None:
     settings = settings_of(config_from("seed", SLUG, {}))
     del settings["tta_scales"]
     assert config_of_settings(settings).tta_scales == (1.0,)
 
 
-def test_settings_of_another_version_are_refused_by_name() -> None:
+def test_recorded_settings_of_another_version_are_refused_and_named() -> None:
     settings = settings_of(config_from("seed", SLUG, {}))
     with pytest.raises(InputError, match="does not know: moon_phase"):
         config_of_settings(settings | {"moon_phase": 0.5})
@@ -90,7 +90,7 @@ def test_settings_of_another_version_are_refused_by_name() -> None:
         config_of_settings(settings | {"tta_scales": 1.0})
 
 
-def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
+def test_an_unknown_preset_is_refused_and_the_known_ones_named() -> None:
     with pytest.raises(InputError, match=f"--preset sed: not known; the presets are {', '.join(PRESETS)}"):
         config_from("sed", SLUG, {})
 
@@ -125,7 +125,9 @@ def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
         ({"model": "smp:Unet/resnet34", "pretrained": True, "init": "runs/a"}, "--init and --pretrained"),
     ],
 )
-def test_what_cannot_be_is_refused_by_the_name_of_its_option(option: dict[str, Any], message: str) -> None:
+def test_an_impossible_value_of_a_configuration_is_refused_with_the_name_of_its_option(
+    option: dict[str, Any], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         config_from("seed", SLUG, option)
 

@@ -57,13 +57,13 @@ def test_a_field_without_an_option_is_not_on_the_command_line() -> None:
     assert CliRunner().invoke(app([]), ["x", "--secret", "1"]).exit_code == 2
 
 
-def test_what_is_given_becomes_the_values_of_the_fields() -> None:
+def test_given_options_become_the_values_of_their_fields() -> None:
     given = call("x", "--count", "5", "--kind", "b", "--size", "20x30", "--quick", "--no-page", "--factors", "1,2")
     settings = applied(Settings(), OPTIONS, given)
     assert settings == Settings(count=5, kind="b", size=(20, 30), fast=True, page=False, factors=(1.0, 2.0))
 
 
-def test_with_a_preset_only_what_is_given_has_a_value() -> None:
+def test_with_a_preset_only_given_options_have_a_value() -> None:
     preset = Settings(count=9, kind="a", secret=1)
     assert applied(preset, OPTIONS, call("x", "--kind", "b", preset="large")) == Settings(count=9, kind="b", secret=1)
 
@@ -84,47 +84,47 @@ def test_a_value_that_cannot_be_parsed_names_its_option(word: str, message: str)
         applied(Settings(), OPTIONS, {"size": word})
 
 
-def test_numbers_below_the_minimum_are_refused() -> None:
+def test_an_option_below_its_minimum_is_refused() -> None:
     assert CliRunner().invoke(app([]), ["x", "--count", "-1"]).exit_code == 2
 
 
-def test_arguments_are_what_differs_from_the_defaults() -> None:
+def test_the_arguments_of_a_value_are_the_options_that_differ_from_their_defaults() -> None:
     assert arguments_of(Settings()) == []
     changed = Settings(count=5, fast=True, page=False, factors=(0.5, 2.0), word="w")
     assert arguments_of(changed) == ["--count", "5", "--factors", "0.5,2", "--quick", "--no-page", "--word", "w"]
 
 
-def test_arguments_make_the_same_value_again() -> None:
+def test_a_value_is_the_same_after_becoming_arguments_and_being_parsed() -> None:
     settings = Settings(count=0, kind="b", fast=True, page=False, factors=(0.5,), word="w w")
     given = call("x", *arguments_of(settings))
     assert applied(Settings(), OPTIONS, given) == settings
     assert replace(settings, secret=1) != settings
 
 
-def test_sizes_are_height_by_width() -> None:
+def test_a_size_is_parsed_as_height_by_width() -> None:
     assert options.parse_size("--size", "256x384") == (256, 384)
 
 
 @pytest.mark.parametrize("text", ["256", "256x", "x384", "-1x5", "axb", "256*384"])
-def test_other_sizes_are_refused(text: str) -> None:
+def test_a_size_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="--size .*: must be HEIGHTxWIDTH"):
         options.parse_size("--size", text)
 
 
 @pytest.mark.parametrize("text", ["0", "1", "nan", "half", "-0.5"])
-def test_only_numbers_between_0_and_1_are_probabilities(text: str) -> None:
+def test_a_probability_that_is_not_between_0_and_1_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="--threshold"):
         options.parse_probability("--threshold", text)
     assert options.parse_probability("--threshold", "0.25") == 0.25
 
 
-def test_numbers_have_commas_between_them() -> None:
+def test_numbers_are_parsed_between_commas() -> None:
     assert options.parse_numbers("--weights", "0.75,1,2e1") == (0.75, 1, 20)
     assert options.parse_numbers("--weights", "3") == (3,)
 
 
 @pytest.mark.parametrize("text", ["", ",", "1,", "1;2", "one,2", "1,0", "-1,2", "1,nan", "1,inf"])
-def test_what_is_no_number_above_0_is_refused(text: str) -> None:
+def test_numbers_that_are_not_above_0_are_refused(text: str) -> None:
     message = f"--weights {text}: must be numbers above 0 with commas between them, as 0.75,1,1.25"
     with pytest.raises(InputError, match=f"^{message}$"):
         options.parse_numbers("--weights", text)

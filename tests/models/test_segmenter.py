@@ -61,7 +61,7 @@ class TestSegmenter:
         assert torch.allclose(model(photos(61, 93)), model.net(images)[..., :61, :93], atol=1e-5)
 
     @torch.inference_mode()
-    def test_the_unet_pads_itself(self) -> None:
+    def test_the_unet_is_given_photos_without_padding(self) -> None:
         model = trained(SMALL_UNET)
         assert torch.allclose(model(photos(61, 93)), model.net(photos(61, 93) / 255), atol=1e-6)
 
@@ -77,12 +77,12 @@ class TestDesign:
     @pytest.mark.parametrize(
         "name", ["", "u-net", "UNet", "smp", "smp:", "smp:Unet", "smp:Unet/", "smp:/resnet34", ":a/b"]
     )
-    def test_a_name_of_another_form_is_refused(self, name: str) -> None:
+    def test_a_network_name_of_another_form_is_refused(self, name: str) -> None:
         with pytest.raises(InputError, match=f"--model {name}: must be `unet` or `smp:ARCHITECTURE/ENCODER`"):
             design(name)
 
     @pytest.mark.parametrize("name", ["smp:Nonet/resnet18", "smp:Unet/resnet19", "smp:Unet/tu-resnet19"])
-    def test_what_smp_does_not_have_is_refused(self, name: str) -> None:
+    def test_a_network_that_smp_does_not_have_is_refused(self, name: str) -> None:
         with pytest.raises(InputError, match=f"--model {name}: segmentation-models-pytorch cannot build it"):
             build(design(name))
 

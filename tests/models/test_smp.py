@@ -44,7 +44,7 @@ def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
 
 
 class TestPretrained:
-    def test_the_encoder_gets_the_weights_and_the_normalisation_of_the_hub(self, fake_hub: FakeHub) -> None:
+    def test_a_pretrained_encoder_gets_the_weights_and_the_normalisation_of_the_hub(self, fake_hub: FakeHub) -> None:
         weights = fake_hub.hold("mobilenet_v2", mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6], input_range=[0, 1])
         architecture = design(SMP, pretrained=True)
         assert architecture == Architecture(SMP, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
@@ -66,7 +66,7 @@ class TestPretrained:
         ],
         ids=["0 to 1", "0 to 255", "BGR"],
     )
-    def test_the_normalisation_is_for_photos_from_0_to_1_in_rgb(
+    def test_the_normalisation_of_the_hub_is_converted_to_rgb_from_0_to_1(
         self,
         monkeypatch: pytest.MonkeyPatch,
         given: dict[str, Any],
@@ -90,7 +90,7 @@ class TestPretrained:
         ids=lambda failure: type(failure).__name__,
     )
     @pytest.mark.parametrize("encoder", ["mobilenet_v2", "tu-resnet10t"])
-    def test_without_internet_the_message_says_what_to_do(
+    def test_pretrained_weights_without_internet_are_refused_with_what_to_do(
         self, fake_hub: FakeHub, encoder: str, failure: Exception
     ) -> None:
         fake_hub.failure = failure

@@ -28,19 +28,19 @@ def small_unet(width: int = 4, depth: int = 3) -> UNet:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (16, 16), (17, 31), (61, 93), (127, 191)])
 @torch.inference_mode()
-def test_any_size_comes_out_as_it_went_in(size: tuple[int, int]) -> None:
+def test_the_output_of_the_unet_has_the_size_of_its_input(size: tuple[int, int]) -> None:
     logits = small_unet(depth=4)(images(*size, batch=2))
     assert logits.shape == (2, 1, *size)
     assert logits.dtype == torch.float32
 
 
-def test_the_default_has_31_million_parameters() -> None:
+def test_the_default_unet_has_31_million_parameters() -> None:
     with torch.device("meta"):
         net = UNet()
     assert sum(parameter.numel() for parameter in net.parameters()) == 31_037_633
 
 
-def test_width_depth_and_input_channels_are_options() -> None:
+def test_width_depth_and_input_channels_of_the_unet_are_options() -> None:
     with torch.device("meta"):
         net = UNet(width=6, depth=3, in_channels=1)
     convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
@@ -50,12 +50,12 @@ def test_width_depth_and_input_channels_are_options() -> None:
 
 
 @pytest.mark.parametrize("options", [{"width": 0}, {"depth": 0}, {"width": -4}])
-def test_a_network_without_channels_or_levels_is_refused(options: dict[str, int]) -> None:
+def test_a_unet_without_channels_or_levels_is_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must both be at least 1"):
         UNet(**options)
 
 
-def test_the_weights_stand_in_the_order_of_the_original() -> None:
+def test_the_weights_of_the_unet_have_the_order_of_the_original() -> None:
     def normalisation(channels: int) -> list[tuple[int, ...]]:
         return [(channels,)] * 4 + [()]  # weight, bias, running mean, running variance, batches seen
 
@@ -74,7 +74,7 @@ def test_the_weights_stand_in_the_order_of_the_original() -> None:
     assert [tuple(weights.shape) for weights in state.values()] == expected
 
 
-def test_3x3_convolutions_have_no_bias_and_the_others_have_one() -> None:
+def test_3x3_convolutions_of_the_unet_have_no_bias_and_the_others_have_one() -> None:
     with torch.device("meta"):
         modules = list(UNet().modules())
     with_weights = [module for module in modules if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
@@ -84,7 +84,7 @@ def test_3x3_convolutions_have_no_bias_and_the_others_have_one() -> None:
     assert biased == {(3, 3): {False}, (2, 2): {True}, (1, 1): {True}}
 
 
-def test_a_gradient_reaches_every_parameter() -> None:
+def test_every_parameter_of_the_unet_gets_a_gradient() -> None:
     net = small_unet().train()
     net(images(40, 24, batch=2)).square().mean().backward()
     without = [name for name, parameter in net.named_parameters() if parameter.grad is None or not parameter.grad.any()]
@@ -120,12 +120,12 @@ def reference_forward(net: UNet, images_BCHW: Tensor, depth: int) -> Tensor:
 
 @pytest.mark.parametrize("depth", [1, 3])
 @torch.inference_mode()
-def test_it_computes_what_the_paper_describes(depth: int) -> None:
+def test_the_unet_computes_what_the_paper_describes(depth: int) -> None:
     net, batch = small_unet(depth=depth), images(48, 32, batch=2)
     assert torch.allclose(net(batch), reference_forward(net, batch, depth), atol=1e-5)
 
 
-def test_the_gradient_flows_through_skips_and_bottleneck_alike() -> None:
+def test_the_gradients_of_the_unet_are_those_of_the_paper() -> None:
     net, batch = small_unet(), images(48, 32)
     weights = list(net.parameters())
     gradients = torch.autograd.grad(net(batch).square().mean(), weights)
@@ -134,7 +134,7 @@ def test_the_gradient_flows_through_skips_and_bottleneck_alike() -> None:
 
 
 @torch.inference_mode()
-def test_exactly_the_padding_is_cropped() -> None:
+def test_the_unet_crops_exactly_its_padding() -> None:
     net = small_unet(depth=4)
     photo = images(67, 107)
     padded = np.pad(photo.numpy(), [(0, 0), (0, 0), (0, 80 - 67), (0, 112 - 107)], mode="edge")
@@ -142,14 +142,14 @@ def test_exactly_the_padding_is_cropped() -> None:
     assert torch.allclose(net(photo), expected, atol=1e-5)
 
 
-def test_padding_repeats_the_last_row_and_column() -> None:
+def test_the_padding_of_the_unet_repeats_the_last_row_and_column() -> None:
     image = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])[None, None]
     padded = pad_to_multiple(image, 4)
     assert padded[0, 0].tolist() == [[1, 2, 3, 3], [4, 5, 6, 6], [4, 5, 6, 6], [4, 5, 6, 6]]
     assert pad_to_multiple(padded, 4) is padded
 
 
-def test_the_skip_stands_before_the_upsampled() -> None:
+def test_the_skip_channels_come_before_the_upsampled_ones() -> None:
     up = Up(4, 2)
     up.convolve = nn.Identity()
     nn.init.zeros_(up.upsample.weight)

@@ -47,7 +47,7 @@ class TestSavingAndLoading:
         ids=lambda architecture: architecture.name,
     )
     @torch.inference_mode()
-    def test_a_network_comes_back_as_it_was(self, tmp_path: Path, architecture: Architecture) -> None:
+    def test_a_network_is_the_same_after_saving_and_loading(self, tmp_path: Path, architecture: Architecture) -> None:
         model = trained(architecture)
         save(model, card_of(architecture), tmp_path)
         loaded, card = load(tmp_path)
@@ -55,7 +55,7 @@ class TestSavingAndLoading:
         assert not loaded.training
         assert torch.equal(loaded(photos()), model(photos()))
 
-    def test_the_weights_are_those_of_the_bare_network(self, saved: Path) -> None:
+    def test_saved_weights_are_those_of_the_network_without_its_wrapper(self, saved: Path) -> None:
         expected = UNet(4, 2).state_dict()
         weights = load_file(saved / WEIGHTS_FILE)
         assert weights.keys() == expected.keys()
@@ -66,7 +66,7 @@ class TestSavingAndLoading:
         save(model, card_of(SMALL_UNET), tmp_path / "other")
         assert (tmp_path / "other" / WEIGHTS_FILE).read_bytes() == (saved / WEIGHTS_FILE).read_bytes()
 
-    def test_the_card_says_how_to_build_and_use_it(self, tmp_path: Path) -> None:
+    def test_the_card_says_how_to_build_and_use_the_network(self, tmp_path: Path) -> None:
         architecture = Architecture(SMP, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
         save(build(architecture), card_of(architecture), tmp_path)
         assert json.loads((tmp_path / CARD_FILE).read_text()) == {
@@ -89,7 +89,7 @@ class TestSavingAndLoading:
         save(trained(SMALL_UNET), card, saved)
         assert read_card(saved) == card
 
-    def test_nothing_else_is_left_in_the_folder(self, saved: Path) -> None:
+    def test_saving_leaves_nothing_but_weights_and_card(self, saved: Path) -> None:
         assert {path.name for path in saved.iterdir()} == {WEIGHTS_FILE, CARD_FILE}
 
 
@@ -114,12 +114,12 @@ class TestDamage:
         assert f"{saved / CARD_FILE}: damaged" in self.refusal(saved)
 
     @pytest.mark.parametrize("text", ["{}", '{"architecture": {}}', '{"architecture": 3}'])
-    def test_what_is_no_card_is_refused(self, saved: Path, text: str) -> None:
+    def test_json_that_is_no_model_card_is_refused(self, saved: Path, text: str) -> None:
         (saved / CARD_FILE).write_text(text)
         assert f"{saved / CARD_FILE}: not a model card of this version" in self.refusal(saved)
 
     @pytest.mark.parametrize("wrong", [{"tta": "sideways"}, {"tta_scales": []}, {"tta_scales": [1, 0]}])
-    def test_a_tta_that_cannot_be_is_refused(self, saved: Path, wrong: dict) -> None:
+    def test_a_card_with_an_impossible_tta_is_refused(self, saved: Path, wrong: dict) -> None:
         self.edit_card(saved, **wrong)
         assert "not a model card of this version (no such test-time augmentation" in self.refusal(saved)
 
@@ -132,7 +132,7 @@ class TestDamage:
         assert "must be `unet` or `smp:ARCHITECTURE/ENCODER`" in self.refusal(saved)
 
     @pytest.mark.parametrize("field", [{"width": 0}, {"depth": "deep"}, {"mean": [0.5]}, {"std": None}])
-    def test_a_card_with_a_network_that_cannot_be_is_refused(self, saved: Path, field: dict[str, Any]) -> None:
+    def test_a_card_with_an_impossible_network_is_refused(self, saved: Path, field: dict[str, Any]) -> None:
         self.edit_card(saved, architecture=asdict(SMALL_UNET) | field)
         assert str(saved) in self.refusal(saved)
 

@@ -14,7 +14,7 @@ MEMORY, PROCESSOR = Path("/proc/meminfo"), Path("/proc/cpuinfo")
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not tie processes to cores")
-def test_only_cores_that_this_process_may_use_are_counted() -> None:
+def test_the_hardware_counts_only_cores_that_the_process_may_use() -> None:
     tied = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])"
     code = f"{tied}; from kaggle_tools.system.hardware import hardware; print(hardware())"
     said = [subprocess.check_output([sys.executable, "-c", code], text=True), hardware()]
@@ -23,7 +23,7 @@ def test_only_cores_that_this_process_may_use_are_counted() -> None:
 
 
 @pytest.mark.skipif(not MEMORY.exists(), reason="Linux tells its memory there")
-def test_the_memory_is_that_of_the_machine() -> None:
+def test_the_hardware_names_the_memory_of_the_machine() -> None:
     kib = int(re.search(r"^MemTotal: +(\d+) kB$", MEMORY.read_text(), re.M)[1])
     assert hardware().endswith(f", {round(kib / 1024 / 1024)} GiB of memory")
 
@@ -31,7 +31,7 @@ def test_the_memory_is_that_of_the_machine() -> None:
 @pytest.mark.skipif(
     not PROCESSOR.exists() or "model name" not in PROCESSOR.read_text(), reason="Linux names most processors there"
 )
-def test_the_processor_has_the_name_that_the_system_knows() -> None:
+def test_the_hardware_names_the_processor_as_the_system_does() -> None:
     named = re.findall(r"^model name\s*: (.+)$", PROCESSOR.read_text(), re.M)
     assert f" cores of {named[0].strip()}," in hardware()
 
@@ -45,7 +45,9 @@ def test_the_processor_has_the_name_that_the_system_knows() -> None:
         ([("A", 80), ("A", 40)], "1 x A (80 GiB), 1 x A (40 GiB), "),
     ],
 )
-def test_gpus_of_a_kind_are_counted(gpus: list[tuple[str, int]], text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hardware_counts_gpus_of_each_kind(
+    gpus: list[tuple[str, int]], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     properties = [SimpleNamespace(name=name, total_memory=gib * 1024**3) for name, gib in gpus]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(properties))
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties[index])

@@ -22,5 +22,5 @@ def page_faults(mode: str) -> int:
     return int(done.stdout.split()[1])
 
 
-def test_freed_memory_is_had_again_without_the_help_of_linux() -> None:
+def test_freed_memory_is_reused_without_asking_the_system() -> None:
     assert page_faults("keep") < page_faults("give back") / 10

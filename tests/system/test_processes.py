@@ -50,7 +50,7 @@ def run(folder: Path, gpus: list[str], *exit_codes: int, work: str = "time.sleep
     return run_on_gpus(range(len(exit_codes)), gpus, command)
 
 
-def test_there_is_never_more_than_one_fold_on_a_gpu(tmp_path: Path) -> None:
+def test_a_gpu_never_trains_more_than_one_fold_at_once(tmp_path: Path) -> None:
     assert run(tmp_path, ["3", "GPU-uuid"], 0, 0, 0, 0) == dict.fromkeys(range(4), 0)
     spans: dict[str, list[tuple[float, float]]] = {}
     for fold in range(4):
@@ -68,17 +68,19 @@ def test_folds_on_different_gpus_run_at_once(tmp_path: Path) -> None:
     assert {(tmp_path / name).read_text().split()[0] for name in "01"} == {"0", "1"}
 
 
-def test_what_failed_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+def test_the_exit_code_of_a_failed_fold_is_returned_and_the_other_folds_go_on(tmp_path: Path) -> None:
     assert run(tmp_path, ["0"], 0, 7, 0) == {0: 0, 1: 7, 2: 0}
     assert (tmp_path / "2").exists()
 
 
-def test_the_lines_say_of_which_fold_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_line_of_a_parallel_fold_begins_with_its_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(tmp_path, ["5"], 0)
     assert sorted(capsys.readouterr().out.splitlines()) == ["[fold 0] an error", "[fold 0] on 5"]
 
 
-def test_the_gpus_that_are_named_are_those_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_gpus_named_in_cuda_visible_devices_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-uuid")
     assert visible_gpus() == ["2", "GPU-uuid"]
@@ -87,7 +89,7 @@ def test_the_gpus_that_are_named_are_those_to_use(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])
-def test_a_machine_without_gpus_has_none(hidden: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_gpu_is_visible_where_cuda_visible_devices_hides_them(hidden: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     assert visible_gpus() == []
@@ -106,14 +108,16 @@ def test_the_first_process_is_the_first_of_the_first_node(name: str, monkeypatch
 
 class TestLaunch:
     @pytest.mark.parametrize("devices", ["auto", "1"])
-    def test_one_device_needs_no_other_process(self, devices: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_launching_on_one_device_starts_no_other_process(
+        self, devices: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
         fabric = launch(devices, 1)
         assert (fabric.device.type, fabric.world_size) == ("cpu", 1)
         assert rank_and_ranks() == (0, 1)
 
     @pytest.mark.parametrize("devices", ["0", "-3", "two", "1.5", ""])
-    def test_devices_that_there_are_not_are_refused_and_named(self, devices: str) -> None:
+    def test_launching_on_devices_that_do_not_exist_is_refused_and_they_are_named(self, devices: str) -> None:
         with pytest.raises(InputError, match=f"^--devices {devices} --nodes 1: `.*devices.*"):
             launch(devices, 1)
 
@@ -124,13 +128,13 @@ def test_a_process_alone_is_the_first_of_one_and_gathers_its_own_value() -> None
     assert of_the_first("mine") == "mine"
 
 
-def test_processes_know_their_ranks_and_gather_what_each_has_in_their_order(tmp_path: Path) -> None:
+def test_processes_know_their_ranks_and_gather_all_values_in_the_order_of_ranks(tmp_path: Path) -> None:
     found = together(lambda rank: (rank_and_ranks(), gathered([f"of {rank}"] * rank)), tmp_path / "store", ranks=3)
     everything = [[], ["of 1"], ["of 2", "of 2"]]
     assert found == [((rank, 3), everything) for rank in range(3)]
 
 
-def test_what_the_first_process_has_counts_for_all(tmp_path: Path) -> None:
+def test_the_value_of_the_first_process_is_given_to_all(tmp_path: Path) -> None:
     found = together(lambda rank: of_the_first([[rank, 7]] * (3 - rank)), tmp_path / "store")
     assert found == [[[0, 7]] * 3] * 2
 
@@ -156,7 +160,7 @@ def test_a_process_is_an_orphan_once_the_one_that_started_it_has_ended() -> None
         assert starter.stdout.readline() == "True\n"
 
 
-class TestProcesses:
+class TestAsStarted:
     @pytest.fixture(autouse=True)
     def alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID", "GROUP_RANK", "NODE_RANK"):
@@ -164,11 +168,11 @@ class TestProcesses:
         for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES", "SLURM_JOB_NAME"):
             monkeypatch.delenv(name, raising=False)
 
-    def test_by_itself_it_is_what_was_given(self) -> None:
+    def test_without_torchrun_or_slurm_devices_and_nodes_are_as_given(self) -> None:
         assert as_started("auto", 1) == ("auto", 1)
         assert as_started("0,1", 3) == ("0,1", 3)
 
-    def test_torchrun_is_recognised(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_torchrun_decides_devices_and_nodes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in {
             "TORCHELASTIC_RUN_ID": "x",
             "RANK": "5",
@@ -178,7 +182,7 @@ class TestProcesses:
             monkeypatch.setenv(name, value)
         assert as_started("auto", 1) == ("4", 2)
 
-    def test_slurm_is_recognised(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_slurm_decides_devices_and_nodes_unless_devices_are_given(self, monkeypatch: pytest.MonkeyPatch) -> None:
         slurm = {"SLURM_NTASKS": "16", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}
         for name, value in slurm.items():
             monkeypatch.setenv(name, value)
@@ -186,7 +190,7 @@ class TestProcesses:
         assert as_started("2", 1) == ("2", 1)
         assert device_count("auto", 1) == 16
 
-    def test_devices_are_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_devices_are_counted_over_all_nodes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
         assert [device_count(devices, 2) for devices in ("3", "0,2", "-1", "auto")] == [6, 4, 8, 8]
         monkeypatch.setattr("torch.cuda.device_count", lambda: 0)

@@ -24,7 +24,7 @@ class TestLines:
     def said(self, capsys: pytest.CaptureFixture[str]) -> list[str]:
         return capsys.readouterr().out.splitlines()
 
-    def test_there_is_one_each_half_minute_and_one_at_the_end(
+    def test_a_line_of_progress_is_printed_each_half_minute_and_at_the_end(
         self, clock: Clock, capsys: pytest.CaptureFixture[str]
     ) -> None:
         for _ in track(range(10), 10, "masks"):
@@ -36,7 +36,9 @@ class TestLines:
             "masks: 10 of 10, 0.083 a second",
         ]
 
-    def test_the_rate_is_of_all_that_is_done(self, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_the_rate_of_progress_is_that_since_the_start(
+        self, clock: Clock, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         for number in track(range(2400), 2400, "photos"):
             clock.now += 1 / 64 if number < 1920 else 1 / 8
         assert self.said(capsys) == [
@@ -45,7 +47,7 @@ class TestLines:
             "photos: 2,400 of 2,400, 26.7 a second",  # 90 s
         ]
 
-    def test_what_the_making_of_an_item_takes_counts_too(
+    def test_progress_counts_the_time_in_which_items_are_made(
         self, clock: Clock, capsys: pytest.CaptureFixture[str]
     ) -> None:
         def slow() -> Iterator[int]:
@@ -59,16 +61,18 @@ class TestLines:
             "folds: 2 of 4, 0.00014 a second, 4.0 h left",
         ]
 
-    def test_a_short_work_has_one(self, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_work_shorter_than_half_a_minute_prints_one_line_of_progress(
+        self, clock: Clock, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         for _ in track("abc", 3, "masks"):
             clock.now += 0.5
         assert self.said(capsys) == ["masks: 3 of 3, 2.0 a second"]
 
-    def test_no_work_has_none(self, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_no_work_prints_no_progress(self, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
         assert list(track([], 0, "masks")) == []
         assert self.said(capsys) == []
 
-    def test_items_are_made_only_as_they_are_asked_for(self, clock: Clock) -> None:
+    def test_progress_makes_items_only_as_they_are_asked_for(self, clock: Clock) -> None:
         made = []
         tracked = track((made.append(number) or number for number in range(5)), 5, "masks")
         assert made == []
@@ -76,7 +80,7 @@ class TestLines:
         assert [next(tracked), next(tracked)] == made == [0, 1]
 
 
-def test_on_a_terminal_there_is_a_bar_instead(
+def test_a_terminal_shows_a_progress_bar_instead_of_lines(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
@@ -90,5 +94,5 @@ def test_on_a_terminal_there_is_a_bar_instead(
     ("seconds", "text"),
     [(0, "0 s"), (89, "89 s"), (90, "2 min"), (60 * 89, "89 min"), (5400, "1.5 h"), (90000, "25.0 h")],
 )
-def test_durations_are_as_short_as_people_say_them(seconds: float, text: str) -> None:
+def test_a_duration_is_written_in_seconds_minutes_or_hours(seconds: float, text: str) -> None:
     assert duration(seconds) == text

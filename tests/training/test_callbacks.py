@@ -51,7 +51,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class TestMetricsTable:
-    def test_it_has_a_row_for_each_epoch(self, tmp_path: Path) -> None:
+    def test_metrics_csv_has_a_row_for_each_epoch(self, tmp_path: Path) -> None:
         table = MetricsTable(tmp_path / "metrics.csv")
         for epoch, dice in enumerate((0.25, 0.75)):
             table.on_train_epoch_end(trainer(epoch, val_dice=dice), module(epoch))
@@ -61,7 +61,7 @@ class TestMetricsTable:
         assert written["lr"].tolist() == [0.25, 0.25]
         assert written["val_dice"].tolist() == [0.25, 0.75]
 
-    def test_it_travels_in_the_checkpoint(self, tmp_path: Path) -> None:
+    def test_the_rows_of_metrics_csv_are_saved_in_the_checkpoint(self, tmp_path: Path) -> None:
         table = MetricsTable(tmp_path / "metrics.csv")
         table.rows = [{"epoch": 0, "val_dice": 0.5}]
         resumed = MetricsTable(tmp_path / "metrics.csv")
@@ -78,7 +78,7 @@ class TestCheckpoint:
         return checkpoints.state_dict()
 
     @pytest.mark.parametrize("name", ["before", "after"])
-    def test_a_run_that_was_moved_still_knows_its_best_epoch(self, tmp_path: Path, name: str) -> None:
+    def test_the_best_epoch_is_known_after_the_run_was_moved(self, tmp_path: Path, name: str) -> None:
         state = self.state(tmp_path / "before")
         resumed = Checkpoint(tmp_path / name, "best", monitor="val_dice")
         resumed.load_state_dict(state)
@@ -88,7 +88,7 @@ class TestCheckpoint:
 
 
 class TestPatience:
-    def test_a_training_that_it_had_stopped_stays_stopped(self) -> None:
+    def test_a_training_that_patience_has_ended_stays_ended_when_resumed(self) -> None:
         patience = Patience(3)
         for waited, stopped in ((2, False), (3, True)):
             patience.wait_count = waited
@@ -98,7 +98,7 @@ class TestPatience:
 
 
 class TestEpochLines:
-    def test_it_says_how_long_the_fold_and_the_run_will_take(self, clock: Clock, capsys: Any) -> None:
+    def test_the_line_of_an_epoch_says_how_long_fold_and_run_will_take(self, clock: Clock, capsys: Any) -> None:
         lines = EpochLines(folds_left=3)
         for epoch, seconds in ((0, 100), (1, 140)):
             lines.on_train_epoch_start(trainer(epoch), module(epoch))
@@ -113,7 +113,7 @@ class TestEpochLines:
         ("predicted", "true", "named"),
         [(0.0, 0.2, "background"), (1.0, 0.2, "foreground"), (0.0, 0.0, ""), (0.1, 0.2, "")],
     )
-    def test_a_model_that_predicts_one_class_everywhere_is_warned_of(
+    def test_the_line_of_an_epoch_warns_of_a_model_that_predicts_one_class_everywhere(
         self, predicted: float, true: float, named: str, clock: Clock, capsys: Any
     ) -> None:
         lines = EpochLines(folds_left=1)
@@ -131,19 +131,21 @@ class TestTimeLimit:
         clock.now += seconds
         limit.on_train_epoch_end(trainer(epoch), module(epoch))
 
-    def test_an_epoch_that_would_end_too_late_is_not_begun(self, clock: Clock) -> None:
+    def test_an_epoch_that_would_end_after_the_time_limit_is_not_begun(self, clock: Clock) -> None:
         limit = TimeLimit(deadline=clock.now + 250)
         self.begin(limit, clock, 0)
         self.begin(limit, clock, 1)
         with pytest.raises(OutOfTimeError, match="stopped after 2 of 10 epochs, as --max-hours asks; the same command"):
             limit.on_train_epoch_start(trainer(2), module(2))
 
-    def test_an_epoch_that_will_just_end_in_time_is_begun(self, clock: Clock) -> None:
+    def test_an_epoch_that_ends_just_within_the_time_limit_is_begun(self, clock: Clock) -> None:
         limit = TimeLimit(deadline=clock.now + 200)
         self.begin(limit, clock, 0)
         self.begin(limit, clock, 1)
 
-    def test_the_first_epoch_of_the_next_fold_and_of_a_resumed_one_is_known_to_be_as_long(self, clock: Clock) -> None:
+    def test_the_time_limit_expects_the_first_epoch_of_the_next_or_a_resumed_fold_to_take_as_long(
+        self, clock: Clock
+    ) -> None:
         limit = TimeLimit(deadline=clock.now + 150)
         self.begin(limit, clock, 9)
         resumed = TimeLimit(deadline=clock.now + 50)
@@ -152,7 +154,7 @@ class TestTimeLimit:
             with pytest.raises(OutOfTimeError, match="stopped after 0 of 10 epochs"):
                 taken_up.on_train_epoch_start(trainer(0), module(0))
 
-    def test_the_first_process_decides_for_all(self, clock: Clock) -> None:
+    def test_the_first_process_decides_about_the_time_limit_for_all(self, clock: Clock) -> None:
         limit = TimeLimit(deadline=clock.now - 1)
         other = trainer()
         other.strategy.broadcast = lambda _: False
@@ -169,9 +171,7 @@ class TestPictures:
         photo = [Photo(f"a_{n}", tmp_path / "photo.png", (8, 12), tmp_path / "mask.png") for n in range(9)]
         return MaskedPhotos(photo, None)
 
-    def test_the_outlines_of_some_photos_are_logged_every_few_epochs(
-        self, photos: MaskedPhotos, tmp_path: Path
-    ) -> None:
+    def test_outlines_on_some_photos_are_logged_every_few_epochs(self, photos: MaskedPhotos, tmp_path: Path) -> None:
         logged: list[tuple[str, Any]] = []
         logger = TensorBoardLogger(tmp_path)
         logger._experiment = SimpleNamespace(add_image=lambda name, picture, *_, **__: logged.append((name, picture)))

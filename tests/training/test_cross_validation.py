@@ -39,7 +39,7 @@ class TestOneByOne:
 
         return train
 
-    def test_what_is_finished_is_not_trained_again(
+    def test_finished_folds_are_not_trained_again(
         self, train: Any, config: TrainingConfig, tmp_path: Path, capsys: Any
     ) -> None:
         train(tmp_path, [0, 2], config)
@@ -55,7 +55,7 @@ class TestOneByOne:
         assert (tmp_path / "fold0" / "model.safetensors").stat().st_mtime_ns == before
 
     @pytest.mark.parametrize(("hours", "warned"), [(23.9, False), (50.4, True)])
-    def test_more_than_a_day_is_said_before_it_starts(
+    def test_a_training_of_more_than_a_day_is_announced_before_it_starts(
         self, hours: float, warned: bool, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, capsys: Any
     ) -> None:
         monkeypatch.setattr(cross_validation, "estimated_hours", lambda *_: hours)
@@ -66,7 +66,7 @@ class TestOneByOne:
             "warning: about 2.1 days for 2 of 5 folds on this machine; try --preset laptop --fold 0" in said
         ) is warned
 
-    def test_weights_that_saw_what_is_held_out_are_refused(
+    def test_initial_weights_that_were_trained_on_held_out_photos_are_refused(
         self, train: Any, config: TrainingConfig, fold_by_stem: dict[str, int], tmp_path: Path
     ) -> None:
         parent = tmp_path / "parent"
@@ -92,7 +92,7 @@ class TestExtra:
             pred_folder.finish(pred, record, photos[10:])
         return pred
 
-    def test_confident_masks_are_trained_on_and_never_held_out(
+    def test_extra_masks_are_trained_on_if_confident_and_never_held_out(
         self, photos: list[Photo], tiles: Competition, config: TrainingConfig, pred: Path, tmp_path: Path, capsys: Any
     ) -> None:
         known = photos[:9]
@@ -102,7 +102,7 @@ class TestExtra:
         assert f"fold 0: 6 photos and 2 of {pred} to train on, 3 held out" in capsys.readouterr().out
         assert set(run_folder.read_oof(tmp_path / "run", [0])["image"]) == {"0", "3", "6"}
 
-    def test_masks_of_photos_that_are_held_out_are_refused(
+    def test_extra_masks_of_held_out_photos_are_refused(
         self, photos: list[Photo], tiles: Competition, config: TrainingConfig, pred: Path, tmp_path: Path
     ) -> None:
         folds = {photo.stem: number % 3 for number, photo in enumerate(photos)}
@@ -135,7 +135,7 @@ class TestInParallel:
 
         return exits_with
 
-    def test_every_fold_repeats_the_runs_configuration_on_one_gpu(
+    def test_every_parallel_fold_repeats_the_configuration_of_the_run_on_one_gpu(
         self, work: CrossValidation, exits_with: Any, tmp_path: Path
     ) -> None:
         exits_with(0, 0)
@@ -149,13 +149,15 @@ class TestInParallel:
         beside = ["--pictures-every", "5", "--wandb", "cars", "--save-oof-probabilities", "--no-report"]
         assert given == [*folder, *decided, *machine, *beside]
 
-    def test_each_fold_has_the_time_that_is_left(self, work: CrossValidation, exits_with: Any, tmp_path: Path) -> None:
+    def test_each_parallel_fold_gets_the_hours_that_are_left(
+        self, work: CrossValidation, exits_with: Any, tmp_path: Path
+    ) -> None:
         exits_with(0)
         train_in_parallel(work, [0], HERE, deadline=time.monotonic() + 3600)
         given = json.loads((tmp_path / "0").read_text())
         assert 0.9 < float(given[given.index("--max-hours") + 1]) < 1
 
-    def test_folds_that_ran_out_of_time_are_told_from_those_that_failed(
+    def test_parallel_folds_that_ran_out_of_time_are_distinguished_from_those_that_failed(
         self, work: CrossValidation, exits_with: Any
     ) -> None:
         exits_with(75, 0, 75)

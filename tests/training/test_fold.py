@@ -63,13 +63,13 @@ def test_every_way_of_training_learns(options: dict[str, Any], fold: Any) -> Non
     assert curve["val_dice"].iloc[-1] > curve["val_dice"].iloc[0]
 
 
-def test_accumulated_batches_make_one_step(fold: Any) -> None:
+def test_accumulated_batches_make_one_gradient_step(fold: Any) -> None:
     """Nine photos in batches of two: four whole batches, so two steps of two batches."""
     assert pd.read_csv(fold("run", accumulate=2) / "metrics.csv")["step"].tolist() == [2, 4, 6]
     assert pd.read_csv(fold("whole") / "metrics.csv")["step"].tolist() == [4, 8, 12]
 
 
-def test_the_average_of_the_weights_is_what_is_validated_and_kept(fold: Any) -> None:
+def test_the_moving_average_of_the_weights_is_validated_and_kept(fold: Any) -> None:
     averaged = fold("averaged", ema_decay=0.5)
     last = torch.load(averaged / "checkpoints" / "last.ckpt", weights_only=True)
     average, current = last["state_dict"], last["current_model_state"]
@@ -93,7 +93,7 @@ def one_epoch(self: Any, *_: Any) -> None:
     self.begun = True
 
 
-def test_the_time_and_the_machine_are_recorded(fold: Any) -> None:
+def test_the_seconds_of_training_and_the_hardware_are_recorded(fold: Any) -> None:
     started = time.monotonic()
     recorded = json.loads((fold("run") / "timing.json").read_text())
     assert 0 < recorded["training_seconds"] <= round(time.monotonic() - started, 1)
@@ -101,7 +101,7 @@ def test_the_time_and_the_machine_are_recorded(fold: Any) -> None:
     assert "GiB of memory" in recorded["hardware"]
 
 
-def test_the_time_before_an_interruption_counts(fold: Any) -> None:
+def test_the_seconds_of_training_before_an_interruption_count(fold: Any) -> None:
     folder = fold("run")
     before = json.loads((folder / "timing.json").read_text())["training_seconds"]
     (folder / "oof.csv").unlink()
@@ -114,7 +114,7 @@ def test_the_time_before_an_interruption_counts(fold: Any) -> None:
     [{}, {"ema_decay": 0.9, "accumulate": 2, "patience": 2}],
     ids=["plain", "averaged"],
 )
-def test_stopped_after_every_epoch_it_ends_the_same_to_the_byte(
+def test_a_training_stopped_after_every_epoch_ends_with_the_same_bytes(
     options: dict[str, Any], fold: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fold("whole", **options)
@@ -127,7 +127,7 @@ def test_stopped_after_every_epoch_it_ends_the_same_to_the_byte(
         assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
 
 
-def test_the_last_epoch_is_kept_also_where_it_was_not_the_best(fold: Any, falling_dice: None) -> None:
+def test_the_last_epoch_is_kept_beside_the_best(fold: Any, falling_dice: None) -> None:
     folder = fold("run")
     assert pd.read_csv(folder / "metrics.csv")["val_dice"].idxmax() == 0
     best, last = (torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
@@ -136,7 +136,7 @@ def test_the_last_epoch_is_kept_also_where_it_was_not_the_best(fold: Any, fallin
         assert torch.equal(tensor, best["state_dict"][f"model.net.{name}"])
 
 
-def test_patience_ends_a_training_that_gets_no_better_and_a_resumed_one_at_once(fold: Any, falling_dice: None) -> None:
+def test_patience_ends_a_training_without_progress_and_a_resumed_one_at_once(fold: Any, falling_dice: None) -> None:
     folder = fold("run", epochs=9, patience=2)
     assert pd.read_csv(folder / "metrics.csv")["epoch"].tolist() == [0, 1, 2]
     last = (folder / "checkpoints" / "last.ckpt").read_bytes()
@@ -147,14 +147,14 @@ def test_patience_ends_a_training_that_gets_no_better_and_a_resumed_one_at_once(
 
 
 class TestInit:
-    def test_the_weights_start_from_the_same_fold_of_the_other_run(self, fold: Any, tmp_path: Path) -> None:
+    def test_initial_weights_are_those_of_the_same_fold_of_the_other_run(self, fold: Any, tmp_path: Path) -> None:
         parent = fold("parent")
         child = fold("child", init=str(tmp_path / "parent"), image_size=(20, 30), lr=1e-12, epochs=1, weight_decay=0.0)
         for name, tensor in weights(child).items():
             if "running" not in name and "num_batches" not in name:
                 assert torch.allclose(tensor, weights(parent)[name], atol=1e-6), name
 
-    def test_another_network_is_refused(self, fold: Any, tmp_path: Path) -> None:
+    def test_initial_weights_of_another_network_are_refused(self, fold: Any, tmp_path: Path) -> None:
         fold("parent", epochs=1)
         with pytest.raises(InputError, match=r"its network is \('unet', 4, 2\), not \('unet', 5, 2\)"):
             fold("child", init=str(tmp_path / "parent"), width=5)
@@ -170,7 +170,7 @@ def test_two_commands_do_not_train_one_fold(fold: Any, tmp_path: Path, monkeypat
         fold("run")
 
 
-def test_saved_probabilities_are_those_that_were_cut(fold: Any) -> None:
+def test_saved_probabilities_agree_with_the_out_of_fold_masks(fold: Any) -> None:
     folder = fold("run", Execution(devices="1", workers=0, save_oof_probabilities=True))
     maps = sorted((folder / "oof" / "probabilities").glob("*.png"))
     assert [path.stem for path in maps] == ["10", "11", "12", "9"]
@@ -181,7 +181,7 @@ def test_saved_probabilities_are_those_that_were_cut(fold: Any) -> None:
         assert (map_HW[~mask_HW] <= 128).all()
 
 
-def test_pictures_go_to_tensorboard(fold: Any) -> None:
+def test_pictures_of_held_out_photos_are_logged_to_tensorboard(fold: Any) -> None:
     folder = fold("run", Execution(devices="1", workers=0, pictures_every=2))
     events = b"".join(path.read_bytes() for path in (folder / "tensorboard").iterdir())
     assert b"held out/9" in events
@@ -189,6 +189,6 @@ def test_pictures_go_to_tensorboard(fold: Any) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="Weights & Biases is installed here")
-def test_without_wandb_it_says_what_to_install(fold: Any) -> None:
+def test_without_wandb_installed_the_message_says_what_to_install(fold: Any) -> None:
     with pytest.raises(InputError, match="pip install wandb"):
         fold("run", Execution(devices="1", workers=0, wandb="cars"))

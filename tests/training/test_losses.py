@@ -35,7 +35,7 @@ def as_numpy(tensor: Tensor) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("targets", ["hard", "soft"])
 @pytest.mark.parametrize(("bce_weight", "dice_weight"), [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.25, 3.0)])
-def test_it_is_the_weighted_sum_of_the_two_formulas(targets: str, bce_weight: float, dice_weight: float) -> None:
+def test_the_loss_is_the_weighted_sum_of_bce_and_dice_loss(targets: str, bce_weight: float, dice_weight: float) -> None:
     batch = draw(targets)
     expected = bce_weight * bce(*batch) + dice_weight * dice_loss(*batch)
     loss = SegmentationLoss(bce_weight, dice_weight)(*batch)
@@ -43,43 +43,43 @@ def test_it_is_the_weighted_sum_of_the_two_formulas(targets: str, bce_weight: fl
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_both_weigh_alike_by_default() -> None:
+def test_bce_and_dice_loss_have_equal_weights_by_default() -> None:
     batch = draw("soft")
     assert SegmentationLoss()(*batch).item() == pytest.approx(bce(*batch) + dice_loss(*batch), rel=1e-5)
 
 
-def test_a_hand_counted_batch() -> None:
+def test_bce_and_dice_loss_agree_with_a_hand_counted_batch() -> None:
     logits = torch.zeros(1, 1, 2, 2)  # probability 1/2 everywhere: BCE ln 2, Dice 1 - (2 * 1 + 2) / (2 + 2 + 2)
     targets = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
     assert SegmentationLoss(1, 0)(logits, targets).item() == pytest.approx(np.log(2))
     assert SegmentationLoss(0, 1)(logits, targets).item() == pytest.approx(1 / 3)
 
 
-def test_a_perfect_prediction_costs_nothing() -> None:
+def test_a_perfect_prediction_has_a_loss_of_0() -> None:
     targets = draw("hard")[1]
     assert SegmentationLoss()((targets - 0.5) * 100, targets).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_the_right_share_of_a_soft_pixel_costs_no_dice() -> None:
+def test_predicting_the_share_of_soft_pixels_has_a_dice_loss_of_0() -> None:
     targets = draw("soft")[1]
     assert SegmentationLoss(0, 1)(targets.logit(), targets).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_an_inverted_prediction_costs_the_most() -> None:
+def test_an_inverted_prediction_has_the_highest_loss() -> None:
     targets = draw("hard")[1]
     inverted = (0.5 - targets) * 100
     assert SegmentationLoss(1, 0)(inverted, targets).item() == pytest.approx(50)
     assert SegmentationLoss(0, 1)(inverted, targets).item() == pytest.approx(1 - 2 / (targets.numel() + 2))
 
 
-def test_extreme_logits_leave_the_gradient_finite() -> None:
+def test_the_gradient_of_the_loss_is_finite_for_extreme_logits() -> None:
     logits, targets = draw("soft", scale=1e4)
     logits.requires_grad_()
     SegmentationLoss()(logits, targets).backward()
     assert logits.grad.isfinite().all()
 
 
-def test_a_step_along_the_gradient_lowers_the_loss() -> None:
+def test_a_gradient_step_lowers_the_loss() -> None:
     logits, targets = draw("soft")
     logits.requires_grad_()
     loss = SegmentationLoss()(logits, targets)
@@ -88,7 +88,7 @@ def test_a_step_along_the_gradient_lowers_the_loss() -> None:
 
 
 @pytest.mark.parametrize("weights", [(0, 0), (-1, 1), (1, -0.5), (1, 1, -1), (1, 1, 0, -2)])
-def test_weights_that_cannot_be_are_refused(weights: tuple[float, ...]) -> None:
+def test_negative_weights_and_only_zeros_are_refused_for_the_loss(weights: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="none may be negative, nor all 0"):
         SegmentationLoss(*weights)
 
@@ -97,14 +97,14 @@ def row(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float32).view(1, 1, 1, -1)
 
 
-def test_near_the_outline_is_what_sees_both_sides_through_the_window() -> None:
+def test_pixels_near_the_outline_have_both_classes_in_their_window() -> None:
     targets = row(0, 0, 0, 1, 1, 1, 1)
     assert near_outline(targets, 1).flatten().tolist() == [0, 0, 1, 1, 0, 0, 0]
     assert near_outline(targets, 2).flatten().tolist() == [0, 1, 1, 1, 1, 0, 0]
     assert near_outline(torch.ones(1, 1, 4, 4), 2).sum() == 0, "the edge of the photo is no outline"
 
 
-def test_the_outline_reaches_in_both_directions() -> None:
+def test_pixels_near_the_outline_are_found_in_both_directions() -> None:
     targets = torch.zeros(1, 1, 5, 5)
     targets[..., 2, 2] = 1
     assert near_outline(targets, 1)[0, 0].tolist() == [
@@ -112,7 +112,7 @@ def test_the_outline_reaches_in_both_directions() -> None:
     ]
 
 
-def test_pixels_near_the_outline_count_more_and_the_mean_weight_is_one() -> None:
+def test_border_bce_weights_pixels_near_the_outline_more_with_a_mean_weight_of_1() -> None:
     targets, logits = row(0, 0, 0, 1, 1, 1), row(-1, 2, 0.5, -3, 1, 4)
     losses = [
         np.log1p(np.exp(-z if t else z))
@@ -125,7 +125,7 @@ def test_pixels_near_the_outline_count_more_and_the_mean_weight_is_one() -> None
     )
 
 
-def test_the_lovasz_hinge_of_a_hand_counted_batch() -> None:
+def test_the_lovasz_hinge_agrees_with_a_hand_counted_batch() -> None:
     # Errors 1 - z for foreground, 1 + z for background, in falling order: 3 (foreground), 1.5, 0.5 (background).
     # The IoU loss once these are wrong: 1 - 1/2, then 1 - 1/3, then 1 - 1/4; its increments weigh the errors.
     targets, logits = row(1, 1, 0, 0), row(-2, 3, 0.5, -0.5)
@@ -133,20 +133,20 @@ def test_the_lovasz_hinge_of_a_hand_counted_batch() -> None:
     assert SegmentationLoss(bce=0, dice=0, lovasz=1)(logits, targets).item() == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_the_lovasz_hinge_takes_a_soft_pixel_for_what_it_mostly_is() -> None:
+def test_the_lovasz_hinge_rounds_soft_pixels() -> None:
     logits = row(-2, 3, 0.5, -0.5)
     lovasz = SegmentationLoss(bce=0, dice=0, lovasz=1)
     assert lovasz(logits, row(0.5, 0.9, 0.49, 0)) == lovasz(logits, row(1, 1, 0, 0))
 
 
-def test_three_parts_add_up() -> None:
+def test_the_loss_is_the_weighted_sum_of_bce_dice_and_lovasz() -> None:
     batch = draw("hard")
     parts = [SegmentationLoss(*weights)(*batch).item() for weights in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
     assert SegmentationLoss(0.5, 2, 3)(*batch).item() == pytest.approx(np.dot(parts, (0.5, 2, 3)), rel=1e-5)
 
 
 @pytest.mark.parametrize("weights", [(1, 1, 0, 0), (0, 1, 0, 0), (1, 0, 1, 2), (0, 0, 1, 0)])
-def test_a_batch_of_blank_masks_has_a_loss_that_can_be_learned_from(weights: tuple[float, ...]) -> None:
+def test_a_batch_of_blank_masks_has_a_finite_loss_and_gradient(weights: tuple[float, ...]) -> None:
     logits = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0)).requires_grad_()
     loss = SegmentationLoss(*weights)(logits, torch.zeros(SHAPE))
     loss.backward()
@@ -155,6 +155,6 @@ def test_a_batch_of_blank_masks_has_a_loss_that_can_be_learned_from(weights: tup
     assert (logits.grad.isfinite() & (logits.grad >= 0)).all()  # the less foreground the better
 
 
-def test_blank_masks_that_are_predicted_blank_cost_nothing() -> None:
+def test_blank_masks_that_are_predicted_blank_have_a_loss_of_0() -> None:
     loss = SegmentationLoss(1, 1, 1, 2)(torch.full(SHAPE, -50.0), torch.zeros(SHAPE))
     assert loss.item() == pytest.approx(0, abs=1e-6)

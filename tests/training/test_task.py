@@ -29,7 +29,7 @@ def logged_by(task: SegmentationTask, photos: torch.Tensor, masks: torch.Tensor)
     return {name: float(value) for name, value in logged.items()}
 
 
-def test_validation_is_the_mean_over_photos_not_over_pixels(task: SegmentationTask) -> None:
+def test_validation_scores_are_means_over_photos_not_over_pixels(task: SegmentationTask) -> None:
     photos = torch.zeros(2, 3, 1, 4, dtype=torch.uint8)
     photos[0, 0, 0] = torch.tensor([255, 255, 0, 0])
     photos[1, 0, 0] = torch.tensor([255, 0, 0, 0])
@@ -41,12 +41,12 @@ def test_validation_is_the_mean_over_photos_not_over_pixels(task: SegmentationTa
     assert values["val_foreground_true"] == pytest.approx(2 / 8)
 
 
-def test_an_empty_prediction_of_an_empty_mask_is_perfect(task: SegmentationTask) -> None:
+def test_an_empty_prediction_of_an_empty_mask_has_a_validation_dice_of_1(task: SegmentationTask) -> None:
     empty = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
     assert logged_by(task, torch.zeros(1, 3, 2, 2, dtype=torch.uint8), empty)["val_dice"] == 1
 
 
-def test_the_loss_sees_the_covered_share_of_a_pixel(task: SegmentationTask) -> None:
+def test_the_loss_is_of_the_covered_share_of_a_pixel(task: SegmentationTask) -> None:
     photos = torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)
     masks = torch.full((1, 1, 1, 1), 51, dtype=torch.uint8)  # a fifth
     logit = 0.5
@@ -65,7 +65,7 @@ def test_overlap_counts_each_photo_by_itself() -> None:
 @pytest.mark.parametrize(
     ("cuda", "bf16", "expected"), [(False, False, "32-true"), (True, True, "bf16-mixed"), (True, False, "16-mixed")]
 )
-def test_arithmetic_is_as_short_as_the_device_allows(
+def test_precision_auto_is_16_bits_where_the_device_has_them(
     cuda: bool, bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)

@@ -41,7 +41,7 @@ def test_smaller_photos_have_sides_that_every_network_takes() -> None:
     assert trial.what_fits(Limited(300 * 400), 1, (320, 480)) == (1, (256, 384))
 
 
-def test_where_nothing_fits_nothing_is_found() -> None:
+def test_where_no_batch_fits_none_is_found() -> None:
     assert trial.what_fits(Limited(10), 4, (64, 96)) is None
 
 
@@ -58,20 +58,22 @@ class Timed:
         self.now += 0.1 + batch_size * size[0] * size[1] / 1e6
 
 
-def test_the_time_of_a_photo_is_told_from_a_step_that_takes_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_seconds_per_photo_follow_from_the_first_trial_step_that_takes_long_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """0.133, 0.231 and 0.624 seconds: half of that for each photo of 512x512, and 7.5 times the pixels."""
     step = Timed(monkeypatch)
     assert trial.seconds_per_photo(step, (1280, 1536)) == pytest.approx(0.624288 / 2 * 7.5)
     assert list(dict.fromkeys(step.seen)) == [(2, (128, 128)), (2, (256, 256)), (2, (512, 512))]
 
 
-def test_a_small_photo_is_timed_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_step_on_small_photos_has_their_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
     step = Timed(monkeypatch)
     assert trial.seconds_per_photo(step, (32, 200)) == pytest.approx((0.1 + 2 * 32 * 200 / 1e6) / 2)
     assert step.seen[-1] == (2, (32, 200))
 
 
-def test_where_the_memory_ends_the_last_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_seconds_per_photo_follow_from_the_last_trial_step_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     step, limit = Timed(monkeypatch), Limited(2 * 128 * 128)
 
     def limited(batch_size: int, size: Size) -> None:
@@ -118,7 +120,9 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("little_memory")
 class TestMemory:
-    def test_what_would_fit_is_named(self, photos: list[Photo], tiles: Competition, tmp_path: Path) -> None:
+    def test_out_of_memory_names_the_batch_size_that_would_fit(
+        self, photos: list[Photo], tiles: Competition, tmp_path: Path
+    ) -> None:
         config = config_from("demo", tiles.slug, TINY | {"batch_size": 4})
         with pytest.raises(InputError) as raised:
             fold.train_fold(tmp_path, 1, tiles, Split(photos[:9], photos[9:]), config, HERE)
@@ -126,17 +130,19 @@ class TestMemory:
         assert said.startswith("out of memory with 4 photos of 16x24 (CUDA out of memory. Tried to allocate 2 GiB.).")
         assert "--batch-size 2 --image-size 16x24 would fit; --accumulate 2 makes as many photos a step" in said
 
-    def test_the_largest_batch_is_found(self, photos: list[Photo], tiles: Competition) -> None:
+    def test_the_largest_batch_size_that_fits_is_found(self, photos: list[Photo], tiles: Competition) -> None:
         config = config_from("demo", tiles.slug, TINY)
         assert find_batch_size(Split(photos[:9], photos[9:]), config, HERE) == 2
 
-    def test_not_even_one_photo_fits(self, photos: list[Photo], tiles: Competition) -> None:
+    def test_a_size_of_which_not_one_photo_fits_is_refused_with_one_that_would(
+        self, photos: list[Photo], tiles: Competition
+    ) -> None:
         config = config_from("demo", tiles.slug, TINY | {"image_size": (64, 96)})
         with pytest.raises(InputError, match="out of memory .*\n--batch-size 1 --image-size 32x32 would fit"):
             find_batch_size(Split(photos[:9], photos[9:]), config, HERE)
 
 
-def test_steps_on_trial_leave_the_network_as_it_was(task: SegmentationTask) -> None:
+def test_trial_steps_leave_the_network_as_it_was(task: SegmentationTask) -> None:
     before = {name: tensor.clone() for name, tensor in task.state_dict().items()}
     with trial_steps(task, torch.device("cpu")) as step:
         step(2, (8, 8))
