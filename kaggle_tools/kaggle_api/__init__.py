@@ -1,1 +1,1 @@
-"""Kaggle: download, submit once, keep the ledger. `worker` alone imports the `kaggle` package."""
+"""Kaggle: download, submit once, keep the ledger. `child_process` alone imports the `kaggle` package."""

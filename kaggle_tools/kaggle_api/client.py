@@ -2,7 +2,7 @@
 
 The package logs in when it is imported, prints as it likes, may close stdin, swallows some failures
 and sets no time limit on any call; a server that sends one byte a minute can only be stopped from
-outside. So each call runs in a process of its own, `worker`, that is ended when its time is up.
+outside. So each call runs in a process of its own, `child_process`, that is ended when its time is up.
 
     TransientError              may pass; nothing was submitted
     └── NoAnswerError           no usable answer: it is unknown whether Kaggle did what it was asked to do
@@ -28,7 +28,7 @@ ANSWER_SECONDS = 60.0
 """How long a call that carries no file may take."""
 RETRY_PAUSES: tuple[float, ...] = (2, 8, 30)
 """Seconds before a call that failed is tried again."""
-COMMAND = (sys.executable, "-P", "-m", "kaggle_tools.kaggle_api.worker")
+COMMAND = (sys.executable, "-P", "-m", "kaggle_tools.kaggle_api.child_process")
 """Starts the child process. `-P`: a file in the working folder must not take the place of a library."""
 
 NO_CREDENTIALS = (
@@ -89,7 +89,7 @@ class Deadline:
 
 
 class Failure(NamedTuple):
-    """What went wrong in the child process (see `worker`)."""
+    """What went wrong in the child process (see `child_process`)."""
 
     kind: str
     """`credentials`, `installation`, `http`, `connection`, `garbled` or `other`."""
@@ -107,10 +107,10 @@ def ask(
     progress: Callable[[], int] = lambda: 0,
     **arguments: str | bool,
 ) -> Any:
-    """Have a child process make one of the calls of `worker`.
+    """Have a child process make one of the calls of `child_process`.
 
     Args:
-        call: the name of the function of `worker` to be run there.
+        call: the name of the function of `child_process` to be run there.
         task: what Kaggle is asked to do, for messages.
         slug: the competition.
         seconds: the time after which the child is ended, unless `progress` has grown since it was last asked.

@@ -4,7 +4,7 @@ A new interpreter takes most of a second to import `kaggle`, and some tests star
 once in a session, has imported those libraries, and forks a process for each call. What the client starts in place of a
 new interpreter is this file, run by a bare one: it hands its streams, arguments and environment to the server, and ends
 when the forked process does. That process imports the `kaggle` package itself anew, as it reads the environment when
-it is imported, and runs the same `worker`; it ends when the client closes its stdin, as always.
+it is imported, and runs the same `child_process`; it ends when the client closes its stdin, as always.
 """
 
 import io
@@ -79,9 +79,9 @@ def _work(call: socket.socket) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = ["worker", request]
+    sys.argv = ["child_process", request]
     try:
-        runpy.run_module("kaggle_tools.kaggle_api.worker", run_name="__main__", alter_sys=True)
+        runpy.run_module("kaggle_tools.kaggle_api.child_process", run_name="__main__", alter_sys=True)
     finally:
         sys.stdout.flush()
         call.close()

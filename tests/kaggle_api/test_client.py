@@ -49,14 +49,14 @@ def test_a_call_returns_what_kaggle_answers(server: KaggleServer) -> None:
 
 
 def test_a_new_interpreter_makes_the_call_as_in_use(server: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "COMMAND", (sys.executable, "-P", "-m", "kaggle_tools.kaggle_api.worker"))
+    monkeypatch.setattr(client, "COMMAND", (sys.executable, "-P", "-m", "kaggle_tools.kaggle_api.child_process"))
     assert limits() == LEFT
 
 
 def test_the_command_in_use_starts_the_worker_whatever_lies_in_the_working_folder() -> None:
     check = "from kaggle_tools.kaggle_api import client; print(*client.COMMAND[1:])"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "-P -m kaggle_tools.kaggle_api.worker"
+    assert done.stdout.strip() == "-P -m kaggle_tools.kaggle_api.child_process"
 
 
 def test_a_token_serves_as_well_as_a_key_for_a_call(server: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> None:

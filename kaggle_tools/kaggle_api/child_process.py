@@ -1,4 +1,4 @@
-"""The child process in which Kaggle's client runs: `python -m kaggle_tools.kaggle_api.worker REQUEST`.
+"""The process in which Kaggle's client runs: `python -m kaggle_tools.kaggle_api.child_process REQUEST`.
 
 The request is JSON, `{"call": name, "arguments": {…}}`; one line of JSON answers it, `{"value": …}` or
 `{"failure": {"kind", "said", "status"}}`. `client` says why there is such a process. No other module
