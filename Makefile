@@ -4,12 +4,12 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# A file's tests stay together, as they share fixtures that train and mask.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+# The tests of a file stay together, as they share fixtures that train and mask; the longest files are begun first.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 INSTALLED := .venv/installed
 DEMO := demo
 
-.PHONY: demo test check format docs
+.PHONY: demo test test-all coverage check format docs
 
 demo: $(INSTALLED)
 	rm -rf $(DEMO)

@@ -17,7 +17,7 @@ from kaggle_tools.competition import CARVANA
 from kaggle_tools.data.images import read_gray, read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError
-from kaggle_tools.inference import ensemble
+from kaggle_tools.inference import tta as test_time_augmentation
 from kaggle_tools.models.segmenter import Segmenter
 from kaggle_tools.results.pred_folder import mask_path, overlay_path, probability_path
 
@@ -229,13 +229,13 @@ class TestTta:
         self, shown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen = []
-        flip_mean = ensemble.flip_mean
+        flip_mean = test_time_augmentation.flip_mean
 
         def watched(model: Any, photos_B3HW: torch.Tensor, tta: Any) -> torch.Tensor:
             seen.append((tuple(photos_B3HW.shape[-2:]), tta))
             return flip_mean(model, photos_B3HW, tta)
 
-        monkeypatch.setattr(ensemble, "flip_mean", watched)
+        monkeypatch.setattr(test_time_augmentation, "flip_mean", watched)
         run = run_of_constants(tmp_path / "run", [0], tta="hflip", tta_scales=(0.5, 1.0), image_size=(16, 24))
         mask(run, "--images", shown, "--out", tmp_path / "own")
         assert set(seen) == {((8, 12), "hflip"), ((16, 24), "hflip")}
