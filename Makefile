@@ -26,7 +26,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow"
 
-# And what takes long: many kills, whole pipelines, a wheel that is installed, a browser.
+# And what takes long: kills at random moments, two processes, every command of the docs, a wheel that is installed.
 test-all: $(INSTALLED)
 	$(PYTEST)
 
