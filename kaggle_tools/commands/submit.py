@@ -151,21 +151,16 @@ def send(packed: Path, entry: "Entry", path: Path, deadline: "Deadline", *, forc
         LeaderboardError: Kaggle did not take it, or cannot score it.
     """
     from kaggle_tools.kaggle_api.ledger import note
-    from kaggle_tools.kaggle_api.submissions import wait_for_score
+    from kaggle_tools.kaggle_api.submissions import page_of, wait_for_score
     from kaggle_tools.kaggle_api.submit_once import submit_once
 
     entry, submission, before = submit_once(packed, entry, path, force=force, timeout=deadline.left)
-    print(f"{'was submitted before, as' if before else 'submitted as'} {submission.ref}: {page_of(submission)}")
+    print(f"{'was submitted before, as' if before else 'submitted as'} {submission.ref}: {page_of(submission.slug)}")
     print(f"noted in {path}")
     if wait:
         submission = wait_for_score(submission, timeout=deadline.left)
         note(path, entry, submission)
     print_score(submission, deadline)
-
-
-def page_of(submission: "Submission") -> str:
-    """The address of the page on which Kaggle shows the submission."""
-    return f"https://www.kaggle.com/c/{submission.slug}/submissions"
 
 
 def print_score(submission: "Submission", deadline: "Deadline") -> None:

@@ -108,6 +108,11 @@ def describe(unique_id: str, message: str) -> str:
     return f"[{unique_id}] {message}"
 
 
+def page_of(slug: str) -> str:
+    """The address of the page on which Kaggle lists the account's submissions to a competition."""
+    return f"https://www.kaggle.com/c/{slug}/submissions"
+
+
 def submit(csv: Path, competition_slug: str, message: str, *, unique_id: str, timeout: float) -> Submission:
     """Upload a file and submit it, once.
 
@@ -267,7 +272,7 @@ def _find_after(failure: NoAnswerError, slug: str, unique_id: str, deadline: Dea
     except LeaderboardError:
         raise UnknownOutcomeError(
             f"{failure} Nor could Kaggle's list be asked whether it was submitted. Run the same command again: it "
-            f"looks first for {unique_id}, as you can at https://www.kaggle.com/c/{slug}/submissions"
+            f"looks first for {unique_id}, as you can at {page_of(slug)}"
         ) from None
     if not found:
         raise NoAnswerError(f"{failure} Kaggle's list does not show the submission.")
