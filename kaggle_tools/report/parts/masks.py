@@ -14,7 +14,7 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.data.images import read_mask, resize
 from kaggle_tools.errors import InputError
 from kaggle_tools.report.graphics import figures
-from kaggle_tools.report.graphics.pictures import Gallery, Picture, Subject, data_uri, pictures
+from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, data_uri, pictures
 from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import MaskedPhoto
@@ -27,8 +27,8 @@ DOUBTFUL, OUTLIERS, NAMED = 24, 12, 200
 SHEET_ROWS, SHEET_COLUMNS, CELL_WIDTH = 40, 16, 60
 OUTLIER_SPREADS = 5.0
 SMALLEST_SPREAD = 0.01
-FEWEST_GROUPS = 10
-"""With fewer groups their medians follow single masks, and the usual spread comes out too small."""
+FEWEST_FOR_MEDIANS = 10
+"""With fewer groups, their medians follow single masks, and the usual spread comes out too small."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class MasksPart:
     full: list[str]
     outliers: int | None
     """None where there are too few groups to know."""
+    groups_needed: int
+    """How many groups are enough."""
     most_doubtful: Picture
     galleries: list[Gallery]
     plots: list[Plot]
@@ -133,6 +135,7 @@ def masks_part(pred: Path, competition: Competition) -> MasksPart:
         blank=[photo.image for photo in photos if photo.area == 0],
         full=[photo.image for photo in photos if photo.area == 1],
         outliers=len(unusual) if deviations else None,
+        groups_needed=FEWEST_FOR_MEDIANS,
         most_doubtful=galleries[0].pictures[0],
         galleries=[gallery for gallery in galleries if gallery.pictures],
         plots=_plots(photos, deviations, competition),
@@ -151,7 +154,7 @@ def deviations_of(photos: Sequence[MaskedPhoto], competition: Competition) -> De
     usual spread, the median absolute deviation, scaled as of a normal distribution.
     """
     groups, views = _groups_and_views([photo.image for photo in photos], competition)
-    if groups is None or len(set(groups)) < FEWEST_GROUPS:
+    if groups is None or len(set(groups)) < FEWEST_FOR_MEDIANS:
         return None
     areas = pd.Series([photo.area for photo in photos], dtype=float)
     deviation = pd.Series(np.log(areas.where(areas > 0)))
@@ -200,7 +203,7 @@ def _doubt(photo: MaskedPhoto) -> str:
 
 def _pictures(pred: Path, photos: Sequence[MaskedPhoto], caption: Callable[[MaskedPhoto], str]) -> list[Picture]:
     return pictures(
-        Subject(
+        PhotoFiles(
             stem=photo.image,
             caption=caption(photo),
             photo=photo.file,
