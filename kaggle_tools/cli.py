@@ -93,7 +93,7 @@ def this_command() -> str:
     return shlex.join([*words, *sys.argv[1:]])
 
 
-def write_page(write: Callable[[], Path], again: str) -> None:
+def finish_with_page(write: Callable[[], Path], again: str) -> None:
     """Write the page at the end of a command, whose work is done: without it, it has not failed."""
     try:
         print(f"page: {write()}")

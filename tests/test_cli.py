@@ -124,7 +124,7 @@ def test_a_killed_loader_is_one_line_and_other_runtime_errors_keep_their_traceba
 
 class TestPage:
     def test_the_path_of_a_written_page_is_printed(self, capsys: pytest.CaptureFixture[str]) -> None:
-        cli.write_page(lambda: Path("run/report.html"), "again")
+        cli.finish_with_page(lambda: Path("run/report.html"), "again")
         assert capsys.readouterr() == ("page: run/report.html\n", "")
 
     @pytest.mark.parametrize("error", [InputError("run: damaged"), OSError(28, "No space left on device")])
@@ -134,5 +134,5 @@ class TestPage:
         def fail() -> Path:
             raise error
 
-        cli.write_page(fail, "report run")
+        cli.finish_with_page(fail, "report run")
         assert capsys.readouterr().err == f"warning: no page was written: {error}\n`report run` tries it again\n"

@@ -167,7 +167,7 @@ def infer(
                 from kaggle_tools.report.writing import write_report
 
                 again = shlex.join(["python", "-m", "kaggle_tools", "report", "--pred", str(out)])
-                cli.write_page(lambda: write_report(None, spec, [], out), again)
+                cli.finish_with_page(lambda: write_report(None, spec, [], out), again)
             report(out, masked, unreadable)
 
 

@@ -85,7 +85,7 @@ def train(
     finally:
         print_summary(out, spec)
     if execution.report:
-        write_page(out, spec, data)
+        write_run_page(out, spec, data)
     if out_of_time:
         raise out_of_time
 
@@ -149,7 +149,7 @@ def print_summary(run: Path, spec: "Competition") -> None:
     print(f"best threshold {summary.threshold:.4g}, with {name} {summary.score_at_threshold:.5f}")
 
 
-def write_page(run: Path, spec: "Competition", data: Path) -> None:
+def write_run_page(run: Path, spec: "Competition", data: Path) -> None:
     """Write the page of the folds that are done."""
     from kaggle_tools.results import run_folder
 
@@ -158,4 +158,4 @@ def write_page(run: Path, spec: "Competition", data: Path) -> None:
     from kaggle_tools.report.writing import write_report
 
     again = shlex.join(["python", "-m", "kaggle_tools", "report", str(run), "--data", str(data)])
-    cli.write_page(lambda: write_report(None, spec, [run], data=data), again)
+    cli.finish_with_page(lambda: write_report(None, spec, [run], data=data), again)

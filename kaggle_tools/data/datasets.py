@@ -20,11 +20,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from kaggle_tools.data.augment import Augmenter
-from kaggle_tools.data.images import read_mask, read_photo, resize, shrink_for
+from kaggle_tools.data.images import Size, read_mask, read_photo, resize, shrink_for
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 
-Size = tuple[int, int]
 Item = TypeVar("Item")
 
 WORKER_NICENESS = 10

@@ -16,6 +16,9 @@ from PIL.PngImagePlugin import PngInfo
 from kaggle_tools.errors import InputError
 from kaggle_tools.system.files import replacing
 
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 
 _JPEG = b"\xff\xd8"
@@ -55,7 +58,7 @@ def read_photo(path: Path, shrink: int = 1) -> NDArray[np.uint8]:
     return resize(photo_HW3, (photo_HW3.shape[0] // shrink, photo_HW3.shape[1] // shrink))
 
 
-def shrink_for(path: Path, own_size: tuple[int, int], size: tuple[int, int]) -> int:
+def shrink_for(path: Path, own_size: Size, size: Size) -> int:
     """By how much the decoder itself may shrink a photo that `resize` then brings to `size`: 1, 2, 4 or 8.
 
     Both sizes are (height, width) in pixels, `own_size` that of the photo in the file.
@@ -143,7 +146,7 @@ def write_photo(path: Path, photo_HW3: NDArray[np.uint8]) -> None:
         Image.fromarray(photo_HW3).save(temporary, format="JPEG", quality=90)
 
 
-def resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def resize(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     """Bring an image (H, W) or (H, W, C) to `size`, (height, width).
 
     Shrinking averages over the pixels that fall together: a mask of 0 and 255 then holds the covered
@@ -157,7 +160,7 @@ def resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     return np.asarray(resized, dtype=np.uint8)
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path) -> Size:
     """(height, width) in pixels, from the file's header alone.
 
     Raises:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.data.images import image_size
+from kaggle_tools.data.images import Size, image_size
 from kaggle_tools.errors import InputError, first_few
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
@@ -19,7 +19,7 @@ class Photo:
     stem: str
     """The file name without its extension: by it a photo is known everywhere."""
     path: Path
-    size: tuple[int, int]
+    size: Size
     """(height, width) in pixels."""
     mask: Path | None = None
 
@@ -105,7 +105,7 @@ def _readable(paths: dict[str, Path]) -> tuple[list[Photo], list[str]]:
     return photos, unreadable
 
 
-def _size_or_none(path: Path) -> tuple[int, int] | None:
+def _size_or_none(path: Path) -> Size | None:
     try:
         return image_size(path)
     except InputError:
@@ -126,5 +126,5 @@ def _refuse(folder: Path, problems: dict[str, list[str]]) -> None:
         raise InputError("\n".join([f"{folder}: mend or remove these files first", *found]))
 
 
-def _text(size: tuple[int, int]) -> str:
+def _text(size: Size) -> str:
     return f"{size[1]}x{size[0]}"

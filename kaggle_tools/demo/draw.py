@@ -19,7 +19,7 @@ from PIL import Image
 
 from kaggle_tools import rle
 from kaggle_tools.competition import Competition
-from kaggle_tools.demo.subjects import SUBJECTS, Kind, Picture
+from kaggle_tools.demo.subjects import SUBJECTS, Kind, Scene
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.system import files
 
@@ -116,7 +116,7 @@ class _Entry:
 
     facts: dict[str, str]
     """What the table about the groups says of it, by column."""
-    photos: tuple[tuple[str, Picture], ...]
+    photos: tuple[tuple[str, Scene], ...]
     """The stem of each photo, and how it is taken."""
 
 
@@ -127,7 +127,7 @@ def _invent(competition: Competition, kind: Kind, role: Role, number: int, seed:
     group = f"{rng.integers(16**12):012x}"
     subject = kind.invent(rng)
     photos = [
-        (_stem(competition, group, f"{i + 1:02d}"), subject.picture(i, np.random.default_rng((*source, i + 1))))
+        (_stem(competition, group, f"{i + 1:02d}"), subject.scene(i, np.random.default_rng((*source, i + 1))))
         for i in range(kind.photos)
     ]
     return _Entry(subject.facts, tuple(photos))
@@ -206,8 +206,8 @@ def _is_complete(demo: DemoCompetition, competition: Competition) -> bool:
 
 def _draw_train(folder: Path, competition: Competition, entries: Iterable[_Entry], size: tuple[int, int]) -> None:
     for entry in entries:
-        for stem, picture in entry.photos:
-            photo, mask = picture.draw(size)
+        for stem, scene in entry.photos:
+            photo, mask = scene.draw(size)
             _write_photo(folder / competition.train_photos.format(stem=stem), photo)
             _write_mask(folder / competition.train_masks.format(stem=stem), mask)
 
@@ -218,8 +218,8 @@ def _draw_test(
     """Write the test photos and return the run lengths of their masks."""
     truth = {}
     for entry in entries:
-        for stem, picture in entry.photos:
-            photo, mask = picture.draw(size)
+        for stem, scene in entry.photos:
+            photo, mask = scene.draw(size)
             _write_photo(folder / competition.test_photos.format(stem=stem), photo)
             truth[stem] = rle.encode(mask, competition.rle_order, competition.rle_first)
     return truth

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kaggle_tools.demo.cars import BEHIND_CABIN, Car, Colour, Faces, Floats, Outline, circle, faces_of
 
-Picture = NDArray[np.float32]
+Rendering = NDArray[np.float32]
 
 SUPERSAMPLING = 3
 """Samples of a pixel along either axis. Odd, so that no pixel is exactly half car."""
@@ -121,7 +121,7 @@ def aim(car: Car, view: View, size: tuple[int, int]) -> Camera:
     return replace(camera, focal=focal, centre=(float(x), float(y)))
 
 
-def _paint(parts: Sequence[Faces], camera: Camera, size: tuple[int, int]) -> Picture:
+def _paint(parts: Sequence[Faces], camera: Camera, size: tuple[int, int]) -> Rendering:
     """The car on nothing, shape (H, W, 4), in [0, 1]: its cover of each pixel last, its colours times that cover."""
     strokes: list[tuple[float, float, NDArray[np.int32], list[float]]] = []
     for faces in parts:
@@ -152,7 +152,7 @@ def _shade(faces: Faces, camera: Camera) -> tuple[Floats, NDArray[np.bool_]]:
     return 255 * np.clip(colours, 0, 1), facing > 0
 
 
-def _empty_studio(car: Car, camera: Camera, size: tuple[int, int]) -> Picture:
+def _empty_studio(car: Car, camera: Camera, size: tuple[int, int]) -> Rendering:
     """Wall, sign, floor, turntable and the car's shadow, shape (H, W, 3)."""
     y = ((np.arange(size[0], dtype=np.float32) + 0.5) / size[0])[:, None, None]
     x = ((np.arange(size[1], dtype=np.float32) + 0.5) / size[1])[None, :, None]
@@ -165,7 +165,7 @@ def _empty_studio(car: Car, camera: Camera, size: tuple[int, int]) -> Picture:
     return np.asarray(light * ((1 - floor_HW1) * wall_light * wall + floor_HW1 * floor_light * floor), dtype=np.float32)
 
 
-def _lines(camera: Camera, size: tuple[int, int]) -> Picture:
+def _lines(camera: Camera, size: tuple[int, int]) -> Rendering:
     """How much of each pixel is floor, and how dark the lines on it are, shape (H, W, 2), in [0, 1]."""
     canvas = np.zeros((size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING, 2), dtype=np.uint8)
     arc = np.linspace(-np.pi / 2, np.pi / 2, 60)
@@ -187,7 +187,7 @@ def _lines(camera: Camera, size: tuple[int, int]) -> Picture:
     return _average(canvas, size)
 
 
-def _shadow(car: Car, camera: Camera, size: tuple[int, int]) -> Picture:
+def _shadow(car: Car, camera: Camera, size: tuple[int, int]) -> Rendering:
     """How much of the floor's light the car takes, shape (H, W), in [0, 1]."""
     y, x = np.ogrid[0.5 : size[0], 0.5 : size[1]]
     # Where the pixel looks at the floor, first seen from the camera, then in the car's axes.
@@ -202,7 +202,7 @@ def _shadow(car: Car, camera: Camera, size: tuple[int, int]) -> Picture:
     return np.asarray(1 - (1 - 0.6 * close) * (1 - 0.38 * around), dtype=np.float32)
 
 
-def _develop(photo_HW3: Picture, view: View) -> NDArray[np.uint8]:
+def _develop(photo_HW3: Rendering, view: View) -> NDArray[np.uint8]:
     """Exposure, white balance and grain."""
     noise = np.random.default_rng(view.grain_seed).standard_normal(photo_HW3.shape, dtype=np.float32)
     developed = photo_HW3 * np.array(view.balance, dtype=np.float32) + np.float32(view.grain) * noise
@@ -215,7 +215,7 @@ def _to_samples(pixels: Floats) -> NDArray[np.int32]:
     return np.asarray(np.rint(samples * 2**FRACTION_BITS), dtype=np.int32)
 
 
-def _average(canvas: NDArray[np.uint8], size: tuple[int, int]) -> Picture:
+def _average(canvas: NDArray[np.uint8], size: tuple[int, int]) -> Rendering:
     """The mean over each pixel's samples, 255 as 1."""
     small = cv2.resize(canvas, size[::-1], interpolation=cv2.INTER_AREA)
     return small.astype(np.float32) / np.float32(255)

@@ -18,7 +18,7 @@ VIEWS = 16
 """Photos of each car, in equal steps around it."""
 
 
-class Picture(Protocol):
+class Scene(Protocol):
     """One photo that can be taken."""
 
     def draw(self, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -32,7 +32,7 @@ class Subject:
 
     facts: dict[str, str]
     """What a table about the groups says of it, by column."""
-    picture: Callable[[int, np.random.Generator], Picture]
+    scene: Callable[[int, np.random.Generator], Scene]
     """Decides how its photo of this number, from 0, is taken."""
 
 
@@ -55,7 +55,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class CarPicture:
+class CarScene:
     """One photo of a car."""
 
     car: cars.Car
@@ -72,7 +72,7 @@ def random_car(rng: np.random.Generator) -> Subject:
     year, model, trim = int(rng.integers(2005, 2017)), str(rng.choice(MAKES[make])), str(rng.choice(TRIMS))
     car = cars.random_car(rng)
     facts = {"year": str(year), "make": make, "model": model, "trim1": trim, "trim2": car.shape.name}
-    return Subject(facts, lambda number, rng: CarPicture(car, studio.random_view(number * 360 / VIEWS, rng)))
+    return Subject(facts, lambda number, rng: CarScene(car, studio.random_view(number * 360 / VIEWS, rng)))
 
 
 def random_place(rng: np.random.Generator) -> Subject:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from kaggle_tools.config import Tta
-from kaggle_tools.data.datasets import InputSize, Size
+from kaggle_tools.data.datasets import InputSize
+from kaggle_tools.data.images import Size
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.tta import tta_mean
 from kaggle_tools.models.segmenter import Segmenter

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kaggle_tools.data.datasets import InputSize, ResizedPhotos, Size, loader
+from kaggle_tools.data.datasets import InputSize, ResizedPhotos, loader
+from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Mix

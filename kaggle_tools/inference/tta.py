@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kaggle_tools.config import Tta
-from kaggle_tools.data.datasets import Size
+from kaggle_tools.data.images import Size
 from kaggle_tools.system.hardware import has_bfloat16
 
 FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {

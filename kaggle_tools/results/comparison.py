@@ -12,9 +12,9 @@ from typing import Literal
 import pandas as pd
 
 from kaggle_tools.competition import Competition
+from kaggle_tools.data.images import Size
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results import run_folder
-from kaggle_tools.results.provenance import Size
 from kaggle_tools.results.scores import Estimate, Interval, interval
 from kaggle_tools.results.tables import Column, Table
 

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
+from kaggle_tools.data.images import Size
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
 
 
 @dataclass(frozen=True)

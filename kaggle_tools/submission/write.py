@@ -18,16 +18,13 @@ from typing import NamedTuple
 
 from kaggle_tools import rle
 from kaggle_tools.competition import Competition
-from kaggle_tools.data.images import image_size, read_mask
+from kaggle_tools.data.images import Size, image_size, read_mask
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.submission.check import CheckReport, check_submission
 from kaggle_tools.submission.read import sample_stems
 from kaggle_tools.system.files import replacing
 from kaggle_tools.system.memory import keep_freed_memory
 from kaggle_tools.system.progress import track
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
 
 SizeOf = Callable[[str], Size | None]
 """The size of the photo with this stem, or None where it is not known."""

@@ -18,7 +18,8 @@ from lightning import Trainer
 from lightning.pytorch.tuner.tuning import Tuner
 
 from kaggle_tools.config import Execution, TrainingConfig
-from kaggle_tools.data.datasets import Size, plain_worker_errors
+from kaggle_tools.data.datasets import plain_worker_errors
+from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import build, design

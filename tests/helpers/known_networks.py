@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from kaggle_tools.data.images import resize
+from kaggle_tools.data.images import Size, resize
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.inference.ensemble import Ensemble, Member, Mix
 from kaggle_tools.models.segmenter import Architecture, Segmenter, build
 from kaggle_tools.models.weights import ModelCard
 
-Size = tuple[int, int]
 Floats = NDArray[np.floating]
 Pixels = NDArray[np.uint8]
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import Execution, config_from
-from kaggle_tools.data.datasets import Size
+from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import Architecture, Segmenter

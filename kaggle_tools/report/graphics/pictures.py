@@ -25,8 +25,8 @@ FULL_QUALITY, THUMBNAIL_QUALITY = 72, 70  # of a JPEG
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A photo that is to be shown."""
+class PhotoFiles:
+    """A photo that is to be shown, and its masks."""
 
     stem: str
     caption: str
@@ -57,9 +57,9 @@ class Gallery:
     pictures: list[Picture]
 
 
-def pictures(subjects: Iterable[Subject]) -> list[Picture]:
+def pictures(photos: Iterable[PhotoFiles]) -> list[Picture]:
     """Draw them; of a photo whose files cannot be read it is said why."""
-    return [_picture(subject) for subject in subjects]
+    return [_picture(photo) for photo in photos]
 
 
 def draw(
@@ -83,15 +83,15 @@ def data_uri(pixels: NDArray[np.uint8], quality: int | None = None) -> str:
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _picture(subject: Subject) -> Picture:
+def _picture(files: PhotoFiles) -> Picture:
     try:
-        photo_HW3, predicted_HW = read_photo(subject.photo), read_mask(subject.predicted)
-        truth_HW = read_mask(subject.truth) if subject.truth else None
+        photo_HW3, predicted_HW = read_photo(files.photo), read_mask(files.predicted)
+        truth_HW = read_mask(files.truth) if files.truth else None
     except InputError as error:
-        return Picture(subject.stem, subject.caption, str(error))
+        return Picture(files.stem, files.caption, str(error))
     shapes = {photo_HW3.shape[:2], predicted_HW.shape} | ({truth_HW.shape} if truth_HW is not None else set())
     if len(shapes) > 1:
-        return Picture(subject.stem, subject.caption, f"{subject.photo}: has another size than its mask")
+        return Picture(files.stem, files.caption, f"{files.photo}: has another size than its mask")
     errors = ""
     if truth_HW is not None:
         false_negative, false_positive = np.sum(truth_HW & ~predicted_HW), np.sum(predicted_HW & ~truth_HW)
@@ -104,7 +104,7 @@ def _picture(subject: Subject) -> Picture:
     cut_truth_HW = None if truth_HW is None else truth_HW[box]
     thumbnail = draw(photo_HW3[box], predicted_HW[box], cut_truth_HW, THUMBNAIL_WIDTH)
     return Picture(
-        subject.stem, subject.caption, errors, data_uri(thumbnail, THUMBNAIL_QUALITY), data_uri(full, FULL_QUALITY)
+        files.stem, files.caption, errors, data_uri(thumbnail, THUMBNAIL_QUALITY), data_uri(full, FULL_QUALITY)
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaggle_tools.report.graphics import figures
-from kaggle_tools.report.graphics.pictures import Gallery, Subject, pictures
+from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, pictures
 from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.report.parts.run import HeldOutPhotos
 from kaggle_tools.results import comparison
@@ -74,12 +74,12 @@ def comparison_part(compared: Comparison, shown: int, data: Path | None = None) 
 
 def _gallery(compared: Comparison, pair: tuple[int, int], stems: list[str], data: Path | None) -> Gallery:
     names = compared.names()
-    subjects = [_subject(compared, run, stem, data) for stem in stems for run in pair]
+    files = [_files(compared, run, stem, data) for stem in stems for run in pair]
     title = f"Where {names[pair[0]]} is most ahead of {names[pair[1]]}"
-    return Gallery(title, pictures(subjects))
+    return Gallery(title, pictures(files))
 
 
-def _subject(compared: Comparison, run: int, stem: str, data: Path | None) -> Subject:
+def _files(compared: Comparison, run: int, stem: str, data: Path | None) -> PhotoFiles:
     name, score_name = compared.names()[run], compared.competition.score_name
     shown = HeldOutPhotos(compared.runs[run].run, compared.competition, data)
-    return shown.subject(stem, compared.folds[stem], f"{name}: {score_name} {float(compared.scores[run][stem]):.5f}")
+    return shown.files(stem, compared.folds[stem], f"{name}: {score_name} {float(compared.scores[run][stem]):.5f}")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.report.graphics import figures
-from kaggle_tools.report.graphics.pictures import Gallery, Picture, Subject, pictures
+from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, pictures
 from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.report.trust import Check, checks_of
 from kaggle_tools.results import run_folder, summary
@@ -105,9 +105,9 @@ class HeldOutPhotos:
         self.competition = competition
         self.data = data or Path(run_folder.read_config(run).data)
 
-    def subject(self, stem: str, fold: int, caption: str) -> Subject:
+    def files(self, stem: str, fold: int, caption: str) -> PhotoFiles:
         """A photo with its predicted and its true mask."""
-        return Subject(
+        return PhotoFiles(
             stem=stem,
             caption=caption,
             photo=self.data / self.competition.train_photos.format(stem=stem),
@@ -119,7 +119,7 @@ class HeldOutPhotos:
         """Pictures of these rows of the out-of-fold table."""
         name = self.competition.score_name
         return pictures(
-            self.subject(stem, fold, f"{name} {score:.5f}, fold {fold}")
+            self.files(stem, fold, f"{name} {score:.5f}, fold {fold}")
             for stem, fold, score in zip(rows["image"], rows["fold"], rows["score"], strict=True)
         )
 

@@ -11,8 +11,8 @@ from PIL import Image
 from kaggle_tools.data.draw_outlines import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTED, TRUE
 from kaggle_tools.data.images import resize, write_mask
 from kaggle_tools.report.graphics.pictures import (
+    PhotoFiles,
     Picture,
-    Subject,
     data_uri,
     draw,
     pictures,
@@ -59,13 +59,13 @@ def decoded(uri: str) -> tuple[str, Pixels]:
         return head, np.asarray(image)
 
 
-def save(folder: Path, photo_HW3: Pixels, predicted_HW: Mask, truth_HW: Mask | None = None) -> Subject:
+def save(folder: Path, photo_HW3: Pixels, predicted_HW: Mask, truth_HW: Mask | None = None) -> PhotoFiles:
     Image.fromarray(photo_HW3).save(folder / "photo.png")
     write_mask(folder / "predicted.png", predicted_HW)
     if truth_HW is not None:
         write_mask(folder / "truth.png", truth_HW)
     truth = None if truth_HW is None else folder / "truth.png"
-    return Subject("car_01", "Dice 0.9", folder / "photo.png", folder / "predicted.png", truth)
+    return PhotoFiles("car_01", "Dice 0.9", folder / "photo.png", folder / "predicted.png", truth)
 
 
 def show(folder: Path, photo_HW3: Pixels, predicted_HW: Mask, truth_HW: Mask | None = None) -> Picture:
@@ -156,10 +156,10 @@ def test_wrong_pixels_are_counted_where_the_truth_is_known(tmp_path: Path) -> No
 def test_a_picture_of_damaged_files_says_what_is_wrong(
     name: str, damage: Callable[[Path], object], message: str, tmp_path: Path
 ) -> None:
-    subject = save(tmp_path, gray(8, 10), mask(FOUND), mask(TRUTH))
-    (whole,) = pictures([subject])
+    files = save(tmp_path, gray(8, 10), mask(FOUND), mask(TRUTH))
+    (whole,) = pictures([files])
     damage(tmp_path / f"{name}.png")
-    (damaged,) = pictures([subject])
+    (damaged,) = pictures([files])
     assert message in damaged.errors
     assert str(tmp_path) in damaged.errors
     assert (whole.stem, whole.caption) == (damaged.stem, damaged.caption) == ("car_01", "Dice 0.9")
