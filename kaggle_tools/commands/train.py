@@ -111,11 +111,11 @@ def config_in_file(path: Path, spec: "Competition") -> TrainingConfig:
     """
     from kaggle_tools.results.run_folder import read_config_file
 
-    recorded = read_config_file(path).settings
-    if recorded.get("competition") != spec.slug:
+    recorded = read_config_file(path)
+    if recorded.competition != spec.slug:
         raise InputError(f"{path}: not about --competition {spec.slug}")
     try:
-        return config_of_settings(dict(recorded))
+        return config_of_settings(dict(recorded.settings))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

@@ -20,10 +20,8 @@ from typing import Any
 import platformdirs
 
 from kaggle_tools.kaggle_api.submissions import Submission, describe
-from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
+from kaggle_tools.results.scores import NOT_RECORDED, ExpectedScore, ValidatedRun
 from kaggle_tools.system.files import locked
-
-NOT_RECORDED = ExpectedScore(None, "not recorded")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from kaggle_tools.data.images import Size
+from kaggle_tools.results.json_values import floating, mapping, optional, text, whole
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
 
 
@@ -29,6 +30,18 @@ class RunConfig:
     machine: str = ""
     """The operating system."""
 
+    @property
+    def competition(self) -> str | None:
+        """The slug of the competition; None where the settings do not name it."""
+        slug = self.settings.get("competition")
+        return slug if isinstance(slug, str) else None
+
+    @property
+    def batch_size(self) -> int | None:
+        """Photos in each batch of the training; None where the settings hold no such number."""
+        size = self.settings.get("batch_size")
+        return size if isinstance(size, int) else None
+
     def to_json(self) -> dict[str, Any]:
         """The contents of `config.json`."""
         return {
@@ -42,8 +55,19 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, recorded: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`; all but the settings may be missing."""
-        return cls(**{one.name: recorded[one.name] for one in fields(cls) if one.name in recorded})
+        """The inverse of `to_json`; all but the settings may be missing.
+
+        Raises:
+            KeyError, TypeError: it is not of this form.
+        """
+        return cls(
+            settings=mapping(recorded["settings"]),
+            data=text(recorded.get("data", "")),
+            command=text(recorded.get("command", "")),
+            commit=optional(text, recorded.get("commit")),
+            versions={name: optional(text, one) for name, one in mapping(recorded.get("versions", {})).items()},
+            machine=text(recorded.get("machine", "")),
+        )
 
 
 @dataclass(frozen=True)
@@ -77,8 +101,15 @@ class Settings:
         Raises:
             KeyError, TypeError, ValueError: one is missing, or is not of its type.
         """
-        named = {one.name: recorded[one.name] for one in fields(cls)}
-        return cls(**{**named, "image_size": _size(recorded["image_size"])})
+        return cls(
+            competition=text(recorded["competition"]),
+            model=text(recorded["model"]),
+            width=whole(recorded["width"]),
+            image_size=optional(_size, recorded["image_size"]),
+            folds=whole(recorded["folds"]),
+            epochs=whole(recorded["epochs"]),
+            tta=text(recorded["tta"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -103,9 +134,15 @@ class Timing:
         """The inverse of `to_json`.
 
         Raises:
-            KeyError: it is not of this form.
+            KeyError, TypeError: it is not of this form.
         """
-        return cls(**{one.name: recorded[one.name] for one in fields(cls)})
+        return cls(
+            training_seconds=floating(recorded["training_seconds"]),
+            epochs=whole(recorded["epochs"]),
+            devices=whole(recorded["devices"]),
+            precision=text(recorded["precision"]),
+            hardware=text(recorded["hardware"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -136,12 +173,12 @@ class Network:
             KeyError, TypeError, ValueError: it is not of this form.
         """
         return cls(
-            run=recorded["run"],
-            fold=recorded["fold"],
-            model=recorded["model"],
-            image_size=_size(recorded["image_size"]),
-            weight=recorded.get("weight"),
-            sha256=recorded["sha256"],
+            run=text(recorded["run"]),
+            fold=whole(recorded["fold"]),
+            model=text(recorded["model"]),
+            image_size=optional(_size, recorded["image_size"]),
+            weight=optional(floating, recorded.get("weight")),
+            sha256=text(recorded["sha256"]),
         )
 
 
@@ -193,7 +230,7 @@ class Blended(Origin):
         Raises:
             KeyError, TypeError, ValueError: it is not of this form.
         """
-        return cls(pred=recorded["pred"], weight=recorded["weight"], **_origin_of(recorded))
+        return cls(pred=text(recorded["pred"]), weight=floating(recorded["weight"]), **_origin_of(recorded))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,14 +282,14 @@ class Record(Origin):
             KeyError, TypeError, ValueError: it is not of this form.
         """
         return cls(
-            competition=recorded["competition"],
-            photos=recorded.get("photos"),
-            threshold=recorded.get("threshold"),
-            batch_size=recorded.get("batch_size"),
+            competition=text(recorded["competition"]),
+            photos=optional(text, recorded.get("photos")),
+            threshold=optional(floating, recorded.get("threshold")),
+            batch_size=optional(whole, recorded.get("batch_size")),
             cross_validation=tuple(ValidatedRun.from_json(run) for run in recorded.get("cross_validation", [])),
             expected=ExpectedScore.from_json(recorded["estimate"]) if "estimate" in recorded else None,
-            count=recorded.get("count"),
-            sizes=recorded.get("sizes"),
+            count=optional(whole, recorded.get("count")),
+            sizes=optional(_counts, recorded.get("sizes")),
             **_origin_of(recorded),
         )
 
@@ -261,16 +298,18 @@ def _origin_of(recorded: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "models": tuple(Network.from_json(model) for model in recorded.get("models", [])),
         "blend": tuple(Blended.from_json(part) for part in recorded.get("blend", [])),
-        "tta": recorded.get("tta"),
-        "tta_scales": tuple(recorded.get("tta_scales", [])),
+        "tta": optional(text, recorded.get("tta")),
+        "tta_scales": tuple(floating(scale) for scale in recorded.get("tta_scales", [])),
     }
 
 
-def _size(recorded: list[int] | None) -> Size | None:
-    if recorded is None:
-        return None
+def _size(recorded: Any) -> Size:
     height, width = recorded
-    return height, width
+    return whole(height), whole(width)
+
+
+def _counts(recorded: Any) -> dict[str, int]:
+    return {size: whole(count) for size, count in mapping(recorded).items()}
 
 
 def _list(size: Size | None) -> list[int] | None:

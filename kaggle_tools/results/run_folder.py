@@ -148,7 +148,10 @@ def read_config_file(path: Path) -> RunConfig:
     recorded = read_json(path, if_missing=f"is {path.parent} a folder that train.py --out made?")
     if not isinstance(recorded.get("settings"), dict):
         raise InputError(f"{path}: damaged (no settings in it)")
-    return RunConfig.from_json(recorded)
+    try:
+        return RunConfig.from_json(recorded)
+    except TypeError as error:
+        raise InputError(f"{path}: damaged ({error})") from error
 
 
 def read_settings(run: Path) -> Settings:
@@ -165,6 +168,18 @@ def read_settings(run: Path) -> Settings:
         return Settings.from_json(recorded)
     except (TypeError, ValueError) as error:
         raise InputError(f"{run / CONFIG_FILE}: damaged ({error})") from error
+
+
+def recorded_batch_size(run: Path) -> int:
+    """With which batch size the run was begun.
+
+    Raises:
+        InputError: `config.json` is missing or damaged, or lacks it.
+    """
+    batch_size = read_config(run).batch_size
+    if batch_size is None:
+        raise InputError(f"{run / CONFIG_FILE}: damaged (no batch_size in its settings, or not a whole number)")
+    return batch_size
 
 
 def write_timing(fold_folder: Path, timing: Timing) -> None:
@@ -185,6 +200,8 @@ def read_timing(fold_folder: Path) -> Timing | None:
         return Timing.from_json(read_json(path, if_missing="the fold was trained by an older version"))
     except KeyError as error:
         raise InputError(f"{path}: damaged (no {error} in it)") from error
+    except TypeError as error:
+        raise InputError(f"{path}: damaged ({error})") from error
 
 
 def size_name(image_size: Sequence[int] | None) -> str:

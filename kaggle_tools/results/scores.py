@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kaggle_tools.results.json_values import floating, optional, text, whole
+
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
 
@@ -63,8 +65,9 @@ class ValidatedRun:
         Raises:
             KeyError, TypeError, ValueError: it is not of this form.
         """
-        score = Estimate(float(recorded["score_mean"]), _as_interval(recorded["score_interval"]))
-        return cls(recorded["run"], tuple(recorded["folds"]), recorded["score_name"], score)
+        score = Estimate(floating(recorded["score_mean"]), optional(_as_interval, recorded["score_interval"]))
+        folds = tuple(whole(fold) for fold in recorded["folds"])
+        return cls(text(recorded["run"]), folds, text(recorded["score_name"]), score)
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,12 @@ class ExpectedScore:
             KeyError, TypeError, ValueError: it is not of this form.
         """
         if "score" not in recorded:
-            return cls(None, recorded.get("unavailable", "not recorded"))
-        return cls(Estimate(float(recorded["score"]), _as_interval(recorded.get("interval"))))
+            return cls(None, text(recorded.get("unavailable", NOT_RECORDED.unavailable)))
+        return cls(Estimate(floating(recorded["score"]), optional(_as_interval, recorded.get("interval"))))
+
+
+NOT_RECORDED = ExpectedScore(None, "not recorded")
+"""Of masks that an older version made, or that were made elsewhere."""
 
 
 def interval(scores: NDArray[np.float64], groups: Sequence[str]) -> Interval | None:
@@ -125,8 +132,6 @@ def _as_list(interval: Interval | None) -> list[float] | None:
     return None if interval is None else list(interval)
 
 
-def _as_interval(recorded: Sequence[float] | None) -> Interval | None:
-    if recorded is None:
-        return None
+def _as_interval(recorded: Any) -> Interval:
     low, high = recorded
-    return float(low), float(high)
+    return floating(low), floating(high)

@@ -136,7 +136,7 @@ def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingCon
         InputError: there is not exactly one GPU, whose memory could decide, or not even one photo fits.
     """
     if (run / run_folder.CONFIG_FILE).exists():
-        return int(run_folder.read_config(run).settings["batch_size"])
+        return run_folder.recorded_batch_size(run)
     one_gpu = torch.cuda.is_available() and device_count(execution.devices, execution.nodes) == 1
     if not one_gpu:
         raise InputError("--batch-size auto: needs one GPU, as with --devices 1; give a number")

@@ -188,6 +188,8 @@ class TestRecordedBatchSize:
         '{"competition": "roof-tiles", "models": 5}',
         '{"competition": "roof-tiles", "models": ["unet"]}',
         '{"competition": "roof-tiles", "estimate": null}',
+        '{"competition": "roof-tiles", "threshold": "abc"}',
+        '{"competition": "roof-tiles", "count": "x"}',
     ],
 )
 def test_a_missing_or_damaged_record_is_refused(tmp_path: Path, text: str | None) -> None:

@@ -81,6 +81,28 @@ class TestRecord:
         expected = {name: value for name, value in recorded.items() if name not in known}
         assert Record.from_json(recorded).settings() == expected
 
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            *({"competition": 5}, {"photos": 5}, {"threshold": "abc"}, {"threshold": True}, {"batch_size": 2.5}),
+            *({"count": "x"}, {"sizes": [16]}, {"sizes": {"49x73": "x"}}, {"tta": 1}, {"tta_scales": ["x"]}),
+            *({"models": [{**MODEL, name: value}]} for name, value in (("run", 5), ("fold", "0"), ("weight", "x"))),
+            {"models": [{**MODEL, "image_size": ["96", 160]}]},
+            {"models": [{**MODEL, "sha256": None}]},
+            {"blend": [{"pred": "a", "weight": "x"}]},
+            *({"cross_validation": [{**SCORE, name: "x"}]} for name in ("folds", "score_mean", "score_interval")),
+            {"estimate": {"score": "x"}},
+        ],
+        ids=str,
+    )
+    def test_a_record_with_a_value_of_another_type_is_refused(self, wrong: dict[str, Any]) -> None:
+        with pytest.raises((TypeError, ValueError)):
+            Record.from_json({"competition": "roof-tiles", **wrong})
+
+    def test_numbers_that_were_written_without_a_decimal_point_are_read_and_written_as_they_were(self) -> None:
+        whole = {"competition": "roof-tiles", "blend": [{"pred": "a", "weight": 2}], "threshold": 1, "count": 3}
+        assert json.dumps(Record.from_json(whole).to_json()) == json.dumps(whole)
+
     def test_the_runs_of_a_record_are_those_of_its_networks_each_named_once(self) -> None:
         record = Record(competition="roof-tiles", models=(network("a"), network("a", fold=1), network("b")))
         assert record.runs == ["a", "b"]
@@ -99,6 +121,19 @@ class TestRunConfig:
     def test_all_but_the_settings_may_be_missing_in_config_json(self) -> None:
         config = RunConfig.from_json({"settings": {}})
         assert (config.data, config.command, config.commit, config.versions) == ("", "", None, {})
+        assert (config.competition, config.batch_size) == (None, None)
+
+    def test_the_competition_and_the_batch_size_of_a_run_config_are_those_of_its_settings(self) -> None:
+        config = RunConfig({"competition": "roof-tiles", "batch_size": 3})
+        assert (config.competition, config.batch_size) == ("roof-tiles", 3)
+        assert RunConfig({"batch_size": "3"}).batch_size is None
+
+    @pytest.mark.parametrize(
+        "wrong", [{"data": 5}, {"commit": 5}, {"versions": ["torch"]}, {"versions": {"torch": 2.1}}, {"settings": []}]
+    )
+    def test_a_run_config_with_a_value_of_another_type_is_refused(self, wrong: dict[str, Any]) -> None:
+        with pytest.raises(TypeError):
+            RunConfig.from_json({**CONFIG, **wrong})
 
 
 class TestSettings:
@@ -106,6 +141,14 @@ class TestSettings:
         settings = Settings.from_json(SETTINGS)
         assert (settings.image_size, settings.folds, settings.epochs) == ((24, 36), 5, 2)
         assert Settings.from_json({**SETTINGS, "image_size": None}).image_size is None
+
+    @pytest.mark.parametrize(
+        ("name", "wrong"),
+        [("width", "x"), ("folds", "5"), ("epochs", []), ("tta", None), ("image_size", [24]), ("image_size", 24)],
+    )
+    def test_settings_with_a_value_of_another_type_are_refused(self, name: str, wrong: object) -> None:
+        with pytest.raises((TypeError, ValueError)):
+            Settings.from_json({**SETTINGS, name: wrong})
 
     @pytest.mark.parametrize(
         ("model", "name"), [("unet", "unet, width 24"), ("smp:Unet/resnet34", "smp:Unet/resnet34")]
@@ -117,3 +160,10 @@ class TestSettings:
 def test_a_timing_is_written_as_it_was_read_with_its_keys_in_order() -> None:
     recorded = {"training_seconds": 0.6, "epochs": 3, "devices": 1, "precision": "32-true", "hardware": "2 cores"}
     assert json.dumps(Timing.from_json(recorded).to_json()) == json.dumps(recorded)
+
+
+@pytest.mark.parametrize("wrong", [{"training_seconds": "x"}, {"epochs": None}, {"hardware": 2}])
+def test_a_timing_with_a_value_of_another_type_is_refused(wrong: dict[str, Any]) -> None:
+    good = {"training_seconds": 0.6, "epochs": 3, "devices": 1, "precision": "32-true", "hardware": "2 cores"}
+    with pytest.raises(TypeError):
+        Timing.from_json({**good, **wrong})

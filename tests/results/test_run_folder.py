@@ -96,10 +96,20 @@ class TestConfig:
     def test_a_folder_without_config_json_is_no_run(self, tmp_path: Path) -> None:
         assert "missing; is" in refusal(run_folder.read_config, tmp_path)
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
+    @pytest.mark.parametrize(
+        "text", ["", "{", "[]", "{}", "null", '{"settings": {}, "data": 5}', '{"settings": {}, "versions": 5}']
+    )
     def test_a_damaged_config_json_is_refused(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "config.json").write_text(text)
         assert f"{tmp_path / 'config.json'}: damaged" in refusal(run_folder.read_config, tmp_path)
+
+    @pytest.mark.parametrize("settings", ["{}", '{"batch_size": "4"}'])
+    def test_a_config_json_without_a_batch_size_is_refused_where_that_is_needed(
+        self, tmp_path: Path, settings: str
+    ) -> None:
+        (tmp_path / "config.json").write_text(f'{{"settings": {settings}}}')
+        said = refusal(run_folder.recorded_batch_size, tmp_path)
+        assert said == f"{tmp_path / 'config.json'}: damaged (no batch_size in its settings, or not a whole number)"
 
 
 class TestFolds:

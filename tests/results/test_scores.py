@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kaggle_tools.results.scores import Estimate, ExpectedScore, ValidatedRun, interval
+from kaggle_tools.results.scores import NOT_RECORDED, Estimate, ExpectedScore, ValidatedRun, interval
 
 
 class TestInterval:
@@ -44,7 +44,7 @@ class TestJson:
         assert json.dumps(ExpectedScore.from_json(recorded).to_json()) == json.dumps(recorded)
 
     def test_an_expected_score_of_which_nothing_was_recorded_is_unavailable(self) -> None:
-        assert ExpectedScore.from_json({}) == ExpectedScore(None, "not recorded")
+        assert ExpectedScore.from_json({}) == NOT_RECORDED == ExpectedScore(None, "not recorded")
 
 
 class TestEstimate:

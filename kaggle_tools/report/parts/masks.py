@@ -20,7 +20,7 @@ from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import MaskedPhoto
 from kaggle_tools.results.provenance import Record
 from kaggle_tools.results.run_folder import groups_and_views
-from kaggle_tools.results.scores import Estimate, ExpectedScore
+from kaggle_tools.results.scores import NOT_RECORDED, Estimate
 from kaggle_tools.results.tables import Cell, Column, Table
 
 DOUBTFUL, OUTLIERS, NAMED = 24, 12, 200
@@ -114,7 +114,7 @@ def masks_part(pred: Path, competition: Competition) -> MasksPart:
     by_stem = {photo.image: photo for photo in photos}
     unusual = [by_stem[stem] for stem in (deviations.outliers if deviations else [])]
     doubtful = [photo for photo in photos if photo.area != 0] or photos  # the blank have a list of their own
-    expected = record.expected or ExpectedScore(None, "not recorded")
+    expected = record.expected or NOT_RECORDED
     expected_dices = [photo.expected_dice for photo in photos if photo.expected_dice is not None]
     galleries = [
         Gallery("The most doubtful", _pictures(pred, doubtful[:DOUBTFUL], _doubt)),
