@@ -85,9 +85,7 @@ def shown(field: options.OptionField, value: object) -> str:
     """A value as it is typed, or the default in the words of the help."""
     if value == field.default:
         return "on" if value is True else field.shown_default
-    if field.name == "image_size" and isinstance(value, tuple):
-        return "x".join(map(str, value))
-    return "off" if value is None else options.as_text(value)
+    return field.text(value)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -5,13 +5,25 @@
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
 from kaggle_tools.errors import InputError
-from kaggle_tools.options import Option, options_of, parse_count, parse_numbers, parse_size
+from kaggle_tools.options import (
+    ABOVE_0,
+    AT_LEAST_0,
+    SHARE,
+    Check,
+    Option,
+    check_options,
+    options_of,
+    parse_count,
+    parse_numbers,
+    parse_size,
+    size_as_text,
+)
 from kaggle_tools.system.processes import CORES
 
 Augmentation = Literal["none", "hflip", "mild", "seed"]
@@ -25,6 +37,10 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 DATA, MODEL, STEPS, LOSS = "Data", "Model", "Optimisation", "Loss"
 MACHINE, BESIDE = "Machine (does not change the result)", "Beside the training (does not change the result)"
 
+UNET = "unet"
+"""The network from scratch, among the models."""
+FULL = "full"
+"""In the place of an image size: the photos' own."""
 AUTO = "auto"
 """In the place of a batch size: the largest that fits."""
 
@@ -39,12 +55,17 @@ def size_or_full(option: str, text: str) -> tuple[int, int] | None:
     Raises:
         InputError: it is not of this form.
     """
-    return None if text == "full" else parse_size(option, text)
+    return None if text == FULL else parse_size(option, text)
 
 
 def path_text(_option: str, text: str) -> str:
     """A path as `config.json` records it."""
     return str(Path(text))
+
+
+SCALES = Check(lambda scales: bool(scales) and all(0 < scale < math.inf for scale in scales), "must be numbers above 0")
+SIDES = Check(lambda size: min(size) >= 16, "each side must be at least 16")
+TWO_FOLDS = Check(lambda folds: folds >= 2, "must be at least 2, to train on and to validate on")
 
 
 @dataclass(frozen=True)
@@ -57,9 +78,9 @@ class TrainingConfig:
 
     competition: str
     """The slug of the competition."""
-    model: Annotated[str, Option("`unet` or `smp:ARCHITECTURE/ENCODER`, such as smp:Unet/resnet34.", MODEL)] = "unet"
-    width: Annotated[int, Option("Channels of the U-Net's first block.", MODEL)] = 64
-    depth: Annotated[int, Option("How often the U-Net halves the size.", MODEL)] = 4
+    model: Annotated[str, Option("`unet` or `smp:ARCHITECTURE/ENCODER`, such as smp:Unet/resnet34.", MODEL)] = UNET
+    width: Annotated[int, Option("Channels of the U-Net's first block.", MODEL, check=ABOVE_0)] = 64
+    depth: Annotated[int, Option("How often the U-Net halves the size.", MODEL, check=ABOVE_0)] = 4
     pretrained: Annotated[bool, Option("Start from ImageNet weights (smp models only).", MODEL)] = False
     init: Annotated[
         str | None,
@@ -70,16 +91,27 @@ class TrainingConfig:
         Option("Train on the masks that infer.py made in this folder as well.", DATA, metavar="PRED", parse=path_text),
     ] = None
     """Pseudo-labels: they are added to the training photos of every fold, never to the held-out ones."""
-    extra_confidence: Annotated[float, Option("Of --extra, only masks with at least this expected Dice.", DATA)] = 0.99
+    extra_confidence: Annotated[
+        float, Option("Of --extra, only masks with at least this expected Dice.", DATA, check=SHARE)
+    ] = 0.99
     image_size: Annotated[
         tuple[int, int] | None,
-        Option("Pixels that the network sees; `full`: all.", DATA, metavar="HxW", parse=size_or_full, default="full"),
+        Option(
+            "Pixels that the network sees; `full`: all.",
+            DATA,
+            metavar="HxW",
+            parse=size_or_full,
+            write=size_as_text,
+            none=FULL,
+            check=SIDES,
+        ),
     ] = None
     """(height, width) in pixels; None: the photos' own size."""
     augmentation: Annotated[Augmentation, Option("Random changes of the training photos.", DATA)] = "mild"
-    epochs: Annotated[int, Option("Passes over the training photos.", STEPS)] = 30
+    epochs: Annotated[int, Option("Passes over the training photos.", STEPS, check=ABOVE_0)] = 30
     patience: Annotated[
-        int | None, Option("Early stopping: stop after this many epochs without a better validation Dice.", STEPS)
+        int | None,
+        Option("Early stopping: stop after this many epochs without a better validation Dice.", STEPS, check=ABOVE_0),
     ] = None
     batch_size: Annotated[
         int,
@@ -88,24 +120,30 @@ class TrainingConfig:
             STEPS,
             metavar="N|auto",
             parse=parse_count,
+            check=ABOVE_0,
         ),
     ] = 4
-    accumulate: Annotated[int, Option("Batches whose gradients make one gradient step.", STEPS)] = 1
+    accumulate: Annotated[int, Option("Batches whose gradients make one gradient step.", STEPS, check=ABOVE_0)] = 1
     optimizer: Annotated[Optimizer, Option("The optimiser.", STEPS)] = "adamw"
-    lr: Annotated[float, Option("Learning rate; with one-cycle and cosine its peak.", STEPS)] = 1e-3
-    weight_decay: Annotated[float, Option("Weight decay of AdamW and SGD.", STEPS)] = 1e-4
+    lr: Annotated[float, Option("Learning rate; with one-cycle and cosine its peak.", STEPS, check=ABOVE_0)] = 1e-3
+    weight_decay: Annotated[float, Option("Weight decay of AdamW and SGD.", STEPS, check=AT_LEAST_0)] = 1e-4
     """Adam has none."""
     schedule: Annotated[Schedule, Option("The learning rate schedule after the warm-up.", STEPS)] = "one-cycle"
     """Constant, or down to zero; `one-cycle` moves the momentum as well."""
-    warm_up: Annotated[float, Option("Share of the gradient steps in which the learning rate rises.", STEPS)] = 0.1
-    clip_norm: Annotated[float | None, Option("Clip the norm of the gradient to this.", STEPS)] = None
+    warm_up: Annotated[
+        float, Option("Share of the gradient steps in which the learning rate rises.", STEPS, check=SHARE)
+    ] = 0.1
+    clip_norm: Annotated[float | None, Option("Clip the norm of the gradient to this.", STEPS, check=ABOVE_0)] = None
     ema_decay: Annotated[
-        float | None, Option("Keep a moving average of the weights (EMA) with this decay, such as 0.999.", STEPS)
+        float | None,
+        Option("Keep a moving average of the weights (EMA) with this decay, such as 0.999.", STEPS, check=SHARE),
     ] = None
     """The average is what is validated and saved."""
     bce_weight: Annotated[float, Option("Weight of binary cross-entropy in the loss.", LOSS)] = 1.0
-    border_weight: Annotated[float, Option("How much more it counts near the outline; 1: twice as much.", LOSS)] = 0.0
-    border_width: Annotated[int, Option("Pixels to either side that are near the outline.", LOSS)] = 5
+    border_weight: Annotated[
+        float, Option("How much more it counts near the outline; 1: twice as much.", LOSS, check=AT_LEAST_0)
+    ] = 0.0
+    border_width: Annotated[int, Option("Pixels to either side that are near the outline.", LOSS, check=AT_LEAST_0)] = 5
     """Pixels of the network's input."""
     dice_weight: Annotated[float, Option("Weight of soft Dice in the loss.", LOSS)] = 1.0
     lovasz_weight: Annotated[float, Option("Weight of the Lovasz hinge in the loss.", LOSS)] = 0.0
@@ -115,39 +153,25 @@ class TrainingConfig:
     """Test photos are averaged over the same flips where nothing else is asked for."""
     tta_scales: Annotated[
         tuple[float, ...],
-        Option("Factors of the image size over which they are averaged.", STEPS, "0.75,1,…", parse=parse_numbers),
+        Option(
+            "Factors of the image size over which they are averaged.",
+            STEPS,
+            "0.75,1,…",
+            parse=parse_numbers,
+            check=SCALES,
+        ),
     ] = (1.0,)
-    folds: Annotated[int, Option("Folds into which the groups (cars) are split.", DATA)] = 5
-    seed: Annotated[int, Option("Seed of folds, weights, order and augmentation.", STEPS)] = 0
+    folds: Annotated[int, Option("Folds into which the groups (cars) are split.", DATA, check=TWO_FOLDS)] = 5
+    seed: Annotated[int, Option("Seed of folds, weights, order and augmentation.", STEPS, check=AT_LEAST_0)] = 0
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth", "epochs", "patience", "batch_size", "accumulate", "lr", "clip_norm"):
-            self._refuse_unless(name, lambda value: value is None or value > 0, "must be above 0")
-        for name in ("seed", "weight_decay", "border_weight", "border_width"):
-            self._refuse_unless(name, lambda value: value >= 0, "must not be below 0")
-        for name in ("warm_up", "ema_decay", "extra_confidence"):
-            self._refuse_unless(name, lambda value: value is None or 0 <= value < 1, "must be at least 0 and below 1")
-        for name, hint in get_type_hints(TrainingConfig).items():
-            if get_origin(hint) is Literal:
-                choices = get_args(hint)
-                self._refuse_unless(name, choices.__contains__, f"must be one of {', '.join(choices)}")
-        if not (self.tta_scales and all(0 < scale < math.inf for scale in self.tta_scales)):
-            raise InputError(f"--tta-scales {self.tta_scales}: must be numbers above 0")
-        if self.folds < 2:
-            raise InputError(f"--folds {self.folds}: must be at least 2, to train on and to validate on")
-        if self.image_size is not None and min(self.image_size) < 16:
-            raise InputError("--image-size: each side must be at least 16")
+        check_options(self)
         self._require_a_loss()
         self._require_one_start()
 
     def takes_sizes(self, sizes: set[tuple[int, int]]) -> bool:
         """Whether photos of these sizes, (height, width), can stand in one batch."""
         return self.image_size is not None or self.batch_size == 1 or len(sizes) == 1
-
-    def _refuse_unless(self, name: str, holds: Callable[[Any], bool], message: str) -> None:
-        value = getattr(self, name)
-        if not holds(value):
-            raise InputError(f"--{name.replace('_', '-')} {value}: {message}")
 
     def _require_a_loss(self) -> None:
         weights = (self.bce_weight, self.dice_weight, self.lovasz_weight)
@@ -159,7 +183,7 @@ class TrainingConfig:
             raise InputError("--border-weight: needs a --border-width above 0")
 
     def _require_one_start(self) -> None:
-        if self.model == "unet" and self.pretrained:
+        if self.model == UNET and self.pretrained:
             raise InputError("--pretrained: there are no pretrained weights for `unet`; take an smp model instead")
         if self.init and self.pretrained:
             raise InputError("--init and --pretrained: the weights can start from one only")

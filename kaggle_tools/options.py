@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -29,6 +29,19 @@ if TYPE_CHECKING:
     T = TypeVar("T", bound=DataclassInstance)
 
 Command = Callable[..., None]
+
+
+class Check(NamedTuple):
+    """A condition for the value of an option."""
+
+    holds: Callable[[Any], bool]
+    message: str
+    """What is required, as in `must be above 0`."""
+
+
+ABOVE_0 = Check(lambda value: value > 0, "must be above 0")
+AT_LEAST_0 = Check(lambda value: value >= 0, "must not be below 0")
+SHARE = Check(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
 
 
 @dataclass(frozen=True)
@@ -44,8 +57,14 @@ class Option:
     """As Typer declares it, such as `--report/--no-report`; by default it follows from the field's name."""
     parse: Callable[[str, str], object] | None = None
     """Makes the value from the option's name and its text, where the field's type alone does not say how."""
+    write: Callable[[Any], str] | None = None
+    """Makes the text of a value, the inverse of `parse`, where `as_text` does not."""
+    none: str = "off"
+    """The text of None."""
     minimum: float | None = None
-    """The lowest number that is accepted."""
+    """The lowest number that the command line accepts."""
+    check: Check | None = None
+    """What its value must be, wherever it comes from."""
     default: str | None = None
     """The default in words, where its value does not say it."""
 
@@ -69,8 +88,31 @@ class OptionField:
     @property
     def shown_default(self) -> str:
         """The default in words."""
-        missing = self.default is None or self.default is False
-        return self.option.default or ("off" if missing else as_text(self.default))
+        return self.option.default or self.text(self.default)
+
+    def text(self, value: Any) -> str:
+        """A value as it is typed."""
+        if value is None or value is False:
+            return self.option.none
+        return self.option.write(value) if self.option.write else as_text(value)
+
+    def check(self, value: Any) -> None:
+        """Check a value.
+
+        Raises:
+            InputError: it is not possible.
+            TypeError: it is not of the option's type.
+        """
+        if value is None:
+            if type(None) not in get_args(self.type):
+                raise TypeError(f"{self.name} is None")
+            return
+        choices = get_args(self.type) if get_origin(self.type) is Literal else ()
+        if choices and value not in choices:
+            raise InputError(f"{self.flag} {value}: must be one of {', '.join(choices)}")
+        required = self.option.check
+        if required and not required.holds(value):
+            raise InputError(f"{self.flag} {self.text(value)}: {required.message}")
 
     def parameter(self) -> inspect.Parameter:
         """The parameter that Typer reads."""
@@ -135,6 +177,16 @@ def applied(value: "T", option_fields: Sequence[OptionField], options: Mapping[s
     return replace(value, **{one.name: _parsed(one, options[one.name]) for one in given})
 
 
+def check_options(value: object) -> None:
+    """Check all options of a value of a dataclass, for its `__post_init__`.
+
+    Raises:
+        InputError: one of them is not possible.
+    """
+    for one in options_of(type(value)):
+        one.check(getattr(value, one.name))
+
+
 def arguments_of(value: object) -> list[str]:
     """The words on the command line that make this value of a dataclass of options: what differs from the defaults."""
     words = []
@@ -146,7 +198,7 @@ def arguments_of(value: object) -> list[str]:
             names = (one.option.names or f"{one.flag}/--no-{one.flag[2:]}").split("/")
             words.append(names[0] if chosen else names[1])
         else:
-            words += [one.flag, as_text(chosen)]
+            words += [one.flag, one.text(chosen)]
     return words
 
 
@@ -200,6 +252,11 @@ def parse_size(option: str, text: str) -> tuple[int, int]:
     if not (height.isdecimal() and width.isdecimal()):
         raise InputError(f"{option} {text}: must be HEIGHTxWIDTH in pixels, as 256x384")
     return int(height), int(width)
+
+
+def size_as_text(size: tuple[int, int]) -> str:
+    """(height, width) as `HxW`."""
+    return "x".join(map(str, size))
 
 
 def _parsed(field: OptionField, given: Any) -> Any:

@@ -4,7 +4,6 @@ What happens to a photo: decoded, resized -> logits of every network in every fl
 flipped back, brought to the photo's own size and averaged -> threshold -> mask file.
 """
 
-import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from kaggle_tools import cli
 from kaggle_tools.config import DEFAULT_WORKERS, WORKERS_IN_WORDS, Tta
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import parse_count, parse_numbers, parse_probability
-from kaggle_tools.system.processes import is_first_process
+from kaggle_tools.system.processes import command_to_paste, is_first_process
 
 MODELS, MACHINE, BESIDE = "Networks", "Machine", "Beside the masks"
 NAMED = 10
@@ -166,7 +165,7 @@ def infer(
             if page and masked:
                 from kaggle_tools.report.writing import write_report
 
-                again = shlex.join(["python", "-m", "kaggle_tools", "report", "--pred", str(out)])
+                again = command_to_paste("report", "--pred", str(out))
                 cli.finish_with_page(lambda: write_report(None, spec, [], out), again)
             report(out, masked, unreadable)
 

@@ -4,7 +4,6 @@ The way of a photo: files -> folds by group -> decoded, resized, augmented -> lo
 its fold is held out: probabilities at its own size -> mask -> score.
 """
 
-import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from kaggle_tools.config import (
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.options import applied, takes
 from kaggle_tools.system.files import locked
-from kaggle_tools.system.processes import is_first_process
+from kaggle_tools.system.processes import command_to_paste, is_first_process
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
@@ -157,5 +156,5 @@ def write_run_page(run: Path, spec: "Competition", data: Path) -> None:
         return
     from kaggle_tools.report.writing import write_report
 
-    again = shlex.join(["python", "-m", "kaggle_tools", "report", str(run), "--data", str(data)])
+    again = command_to_paste("report", str(run), "--data", str(data))
     cli.finish_with_page(lambda: write_report(None, spec, [run], data=data), again)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kaggle_tools.config import Tta
 from kaggle_tools.data.images import Size
-from kaggle_tools.system.hardware import has_bfloat16
+from kaggle_tools.system.hardware import half_precision
 
 FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {
     "none": ((),),
@@ -43,8 +43,7 @@ def flip_mean(model: nn.Module, photos_B3HW: Tensor, tta: Tta) -> Tensor:
 def logits_of(model: nn.Module, photos_B3HW: Tensor) -> Tensor:
     """Logits in float32, computed in half precision where the device is made for it."""
     on_gpu = photos_B3HW.device.type == "cuda"
-    half = torch.bfloat16 if on_gpu and has_bfloat16() else torch.float16
-    with torch.autocast(photos_B3HW.device.type, dtype=half, enabled=on_gpu):
+    with torch.autocast(photos_B3HW.device.type, dtype=half_precision(), enabled=on_gpu):
         logits_B1HW: Tensor = model(photos_B3HW.to(memory_format=torch.channels_last))
         return logits_B1HW.float()
 

@@ -12,15 +12,14 @@ outside. So each call runs in a process of its own, `child_process`, that is end
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
 from kaggle_tools.errors import LeaderboardError
+from kaggle_tools.system.processes import own_command, own_environment
 
 T = TypeVar("T")
 
@@ -28,8 +27,8 @@ ANSWER_SECONDS = 60.0
 """How long a call that carries no file may take."""
 RETRY_PAUSES: tuple[float, ...] = (2, 8, 30)
 """Seconds before a call that failed is tried again."""
-COMMAND = (sys.executable, "-P", "-m", "kaggle_tools.kaggle_api.child_process")
-"""Starts the child process. `-P`: a file in the working folder must not take the place of a library."""
+COMMAND = own_command(module="kaggle_tools.kaggle_api.child_process")
+"""Starts the child process."""
 
 NO_CREDENTIALS = (
     "no valid Kaggle credentials on this machine. At https://www.kaggle.com/settings, under API, make a token; then "
@@ -157,12 +156,10 @@ def retried(attempt: Callable[[], T], deadline: Deadline) -> T:
 
 
 def _run_child(request: str, seconds: float, progress: Callable[[], int]) -> str:
-    package = Path(__file__).parents[2]
-    paths = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": paths}
+    command, environment = [*COMMAND, request], own_environment()
     with (
         _lifeline() as stdin,
-        subprocess.Popen([*COMMAND, request], env=environment, stdin=stdin, stdout=subprocess.PIPE, text=True) as child,
+        subprocess.Popen(command, env=environment, stdin=stdin, stdout=subprocess.PIPE, text=True) as child,
     ):
         try:
             return _output(child, seconds, progress)

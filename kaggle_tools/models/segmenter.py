@@ -10,19 +10,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from kaggle_tools.config import UNET
 from kaggle_tools.errors import InputError
 from kaggle_tools.models import smp
 from kaggle_tools.models.smp import RGB
 from kaggle_tools.models.unet import UNet, pad_to_multiple
-
-UNET = "unet"
 
 
 @dataclass(frozen=True)
 class Architecture:
     """Everything that is needed to build a network for given weights."""
 
-    name: str = "unet"
+    name: str = UNET
     """`unet`, or `smp:ARCHITECTURE/ENCODER` for any of segmentation-models-pytorch."""
     width: int = 64
     """Channels of the U-Net's first block; smp models have sizes of their own."""

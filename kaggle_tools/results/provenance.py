@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
+from kaggle_tools.config import UNET
 from kaggle_tools.data.images import Size
 from kaggle_tools.results.json_values import floating, mapping, optional, text, whole
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
@@ -92,7 +93,7 @@ class Settings:
     @property
     def model_name(self) -> str:
         """`unet, width 16` or `smp:Unet/resnet34`."""
-        return f"unet, width {self.width}" if self.model == "unet" else self.model
+        return f"unet, width {self.width}" if self.model == UNET else self.model
 
     @classmethod
     def from_json(cls, recorded: Mapping[str, Any]) -> Self:

@@ -23,7 +23,7 @@ from kaggle_tools.data.images import read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results.provenance import RunConfig, Settings, Timing
-from kaggle_tools.system.files import is_locked, read_json, write_json, write_text
+from kaggle_tools.system.files import LOCK_FILE, is_locked, read_json, write_json, write_text
 from kaggle_tools.system.version import commit, installed_versions
 
 CONFIG_FILE, FOLDS_FILE, OOF_FILE = "config.json", "folds.csv", "oof.csv"
@@ -60,9 +60,14 @@ def fold_folder(run: Path, fold: int) -> Path:
     return run / f"fold{fold}"
 
 
+def checkpoints_folder(fold_folder: Path) -> Path:
+    """Where the checkpoints of the training are."""
+    return fold_folder / "checkpoints"
+
+
 def checkpoint_path(fold_folder: Path, name: str) -> Path:
     """Where a checkpoint of the training is."""
-    return fold_folder / "checkpoints" / f"{name}.ckpt"
+    return checkpoints_folder(fold_folder) / f"{name}.ckpt"
 
 
 def oof_mask_path(fold_folder: Path, stem: str) -> Path:
@@ -311,9 +316,11 @@ def learning_curves(run: Path) -> dict[int, pd.DataFrame]:
 
 def _is_begun(run: Path) -> bool:
     """Whether anything was trained in it, or is being trained."""
-    traces = ("checkpoints/*", CARD_FILE, OOF_FILE)
-    return any(any(run.glob(f"fold*/{trace}")) for trace in traces) or any(
-        is_locked(lock.parent) for lock in run.glob("fold*/.lock")
+    return any(
+        any(checkpoints_folder(fold).glob("*"))
+        or any((fold / name).exists() for name in (CARD_FILE, OOF_FILE))
+        or ((fold / LOCK_FILE).exists() and is_locked(fold))
+        for fold in run.glob("fold*")
     )
 
 

@@ -36,6 +36,11 @@ def has_bfloat16() -> bool:
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
+def half_precision() -> torch.dtype:
+    """The 16-bit numbers that this machine computes with: bfloat16, or float16 on GPUs that only imitate it."""
+    return torch.bfloat16 if not torch.cuda.is_available() or has_bfloat16() else torch.float16
+
+
 def _gpu(index: int) -> str:
     properties = torch.cuda.get_device_properties(index)
     return f"{properties.name} ({properties.total_memory / GIB:.0f} GiB)"

@@ -1,7 +1,8 @@
-"""Several processes: which one this is, and folds that are trained at once, each on a GPU of its own."""
+"""Several processes: which one this is, what they share, and commands that run at once, each on a GPU of its own."""
 
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -38,30 +39,35 @@ def is_orphan() -> bool:
     return os.getppid() != STARTER
 
 
-def run_on_gpus(folds: Sequence[int], gpus: Sequence[str], command: Callable[[int], Sequence[str]]) -> dict[int, int]:
-    """Run a command for each fold, never two on a GPU, and print their lines with the fold in front.
+def run_on_gpus(names: Sequence[str], gpus: Sequence[str], command: Callable[[str], Sequence[str]]) -> dict[str, int]:
+    """Run a command for each name, never two on a GPU, and print their lines with the name in front.
 
-    `gpus` are values for CUDA_VISIBLE_DEVICES; `command` is asked when a GPU is free. Returns the exit codes by fold.
+    `gpus` are values for CUDA_VISIBLE_DEVICES; `command` is asked when a GPU is free. Returns the exit codes by name.
     """
     free: SimpleQueue[str] = SimpleQueue()
     for gpu in gpus:
         free.put(gpu)
 
-    def run(fold: int) -> int:
+    def run(name: str) -> int:
         gpu = free.get()
         try:
-            return _run(command(fold), gpu, f"[fold {fold}]")
+            return _run(command(name), gpu, f"[{name}]")
         finally:
             free.put(gpu)
 
     with ThreadPoolExecutor(len(gpus)) as pool:
-        return dict(zip(folds, pool.map(run, folds), strict=True))
+        return dict(zip(names, pool.map(run, names), strict=True))
 
 
-def own_command(*words: str) -> list[str]:
-    """The command line that starts one of our own commands in a process of its own, given `own_environment`."""
+def own_command(*words: str, module: str = "kaggle_tools") -> list[str]:
+    """The command line that runs one of our modules in a process of its own, given `own_environment`."""
     # -P: a file in the working folder that is called like a library must not take its place.
-    return [sys.executable, "-P", "-m", "kaggle_tools", *words]
+    return [sys.executable, "-P", "-m", module, *words]
+
+
+def command_to_paste(*words: str) -> str:
+    """A command line for people to paste, which works in a checkout and where the package is installed."""
+    return shlex.join(["python", "-m", "kaggle_tools", *words])
 
 
 def own_environment() -> dict[str, str]:

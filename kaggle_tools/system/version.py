@@ -19,10 +19,15 @@ RECORDED_PACKAGES = (
 
 
 def commit() -> str | None:
-    """The commit of this code, marked where files differ from it; None outside a git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """The commit of this code, marked where files differ from it; None where it does not lie in a checkout of its own.
+
+    An installed package may lie in an environment inside of another repository, whose commit says nothing of it.
+    """
+    checkout = Path(__file__).resolve().parents[2]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        if Path(_git(checkout, "rev-parse", "--show-toplevel")).resolve() != checkout:
+            return None
+        return _git(checkout, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -30,6 +35,10 @@ def commit() -> str | None:
 def installed_versions() -> dict[str, str | None]:
     """The version of Python and of each of `RECORDED_PACKAGES`; None where it is not installed."""
     return {"python": platform.python_version(), **{name: _version(name) for name in RECORDED_PACKAGES}}
+
+
+def _git(folder: Path, *words: str) -> str:
+    return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _version(package: str) -> str | None:

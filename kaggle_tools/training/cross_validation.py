@@ -104,17 +104,18 @@ def train_in_parallel(
     if not gpus:
         raise InputError("--parallel-folds: this machine has no GPU; without it the folds are trained one by one")
 
-    def command(fold: int) -> list[str]:
+    folds_by_name = {f"fold {fold}": fold for fold in unfinished}
+
+    def command(name: str) -> list[str]:
         hours = None if deadline is None else max(0.0, deadline - time.monotonic()) / 3600
         alone = replace(execution, devices="1", nodes=1, parallel_folds=False, max_hours=hours, report=False)
-        return fold_command(work, fold, alone)
+        return fold_command(work, folds_by_name[name], alone)
 
-    exit_codes = run_on_gpus(unfinished, gpus, command)
-    stopped = [fold for fold, exit_code in exit_codes.items() if exit_code == OutOfTimeError.exit_code]
-    failed = [fold for fold, exit_code in exit_codes.items() if exit_code and fold not in stopped]
+    exit_codes = run_on_gpus([*folds_by_name], gpus, command)
+    stopped = [name for name, exit_code in exit_codes.items() if exit_code == OutOfTimeError.exit_code]
+    failed = [name for name, exit_code in exit_codes.items() if exit_code and name not in stopped]
     if failed:
-        named = ", ".join(map(str, failed))
-        raise InputError(f"{len(failed)} of {len(unfinished)} folds failed: {named}; see above")
+        raise InputError(f"{len(failed)} of {len(unfinished)} folds failed: {', '.join(failed)}; see above")
     if stopped:
         raise OutOfTimeError(
             f"stopped before {len(stopped)} of {len(unfinished)} folds were done, as --max-hours asks; "
@@ -137,8 +138,7 @@ def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingCon
     """
     if (run / run_folder.CONFIG_FILE).exists():
         return run_folder.recorded_batch_size(run)
-    one_gpu = torch.cuda.is_available() and device_count(execution.devices, execution.nodes) == 1
-    if not one_gpu:
+    if not (torch.cuda.is_available() and device_count(execution.devices, nodes=1) == 1):
         raise InputError("--batch-size auto: needs one GPU, as with --devices 1; give a number")
     found = find_batch_size(run_folder.Split(list(photos), list(photos[:1])), config, execution)
     print(f"batch size: {found} photos fit")

@@ -179,7 +179,7 @@ def _timing(trainer: Trainer) -> Timing:
 def callbacks_of(folder: Path, data: FoldData, execution: Execution) -> list[Callback]:
     """What runs beside every training of a fold: its learning curves, checkpoints and what was asked for."""
     config = data.config
-    checkpoints = run_folder.checkpoint_path(folder, LAST).parent
+    checkpoints = run_folder.checkpoints_folder(folder)
     callbacks: list[Callback] = [
         MetricsTable(folder / run_folder.METRICS_FILE),
         Timer(),

@@ -187,11 +187,6 @@ def precision_of(config: TrainingConfig) -> MixedPrecision:
     return "bf16-mixed" if has_bfloat16() else "16-mixed"
 
 
-def half_precision() -> torch.dtype:
-    """The 16-bit numbers that this machine computes with."""
-    return torch.bfloat16 if not torch.cuda.is_available() or has_bfloat16() else torch.float16
-
-
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Without Lightning's advertisements, and its advice on what was chosen on purpose."""

@@ -25,13 +25,12 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import build, design
 from kaggle_tools.results.run_folder import Split
 from kaggle_tools.system import memory
-from kaggle_tools.system.hardware import best_device
+from kaggle_tools.system.hardware import best_device, half_precision
 from kaggle_tools.system.processes import device_count
 from kaggle_tools.training.optim import make_optimizer
 from kaggle_tools.training.task import (
     FoldData,
     SegmentationTask,
-    half_precision,
     initial_model,
     precision_of,
     quiet_lightning,
@@ -161,7 +160,10 @@ def explained_memory(task: SegmentationTask, own_size: Size, devices: int = 1) -
             batch_size, (height, width) = fits
             what_to_do = f"--batch-size {batch_size * devices} --image-size {height}x{width} would fit"
             accumulate = config.batch_size // (batch_size * devices) * config.accumulate
-            what_to_do += f"; --accumulate {accumulate} makes as many photos a step" if accumulate > 1 else ""
+            photos = config.batch_size * config.accumulate
+            what_to_do += (
+                f"; --accumulate {accumulate} keeps {photos} photos in each gradient step" if accumulate > 1 else ""
+            )
         raise InputError(
             f"out of memory with {config.batch_size} photos of {size[0]}x{size[1]} ({str(error).splitlines()[0]}).\n"
             f"{what_to_do}."

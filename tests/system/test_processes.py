@@ -44,10 +44,13 @@ while len(list(me.parent.glob("*.here"))) < 2:
 
 
 def run(folder: Path, gpus: list[str], *exit_codes: int, work: str = "time.sleep(0.2)") -> dict[int, int]:
-    def command(fold: int) -> list[str]:
-        return [sys.executable, "-c", REPORT.format(work=work), str(folder / str(fold)), str(exit_codes[fold])]
+    def command(name: str) -> list[str]:
+        fold = name.removeprefix("fold ")
+        return [sys.executable, "-c", REPORT.format(work=work), str(folder / fold), str(exit_codes[int(fold)])]
 
-    return run_on_gpus(range(len(exit_codes)), gpus, command)
+    names = [f"fold {fold}" for fold in range(len(exit_codes))]
+    codes = run_on_gpus(names, gpus, command)
+    return {fold: codes[name] for fold, name in enumerate(names)}
 
 
 def test_a_gpu_never_trains_more_than_one_fold_at_once(tmp_path: Path) -> None:

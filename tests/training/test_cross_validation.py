@@ -164,7 +164,7 @@ class TestInParallel:
         with pytest.raises(OutOfTimeError, match="stopped before 2 of 3 folds were done"):
             train_in_parallel(work, [0, 1, 2], HERE)
         exits_with(75, 1, 0)
-        with pytest.raises(InputError, match="1 of 3 folds failed: 1; see above"):
+        with pytest.raises(InputError, match="1 of 3 folds failed: fold 1; see above"):
             train_in_parallel(work, [0, 1, 2], HERE)
 
     def test_without_a_gpu_parallel_folds_are_refused(

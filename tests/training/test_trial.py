@@ -128,7 +128,9 @@ class TestMemory:
             fold.train_fold(tmp_path, 1, tiles, Split(photos[:9], photos[9:]), config, HERE)
         said = str(raised.value)
         assert said.startswith("out of memory with 4 photos of 16x24 (CUDA out of memory. Tried to allocate 2 GiB.).")
-        assert "--batch-size 2 --image-size 16x24 would fit; --accumulate 2 makes as many photos a step" in said
+        assert (
+            "--batch-size 2 --image-size 16x24 would fit; --accumulate 2 keeps 4 photos in each gradient step" in said
+        )
 
     def test_the_largest_batch_size_that_fits_is_found(self, photos: list[Photo], tiles: Competition) -> None:
         config = config_from("demo", tiles.slug, TINY)

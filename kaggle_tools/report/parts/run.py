@@ -3,7 +3,6 @@
 All of it follows from the run's own files (see `run_folder` and `summary`); only the pictures need the photos.
 """
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from kaggle_tools.competition import Competition
+from kaggle_tools.options import as_text
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, pictures
 from kaggle_tools.report.graphics.svg import Plot
@@ -21,6 +21,7 @@ from kaggle_tools.results.run_folder import fold_folder
 from kaggle_tools.results.scores import Estimate, interval
 from kaggle_tools.results.summary import HeldOut, Summary
 from kaggle_tools.results.tables import Cell, Column, Table
+from kaggle_tools.system.processes import command_to_paste
 from kaggle_tools.system.progress import duration
 
 WORST, BEST, RANDOM, WORST_GROUPS = 24, 6, 6, 3
@@ -92,7 +93,7 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         score_plots=_score_plots(table, competition),
         probability_plots=_probability_plots(held_out, found, competition),
         learning_plots=figures.learning_curves(curves),
-        settings=Table(SETTINGS, [[name, _shown(value)] for name, value in config.settings.items()]),
+        settings=Table(SETTINGS, [[name, _shown(name, value)] for name, value in config.settings.items()]),
         facts=_facts(run, config, settings, folds),
     )
 
@@ -239,13 +240,13 @@ def _facts(run: Path, config: RunConfig, settings: Settings, folds: Sequence[int
     seconds = sum(timing.training_seconds for timing in timings.values())
     machines = sorted({_machine(timing) for timing in timings.values()})
     versions = ", ".join(f"{name} {version}" for name, version in config.versions.items() if version)
-    repeated = ["python", "train.py", "--data", config.data, "--out", "NEW"]
+    repeated = ["train", "--data", config.data, "--out", "NEW"]
     repeated += ["--config", str(run / run_folder.CONFIG_FILE), "--competition", settings.competition]
     if len(folds) < settings.folds:
         repeated += [word for fold in folds for word in ("--fold", str(fold))]
     return {
         "begun with": f"python {config.command}",
-        "to repeat all of it": shlex.join(repeated),
+        "to repeat all of it": command_to_paste(*repeated),
         "training": f"{duration(seconds)} (fold {', '.join(map(str, timings))})" if timings else "not recorded",
         "hardware": "; ".join(machines) or "not recorded",
         "versions": versions,
@@ -258,10 +259,10 @@ def _machine(timing: Timing) -> str:
     return f"{timing.hardware} ({timing.devices} in use, precision {timing.precision})"
 
 
-def _shown(value: object) -> str:
-    """A value of `config.json`, whose only lists are sizes and scales."""
+def _shown(name: str, value: object) -> str:
+    """A setting of `config.json`."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return run_folder.size_name(value)
+        return run_folder.size_name(value) if name == "image_size" else as_text(tuple(value))
     return "none" if value is None else str(value)

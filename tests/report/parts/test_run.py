@@ -226,7 +226,7 @@ class TestHowItWasMade:
 
     def test_the_command_that_repeats_a_run_can_be_pasted(self, finished: Path, part: RunPart) -> None:
         assert shlex.split(part.facts["to repeat all of it"]) == [
-            *("python", "train.py", "--data", f"{finished.parent}/data", "--out", "NEW"),
+            *("python", "-m", "kaggle_tools", "train", "--data", f"{finished.parent}/data", "--out", "NEW"),
             *("--config", f"{finished}/config.json", "--competition", CARVANA.slug),
             *("--fold", "0", "--fold", "1", "--fold", "2"),
         ]
