@@ -36,7 +36,7 @@ from kaggle_tools.config import DEFAULT_WORKERS, Execution, TrainingConfig, conf
 from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.models.segmenter import Segmenter, build, design
 from kaggle_tools.options import parse_size
-from kaggle_tools.results.run_folder import Split
+from kaggle_tools.results.fold_table import Split
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device, has_bfloat16
 from kaggle_tools.training.fold import callbacks_of, make_trainer

@@ -21,7 +21,7 @@ from kaggle_tools.config import config_from
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import training_photos
 from kaggle_tools.kaggle_api import download as downloading
-from kaggle_tools.results import run_folder
+from kaggle_tools.results import fold_table
 from kaggle_tools.submission.write import write_submission
 
 SUBMIT = cli.app_of(submit)
@@ -173,7 +173,7 @@ class TestData:
             write_mask(tmp_path / f"train/masks/{number:02}.png", mask)
             write_mask(tmp_path / f"train/images/{number:02}.png", mask)
         config = config_from("demo", SALT.slug, {"folds": 3})
-        folds = run_folder.folds_of(tmp_path, SALT, training_photos(SALT, tmp_path), config)
+        folds = fold_table.folds_of(tmp_path, SALT, training_photos(SALT, tmp_path), config)
         for numbers in (range(9), range(9, 18)):
             found = [folds[f"{number:02}"] for number in numbers]
             assert [found.count(fold) for fold in range(3)] == [3, 3, 3]

@@ -63,7 +63,7 @@ def train(
     chosen = chosen_folds(fold, settings)
 
     from kaggle_tools.data.listing import training_photos
-    from kaggle_tools.results import run_folder
+    from kaggle_tools.results import fold_table, run_folder
     from kaggle_tools.training import cross_validation
 
     photos = training_photos(spec, data)
@@ -73,7 +73,7 @@ def train(
         raise InputError(f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
     with locked(out, run_folder.WRITES):
         run_folder.write_config(out, settings, data, cli.this_command())
-        fold_by_stem = run_folder.folds_of(out, spec, photos, settings)
+        fold_by_stem = fold_table.folds_of(out, spec, photos, settings)
 
     work = cross_validation.CrossValidation(out, spec, data, photos, fold_by_stem, settings)
     out_of_time: OutOfTimeError | None = None

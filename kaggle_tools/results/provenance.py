@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from kaggle_tools.config import UNET
 from kaggle_tools.data.images import Size
-from kaggle_tools.results.json_values import floating, mapping, optional, text, whole
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
+from kaggle_tools.system.json_values import floating, mapping, optional, text, whole
 
 
 @dataclass(frozen=True)

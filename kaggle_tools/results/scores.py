@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.results.json_values import floating, optional, text, whole
+from kaggle_tools.system.json_values import floating, optional, text, whole
 
 CONFIDENCE = 0.95
 RESAMPLES = 2_000

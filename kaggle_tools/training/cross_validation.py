@@ -12,7 +12,7 @@ from kaggle_tools.config import Execution, TrainingConfig
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError, first_few
 from kaggle_tools.options import arguments_of
-from kaggle_tools.results import run_folder
+from kaggle_tools.results import fold_table, run_folder
 from kaggle_tools.results.pred_folder import confident_photos
 from kaggle_tools.system.processes import device_count, is_first_process, own_command, run_on_gpus, visible_gpus
 from kaggle_tools.training.callbacks import TimeLimit
@@ -68,9 +68,9 @@ def train_one_by_one(
         _warn_of_a_long_run(work, len(unfinished), execution)
     limit = None if deadline is None else TimeLimit(deadline)
     for done, fold in enumerate(unfinished):
-        split = run_folder.split(list(work.photos), work.fold_by_stem, fold)
+        split = fold_table.split(list(work.photos), work.fold_by_stem, fold)
         if work.config.init:
-            run_folder.require_unseen(Path(work.config.init), fold, split.held_out, work.competition)
+            fold_table.require_unseen(Path(work.config.init), fold, split.held_out, work.competition)
         if is_first_process():
             added = f" and {len(extra):,} of {work.config.extra}" if extra else ""
             counts = f"{len(split.training):,} photos{added} to train on, {len(split.held_out):,} held out"
@@ -140,7 +140,7 @@ def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingCon
         return run_folder.recorded_batch_size(run)
     if not (torch.cuda.is_available() and device_count(execution.devices, nodes=1) == 1):
         raise InputError("--batch-size auto: needs one GPU, as with --devices 1; give a number")
-    found = find_batch_size(run_folder.Split(list(photos), list(photos[:1])), config, execution)
+    found = find_batch_size(fold_table.Split(list(photos), list(photos[:1])), config, execution)
     print(f"batch size: {found} photos fit")
     return found
 

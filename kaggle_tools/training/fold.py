@@ -24,8 +24,8 @@ from kaggle_tools.inference.ensemble import Member
 from kaggle_tools.models.segmenter import build
 from kaggle_tools.models.weights import ModelCard, save
 from kaggle_tools.results import run_folder
+from kaggle_tools.results.fold_table import Split
 from kaggle_tools.results.provenance import Timing
-from kaggle_tools.results.run_folder import Split
 from kaggle_tools.system import memory
 from kaggle_tools.system.files import locked
 from kaggle_tools.system.hardware import hardware

@@ -25,7 +25,7 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import Architecture, Segmenter, build, design
 from kaggle_tools.models.weights import load
 from kaggle_tools.results import run_folder
-from kaggle_tools.results.run_folder import Split
+from kaggle_tools.results.fold_table import Split
 from kaggle_tools.system.hardware import best_device, has_bfloat16
 from kaggle_tools.training.losses import SegmentationLoss
 from kaggle_tools.training.optim import make_optimizer, make_schedule

@@ -23,7 +23,7 @@ from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import build, design
-from kaggle_tools.results.run_folder import Split
+from kaggle_tools.results.fold_table import Split
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device, half_precision
 from kaggle_tools.system.processes import device_count

@@ -18,7 +18,7 @@ from kaggle_tools.config import Execution, config_from
 from kaggle_tools.data.images import read_gray, read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError
-from kaggle_tools.results.run_folder import Split
+from kaggle_tools.results.fold_table import Split
 from kaggle_tools.training import fold as one_fold
 from kaggle_tools.training.callbacks import TimeLimit
 from kaggle_tools.training.fold import train_fold

@@ -12,7 +12,7 @@ from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import Architecture, Segmenter
-from kaggle_tools.results.run_folder import Split
+from kaggle_tools.results.fold_table import Split
 from kaggle_tools.training import fold, trial
 from kaggle_tools.training.task import SegmentationTask
 from kaggle_tools.training.trial import estimated_hours, find_batch_size, trial_steps

@@ -1,0 +1,91 @@
+"""`folds.csv`: which fold holds out which photo, drawn once and then read; and that no group leaks.
+
+Knows nothing of torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kaggle_tools.competition import Competition
+from kaggle_tools.config import TrainingConfig
+from kaggle_tools.data.folds import assign_folds
+from kaggle_tools.data.images import read_mask
+from kaggle_tools.data.listing import Photo
+from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.results.run_folder import FOLDS_FILE, read_folds
+from kaggle_tools.system.files import write_text
+
+
+@dataclass(frozen=True)
+class Split:
+    """The photos of a fold."""
+
+    training: list[Photo]
+    """Those to train on."""
+    held_out: list[Photo]
+    """Those on which the fold is scored."""
+
+
+def folds_of(run: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> dict[str, int]:
+    """The fold of each photo by its stem: read from `folds.csv`, or drawn and written there.
+
+    Raises:
+        InputError: too few groups for the folds, or `folds.csv` is about other photos.
+    """
+    path = run / FOLDS_FILE
+    if not path.exists():
+        _write_folds(path, competition, photos, config)
+    table = read_folds(run)
+    folds = dict(zip(table["image"], table["fold"].tolist(), strict=True))
+    folds_per_group = table.groupby("group")["fold"].nunique()
+    strange = sorted({photo.stem for photo in photos} ^ folds.keys())
+    if strange:
+        raise InputError(f"{path}: not about the photos in the data folder; they differ in {first_few(strange)}")
+    if folds_per_group.gt(1).any():
+        raise InputError(f"{path}: leak: a group is in two folds, so that the score would be too high")
+    if set(folds.values()) != set(range(config.folds)):
+        raise InputError(f"{path}: its folds are {sorted(set(folds.values()))}, but {config.folds} were asked for")
+    return folds
+
+
+def require_unseen(parent: Path, fold: int, held_out: list[Photo], competition: Competition) -> None:
+    """Check that the same fold of another run, whose weights are to be taken over, never saw a group held out here.
+
+    Raises:
+        InputError: it did, which would be a leak; or its `folds.csv` cannot be read.
+    """
+    path = parent / FOLDS_FILE
+    table = read_folds(parent)
+    seen = set(table.loc[table["fold"] != fold, "group"])
+    leaked = sorted({competition.group_and_view(photo.stem)[0] for photo in held_out} & seen)
+    if leaked:
+        raise InputError(
+            f"--init {parent}: leak: its fold {fold} was trained on {first_few(leaked)}, held out in fold {fold} here, "
+            f"so that the score would be too high. Copy {path} into the new run's folder first."
+        )
+
+
+def split(photos: Sequence[Photo], fold_by_stem: Mapping[str, int], fold: int) -> Split:
+    """The photos to train on and those that are held out, for one fold."""
+    held_out = [photo for photo in photos if fold_by_stem[photo.stem] == fold]
+    return Split([photo for photo in photos if fold_by_stem[photo.stem] != fold], held_out)
+
+
+def _write_folds(path: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> None:
+    groups = [competition.group_and_view(photo.stem)[0] for photo in photos]
+    strata = [_stratum(photo, competition.coverage_strata) for photo in photos] if competition.coverage_strata else None
+    try:
+        folds = assign_folds(groups, config.folds, config.seed, strata)
+    except ValueError as error:
+        raise InputError(f"--folds {config.folds}: {error}") from error
+    table = pd.DataFrame({"image": [photo.stem for photo in photos], "group": groups, "fold": folds})
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def _stratum(photo: Photo, boundaries: tuple[float, ...]) -> int:
+    assert photo.mask is not None, f"{photo.stem} has no mask"
+    return int(np.searchsorted(boundaries, read_mask(photo.mask).mean()))
