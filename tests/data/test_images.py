@@ -10,11 +10,13 @@ from PIL.PngImagePlugin import PngInfo
 
 from kaggle_tools.data import images
 from kaggle_tools.data.images import (
+    read_gray,
     read_mask,
     read_notes,
     read_photo,
     resize,
     shrink_for,
+    write_gray,
     write_mask,
     write_packed_mask,
     write_photo,
@@ -75,7 +77,7 @@ class TestReadingPhotos:
         cv2.imwrite(str(tmp_path / "p.png"), deep)
         assert np.array_equal(read_photo(tmp_path / "p.png"), pixels())
 
-    def test_a_rotation_noted_in_the_file_is_ignored(self, tmp_path: Path) -> None:
+    def test_a_rotation_noted_in_a_photo_is_ignored(self, tmp_path: Path) -> None:
         orientation = Image.Exif()
         orientation[0x0112] = 6  # to be shown turned by 90 degrees
         plain = save(tmp_path / "plain.jpg", pixels())
@@ -84,7 +86,7 @@ class TestReadingPhotos:
         assert images.image_size(turned) == (HEIGHT, WIDTH)
 
     @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp", "webp"])
-    def test_a_photo_that_is_cut_off_is_refused(self, tmp_path: Path, suffix: str) -> None:
+    def test_a_photo_of_any_format_that_is_cut_off_is_refused(self, tmp_path: Path, suffix: str) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
         path = cut_in_half(save(tmp_path / f"p.{suffix}", noise))
         with pytest.raises(InputError, match=rf"p\.{suffix}: not a photo that can be read; fetch it again"):
@@ -197,7 +199,7 @@ class TestShrinking:
         photo = read_photo(save(tmp_path / "p.jpg", flat, quality=95), shrink)
         assert np.abs(photo.astype(int) - (200, 120, 40)).max() <= 2
 
-    def test_a_rotation_noted_in_the_file_is_ignored(self, tmp_path: Path) -> None:
+    def test_a_rotation_noted_in_a_photo_is_ignored_also_when_the_decoder_shrinks_it(self, tmp_path: Path) -> None:
         orientation = Image.Exif()
         orientation[0x0112] = 6  # to be shown turned by 90 degrees
         plain = save(tmp_path / "plain.jpg", waves())
@@ -205,7 +207,9 @@ class TestShrinking:
         assert np.array_equal(read_photo(turned, 4), read_photo(plain, 4))
 
     @pytest.mark.parametrize("shrink", [2, 4, 8])
-    def test_a_photo_that_is_cut_off_is_refused(self, tmp_path: Path, shrink: int) -> None:
+    def test_a_jpeg_that_is_cut_off_is_refused_also_when_the_decoder_shrinks_it(
+        self, tmp_path: Path, shrink: int
+    ) -> None:
         path = cut_in_half(save(tmp_path / "p.jpg", waves()))
         with pytest.raises(InputError, match=r"p\.jpg: not a photo that can be read; fetch it again"):
             read_photo(path, shrink)
@@ -267,7 +271,7 @@ class TestMasks:
         assert (tmp_path / "packed.png").read_bytes() == (tmp_path / "mask.png").read_bytes()
         assert np.array_equal(read_mask(tmp_path / "packed.png"), mask_HW)
 
-    def test_the_first_pixel_is_the_highest_bit_of_the_first_byte(self, tmp_path: Path) -> None:
+    def test_the_highest_bit_of_a_packed_mask_is_written_as_its_first_pixel(self, tmp_path: Path) -> None:
         write_packed_mask(tmp_path / "m.png", np.array([[0b10110000, 0b10000000], [0, 0b01000000]], np.uint8), 10)
         assert read_mask(tmp_path / "m.png").astype(int).tolist() == [
             [1, 0, 1, 1, 0, 0, 0, 0, 1, 0],
@@ -309,6 +313,13 @@ class TestMasks:
             (tmp_path / "m.gif").write_bytes(content)
         with pytest.raises(InputError, match=r"m\.gif: not a mask that can be read"):
             read_mask(tmp_path / "m.gif")
+
+
+class TestGray:
+    def test_gray_images_come_back_as_they_were(self, tmp_path: Path) -> None:
+        gray_HW = np.random.default_rng(0).integers(0, 256, (7, 9), dtype=np.uint8)
+        write_gray(tmp_path / "gray.png", gray_HW)
+        assert np.array_equal(read_gray(tmp_path / "gray.png"), gray_HW)
 
 
 class TestResizing:

@@ -134,9 +134,3 @@ class TestMix:
 
     def test_a_run_has_saved_probabilities_or_not(self, runs: list[Path], tmp_path: Path) -> None:
         assert [has_probabilities(run) for run in (*runs, tmp_path / "c")] == [True, True, False]
-
-
-def test_gray_images_come_back_as_they_were(tmp_path: Path) -> None:
-    gray_HW = np.random.default_rng(0).integers(0, 256, (7, 9), dtype=np.uint8)
-    write_gray(tmp_path / "gray.png", gray_HW)
-    assert np.array_equal(read_gray(tmp_path / "gray.png"), gray_HW)

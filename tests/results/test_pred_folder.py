@@ -1,4 +1,3 @@
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import MaskedPhoto, Outputs
 from kaggle_tools.results.provenance import Record
 from kaggle_tools.results.scores import Estimate, ExpectedScore
-from kaggle_tools.system.files import sha256
 
 RECORD = Record(competition="roof-tiles", models=(network("a"),), tta="hflip", threshold=0.5)
 
@@ -300,11 +298,6 @@ class TestConfidentPhotos:
         table.write_text(table.read_text().replace("0.98", "high"))
         said = refusal(pred_folder.confident_photos, pred, tiles, 0.9)
         assert said == f"{table}: damaged (could not convert string to float: 'high'); run infer.py again"
-
-
-def test_the_sha256_of_weights_is_that_of_the_bytes_of_their_file(tmp_path: Path) -> None:
-    (tmp_path / "model").write_bytes(b"weights" * 100_000)
-    assert sha256(tmp_path / "model") == hashlib.sha256(b"weights" * 100_000).hexdigest()
 
 
 def test_the_recorded_scores_may_change_when_a_folder_is_continued(tmp_path: Path) -> None:
