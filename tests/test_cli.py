@@ -58,7 +58,7 @@ def test_the_competition_is_the_recorded_one_and_carvana_by_default() -> None:
     assert cli.agreed_competition(CARVANA.slug, {}) is CARVANA
 
 
-def test_folders_of_different_competitions_are_refused() -> None:
+def test_a_command_refuses_folders_that_record_different_competitions() -> None:
     with pytest.raises(InputError, match="different competitions: a: one; b: two"):
         cli.agreed_competition(None, {Path("a"): "one", Path("b"): "two"})
     with pytest.raises(InputError, match="--competition: two"):

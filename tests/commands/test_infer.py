@@ -129,7 +129,9 @@ class TestMasks:
         assert read_mask(mask_path(tmp_path / "pred", "small")).mean() == share
         assert record(tmp_path / "pred")["threshold"] == threshold
 
-    def test_the_folds_of_a_run_share_its_weight(self, run: Path, shown: Path, tmp_path: Path) -> None:
+    def test_the_option_weights_is_shared_by_the_folds_of_each_run(
+        self, run: Path, shown: Path, tmp_path: Path
+    ) -> None:
         """2 for each of 0.8808 and 0.5, 1 for 0.1192: 0.5762 in the mean."""
         second = run_of_constants(tmp_path / "second", [-2])
         pred = tmp_path / "pred"

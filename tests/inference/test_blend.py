@@ -202,7 +202,7 @@ class TestRefusals:
         said = refusal([first, second], tmp_path / "out", workers=workers)
         assert said.startswith(f"{broken}: not an image that can be read (")
 
-    def test_folders_of_different_competitions_are_refused(self, first: Path, tmp_path: Path) -> None:
+    def test_folders_of_different_competitions_are_not_blended(self, first: Path, tmp_path: Path) -> None:
         second = saved(tmp_path / "b", THREE, competition="cars")
         said = refusal([first, second], tmp_path / "out")
         assert said == f"{first}, {second}: of different competitions: cars, roof-tiles"

@@ -91,7 +91,7 @@ class TestPacking:
         assert bits.dtype == torch.uint8
         assert np.array_equal(bits.numpy(), np.packbits(mask_HW, axis=1))
 
-    def test_the_first_pixel_is_the_highest_bit_of_the_first_byte(self) -> None:
+    def test_the_first_pixel_of_a_mask_is_packed_as_the_highest_bit_of_its_first_byte(self) -> None:
         """The first pixel is the highest bit; what is missing in the last byte is 0."""
         assert packed(torch.tensor([[True, *[False] * 6, True, False, True]])).tolist() == [[0b10000001, 0b01000000]]
 

@@ -123,7 +123,7 @@ def changed(by_car: dict[str, float]) -> Scores:
         (None, "cannot tell"),
     ],
 )
-def test_a_difference_is_real_if_its_interval_leaves_out_0(interval: list[float] | None, verdict: str) -> None:
+def test_a_difference_is_significant_if_its_interval_leaves_out_0(interval: list[float] | None, verdict: str) -> None:
     assert Difference(0.1, interval, groups=6).verdict == verdict
 
 
@@ -183,7 +183,7 @@ class TestTheBest:
         assert compared.difference(2, 1).mean == pytest.approx(0.3 / 12)
         assert compared.difference(1, 2).mean == pytest.approx(-0.3 / 12)
 
-    def test_a_gain_on_every_car_is_really_better(self, tmp_path: Path) -> None:
+    def test_a_gain_on_every_car_is_significantly_better(self, tmp_path: Path) -> None:
         assert self.compared(tmp_path, EVEN, changed({})).in_words() == (
             "run1 is the best with 0.60000 (0.60000 to 0.60000); "
             "it is better than run0, by 0.10000 (0.10000 to 0.10000)"
