@@ -23,8 +23,8 @@ from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mas
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Member
-from kaggle_tools.inference.predict import as_bytes, predict
-from kaggle_tools.inference.write_masks import MaskSums, measured
+from kaggle_tools.inference.predict import Prediction, as_bytes, predict
+from kaggle_tools.inference.write_masks import MaskSums, measured, sums_of
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.summary import HeldOut
 from kaggle_tools.system.files import replacing, write_text
@@ -67,11 +67,11 @@ def score_fold(
     ensemble = Ensemble([member], device, tta=member.card.tta, scales=member.card.tta_scales)
     predictions = predict(ensemble, share, equal_size_batches(share, batch_size), workers=workers)
     scored: list[ScoredPhoto] = []
-    for photo, probability_HW, _, error in track(predictions, len(share), "out-of-fold masks"):
-        if error:
-            raise InputError(error)
-        if not probability_HW.isfinite().all():
-            raise InputError(f"{photo.path}: the model gave NaN or infinity; train it again")
+    for prediction in track(predictions, len(share), "out-of-fold masks"):
+        photo, probability_HW = prediction.photo, prediction.probability_HW
+        if prediction.error:
+            raise InputError(prediction.error)
+        sums = _sums(prediction)
         assert photo.mask is not None, f"{photo.stem} has no mask"
         truth_HW = read_mask(photo.mask)
         mask_HW = (probability_HW >= run_folder.DEFAULT_THRESHOLD).cpu().numpy()
@@ -87,7 +87,7 @@ def score_fold(
                 score=float(competition.score(counts)),
                 dice=float(metrics.dice(counts)),
                 iou=float(metrics.iou(counts)),
-                expected_dice=expected_dice(probability_HW),
+                expected_dice=sums.expected_dice,
                 histogram=histogram(probability_HW, torch.from_numpy(truth_HW).to(probability_HW.device)),
             )
         )
@@ -131,16 +131,20 @@ def histogram(probability_HW: Tensor, truth_HW: Tensor) -> NDArray[np.uint32]:
     return counts.view(2, run_folder.BINS).cpu().numpy().astype(np.uint32)
 
 
-def expected_dice(probability_HW: Tensor) -> float:
-    """The Dice to be expected if the probabilities are right, as it is noted of masks without a truth."""
-    mask_HW = probability_HW >= run_folder.DEFAULT_THRESHOLD
-    return MaskSums(*measured(probability_HW, mask_HW, mask_HW).tolist()).expected_dice
+def _sums(prediction: Prediction) -> MaskSums:
+    """The same sums that are taken of a mask without the truth.
+
+    Raises:
+        InputError: a probability is NaN or infinite.
+    """
+    mask_HW = prediction.probability_HW >= run_folder.DEFAULT_THRESHOLD
+    sums_7 = measured(prediction.probability_HW, mask_HW, prediction.votes_HW)
+    return sums_of(sums_7.tolist(), prediction.photo)
 
 
 def _write_tables(folder: Path, scored: Sequence[ScoredPhoto]) -> None:
     images, histograms = [photo.image for photo in scored], [photo.histogram for photo in scored]
     with replacing(folder / run_folder.HISTOGRAMS_FILE) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, images=np.array(images), histograms=np.stack(histograms))
-    columns = [*run_folder.OOF_COLUMNS, run_folder.EXPECTED_DICE]  # all fields but the histogram, in their order
-    table = pd.DataFrame([photo[:-1] for photo in scored], columns=columns)
+    table = pd.DataFrame(scored, columns=ScoredPhoto._fields).drop(columns="histogram")
     write_text(folder / run_folder.OOF_FILE, table.to_csv(index=False, lineterminator="\n"))

@@ -28,6 +28,7 @@ from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.inference.ensemble import Ensemble
 from kaggle_tools.inference.predict import Prediction, as_bytes, batch_size_that_fits, predict
 from kaggle_tools.results.pred_folder import (
+    MaskNotes,
     Outputs,
     is_complete,
     mask_path,
@@ -148,7 +149,7 @@ class MaskWriter:
     def _write(self, photo: Photo, arrival: "_Arrival") -> None:
         """The mask last: where it is, all is."""
         bits, numbers, *maps = arrival.wait()
-        notes = notes_of(MaskSums(*numbers.tolist()), photo, self.voters)
+        notes = notes_of(sums_of(numbers.tolist(), photo), photo, self.voters)
         for map_HW in maps:
             write_gray(probability_path(self.pred, photo.stem), map_HW)
         if self.outputs.overlays:
@@ -168,7 +169,7 @@ def packed(mask_HW: Tensor) -> Tensor:
 
 
 class MaskSums(NamedTuple):
-    """Sums over the pixels of a photo, from which `Notes` follows."""
+    """Sums over the pixels of a photo, from which `MaskNotes` follow."""
 
     area: float
     """Pixels in the mask."""
@@ -213,36 +214,25 @@ def measured(probability_HW: Tensor, mask_HW: Tensor, votes_HW: Tensor) -> Tenso
     return torch.stack([one.double() for one in sums])
 
 
-class Notes(NamedTuple):
-    """What can be said of a mask without the truth, rounded to six digits."""
-
-    area: float
-    """The share of the photo that it covers."""
-    expected_dice: float
-    """The Dice to be expected if the probabilities are right: see `MaskSums`."""
-    border_width: float
-    """Doubtful pixels for each pixel of the outline."""
-    agreement: float | None
-    """Of several networks: the Dice of their own masks, pixels taken together, with the mask of their mean."""
-
-    def recorded(self) -> dict[str, float]:
-        """As the mask's file holds them: without what is not known."""
-        return {name: value for name, value in self._asdict().items() if value is not None}
-
-
-def notes_of(sums: MaskSums, photo: Photo, voters: int) -> Notes:
-    """What can be said of a mask without the truth; `voters` is how many networks, or folders, voted.
+def sums_of(values: Sequence[float], photo: Photo) -> MaskSums:
+    """The values that `measured` gave of a photo, by their names.
 
     Raises:
-        InputError: a probability is NaN or infinite.
+        InputError: a probability is NaN or infinite, and so is then their sum.
     """
+    sums = MaskSums(*values)
     if not math.isfinite(sums.probability):
         raise InputError(f"{photo.path}: the model gave NaN or infinity; train it again")
+    return sums
+
+
+def notes_of(sums: MaskSums, photo: Photo, voters: int) -> MaskNotes:
+    """What is known of a mask without the truth, to six digits; `voters` is how many networks, or folders, voted."""
     agreement = None
     if voters > 1:
         total = sums.votes + voters * sums.area
         agreement = round(2 * sums.votes_inside / total if total > 0 else 1.0, DIGITS)
-    return Notes(
+    return MaskNotes(
         area=round(sums.area / (photo.size[0] * photo.size[1]), DIGITS),
         expected_dice=round(sums.expected_dice, DIGITS),
         border_width=round(sums.doubtful / max(1.0, sums.outline), DIGITS),

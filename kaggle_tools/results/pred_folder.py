@@ -14,9 +14,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.images import image_size, read_notes
@@ -44,25 +44,37 @@ class Outputs:
         return [*(path_of(pred, stem) for path_of, wanted in extra if wanted), mask_path(pred, stem)]
 
 
-class MaskedPhoto(NamedTuple):
-    """A row of `photos.csv`. A number is None where the mask's file does not hold it, as someone has edited it."""
+@dataclass(frozen=True, kw_only=True)
+class MaskNotes:
+    """What is known of a mask without the truth; its file holds it, until someone edits the mask: then all is None."""
+
+    area: float | None = None
+    """The share of the photo that the mask covers."""
+    expected_dice: float | None = None
+    """The Dice to be expected if the probabilities are right."""
+    border_width: float | None = None
+    """Doubtful pixels for each pixel of the outline."""
+    agreement: float | None = None
+    """The Dice of the networks' own masks, pixels taken together, with the mask of their mean; None of one network."""
+
+    def recorded(self) -> dict[str, float]:
+        """As the mask's file holds them: without what is not known."""
+        named = {name: getattr(self, name) for name in NOTES}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedPhoto(MaskNotes):
+    """A row of `photos.csv`."""
 
     image: str
     """The stem of the photo."""
     file: Path
     """The photo."""
-    area: float | None
-    """The share of the photo that the mask covers."""
-    expected_dice: float | None
-    """The Dice to be expected if the probabilities are right."""
-    border_width: float | None
-    """Doubtful pixels for each pixel of the outline."""
-    agreement: float | None
-    """The Dice of the single networks' masks with the mask of their mean; None of one network."""
 
 
-PHOTO_COLUMNS = list(MaskedPhoto._fields)
-NUMBERS = PHOTO_COLUMNS[2:]
+NOTES = [one.name for one in fields(MaskNotes)]
+PHOTO_COLUMNS = ["image", "file", *NOTES]
 
 
 def masks_folder(pred: Path) -> Path:
@@ -119,7 +131,7 @@ def finish(pred: Path, record: Record, photos: Sequence[Photo]) -> int:
     with replacing(pred / PHOTOS_FILE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(PHOTO_COLUMNS)
-        writer.writerows(rows)
+        writer.writerows([getattr(row, name) for name in PHOTO_COLUMNS] for row in rows)
     sizes = Counter(photo.size for photo in masked)
     by_size = {f"{height}x{width}": count for (height, width), count in sorted(sizes.items())}
     write_json(pred / RECORD_FILE, replace(record, count=len(masked), sizes=by_size).to_json())
@@ -198,11 +210,13 @@ def confident_photos(pred: Path, competition: Competition, expected_dice: float)
 
 def _row(pred: Path, photo: Photo) -> MaskedPhoto:
     notes = read_notes(mask_path(pred, photo.stem))
-    return MaskedPhoto(photo.stem, photo.path.resolve(), *(notes.get(name) for name in NUMBERS))
+    known = {name: notes[name] for name in NOTES if name in notes}
+    return MaskedPhoto(image=photo.stem, file=photo.path.resolve(), **known)
 
 
 def _parsed(image: str, file: str, *numbers: str) -> MaskedPhoto:
-    return MaskedPhoto(image, Path(file), *(float(number) if number else None for number in numbers))
+    known = {name: float(number) for name, number in zip(NOTES, numbers, strict=True) if number}
+    return MaskedPhoto(image=image, file=Path(file), **known)
 
 
 def _require_same(pred: Path, record: Record, may_differ: set[str]) -> None:

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from known_networks import CPU, RampNet, member, noise, save_photo, scaled_mean
+from known_networks import CPU, Constant, RampNet, member, noise, save_photo, scaled_mean
 from PIL import Image
 
 from kaggle_tools.competition import Competition
@@ -89,6 +90,14 @@ class TestScoringAFold:
             self.score(tmp_path / "fold3", tiles, drawn, batch_size)
         assert not (tmp_path / "fold3" / "oof.csv").exists()
         assert not (tmp_path / "fold3" / "oof" / "masks" / "1.png").exists()
+
+    def test_a_held_out_photo_for_which_the_network_gives_nan_is_refused_before_its_mask_is_written(
+        self, drawn: list[Photo], tmp_path: Path, tiles: Competition
+    ) -> None:
+        faulty = replace(member(Constant(math.nan), (16, 24)), folder=tmp_path / "fold0")
+        with pytest.raises(InputError, match=rf"^{drawn[0].path}: the model gave NaN or infinity; train it again$"):
+            score_fold(faulty, tiles, drawn, device=CPU, batch_size=1, workers=0)
+        assert not (tmp_path / "fold0").exists()
 
 
 class TestMix:

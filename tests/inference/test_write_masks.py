@@ -27,6 +27,7 @@ from kaggle_tools.inference.write_masks import (
     measured,
     notes_of,
     packed,
+    sums_of,
 )
 from kaggle_tools.results.pred_folder import Outputs, mask_path, overlay_path, probability_path
 
@@ -104,8 +105,9 @@ class TestNotes:
     """The votes of two networks: the second one prefers the middle of the second row to that of the first."""
 
     def notes(self, probability_HW: Tensor, votes_HW: Tensor, voters: int) -> dict[str, float]:
-        sums = MaskSums(*measured(probability_HW, probability_HW >= 0.5, votes_HW).tolist())
-        return notes_of(sums, photo_of("a", probability_HW.shape), voters).recorded()
+        photo = photo_of("a", probability_HW.shape)
+        sums = sums_of(measured(probability_HW, probability_HW >= 0.5, votes_HW).tolist(), photo)
+        return notes_of(sums, photo, voters).recorded()
 
     def test_the_sums_over_pixels_agree_with_those_by_hand(self) -> None:
         """3 pixels with 2.47 of the 2.72 probability; doubtful are 0.6 and 0.2; the outline passes 3 times."""

@@ -239,8 +239,8 @@ def test_photos_csv_is_read_in_its_order_with_none_where_a_number_is_not_known(t
     )
     numbers = {"area": 0.0, "expected_dice": 0.5, "border_width": 2.0, "agreement": 0.75}
     assert pred_folder.read_photos(tmp_path) == [
-        MaskedPhoto("0012", Path("/photos/0012.jpg"), None, None, None, None),
-        MaskedPhoto("7", Path("a b.jpg"), **numbers),
+        MaskedPhoto(image="0012", file=Path("/photos/0012.jpg")),
+        MaskedPhoto(image="7", file=Path("a b.jpg"), **numbers),
     ]
 
 

@@ -26,7 +26,7 @@ AREAS = {f"{car}_{view}": size * share for (car, size), (view, share) in product
 
 
 def masked(areas: dict[str, float]) -> list[MaskedPhoto]:
-    return [MaskedPhoto(stem, Path(f"{stem}.jpg"), area, None, None, None) for stem, area in areas.items()]
+    return [MaskedPhoto(image=stem, file=Path(f"{stem}.jpg"), area=area) for stem, area in areas.items()]
 
 
 def deviations(areas: dict[str, float]) -> Deviations:
