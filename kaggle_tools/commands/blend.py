@@ -34,9 +34,9 @@ def blend(
     if not 0 < threshold < 1:
         raise InputError(f"--threshold {threshold}: must be between 0 and 1")
 
-    from kaggle_tools.inference import blend
+    from kaggle_tools.inference.blend import blend_folders
     from kaggle_tools.results.pred_folder import Outputs
 
     outputs = Outputs(save_probabilities, overlays)
-    masks = blend.blend(preds, counts, out, outputs, threshold=threshold, workers=workers)
+    masks = blend_folders(preds, counts, out, outputs, threshold=threshold, workers=workers)
     print(f"{out}: {masks:,} masks")

@@ -5,9 +5,8 @@ flipped back, brought to the photo's own size and averaged -> threshold -> mask 
 """
 
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +15,9 @@ from kaggle_tools.config import DEFAULT_WORKERS, WORKERS_IN_WORDS, Tta
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import parse_count, parse_numbers, parse_probability
 from kaggle_tools.system.processes import command_to_paste, is_first_process
+
+if TYPE_CHECKING:
+    from kaggle_tools.competition import Competition
 
 MODELS, MACHINE, BESIDE = "Networks", "Machine", "Beside the masks"
 NAMED = 10
@@ -125,7 +127,6 @@ def infer(
     from kaggle_tools.inference.ensemble import Ensemble, choose_tta, load_members
     from kaggle_tools.inference.evidence import Evidence, Selection
     from kaggle_tools.results import pred_folder
-    from kaggle_tools.results.provenance import Record
     from kaggle_tools.system import memory, processes
 
     selection = Selection(tuple(runs), tuple(fold) if fold else None, run_weights)
@@ -142,19 +143,7 @@ def infer(
     if compiled:
         ensemble.compile()
     at_once = given_batch_size or write_masks.batch_size_for(out, ensemble, photos)
-    record = Record(
-        competition=spec.slug,
-        photos=str(source.resolve()),
-        models=tuple(member.recorded() for member in members),
-        tta=flips,
-        tta_scales=scales,
-        threshold=cut,
-        batch_size=at_once,
-    )
-    if is_first_process():
-        same_tta = all(member.own_tta == (flips, scales) for member in members)
-        known = evidence.known_scores(cut, same_tta=same_tta)
-        record = replace(record, cross_validation=known.cross_validation, expected=known.expected)
+    record = evidence.record(ensemble, source, at_once)
     outputs = pred_folder.Outputs(save_probabilities, overlays)
     with pred_folder.begun(out, record, processes.rank_and_ranks()[0]):
         unreadable += write_masks.mask_photos(
@@ -163,11 +152,8 @@ def infer(
         if is_first_process():
             masked = pred_folder.finish(out, record, photos)
             if page and masked:
-                from kaggle_tools.report.writing import write_report
-
-                again = command_to_paste("report", "--pred", str(out))
-                cli.finish_with_page(lambda: write_report(None, spec, [], out), again)
-            report(out, masked, unreadable)
+                write_masks_page(out, spec)
+            print_result(out, masked, unreadable)
 
 
 def default_threshold(why_unknown: str) -> float:
@@ -179,7 +165,15 @@ def default_threshold(why_unknown: str) -> float:
     return DEFAULT_THRESHOLD
 
 
-def report(pred: Path, masks: int, failures: list[str]) -> None:
+def write_masks_page(pred: Path, spec: "Competition") -> None:
+    """Write the page of the masks."""
+    from kaggle_tools.report.writing import write_report
+
+    again = command_to_paste("report", "--pred", str(pred))
+    cli.finish_with_page(lambda: write_report(None, spec, [], pred), again)
+
+
+def print_result(pred: Path, masks: int, failures: list[str]) -> None:
     """Say how many masks there are.
 
     Raises:

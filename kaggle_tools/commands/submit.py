@@ -68,7 +68,7 @@ def submit(
     from kaggle_tools.kaggle_api.client import Deadline
     from kaggle_tools.kaggle_api.ledger import best_public_score, default_path
     from kaggle_tools.kaggle_api.submit_once import entry_of
-    from kaggle_tools.results.pred_folder import masks_folder
+    from kaggle_tools.results.pred_folder import SUBMISSION_FILE, masks_folder
     from kaggle_tools.submission.write import write_checked
 
     record, path = recorded(pred), ledger or default_path()
@@ -76,7 +76,7 @@ def submit(
     if not dry_run and not force:
         refuse_demo(data)
     ids = listed_ids(data, sample, competition)
-    written = write_checked(masks_folder(pred), ids, pred / "submission.csv", competition, data=data, force=force)
+    written = write_checked(masks_folder(pred), ids, pred / SUBMISSION_FILE, competition, data=data, force=force)
     print_written(written, competition)
     entry = entry_of(pred, written.csv, record, competition, message)
     print(f"expected leaderboard score: {expected(entry)}")

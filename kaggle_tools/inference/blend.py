@@ -24,7 +24,7 @@ from kaggle_tools.results.scores import ExpectedScore
 from kaggle_tools.system.progress import track
 
 
-def blend(
+def blend_folders(
     preds: Sequence[Path],
     weights: Sequence[float],
     out: Path,

@@ -5,7 +5,7 @@ gave them. Of one run, its folds have kept all that is needed. A mix of runs is 
 their saved probabilities.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -13,10 +13,13 @@ from typing import NamedTuple
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.listing import training_photos
 from kaggle_tools.errors import InputError
+from kaggle_tools.inference.ensemble import Ensemble
 from kaggle_tools.inference.out_of_fold import has_probabilities, held_out_by_mix
 from kaggle_tools.results import run_folder
+from kaggle_tools.results.provenance import Record
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
-from kaggle_tools.results.summary import HeldOut, best_threshold, cross_validation, expected_score, held_out_by
+from kaggle_tools.results.summary import HeldOut, best_threshold, cross_validation, estimate_at, held_out_by
+from kaggle_tools.system.processes import is_first_process
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Selection:
     """How much each run counts, shared by its folds; None: each network alike."""
 
 
-class KnownScores(NamedTuple):
+class RecordedScores(NamedTuple):
     """What `run.json` records of the scores of a selection."""
 
     cross_validation: tuple[ValidatedRun, ...]
@@ -78,7 +81,27 @@ class Evidence:
         """
         return best_threshold(self.held_out.histograms, self.competition)[0] if self.held_out else None
 
-    def known_scores(self, threshold: float, *, same_tta: bool) -> KnownScores:
+    def record(self, ensemble: Ensemble, photos: Path, batch_size: int) -> Record:
+        """What `run.json` records of the masks that the selection's ensemble makes of the photos in a folder.
+
+        Of several processes only the first one, which writes it, looks for the scores.
+        """
+        record = Record(
+            competition=self.competition.slug,
+            photos=str(photos.resolve()),
+            models=tuple(member.recorded() for member in ensemble.members),
+            tta=ensemble.tta,
+            tta_scales=ensemble.scales,
+            threshold=ensemble.threshold,
+            batch_size=batch_size,
+        )
+        if not is_first_process():
+            return record
+        same_tta = all(member.own_tta == (ensemble.tta, ensemble.scales) for member in ensemble.members)
+        scores = self.scores(ensemble.threshold, same_tta=same_tta)
+        return replace(record, cross_validation=scores.cross_validation, expected=scores.expected)
+
+    def scores(self, threshold: float, *, same_tta: bool) -> RecordedScores:
         """The runs' cross-validation, and the score to expect of masks at this threshold, or why it is not known.
 
         Damaged files are such a reason: with a threshold given, the masks do not depend on them. `same_tta`: the photos
@@ -86,16 +109,16 @@ class Evidence:
         """
         try:
             validated = cross_validation(self.selection.runs, self.competition)
-            return KnownScores(validated, self._expected_score(threshold, same_tta))
+            return RecordedScores(validated, self._expected_score(threshold, same_tta))
         except InputError as error:
-            return KnownScores((), ExpectedScore(None, str(error)))
+            return RecordedScores((), ExpectedScore(None, str(error)))
 
     def _expected_score(self, threshold: float, same_tta: bool) -> ExpectedScore:
         if self.held_out is None:
             return ExpectedScore(None, self.why_unknown)
         if not same_tta:
             return ExpectedScore(None, "the out-of-fold photos were masked with another TTA")
-        return ExpectedScore(expected_score(self.held_out, self.competition, threshold))
+        return ExpectedScore(estimate_at(self.held_out, self.competition, threshold))
 
     def _data_of_the_truth(self) -> Path:
         recorded = Path(run_folder.read_config(self.selection.runs[0]).data)

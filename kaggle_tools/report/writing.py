@@ -12,13 +12,12 @@ from kaggle_tools.report.parts.comparison import comparison_part
 from kaggle_tools.report.parts.masks import masks_part
 from kaggle_tools.report.parts.run import run_part
 from kaggle_tools.report.parts.submissions import submissions_part
+from kaggle_tools.results import pred_folder, run_folder
 from kaggle_tools.results.comparison import comparable_neighbours, compare
-from kaggle_tools.results.run_folder import WRITES
 from kaggle_tools.system.files import locked
 
 WAIT_SECONDS = 600.0
 """How long other pages of the same run may take."""
-REPORT_FILE, COMPARISON_FILE = "report.html", "comparison.html"
 
 COMPARISON = (("comparison", "Runs side by side"),)
 RUN = (
@@ -57,7 +56,7 @@ def write_report(
     if data and not data.is_dir():
         raise InputError(f"--data {data}: no such folder")
     # Folds of one run may end at the same time on several machines: the last page must be that of all.
-    with locked(runs[0], WRITES, WAIT_SECONDS) if runs and not out else nullcontext():
+    with locked(runs[0], run_folder.WRITES, WAIT_SECONDS) if runs and not out else nullcontext():
         beside = _beside(runs)
         compared = compare(beside, competition) if len(beside) > 1 else None
         shown = compared.best if compared and len(runs) > 1 else 0
@@ -104,5 +103,5 @@ def _beside(runs: Sequence[Path]) -> list[Path]:
 
 def _default_path(runs: Sequence[Path], pred: Path | None) -> Path:
     if pred:
-        return pred / REPORT_FILE
-    return runs[0] / (REPORT_FILE if len(runs) == 1 else COMPARISON_FILE)
+        return pred / pred_folder.REPORT_FILE
+    return runs[0] / (run_folder.REPORT_FILE if len(runs) == 1 else run_folder.COMPARISON_FILE)

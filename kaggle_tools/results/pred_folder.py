@@ -5,6 +5,8 @@ PRED/probabilities/<stem>.png   where asked for: the probabilities from which th
 PRED/overlays/<stem>.jpg        where asked for: the photo with the outline of its mask
 PRED/run.json                   what made them, and how many there are: a `Record`
 PRED/photos.csv                 image,file,area,expected_dice,border_width,agreement: the most doubtful first
+PRED/report.html                the page to look at
+PRED/submission.csv             the checked submission; beside it `submission.csv.gz`, which is uploaded
 
 Knows nothing of torch.
 """
@@ -26,6 +28,7 @@ from kaggle_tools.results.provenance import Record
 from kaggle_tools.system.files import locked, read_json, replacing, write_json
 
 RECORD_FILE, PHOTOS_FILE = "run.json", "photos.csv"
+REPORT_FILE, SUBMISSION_FILE = "report.html", "submission.csv"
 BATCH_SIZE = "batch_size"
 LOCK_SECONDS = 30.0
 """How long to wait for a killed command's processes to let go of the folder."""

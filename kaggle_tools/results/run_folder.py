@@ -1,9 +1,20 @@
 """The folder of a training run: what is in it.
 
-RUN/config.json    everything needed to repeat the run: a `RunConfig`
-RUN/folds.csv      image,group,fold
-RUN/fold<K>/       one fold: weights, checkpoints, curves; `oof.csv` is written last and marks it as done
-RUN/oof.csv, thresholds.csv, summary.json    what follows from the folds: see `summary`
+RUN/config.json                     everything needed to repeat the run: a `RunConfig`
+RUN/folds.csv                       image,group,fold: see `fold_table`
+RUN/oof.csv                         the held-out photos of all finished folds
+RUN/thresholds.csv                  the mean score of all held-out photos at each threshold
+RUN/summary.json                    what the finished folds have reached: a `Summary`
+RUN/report.html, comparison.html    the page of the run, and that of several runs beside each other
+
+RUN/fold<K>/model.safetensors, model.json    the best weights, and what must be known of them
+RUN/fold<K>/metrics.csv, tensorboard/        the learning curves
+RUN/fold<K>/timing.json                      how long the training took, and on what: a `Timing`
+RUN/fold<K>/checkpoints/                     those of Lightning, from which an interrupted fold continues
+RUN/fold<K>/oof.csv                          image,fold,score,dice,iou,expected_dice: written last, the fold is done
+RUN/fold<K>/oof_histograms.npz               how many pixels of each held-out photo have which probability
+RUN/fold<K>/oof/masks/<stem>.png             the predicted masks of the held-out photos
+RUN/fold<K>/oof/probabilities/<stem>.png     where asked for: their probabilities, 8 bits a pixel
 
 Knows nothing of torch.
 """
@@ -23,6 +34,7 @@ from kaggle_tools.system.files import LOCK_FILE, is_locked, read_json, write_jso
 from kaggle_tools.system.version import commit, installed_versions
 
 CONFIG_FILE, FOLDS_FILE, OOF_FILE = "config.json", "folds.csv", "oof.csv"
+REPORT_FILE, COMPARISON_FILE = "report.html", "comparison.html"
 HISTOGRAMS_FILE, METRICS_FILE, TIMING_FILE = "oof_histograms.npz", "metrics.csv", "timing.json"
 CARD_FILE = "model.json"
 """What must be known of a fold's weights; the rest of this package does without torch, which loading them needs."""

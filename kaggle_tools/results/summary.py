@@ -148,7 +148,7 @@ def cross_validation(runs: Sequence[Path], competition: Competition) -> tuple[Va
     return tuple(ValidatedRun(run, summary.folds, summary.score_name, summary.score) for run, summary in found.items())
 
 
-def expected_score(held_out: HeldOut, competition: Competition, threshold: float) -> Estimate:
+def estimate_at(held_out: HeldOut, competition: Competition, threshold: float) -> Estimate:
     """The score that new photos are expected to get, if their masks are cut at this threshold.
 
     It is the mean score of the held-out photos. Several folds together may score a little more than each of them alone.

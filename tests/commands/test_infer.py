@@ -318,12 +318,12 @@ class TestDamagedHeldOutPhotos:
 
 class TestReport:
     def test_infer_says_how_many_masks_there_are(self, capsys: pytest.CaptureFixture[str]) -> None:
-        infer.report(Path("pred"), 1234, [])
+        infer.print_result(Path("pred"), 1234, [])
         assert capsys.readouterr().out == "pred: 1,234 masks\n"
 
     def test_photos_that_could_not_be_read_are_named_in_order(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(InputError) as raised:
-            infer.report(Path("pred"), 3, ["b.jpg: broken", "a.jpg: broken"])
+            infer.print_result(Path("pred"), 3, ["b.jpg: broken", "a.jpg: broken"])
         assert str(raised.value).splitlines() == [
             "2 photos could not be masked; mend them, and the same command goes on:",
             "  a.jpg: broken",
@@ -333,7 +333,7 @@ class TestReport:
 
     def test_of_many_photos_that_could_not_be_read_only_some_are_named(self) -> None:
         with pytest.raises(InputError) as raised:
-            infer.report(Path("pred"), 3, [f"{number:04}" for number in range(1011)])
+            infer.print_result(Path("pred"), 3, [f"{number:04}" for number in range(1011)])
         said = str(raised.value).splitlines()
         assert said[0].startswith("1,011 photos could not be masked")
         assert [line.strip() for line in said[1:]] == [*(f"{number:04}" for number in range(10)), "and 1,001 more"]

@@ -21,7 +21,7 @@ from kaggle_tools.commands.infer import infer
 from kaggle_tools.data.images import read_gray, read_mask, read_photo, write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
-from kaggle_tools.inference.blend import blend
+from kaggle_tools.inference.blend import blend_folders
 from kaggle_tools.inference.ensemble import Ensemble, load_members
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import Outputs, mask_path, probability_path
@@ -59,7 +59,7 @@ def blended(
     threshold: float = 0.5,
     workers: int = 0,
 ) -> int:
-    return blend(preds, weights or [1.0] * len(preds), out, MASK_ALONE, threshold=threshold, workers=workers)
+    return blend_folders(preds, weights or [1.0] * len(preds), out, MASK_ALONE, threshold=threshold, workers=workers)
 
 
 def refusal(preds: Sequence[Path], out: Path, weights: Sequence[float] | None = None, **options: Any) -> str:
@@ -117,11 +117,11 @@ class TestMean:
         assert mask_of(tmp_path / "out", "1") == [[1, 0]]
 
     def test_the_mean_probabilities_may_be_kept(self, preds: list[Path], tmp_path: Path) -> None:
-        blend(preds, [3, 1], tmp_path / "out", Outputs(probabilities=True), threshold=0.5, workers=0)
+        blend_folders(preds, [3, 1], tmp_path / "out", Outputs(probabilities=True), threshold=0.5, workers=0)
         assert read_gray(probability_path(tmp_path / "out", "1")).tolist() == [[114, 113, 128, 127, 212, 0]]
 
     def test_outlines_of_a_blend_may_be_drawn(self, preds: list[Path], tmp_path: Path) -> None:
-        blend(preds, [1, 1], tmp_path / "out", Outputs(overlays=True), threshold=0.5, workers=0)
+        blend_folders(preds, [1, 1], tmp_path / "out", Outputs(overlays=True), threshold=0.5, workers=0)
         assert read_photo(pred_folder.overlay_path(tmp_path / "out", "1")).shape == (1, 6, 3)
 
     def test_the_numbers_in_photos_csv_are_those_of_a_mean_of_networks(self, preds: list[Path], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.images import write_gray, write_mask
 from kaggle_tools.errors import InputError
-from kaggle_tools.inference.evidence import Evidence, KnownScores, Selection
+from kaggle_tools.inference.evidence import Evidence, RecordedScores, Selection
 from kaggle_tools.inference.out_of_fold import held_out_by_mix
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.run_folder import oof_probability_path
@@ -60,8 +60,8 @@ def evidence(
     return Evidence(Selection(tuple(runs), folds, weights), competition, data)
 
 
-def known(runs: list[Path], competition: Competition, threshold: float, **given: Any) -> KnownScores:
-    return evidence(runs, competition, **given).known_scores(threshold, same_tta=True)
+def known(runs: list[Path], competition: Competition, threshold: float, **given: Any) -> RecordedScores:
+    return evidence(runs, competition, **given).scores(threshold, same_tta=True)
 
 
 def score_at(runs: list[Path], competition: Competition, threshold: float, **given: Any) -> float:
@@ -96,7 +96,7 @@ class TestOneRun:
         assert known(runs[:1], tiles, 0.5).cross_validation == ()
 
     def test_masks_of_another_tta_have_no_expected_score(self, runs: list[Path], tiles: Competition) -> None:
-        found = evidence(runs[:1], tiles).known_scores(0.5, same_tta=False)
+        found = evidence(runs[:1], tiles).scores(0.5, same_tta=False)
         assert found.expected.estimate is None
         assert found.expected.unavailable == "the out-of-fold photos were masked with another TTA"
         assert [run.run for run in found.cross_validation] == ["a"]
@@ -148,7 +148,7 @@ class TestMix:
         of_mix = evidence(runs, tiles)
         threshold = of_mix.best_threshold()
         assert threshold is not None
-        assert of_mix.known_scores(threshold, same_tta=True).expected.estimate is not None
+        assert of_mix.scores(threshold, same_tta=True).expected.estimate is not None
         assert len(mixed) == 1
 
 

@@ -15,7 +15,7 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.summary import (
     cross_validation,
-    expected_score,
+    estimate_at,
     held_out_by,
     overlap_at,
     summarise,
@@ -231,12 +231,12 @@ class TestWhatToExpect:
         self, run: Path, threshold: float, of_a: float, of_b: float
     ) -> None:
         """A mask that takes in the pixel of the background has a Dice of 2/3."""
-        expected = expected_score(held_out_by(run, [0, 2]), CARVANA, threshold)
+        expected = estimate_at(held_out_by(run, [0, 2]), CARVANA, threshold)
         assert expected.score == pytest.approx((2 * of_a + of_b) / 3)
         assert expected.interval == pytest.approx(sorted([of_a, of_b]))
 
     def test_photos_of_a_single_car_give_an_expected_score_without_an_interval(self, run: Path) -> None:
-        assert expected_score(held_out_by(run, [2]), CARVANA, 0.5) == (pytest.approx(2 / 3), None)
+        assert estimate_at(held_out_by(run, [2]), CARVANA, 0.5) == (pytest.approx(2 / 3), None)
 
     def test_the_cross_validation_is_that_of_each_run_with_finished_folds(self, run: Path, tmp_path: Path) -> None:
         (found,) = cross_validation([run, tmp_path / "nothing"], CARVANA)
