@@ -117,7 +117,7 @@ INTERRUPTED = 130
 
 
 def run(app: typer.Typer) -> NoReturn:
-    """Run the command line. What the user can mend ends in one message and an exit code, not in a traceback."""
+    """Run the command line. What the user can repair ends in one message and an exit code, not in a traceback."""
     try:
         app()
     except OutOfTimeError as stopped:
@@ -131,10 +131,10 @@ def run(app: typer.Typer) -> NoReturn:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        print(f"error: {str(error).strip()} The same command goes on from here", file=sys.stderr)
+        print(f"error: {str(error).strip()} The same command continues from here", file=sys.stderr)
         sys.exit(1)
     except SystemExit as ended:
         if ended.code == INTERRUPTED and is_first_process():
-            print("interrupted; the same command goes on from here", file=sys.stderr)
+            print("interrupted; the same command continues from here", file=sys.stderr)
         raise
     sys.exit(0)

@@ -1,7 +1,7 @@
 """Every option of a training, each written once: type, default, help, and what it must be.
 
 `TrainingConfig` decides the result, `Execution` only the speed and what is kept beside it. The command line of
-`train.py`, `config.json`, the processes of `--parallel-folds` and the tables in the docs follow from both.
+`train`, `config.json`, the processes of `--parallel-folds` and the tables in the docs follow from both.
 """
 
 import math
@@ -88,7 +88,7 @@ class TrainingConfig:
     ] = None
     extra: Annotated[
         str | None,
-        Option("Train on the masks that infer.py made in this folder as well.", DATA, metavar="PRED", parse=path_text),
+        Option("Also train on the masks in this folder, made by `infer`.", DATA, metavar="PRED", parse=path_text),
     ] = None
     """Pseudo-labels: they are added to the training photos of every fold, never to the held-out ones."""
     extra_confidence: Annotated[
@@ -141,20 +141,23 @@ class TrainingConfig:
     """The average is what is validated and saved."""
     bce_weight: Annotated[float, Option("Weight of binary cross-entropy in the loss.", LOSS)] = 1.0
     border_weight: Annotated[
-        float, Option("How much more it counts near the outline; 1: twice as much.", LOSS, check=AT_LEAST_0)
+        float,
+        Option("How much more the cross-entropy counts near the outline; 1: twice as much.", LOSS, check=AT_LEAST_0),
     ] = 0.0
-    border_width: Annotated[int, Option("Pixels to either side that are near the outline.", LOSS, check=AT_LEAST_0)] = 5
+    border_width: Annotated[
+        int, Option("Distance in pixels that counts as near the outline, on either side.", LOSS, check=AT_LEAST_0)
+    ] = 5
     """Pixels of the network's input."""
     dice_weight: Annotated[float, Option("Weight of soft Dice in the loss.", LOSS)] = 1.0
     lovasz_weight: Annotated[float, Option("Weight of the Lovasz hinge in the loss.", LOSS)] = 0.0
     precision: Annotated[Precision, Option("Arithmetic; auto: 16 bits where the GPU has them.", STEPS)] = "auto"
     """`auto`: bfloat16 where the GPU has it, float16 with loss scaling on other GPUs, float32 elsewhere."""
-    tta: Annotated[Tta, Option("Flips over which out-of-fold photos are averaged.", STEPS)] = "hflip"
+    tta: Annotated[Tta, Option("Flips over which out-of-fold probabilities are averaged.", STEPS)] = "hflip"
     """Test photos are averaged over the same flips where nothing else is asked for."""
     tta_scales: Annotated[
         tuple[float, ...],
         Option(
-            "Factors of the image size over which they are averaged.",
+            "Factors of the image size over which probabilities are averaged.",
             STEPS,
             "0.75,1,…",
             parse=parse_numbers,

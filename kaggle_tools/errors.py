@@ -1,9 +1,9 @@
-"""The failures that a user can mend. The commands print their text alone, without a traceback.
+"""The failures that a user can repair. The commands print their text alone, without a traceback.
 
 KaggleToolsError
 ├── InputError        a file, a folder or an option is not as it must be
 ├── LeaderboardError  Kaggle refused, failed or did not answer
-└── OutOfTimeError    stopped where it was asked to stop; the same command goes on
+└── OutOfTimeError    stopped where it was asked to stop; the same command continues
 """
 
 
@@ -20,7 +20,7 @@ class LeaderboardError(KaggleToolsError):
 
 
 class OutOfTimeError(KaggleToolsError):
-    """Stopped where it was asked to stop; the same command goes on."""
+    """Stopped where it was asked to stop; the same command continues."""
 
     exit_code = 75  # "try again", as sysexits.h has it: neither success nor failure
 

@@ -28,11 +28,11 @@ def test_a_command_that_succeeds_exits_with_0(
     assert outcome_of(None, capsys, monkeypatch) == (0, "")
 
 
-@pytest.mark.parametrize("failure", [InputError("mend this"), OSError("mend this")])
+@pytest.mark.parametrize("failure", [InputError("repair this"), OSError("repair this")])
 def test_an_error_of_input_is_one_line_and_exit_code_1(
     failure: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert outcome_of(failure, capsys, monkeypatch) == (1, "error: mend this\n")
+    assert outcome_of(failure, capsys, monkeypatch) == (1, "error: repair this\n")
 
 
 def test_an_unexpected_exception_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_ctrl_c_ends_a_command_with_a_message_and_exit_code_130(
     with pytest.raises(SystemExit) as ended:
         cli.run(app)
     assert ended.value.code == 130
-    assert capsys.readouterr().err.strip() == "interrupted; the same command goes on from here"
+    assert capsys.readouterr().err.strip() == "interrupted; the same command continues from here"
 
 
 @pytest.mark.parametrize("message", ["DataLoader worker (pid 7) is killed by signal: Terminated. ", "another"])

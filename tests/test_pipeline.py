@@ -321,7 +321,7 @@ def test_photos_that_cannot_be_read_are_named_after_the_others_are_masked(demo: 
     (photos / "1_header.jpg").write_bytes(b"no photo" + content)
     said = refusal("infer.py", demo.run, "--images", photos, "--out", out, "--workers", 1)
     lines = said.splitlines()
-    assert lines[0] == "error: 2 photos could not be masked; mend them, and the same command goes on:"
+    assert lines[0] == "error: 2 photos could not be masked; repair them, and the same command continues:"
     assert lines[1] == f"  {photos / '0_cut.jpg'}: not a photo that can be read; fetch it again"
     assert lines[2].startswith(f"  {photos / '1_header.jpg'}: not an image that can be read (")
     assert len(lines) == 3
@@ -349,7 +349,7 @@ def test_inference_in_two_processes_stops_in_both_and_then_makes_the_masks_of_on
 ) -> None:
     arguments = ["infer.py", demo.run, "--data", demo.data, "--out", tmp_path, *IN_BATCHES, "--devices", 2]
     said = refusal(*arguments, "--max-hours", 0, exit_code=75)
-    assert said == "stopped before all photos were masked, as --max-hours asks; the same command goes on\n"
+    assert said == "stopped before all photos were masked, as --max-hours asks; the same command continues\n"
     stems = sorted(path.stem for path in (demo.data / "test").iterdir())
     # of the first two batches each process has made one photo
     assert {path.stem for path in (tmp_path / "masks").iterdir()} == {stems[0], stems[3]}

@@ -12,7 +12,7 @@ from kaggle_tools.options import parse_numbers
 
 def blend(
     preds: Annotated[
-        list[Path], typer.Argument(metavar="PRED...", help="Folders that infer.py made with --save-probabilities.")
+        list[Path], typer.Argument(metavar="PRED...", help="Folders that `infer` made with --save-probabilities.")
     ],
     out: Annotated[Path, typer.Option(metavar="PRED", help="Folder of the masks; an interrupted one is continued.")],
     weights: Annotated[

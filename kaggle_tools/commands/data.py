@@ -19,7 +19,7 @@ def download(
     ] = False,
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
-    """Download a competition's data from Kaggle and unpack it. Interrupted, the same command goes on."""
+    """Download a competition's data from Kaggle and unpack it. The same command continues an interrupted download."""
     from kaggle_tools.kaggle_api.download import download as fetch
 
     spec = cli.competition_named(competition)

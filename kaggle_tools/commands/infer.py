@@ -25,9 +25,7 @@ NAMED = 10
 
 
 def infer(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders that train.py made; they are averaged.")
-    ],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that `train` made; they are averaged.")],
     out: Annotated[Path, typer.Option(metavar="PRED", help="Folder of the masks; an interrupted one is continued.")],
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder with the competition's data: its test photos.")
@@ -68,7 +66,7 @@ def infer(
         str | None,
         typer.Option(
             metavar="0.75,1,…",
-            help="Factors of the image size over which they are averaged.",
+            help="Factors of the image size over which probabilities are averaged.",
             show_default="as in the run's out-of-fold",
             rich_help_panel=MODELS,
         ),
@@ -76,7 +74,9 @@ def infer(
     batch_size: Annotated[
         str,
         typer.Option(
-            metavar="N|auto", help="Photos at once; auto: as many as pay on this device.", rich_help_panel=MACHINE
+            metavar="N|auto",
+            help="Photos at once; auto: as many as fit on a GPU, one on a CPU.",
+            rich_help_panel=MACHINE,
         ),
     ] = "auto",
     devices: Annotated[
@@ -97,7 +97,11 @@ def infer(
     ] = False,
     max_hours: Annotated[
         float | None,
-        typer.Option(min=0, help="Stop after so many hours, exit code 75, to go on later.", rich_help_panel=MACHINE),
+        typer.Option(
+            min=0,
+            help="Stop after so many hours with exit code 75; the same command continues.",
+            rich_help_panel=MACHINE,
+        ),
     ] = None,
     save_probabilities: Annotated[
         bool,
@@ -135,11 +139,11 @@ def infer(
     photos, unreadable = photos_to_mask(spec, source) if data else photos_in(source)
     flips, scales = choose_tta(tta, given_scales, members)
     evidence = Evidence(selection, spec, data)
-    cut = given_threshold or evidence.best_threshold() or default_threshold(evidence.why_unknown)
+    used_threshold = given_threshold or evidence.best_threshold() or default_threshold(evidence.why_unknown)
 
     memory.keep_freed_memory()
     device = processes.launch(devices, nodes).device
-    ensemble = Ensemble(members, device, tta=flips, scales=scales, threshold=cut)
+    ensemble = Ensemble(members, device, tta=flips, scales=scales, threshold=used_threshold)
     if compiled:
         ensemble.compile()
     at_once = given_batch_size or write_masks.batch_size_for(out, ensemble, photos)
@@ -182,5 +186,5 @@ def print_result(pred: Path, masks: int, failures: list[str]) -> None:
     print(f"{pred}: {masks:,} masks")
     if failures:
         named = sorted(failures)[:NAMED] + ([f"and {len(failures) - NAMED:,} more"] if len(failures) > NAMED else [])
-        found = f"{len(failures):,} photos could not be masked; mend them, and the same command goes on"
+        found = f"{len(failures):,} photos could not be masked; repair them, and the same command continues"
         raise InputError("\n  ".join([f"{found}:", *named]))

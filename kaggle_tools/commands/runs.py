@@ -15,7 +15,7 @@ TURNED = 6
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that train.py made.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that `train` made.")],
     competition: cli.RecordedCompetitionOption = None,
 ) -> None:
     """Show runs side by side, on the same held-out photos; `report` makes a page of it."""
@@ -30,10 +30,10 @@ def compare(
 def report(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RUN...", help="Folders that train.py made; the best of several is shown in depth."),
+        typer.Argument(metavar="RUN...", help="Folders that `train` made; the best of several is shown in depth."),
     ] = None,
     pred: Annotated[
-        Path | None, typer.Option(metavar="PRED", help="Masks that infer.py made, shown as well.", show_default="none")
+        Path | None, typer.Option(metavar="PRED", help="Masks that `infer` made, shown as well.", show_default="none")
     ] = None,
     out: Annotated[
         Path | None,

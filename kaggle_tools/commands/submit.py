@@ -1,6 +1,6 @@
 """From a folder of masks to a place on the leaderboard: encode, check, compress, upload, wait for the score.
 
-python submit.py PRED --data data/carvana -m "U-Net, 5 folds, hflip"
+kaggle-tools submit PRED --data data/carvana -m "U-Net, 5 folds, hflip"
 """
 
 from pathlib import Path
@@ -21,15 +21,13 @@ if TYPE_CHECKING:
 
 
 def submit(
-    pred: Annotated[
-        Path, typer.Argument(metavar="PRED", help="The folder that holds masks/<stem>.png, as infer.py writes it.")
-    ],
+    pred: Annotated[Path, typer.Argument(metavar="PRED", help="Folder with masks/<stem>.png, as `infer` writes it.")],
     data: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="The competition's data: its sample submission lists the ids, and where its test photos are there, "
-            "each mask must have its photo's size.",
+            help="The competition's data: its sample submission lists the ids. Each mask must have its photo's size, "
+            "if the folder holds the test photos.",
         ),
     ] = None,
     sample: Annotated[
@@ -38,7 +36,10 @@ def submit(
     message: Annotated[
         str,
         typer.Option(
-            "-m", "--message", metavar="TEXT", help="What Kaggle shows beside the score; only --dry-run does without."
+            "-m",
+            "--message",
+            metavar="TEXT",
+            help="What Kaggle shows beside the score; required unless --dry-run is given.",
         ),
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write and check the CSV, but send nothing.")] = False,

@@ -1,6 +1,6 @@
-"""Train the folds of a model: photos and masks in, weights and an honest score out.
+"""Train the folds of a model: photos and masks in, weights and a score on held-out photos out.
 
-The way of a photo: files -> folds by group -> decoded, resized, augmented -> logits -> loss; and where
+What happens to a photo: files -> folds by group -> decoded, resized, augmented -> logits -> loss; and where
 its fold is held out: probabilities at its own size -> mask -> score.
 """
 

@@ -123,7 +123,7 @@ def _fits(competition: Competition, stem: str) -> bool:
 def _refuse(folder: Path, problems: dict[str, list[str]]) -> None:
     found = [f"  {len(names):,} {what}: {first_few(names)}" for what, names in problems.items() if names]
     if found:
-        raise InputError("\n".join([f"{folder}: mend or remove these files first", *found]))
+        raise InputError("\n".join([f"{folder}: repair or remove these files first", *found]))
 
 
 def _text(size: Size) -> str:

@@ -35,7 +35,7 @@ def blend_folders(
 ) -> int:
     """Write the masks of the weighted mean of the probabilities in several PRED into another, and count them.
 
-    An interrupted blend goes on with the same call.
+    The same call continues an interrupted blend.
 
     Raises:
         InputError: the folders are not of the same photos, not finished or made without `--save-probabilities`,
@@ -95,7 +95,7 @@ def _common_photos(preds: Sequence[Path]) -> list[Photo]:
         lacking = [stem for stem in of_pred if not pred_folder.probability_path(pred, stem).exists()]
         if lacking:
             found = f"{pred}: {len(lacking):,} photos without probabilities ({first_few(lacking)})"
-            raise InputError(f"{found}; run infer.py with --save-probabilities")
+            raise InputError(f"{found}; run `infer` with --save-probabilities")
     sizes = {stem: image_size(pred_folder.probability_path(preds[0], stem)) for stem in sorted(files[0])}
     return [Photo(stem, files[0][stem], size) for stem, size in sizes.items()]
 

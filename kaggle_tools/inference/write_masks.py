@@ -1,6 +1,6 @@
 """Predictions to files: the mask, what can be said of it without the truth, and what people look at.
 
-The device cuts the mask and packs its bits; threads write the files while the networks go on. Only a few
+The device applies the threshold and packs the mask's bits; threads write files while the networks work. Only a few
 photos wait to be written at once, so that memory does not grow where the disk is slow.
 
 H height, W width.
@@ -62,7 +62,7 @@ def mask_photos(
 
     Raises:
         InputError: the networks gave NaN or infinity, or the memory does not suffice.
-        OutOfTimeError: `deadline`, as `time.monotonic` counts, came before the end; the same call goes on.
+        OutOfTimeError: `deadline`, as `time.monotonic` counts, came before the end; the same call continues.
     """
     rank, ranks = rank_and_ranks()
     unfinished = [
@@ -91,7 +91,7 @@ def mask_photos(
             if late:
                 break
     if any(gathered(late)):
-        raise OutOfTimeError("stopped before all photos were masked, as --max-hours asks; the same command goes on")
+        raise OutOfTimeError("stopped before all photos were masked, as --max-hours asks; the same command continues")
     return [error for errors in gathered(failures) for error in errors]
 
 

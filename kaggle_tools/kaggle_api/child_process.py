@@ -34,7 +34,7 @@ def list_files(api: Any, slug: str) -> dict[str, int]:
 
 
 def fetch(api: Any, slug: str, name: str, folder: str) -> None:
-    """Download a data file into the folder, going on with what a broken download left there."""
+    """Download a data file into the folder, continuing what an interrupted download left there."""
     api.competition_download_file(slug, name, path=folder, quiet=not sys.stderr.isatty())
 
 

@@ -74,7 +74,7 @@ def read_card(folder: Path) -> ModelCard:
         InputError: it is missing or damaged.
     """
     path = folder / CARD_FILE
-    fields = read_json(path, if_missing=f"is {folder} a fold of a run that train.py has finished?")
+    fields = read_json(path, if_missing=f"is {folder} a fold of a run that `train` has finished?")
     try:
         architecture = Architecture(**tuples(fields.pop("architecture")))
         return ModelCard(architecture=architecture, **tuples(fields))

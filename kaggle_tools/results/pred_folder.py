@@ -1,7 +1,7 @@
 """The folder of predicted masks: what is in it, and whether it may be continued.
 
 PRED/masks/<stem>.png           one bit a pixel, of the photo's own size
-PRED/probabilities/<stem>.png   where asked for: the probabilities from which the mask was cut, 8 bits a pixel
+PRED/probabilities/<stem>.png   where asked for: the probabilities that the threshold was applied to, 8 bits a pixel
 PRED/overlays/<stem>.jpg        where asked for: the photo with the outline of its mask
 PRED/run.json                   what made them, and how many there are: a `Record`
 PRED/photos.csv                 image,file,area,expected_dice,border_width,agreement: the most doubtful first
@@ -174,15 +174,15 @@ def read_photos(pred: Path) -> list[MaskedPhoto]:
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = [row for row in csv.reader(file) if row] or [[]]
     except FileNotFoundError as error:
-        raise InputError(f"{path}: missing; run infer.py to its end first") from error
+        raise InputError(f"{path}: missing; run `infer` to its end first") from error
     if header != PHOTO_COLUMNS:
         raise InputError(f"{path}: not a table of {','.join(PHOTO_COLUMNS)}")
     if any(len(row) < len(PHOTO_COLUMNS) for row in rows):
-        raise InputError(f"{path}: damaged (a line breaks off); run infer.py again")
+        raise InputError(f"{path}: damaged (a line breaks off); run `infer` again")
     try:
         return [_parsed(*row[: len(PHOTO_COLUMNS)]) for row in rows]
     except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}); run infer.py again") from error
+        raise InputError(f"{path}: damaged ({error}); run `infer` again") from error
 
 
 def photo_files(pred: Path) -> dict[str, Path]:
@@ -250,7 +250,7 @@ def _short(value: Any) -> str:
 
 def _read_record_json(pred: Path) -> dict[str, Any]:
     path = pred / RECORD_FILE
-    recorded = read_json(path, if_missing=f"is {pred} a folder that infer.py --out made?")
+    recorded = read_json(path, if_missing=f"is {pred} a folder that `infer --out` made?")
     if "competition" not in recorded:
         raise InputError(f"{path}: damaged (no competition in it)")
     return recorded

@@ -108,7 +108,7 @@ def trained_folds(run: Path) -> list[int]:
     """
     folds = _folds_with(run, CARD_FILE)
     if not folds:
-        raise InputError(f"{run}: no trained fold in it; is it a folder that train.py --out made?")
+        raise InputError(f"{run}: no trained fold in it; is it a folder that `train --out` made?")
     return folds
 
 
@@ -148,7 +148,7 @@ def read_config_file(path: Path) -> RunConfig:
     Raises:
         InputError: it is missing or damaged.
     """
-    recorded = read_json(path, if_missing=f"is {path.parent} a folder that train.py --out made?")
+    recorded = read_json(path, if_missing=f"is {path.parent} a folder that `train --out` made?")
     if not isinstance(recorded.get("settings"), dict):
         raise InputError(f"{path}: damaged (no settings in it)")
     try:

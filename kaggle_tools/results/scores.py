@@ -108,7 +108,7 @@ def interval(scores: NDArray[np.float64], groups: Sequence[str]) -> Interval | N
     as far as Student's t is wider than a normal distribution (Hesterberg 2014, What Teachers Should Know About the
     Bootstrap).
     """
-    import pandas as pd  # loaded here, for who only reads scores, as submit.py does, need not wait for them
+    import pandas as pd  # loaded here, for who only reads scores, as `submit` does, need not wait for them
     from scipy.stats import bootstrap, norm, t
 
     by_group = pd.Series(scores).groupby(list(groups))

@@ -114,7 +114,7 @@ def summarise(run: Path, competition: Competition) -> Summary:
     """
     folds = finished_folds(run)
     if not folds:
-        raise InputError(f"{run}: no finished fold in it; train.py --out {run} makes or finishes one")
+        raise InputError(f"{run}: no finished fold in it; `train --out {run}` makes or finishes one")
     table = read_oof(run, folds)
     groups, views = groups_and_views(table["image"], competition)
     table = table.assign(group=groups, view=views)
@@ -149,7 +149,7 @@ def cross_validation(runs: Sequence[Path], competition: Competition) -> tuple[Va
 
 
 def estimate_at(held_out: HeldOut, competition: Competition, threshold: float) -> Estimate:
-    """The score that new photos are expected to get, if their masks are cut at this threshold.
+    """The score that new photos are expected to get, if their masks are made with this threshold.
 
     It is the mean score of the held-out photos. Several folds together may score a little more than each of them alone.
     """
@@ -174,7 +174,7 @@ def best_threshold(histograms: NDArray[np.int64], competition: Competition) -> t
 
 
 def overlap_at(histograms: NDArray[np.int64], threshold_bin: int) -> Overlap:
-    """Pixel counts of photos, were their masks cut at threshold `threshold_bin` / BINS.
+    """Pixel counts of photos whose masks are made with the threshold `threshold_bin` / BINS.
 
     `histograms` has shape (n, 2, BINS): pixels of the background and of the foreground by probability.
     """
@@ -204,5 +204,5 @@ def _read_histograms(folder: Path) -> tuple[list[str], NDArray[np.int64]]:
             return archive["images"].tolist(), archive["histograms"].astype(np.int64)
     except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise InputError(
-            f"{path}: missing or damaged ({error}); delete {folder / OOF_FILE} and run train.py again"
+            f"{path}: missing or damaged ({error}); delete {folder / OOF_FILE} and run `train` again"
         ) from error

@@ -196,13 +196,13 @@ def _map_in_order(
 
 def _refuse_missing(masks: Path, stems: list[str]) -> None:
     if not masks.is_dir():
-        raise InputError(f"{masks}: no such folder; infer.py writes it")
+        raise InputError(f"{masks}: no such folder; `infer` writes it")
     there = {path.name for path in masks.iterdir()}
     missing = [f"{stem}.png" for stem in stems if f"{stem}.png" not in there]
     if missing:
         raise InputError(
             f"{masks}: {len(missing):,} of {len(stems):,} masks are missing: {first_few(missing)}; "
-            "run infer.py on all photos of the sample submission first"
+            "run `infer` on all photos of the sample submission first"
         )
 
 

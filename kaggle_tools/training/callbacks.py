@@ -50,7 +50,7 @@ class MetricsTable(Callback):
 
 
 class Checkpoint(ModelCheckpoint):
-    """Writes one file: the epoch with the highest `monitor`, or without one the last epoch, to go on from.
+    """Writes one file: the epoch with the highest `monitor`, or without one the last epoch, to continue from.
 
     Two of these, as Lightning's own `save_last` writes the last epoch only if it was the best. And unlike
     Lightning's own it still knows the best score when the run's folder was moved meanwhile.
@@ -139,11 +139,11 @@ class TimeLimit(Callback):
             OutOfTimeError: an epoch as long as the last one would not end in time.
         """
         self.started = time.monotonic()
-        # All processes must agree, or those that go on would wait for the others for ever.
+        # All processes must agree, or those that continue would wait for the others for ever.
         if trainer.strategy.broadcast(self.started + self.epoch_seconds > self.deadline):
             raise OutOfTimeError(
                 f"stopped after {pl_module.current_epoch} of {trainer.max_epochs} epochs, as --max-hours asks; "
-                "the same command goes on from there"
+                "the same command continues from there"
             )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

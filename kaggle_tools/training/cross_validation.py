@@ -45,7 +45,7 @@ def train(work: CrossValidation, folds: Sequence[int], execution: Execution, dea
 
     Raises:
         InputError: see `train_one_by_one` and `train_in_parallel`.
-        OutOfTimeError: the deadline is near; the same call goes on.
+        OutOfTimeError: the deadline is near; the same call continues.
     """
     if execution.parallel_folds:
         train_in_parallel(work, folds, execution, deadline)
@@ -119,7 +119,7 @@ def train_in_parallel(
     if stopped:
         raise OutOfTimeError(
             f"stopped before {len(stopped)} of {len(unfinished)} folds were done, as --max-hours asks; "
-            "the same command goes on from there"
+            "the same command continues from there"
         )
 
 

@@ -36,7 +36,7 @@ from kaggle_tools.training.task import FoldData, SegmentationTask, initial_model
 from kaggle_tools.training.trial import explained_memory
 
 BEST, LAST = "best", "last"
-"""The checkpoints of a fold: of the epoch with the best validation Dice, and of the last one, to go on from."""
+"""The checkpoints of a fold: of the epoch with the best validation Dice, and of the last one, to continue from."""
 LOCK_SECONDS = 20.0
 """How long to wait for a killed training's processes to let go of the fold."""
 
@@ -52,7 +52,7 @@ def train_fold(
     time_limit: TimeLimit | None = None,
     folds_left: int = 1,
 ) -> None:
-    """Train a fold, or go on where it was interrupted, and write everything into its folder.
+    """Train a fold, or continue where it was interrupted, and write everything into its folder.
 
     Args:
         run: the folder of the run.
@@ -67,7 +67,7 @@ def train_fold(
     Raises:
         InputError: the model cannot be built, a file cannot be read, the loss became NaN, the memory does not
             suffice, or another process trains the fold.
-        OutOfTimeError: the deadline is near; the same call goes on.
+        OutOfTimeError: the deadline is near; the same call continues.
     """
     folder = run_folder.fold_folder(run, fold)
     first = is_first_process()
@@ -148,7 +148,7 @@ def _fit(
                 weights_only=True,  # nothing is unpickled, also not our own
             )
         except SystemExit as end:  # with which Lightning answers Ctrl-C
-            raise KaggleToolsError("interrupted; the same command goes on from the last whole epoch") from end
+            raise KaggleToolsError("interrupted; the same command continues from the last whole epoch") from end
     best = torch.load(run_folder.checkpoint_path(folder, BEST), weights_only=True, map_location="cpu")
     task.load_state_dict(best["state_dict"])
     return trainer

@@ -207,7 +207,7 @@ class TestMasks:
         (shown / "1.png").write_bytes(contents["1.png"][:200])
         (shown / "2.png").write_bytes(b"no header")
         lines = refusal(*given).splitlines()
-        assert lines[0] == "2 photos could not be masked; mend them, and the same command goes on:"
+        assert lines[0] == "2 photos could not be masked; repair them, and the same command continues:"
         assert lines[1].startswith(f"  {shown / '1.png'}: ")
         assert lines[2].startswith(f"  {shown / '2.png'}: ")
         assert record(tmp_path / "pred")["count"] == 2
@@ -325,7 +325,7 @@ class TestReport:
         with pytest.raises(InputError) as raised:
             infer.print_result(Path("pred"), 3, ["b.jpg: broken", "a.jpg: broken"])
         assert str(raised.value).splitlines() == [
-            "2 photos could not be masked; mend them, and the same command goes on:",
+            "2 photos could not be masked; repair them, and the same command continues:",
             "  a.jpg: broken",
             "  b.jpg: broken",
         ]

@@ -146,7 +146,7 @@ def test_missing_masks_are_refused_by_the_script_with_one_line(pred: Path, data:
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         f"error: {pred / 'masks'}: 1 of 3 masks are missing: a_02.png; "
-        "run infer.py on all photos of the sample submission first"
+        "run `infer` on all photos of the sample submission first"
     ]
     assert not (pred / "submission.csv").exists()
 

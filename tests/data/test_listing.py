@@ -100,7 +100,7 @@ class TestFindingTrainingPhotos:
         (folder / "train" / "a_01.jpg").write_bytes(b"")
         save(folder / "train_masks" / "b_01_mask.gif", mask()[:9])
         assert message_of(folder).splitlines() == [
-            f"{folder}: mend or remove these files first",
+            f"{folder}: repair or remove these files first",
             "  1 without a mask (train_masks/{stem}_mask.gif): a_02",
             "  1 masks without a photo (train/{stem}.jpg): z_01",
             "  1 unreadable: a_01.jpg",

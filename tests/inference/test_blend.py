@@ -186,7 +186,7 @@ class TestRefusals:
         for stem in ("2", "3"):
             probability_path(second, stem).unlink()
         said = refusal([first, second], tmp_path / "out")
-        assert said == f"{second}: 2 photos without probabilities (2, 3); run infer.py with --save-probabilities"
+        assert said == f"{second}: 2 photos without probabilities (2, 3); run `infer` with --save-probabilities"
 
     @pytest.mark.parametrize("workers", [0, 1])
     def test_probabilities_of_different_sizes_are_refused(self, first: Path, tmp_path: Path, workers: int) -> None:
@@ -212,7 +212,7 @@ class TestRefusals:
         second = saved(tmp_path / "b", THREE)
         (second / "photos.csv").unlink()
         said = refusal([first, second], tmp_path / "out")
-        assert said == f"{second / 'photos.csv'}: missing; run infer.py to its end first"
+        assert said == f"{second / 'photos.csv'}: missing; run `infer` to its end first"
 
     def test_a_folder_that_does_not_exist_is_refused(self, first: Path, tmp_path: Path) -> None:
         assert refusal([first, tmp_path / "none"], tmp_path / "out").startswith(

@@ -155,7 +155,7 @@ class TestMix:
 class TestFolds:
     @pytest.fixture
     def of_two_folds(self, tmp_path: Path, data: Path) -> Path:
-        """The first fold is best cut between 60 and 80, the second between 160 and 200."""
+        """The first fold's best threshold is between 60 and 80, the second's between 160 and 200."""
         finish(tmp_path / "c", data, {"7": [80, 200, 0, 60]}, number=0)
         return finish(tmp_path / "c", data, {"8": [200, 200, 0, 160]}, number=1)
 

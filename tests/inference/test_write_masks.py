@@ -338,7 +338,7 @@ class TestMaskPhotos:
     ) -> None:
         mask(tmp_path / "whole", photos, BatchNet(), batch_size=batch_size)
         pred = tmp_path / "pred"
-        with pytest.raises(OutOfTimeError, match="as --max-hours asks; the same command goes on"):
+        with pytest.raises(OutOfTimeError, match="as --max-hours asks; the same command continues"):
             mask(pred, photos, BatchNet(), batch_size=batch_size, deadline=time.monotonic())
         assert files_of(pred).keys() == {"masks/0.png"}
         assert mask(pred, photos, BatchNet(), batch_size=batch_size) == []

@@ -105,7 +105,7 @@ class TestDamage:
     def test_a_missing_card_is_refused(self, saved: Path) -> None:
         (saved / CARD_FILE).unlink()
         assert self.refusal(saved) == (
-            f"{saved / CARD_FILE}: missing; is {saved} a fold of a run that train.py has finished?"
+            f"{saved / CARD_FILE}: missing; is {saved} a fold of a run that `train` has finished?"
         )
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "null"])

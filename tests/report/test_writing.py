@@ -60,8 +60,8 @@ def test_the_terminal_and_the_page_say_the_same(runs: list[Path], tmp_path: Path
         ([], "name a RUN, several to compare, or --pred PRED"),
         (["{run}", "--data", "{run}/nowhere"], "--data {run}/nowhere: no such folder"),
         (["{run}", "--out", "{run}"], "--out {run}: is a folder; name a file in it"),
-        (["{run}", "--pred", "{run}"], "{run}/run.json: missing; is {run} a folder that infer.py --out made?"),
-        (["{run}/fold0"], "{run}/fold0/config.json: missing; is {run}/fold0 a folder that train.py --out made?"),
+        (["{run}", "--pred", "{run}"], "{run}/run.json: missing; is {run} a folder that `infer --out` made?"),
+        (["{run}/fold0"], "{run}/fold0/config.json: missing; is {run}/fold0 a folder that `train --out` made?"),
     ],
 )
 def test_a_page_that_cannot_be_written_is_refused(runs: list[Path], arguments: list[str], message: str) -> None:

@@ -100,7 +100,7 @@ def test_the_same_photos_in_other_folds_are_other_models_photos(tmp_path: Path) 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", {0: {"a_01": 0.9}})
     (run / "config.json").unlink()
-    with pytest.raises(InputError, match=r"config\.json: missing; is .* a folder that train\.py --out made\?"):
+    with pytest.raises(InputError, match=r"config\.json: missing; is .* a folder that `train --out` made\?"):
         compare([run])
 
 

@@ -247,14 +247,14 @@ def test_photos_csv_is_read_in_its_order_with_none_where_a_number_is_not_known(t
 def test_the_photos_of_an_unfinished_folder_are_not_known(tmp_path: Path) -> None:
     begin(tmp_path, RECORD)
     said = refusal(pred_folder.photo_files, tmp_path)
-    assert said == f"{tmp_path / 'photos.csv'}: missing; run infer.py to its end first"
+    assert said == f"{tmp_path / 'photos.csv'}: missing; run `infer` to its end first"
 
 
 def test_a_photos_csv_that_breaks_off_is_refused(tmp_path: Path) -> None:
     pred_folder.finish(tmp_path, RECORD, [masked(tmp_path, "a_01")])
     table = tmp_path / "photos.csv"
     table.write_text(table.read_text().rstrip().rpartition(",0.9")[0])
-    assert refusal(pred_folder.photo_files, tmp_path) == f"{table}: damaged (a line breaks off); run infer.py again"
+    assert refusal(pred_folder.photo_files, tmp_path) == f"{table}: damaged (a line breaks off); run `infer` again"
 
 
 class TestConfidentPhotos:
@@ -286,7 +286,7 @@ class TestConfidentPhotos:
 
     def test_confident_photos_of_an_unfinished_folder_are_refused(self, pred: Path, tiles: Competition) -> None:
         (pred / "photos.csv").unlink()
-        assert "run infer.py to its end first" in refusal(pred_folder.confident_photos, pred, tiles, 0.9)
+        assert "run `infer` to its end first" in refusal(pred_folder.confident_photos, pred, tiles, 0.9)
 
     def test_a_photos_csv_without_its_columns_is_refused(self, pred: Path, tiles: Competition) -> None:
         (pred / "photos.csv").write_text("image,file\n")
@@ -297,7 +297,7 @@ class TestConfidentPhotos:
         table = pred / "photos.csv"
         table.write_text(table.read_text().replace("0.98", "high"))
         said = refusal(pred_folder.confident_photos, pred, tiles, 0.9)
-        assert said == f"{table}: damaged (could not convert string to float: 'high'); run infer.py again"
+        assert said == f"{table}: damaged (could not convert string to float: 'high'); run `infer` again"
 
 
 def test_the_recorded_scores_may_change_when_a_folder_is_continued(tmp_path: Path) -> None:

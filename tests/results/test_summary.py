@@ -151,7 +151,7 @@ class TestSummary:
             path.write_bytes(content[:keep])
         message = refusal(summarise, run, CARVANA)
         assert f"{path}: missing or damaged" in message
-        assert f"delete {run / 'fold2' / 'oof.csv'} and run train.py again" in message
+        assert f"delete {run / 'fold2' / 'oof.csv'} and run `train` again" in message
 
 
 class TestThreshold:
@@ -196,7 +196,9 @@ class TestThreshold:
         assert self.best(tmp_path, tiles, [small, large]) == (100 / 256, pytest.approx(3 / 4))
 
     @pytest.mark.parametrize("threshold_bin", [1, 64, 128, 200, 255])
-    def test_counts_from_histograms_are_those_of_cutting_the_probabilities(self, threshold_bin: int) -> None:
+    def test_counts_from_histograms_are_those_of_applying_the_threshold_to_the_probabilities(
+        self, threshold_bin: int
+    ) -> None:
         generator = np.random.default_rng(0)
         probabilities = generator.random((5, 30, 40)).astype(np.float32)
         probabilities[:, :4] = generator.integers(0, 257, (5, 4, 40)) / 256  # the bins' own bounds, and 1

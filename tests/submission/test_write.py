@@ -47,7 +47,7 @@ def test_a_competition_with_other_ids_and_run_lengths_gets_its_own(tmp_path: Pat
 def test_missing_masks_are_counted_and_named_before_anything_is_encoded(tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / "a_02.png").write_bytes(b"is not read")
-    with pytest.raises(InputError, match=r"2 of 3 masks are missing: b_01\.png, a_01\.png; run infer\.py"):
+    with pytest.raises(InputError, match=r"2 of 3 masks are missing: b_01\.png, a_01\.png; run `infer`"):
         write_submission(
             tmp_path / "masks", write_sample(tmp_path / "sample.csv"), tmp_path / "submission.csv", CARVANA
         )
@@ -91,7 +91,7 @@ def test_a_mask_that_cannot_be_read_leaves_the_former_csv_as_it_was(tmp_path: Pa
 
 def test_a_folder_of_masks_that_is_missing_is_named(tmp_path: Path) -> None:
     sample = write_sample(tmp_path / "sample.csv")
-    with pytest.raises(InputError, match=r"masks: no such folder; infer\.py writes it"):
+    with pytest.raises(InputError, match=r"masks: no such folder; `infer` writes it"):
         write_submission(tmp_path / "masks", sample, tmp_path / "submission.csv", CARVANA)
 
 

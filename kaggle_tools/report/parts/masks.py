@@ -198,7 +198,7 @@ def _line(record: Record) -> str:
 
 def _doubt(photo: MaskedPhoto) -> str:
     known = photo.expected_dice is not None
-    return f"expected Dice {photo.expected_dice:.4f}" if known else "changed since infer.py wrote it"
+    return f"expected Dice {photo.expected_dice:.4f}" if known else "changed since `infer` wrote it"
 
 
 def _pictures(pred: Path, photos: Sequence[MaskedPhoto], caption: Callable[[MaskedPhoto], str]) -> list[Picture]:

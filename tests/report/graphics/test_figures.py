@@ -47,7 +47,7 @@ SCORES, AREAS = np.arange(100, 79, -1) / 100, np.linspace(0.4, 0.1, 1201)
 GAINS, RATIOS = np.array([0.1, -0.2, 0.0, 0.3]), np.array([0.5, 0.95, 1.0, 1.2, 3.0])
 CARS = groups(d=0.5, b=0.6, a=0.7, c=0.9)
 KNOWN = [known(0.9, 0.91), known(0.8, 0.8), known(0.7, 0.6)]
-CUTS = pd.DataFrame({"threshold": [0.25, 0.5, 0.75], "score": [0.8, 0.9, 0.7]})
+CURVE = pd.DataFrame({"threshold": [0.25, 0.5, 0.75], "score": [0.8, 0.9, 0.7]})
 VIEWS = {"01": Estimate(0.9, [0.8, 0.95]), "02": Estimate(0.7, None), "03": Estimate(0.8, None)}
 # Doubtful are four pixels of probability 64.5 / 256 and four of 192.5 / 256, 0.502 at the mean; five are foreground.
 PROBABILITIES = histograms((0, 900, 1), (64, 3, 1), (192, 0, 4), (255, 2, 700))
@@ -55,7 +55,7 @@ DRAWN: list[tuple[Draw, Values, str]] = [
     (figures.distribution, (SCORES, "IoU"), "21 photos: median 0.90000, 5th percentile 0.81000, the worst 0.80000."),
     (figures.by_view, (VIEWS, "Dice", "view"), "3 views: the lowest is 02 with 0.70000, the highest 01 with 0.90000."),
     (figures.by_group, (CARS, "Dice", "car"), "4 cars; the worst: d with 0.50000, b with 0.60000, a with 0.70000."),
-    (figures.threshold_curve, (CUTS, 0.484375, 0.90123, "Dice"), "highest at 0.4844, with 0.90123."),
+    (figures.threshold_curve, (CURVE, 0.484375, 0.90123, "Dice"), "highest at 0.4844, with 0.90123."),
     (figures.calibration, (PROBABILITIES,), "probability is 0.502 and 0.625 of the pixels are foreground."),
     (figures.differences, (GAINS, 0.05, [-0.1, 0.2], ("new", "old")), "new is better on 2 of 4 photos."),
     (figures.coverage, (AREAS,), "1,201 masks: they cover 10.0% to 40.0% of their photos, at the median 25.0%."),
@@ -73,7 +73,7 @@ LEAST: list[tuple[Draw, Values]] = [
     (figures.by_view, ({"01": LONE}, "Dice", "view")),
     (figures.by_view, ({"正面": LONE}, "Dice", "view")),
     (figures.by_group, (groups(a=0.9), "Dice", "car")),
-    (figures.threshold_curve, (CUTS.assign(score=0.9), 0.5, 0.9, "Dice")),
+    (figures.threshold_curve, (CURVE.assign(score=0.9), 0.5, 0.9, "Dice")),
     (figures.calibration, (histograms((0, 9, 0), (255, 0, 9)),)),
     (figures.differences, (np.zeros(1), 0.0, None, ("new", "old"))),
     (figures.coverage, (np.zeros(9),)),
@@ -152,7 +152,7 @@ def test_only_a_name_of_more_than_twelve_characters_is_shortened_and_only_below_
 @pytest.mark.parametrize(
     ("draw", "values", "title"),
     [
-        (figures.threshold_curve, (CUTS, 0.5, 0.9, "Dice"), "Threshold curve"),
+        (figures.threshold_curve, (CURVE, 0.5, 0.9, "Dice"), "Threshold curve"),
         (figures.calibration, (PROBABILITIES,), "Calibration"),
     ],
 )

@@ -159,7 +159,7 @@ class TestPart:
 
     def test_a_mask_that_was_edited_is_doubted_before_all_others(self, part: MasksPart) -> None:
         first = part.galleries[0].pictures[0]
-        assert (first.stem, first.caption) == ("3_04", "changed since infer.py wrote it")
+        assert (first.stem, first.caption) == ("3_04", "changed since `infer` wrote it")
         assert part.table.texts()[0] == ["3_04", "", "", "", ""]
 
     def test_a_blank_mask_is_in_its_list_but_not_among_the_most_doubtful(self, tmp_path: Path) -> None:
