@@ -8,7 +8,7 @@ import pytest
 from kaggle_server import SECRET, USERNAME, KaggleServer
 from PIL import Image
 from virtual_time import VirtualTime
-from warm_worker import WarmWorkers
+from warm_child_processes import WarmChildProcesses
 
 from kaggle_tools import metrics
 from kaggle_tools.competition import Competition
@@ -106,20 +106,20 @@ def ledger_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def warm_workers() -> Iterator[WarmWorkers]:
+def warm_child_processes() -> Iterator[WarmChildProcesses]:
     """Processes for the calls to Kaggle that need not import the `kaggle` package's libraries."""
     with TemporaryDirectory() as folder:  # a short path: that of a socket has at most 100 characters or so
-        workers = WarmWorkers(Path(folder) / "socket")
-        yield workers
-        workers.close()
+        processes = WarmChildProcesses(Path(folder) / "socket")
+        yield processes
+        processes.close()
 
 
 @pytest.fixture
 def server(
-    tmp_path: Path, ledger_path: Path, warm_workers: WarmWorkers, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ledger_path: Path, warm_child_processes: WarmChildProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[KaggleServer]:
     """The server, with its address and right credentials in the environment, and nothing else."""
-    monkeypatch.setattr(client, "COMMAND", warm_workers.command)
+    monkeypatch.setattr(client, "COMMAND", warm_child_processes.command)
     for name in list(os.environ):
         if name.upper().startswith("KAGGLE_") or name.upper().endswith("_PROXY"):
             monkeypatch.delenv(name)
@@ -134,6 +134,15 @@ def server(
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         yield server
+
+
+@pytest.fixture
+def no_secret_in_the_output(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Whatever happens, neither the credentials nor a signed address reach the terminal."""
+    yield
+    shown = "".join(capfd.readouterr())
+    assert SECRET not in shown
+    assert "signature" not in shown
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from kaggle_server import (
@@ -23,6 +24,8 @@ from kaggle_tools.errors import LeaderboardError
 from kaggle_tools.kaggle_api import client
 from kaggle_tools.kaggle_api.client import Deadline, NoAnswerError, TransientError, ask
 
+IN_USE = client.COMMAND
+"""What starts the child process outside of tests, which replace it by one that starts sooner."""
 PLENTY = 60.0
 """Seconds that a call never needs, even on a busy machine."""
 LEFT = {"left": 5, "today": 0, "for_good": False}
@@ -49,14 +52,17 @@ def test_a_call_returns_what_kaggle_answers(server: KaggleServer) -> None:
 
 
 def test_a_new_interpreter_makes_the_call_as_in_use(server: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "COMMAND", (sys.executable, "-P", "-m", "kaggle_tools.kaggle_api.child_process"))
+    monkeypatch.setattr(client, "COMMAND", IN_USE)
     assert limits() == LEFT
 
 
-def test_the_command_in_use_starts_the_worker_whatever_lies_in_the_working_folder() -> None:
-    check = "from kaggle_tools.kaggle_api import client; print(*client.COMMAND[1:])"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "-P -m kaggle_tools.kaggle_api.child_process"
+def test_a_file_of_the_working_folder_never_takes_the_place_of_a_library_in_a_call(
+    server: KaggleServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('not the library')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(client, "COMMAND", IN_USE)
+    assert limits() == LEFT
 
 
 def test_a_token_serves_as_well_as_a_key_for_a_call(server: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> None:

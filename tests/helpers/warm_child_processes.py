@@ -1,4 +1,4 @@
-"""Kaggle's worker as a process that starts at once, because the libraries that the `kaggle` package needs are loaded.
+"""Child processes for calls to Kaggle that start at once, because the libraries of the `kaggle` package are loaded.
 
 A new interpreter takes most of a second to import `kaggle`, and some tests start ten of them. Here a server, started
 once in a session, has imported those libraries, and forks a process for each call. What the client starts in place of a
@@ -19,14 +19,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class WarmWorkers:
+class WarmChildProcesses:
     """The server, until `close`."""
 
     def __init__(self, address: Path) -> None:
         """Start it; it listens on the Unix socket `address`."""
         self.command = (sys.executable, "-I", "-S", __file__, str(address))
         """What the client is to start in place of a new interpreter."""
-        to_serve = [sys.executable, "-c", f"import warm_worker; warm_worker.serve({str(address)!r})"]
+        to_serve = [sys.executable, "-c", f"import warm_child_processes; warm_child_processes.serve({str(address)!r})"]
         paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
         environment = {"PATH": os.environ["PATH"], "HOME": str(address.parent), "PYTHONPATH": paths}  # no credentials
         self._server = subprocess.Popen(to_serve, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -39,7 +39,7 @@ class WarmWorkers:
 
 
 def serve(address: str) -> None:
-    """Fork a worker for each call, until stdin closes."""
+    """Fork a process for each call, until stdin closes."""
     import select
     import signal
 
@@ -54,7 +54,7 @@ def serve(address: str) -> None:
             with call:
                 if os.fork() == 0:
                     listener.close()
-                    _work(call)
+                    _answer(call)
 
 
 def _import_libraries() -> None:
@@ -65,8 +65,8 @@ def _import_libraries() -> None:
         del sys.modules[name]
 
 
-def _work(call: socket.socket) -> None:
-    """Become the worker of this call, and say at its end that all went well."""
+def _answer(call: socket.socket) -> None:
+    """Become the child process of this call, and say at its end that all went well."""
     import runpy
     import signal
 
@@ -94,7 +94,7 @@ def _hand_over(address: str, request: str) -> None:
         call.connect(address)
         message = json.dumps([request, dict(os.environ), os.getcwd()]).encode()  # noqa: PTH109 (pathlib is slow to import)
         socket.send_fds(call, [message], [0, 1, 2])
-        for stream in (0, 1):  # the worker alone holds them now
+        for stream in (0, 1):  # the forked process alone holds them now
             os.close(stream)
         call.recv(1)
 

@@ -1,4 +1,4 @@
-"""What Kaggle lists and what the ledger notes, brought together: `python -m kaggle_tools submissions`."""
+"""What Kaggle lists and what the ledger notes, brought together."""
 
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from kaggle_tools.kaggle_api import ledger
 from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.kaggle_api.submissions import Submission
 from kaggle_tools.results.scores import Estimate, ExpectedScore
+
+pytestmark = pytest.mark.usefixtures("no_secret_in_the_output")
 
 NOTED = Entry("cafe00112233", SLUG, "5 folds", pred="/preds/a", expected=ExpectedScore(Estimate(0.99, None)))
 
