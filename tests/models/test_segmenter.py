@@ -2,26 +2,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from trained_networks import SMALL_UNET, SMP, trained, two_photos
 
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import Architecture, Segmenter, build, design
 from kaggle_tools.models.smp import IMAGENET_MEAN, IMAGENET_STD
-
-SMALL_UNET = Architecture("unet", width=4, depth=2)
-SMP = "smp:Unet/mobilenet_v2"
-
-
-def photos(height: int = 61, width: int = 93) -> Tensor:
-    return torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-
-def trained(architecture: Architecture) -> Segmenter:
-    """A network that has seen a batch, so that its normalisations are no longer as they were built."""
-    torch.manual_seed(0)
-    model = build(architecture)
-    with torch.no_grad():
-        model.train()(photos())
-    return model.eval()
 
 
 class Recorder(nn.Module):
@@ -39,16 +24,16 @@ def colours(values: tuple[float, ...]) -> Tensor:
 class TestSegmenter:
     def test_photos_are_normalised_channel_by_channel(self) -> None:
         net = Recorder()
-        Segmenter(net, mean=(0.5, 0.25, 0.0), std=(0.5, 0.1, 1.0), multiple=1)(photos())
-        red, green, blue = photos().numpy().astype(np.float64).transpose(1, 0, 2, 3) / 255
+        Segmenter(net, mean=(0.5, 0.25, 0.0), std=(0.5, 0.1, 1.0), multiple=1)(two_photos())
+        red, green, blue = two_photos().numpy().astype(np.float64).transpose(1, 0, 2, 3) / 255
         expected = np.stack([(red - 0.5) / 0.5, (green - 0.25) / 0.1, blue], axis=1)
         assert net.given.dtype == torch.float32
         assert np.allclose(net.given.numpy(), expected, atol=1e-5)
 
     def test_photos_are_padded_below_and_to_the_right_and_exactly_that_is_cropped(self) -> None:
         net = Recorder()
-        logits = Segmenter(net, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), multiple=32)(photos(61, 93))
-        padded = np.pad(photos(61, 93).numpy() / 255, [(0, 0), (0, 0), (0, 3), (0, 3)], mode="edge")
+        logits = Segmenter(net, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), multiple=32)(two_photos(61, 93))
+        padded = np.pad(two_photos(61, 93).numpy() / 255, [(0, 0), (0, 0), (0, 3), (0, 3)], mode="edge")
         assert net.given.shape == (2, 3, 64, 96)
         assert np.allclose(net.given.numpy(), padded)
         assert torch.equal(logits, net.given[:, :1, :61, :93])
@@ -56,14 +41,14 @@ class TestSegmenter:
     @torch.inference_mode()
     def test_an_smp_network_sees_padded_photos_of_any_size(self) -> None:
         model = trained(design(SMP))
-        padded = np.pad(photos(61, 93).numpy(), [(0, 0), (0, 0), (0, 3), (0, 3)], mode="edge")
+        padded = np.pad(two_photos(61, 93).numpy(), [(0, 0), (0, 0), (0, 3), (0, 3)], mode="edge")
         images = (torch.from_numpy(padded) / 255 - colours(IMAGENET_MEAN)) / colours(IMAGENET_STD)
-        assert torch.allclose(model(photos(61, 93)), model.net(images)[..., :61, :93], atol=1e-5)
+        assert torch.allclose(model(two_photos(61, 93)), model.net(images)[..., :61, :93], atol=1e-5)
 
     @torch.inference_mode()
     def test_the_unet_is_given_photos_without_padding(self) -> None:
         model = trained(SMALL_UNET)
-        assert torch.allclose(model(photos(61, 93)), model.net(photos(61, 93) / 255), atol=1e-6)
+        assert torch.allclose(model(two_photos(61, 93)), model.net(two_photos(61, 93) / 255), atol=1e-6)
 
 
 class TestDesign:

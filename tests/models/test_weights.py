@@ -6,32 +6,16 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from trained_networks import SMALL_UNET, SMP, trained, two_photos
 
 from kaggle_tools.errors import InputError
-from kaggle_tools.models.segmenter import Architecture, Segmenter, build, design
+from kaggle_tools.models.segmenter import Architecture, build, design
 from kaggle_tools.models.unet import UNet
 from kaggle_tools.models.weights import CARD_FILE, WEIGHTS_FILE, ModelCard, load, read_card, save
-
-SMALL_UNET = Architecture("unet", width=4, depth=2)
-SMP = "smp:Unet/mobilenet_v2"
 
 
 def card_of(architecture: Architecture) -> ModelCard:
     return ModelCard(architecture, (96, 160), "roof-tiles", fold=3, tta="hflip", tta_scales=(0.75, 1.0))
-
-
-def photos(height: int = 61, width: int = 93) -> Tensor:
-    return torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-
-def trained(architecture: Architecture) -> Segmenter:
-    """A network that has seen a batch, so that its normalisations are no longer as they were built."""
-    torch.manual_seed(0)
-    model = build(architecture)
-    with torch.no_grad():
-        model.train()(photos())
-    return model.eval()
 
 
 @pytest.fixture
@@ -53,7 +37,7 @@ class TestSavingAndLoading:
         loaded, card = load(tmp_path)
         assert card == card_of(architecture)
         assert not loaded.training
-        assert torch.equal(loaded(photos()), model(photos()))
+        assert torch.equal(loaded(two_photos()), model(two_photos()))
 
     def test_saved_weights_are_those_of_the_network_without_its_wrapper(self, saved: Path) -> None:
         expected = UNet(4, 2).state_dict()

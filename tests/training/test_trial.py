@@ -87,15 +87,6 @@ HERE = Execution(devices="1", workers=0)
 TINY: dict[str, Any] = {"width": 4, "depth": 2, "image_size": (16, 24), "epochs": 3, "batch_size": 2, "lr": 1e-2}
 
 
-@pytest.fixture
-def task() -> SegmentationTask:
-    """Its network answers with the red channel, from -0.5 to 0.5."""
-    red = nn.Conv2d(3, 1, kernel_size=1, bias=False)
-    red.weight.data = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
-    config = config_from("laptop", "roof-tiles", {"dice_weight": 0.0})
-    return SegmentationTask(Segmenter(red, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0), multiple=1), config)
-
-
 class OutOfMemory(nn.Module):
     """Holds so many pixels and no more, as a GPU would."""
 
