@@ -77,6 +77,23 @@ def write_run(run: Path, data: Path, folds: dict[int, Errors], /, **settings: An
     return run
 
 
+PHOTOS_OF_TWO_RUNS = [f"{car}_{view:02}" for car in "abcdef" for view in (1, 2)]
+"""Six cars from two sides each."""
+
+
+def write_two_runs(folder: Path) -> list[Path]:
+    """Two runs of two folds on the same photos that are not beside each other, the second of which is better."""
+    draw_photos(folder / "data", PHOTOS_OF_TWO_RUNS)
+    return [
+        write_run(
+            folder / name / "run",
+            folder / "data",
+            {fold: dict.fromkeys(PHOTOS_OF_TWO_RUNS[fold::2], (negative, fold)) for fold in (0, 1)},
+        )
+        for name, negative in (("worse", 5), ("better", 1))
+    ]
+
+
 def _write_fold(folder: Path, fold: int, errors: Errors) -> None:
     rows, histograms = [], []
     for stem, (negative, positive) in errors.items():

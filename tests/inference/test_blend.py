@@ -1,54 +1,25 @@
 import csv
 import json
-import shutil
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from click.testing import Result
-from drawn_runs import run_of_unets
 from finished_runs import network
-from known_networks import CPU
-from PIL import Image
-from typer.testing import CliRunner
+from probability_folders import write_probabilities
 
-from kaggle_tools import __main__, cli
-from kaggle_tools.commands.infer import infer
-from kaggle_tools.data.images import read_gray, read_mask, read_photo, write_gray, write_mask
-from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.images import read_gray, read_mask, read_photo, write_gray
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.blend import blend_folders
-from kaggle_tools.inference.ensemble import Ensemble, load_members
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import Outputs, mask_path, probability_path
-from kaggle_tools.results.provenance import Record
 from kaggle_tools.results.scores import Estimate, ExpectedScore, ValidatedRun
 
 MASK_ALONE = Outputs()
 THREE = {"1": [[200, 0]], "2": [[0, 200]], "3": [[200, 200]]}
 ONE, OTHER = [[100, 100, 86, 84, 255, 0]], [[155, 153, 255, 255, 84, 0]]
-
-
-def saved(pred: Path, maps: Mapping[str, Any], **fields: Any) -> Path:
-    """A folder as infer.py leaves it with --save-probabilities, of these maps from 0 to 255."""
-    of_all = {"competition": "roof-tiles", "photos": "photos", "models": (network(pred.name),), "tta": "none"}
-    record = Record(**{**of_all, **fields})
-    photos = []
-    with pred_folder.begun(pred, record):
-        for stem, values in maps.items():
-            map_HW = np.array(values, dtype=np.uint8)
-            path = pred.parent / "photos" / f"{stem}.png"
-            path.parent.mkdir(exist_ok=True)
-            Image.new("RGB", map_HW.shape[::-1]).save(path)
-            write_gray(probability_path(pred, stem), map_HW)
-            write_mask(mask_path(pred, stem), map_HW >= 128)
-            photos.append(Photo(stem, path, map_HW.shape))
-        pred_folder.finish(pred, record, photos)
-    return pred
 
 
 def blended(
@@ -82,7 +53,7 @@ def files_of(pred: Path) -> dict[str, bytes]:
 class TestMean:
     @pytest.fixture
     def preds(self, tmp_path: Path) -> list[Path]:
-        return [saved(tmp_path / "a", {"1": ONE}), saved(tmp_path / "b", {"1": OTHER})]
+        return [write_probabilities(tmp_path / "a", {"1": ONE}), write_probabilities(tmp_path / "b", {"1": OTHER})]
 
     @pytest.mark.parametrize(
         ("weights", "mask"),
@@ -103,8 +74,8 @@ class TestMean:
         """Foreground has 200, the rest 40: where only one of them has foreground the mean is 120."""
         box = np.full((4, 7), 40, dtype=np.uint8)
         box[1:3, 2:5] = 200
-        first, second = saved(tmp_path / "a", {"1": box}), saved(tmp_path / "b", {"1": box})
-        shifted = saved(tmp_path / "c", {"1": np.roll(box, 1, axis=1)})
+        first, second = write_probabilities(tmp_path / "a", {"1": box}), write_probabilities(tmp_path / "b", {"1": box})
+        shifted = write_probabilities(tmp_path / "c", {"1": np.roll(box, 1, axis=1)})
         blended([first, second], tmp_path / "same")
         blended([first, shifted], tmp_path / "shifted")
         assert mask_of(tmp_path / "same", "1")[1] == [0, 0, 1, 1, 1, 0, 0]
@@ -112,7 +83,10 @@ class TestMean:
 
     def test_foreground_has_at_least_the_threshold(self, tmp_path: Path) -> None:
         """102 of 255 are 0.4."""
-        preds = [saved(tmp_path / "a", {"1": [[100, 100]]}), saved(tmp_path / "b", {"1": [[104, 103]]})]
+        preds = [
+            write_probabilities(tmp_path / "a", {"1": [[100, 100]]}),
+            write_probabilities(tmp_path / "b", {"1": [[104, 103]]}),
+        ]
         blended(preds, tmp_path / "out", threshold=0.4)
         assert mask_of(tmp_path / "out", "1") == [[1, 0]]
 
@@ -140,8 +114,8 @@ class TestMean:
 
 def test_photos_of_several_sizes_are_blended_each_with_its_own(tmp_path: Path) -> None:
     preds = [
-        saved(tmp_path / "a", {"2": [[255], [0]], "10": [[0, 100, 255]]}),
-        saved(tmp_path / "b", {"10": [[0, 155, 0]], "2": [[0], [0]]}),
+        write_probabilities(tmp_path / "a", {"2": [[255], [0]], "10": [[0, 100, 255]]}),
+        write_probabilities(tmp_path / "b", {"10": [[0, 155, 0]], "2": [[0], [0]]}),
     ]
     assert blended(preds, tmp_path / "out", workers=1) == 2
     assert (mask_of(tmp_path / "out", "2"), mask_of(tmp_path / "out", "10")) == ([[1], [0]], [[0, 1, 1]])
@@ -152,8 +126,8 @@ def test_run_json_says_what_was_blended(tmp_path: Path) -> None:
     score = ValidatedRun("a", (0, 1), "IoU", Estimate(0.9, (0.8, 0.95)))
     scored = {"cross_validation": (score,), "expected": ExpectedScore(Estimate(0.9, None))}
     preds = [
-        saved(tmp_path / "a", {"1": [[0]]}, tta_scales=(0.5,), **scored),
-        saved(tmp_path / "b", {"1": [[0]]}, **scored),
+        write_probabilities(tmp_path / "a", {"1": [[0]]}, tta_scales=(0.5,), **scored),
+        write_probabilities(tmp_path / "b", {"1": [[0]]}, **scored),
     ]
     blended(preds, tmp_path / "out", [2, 1], threshold=0.25)
     assert json.loads((tmp_path / "out" / "run.json").read_text()) == {
@@ -174,15 +148,15 @@ def test_run_json_says_what_was_blended(tmp_path: Path) -> None:
 class TestRefusals:
     @pytest.fixture
     def first(self, tmp_path: Path) -> Path:
-        return saved(tmp_path / "a", THREE)
+        return write_probabilities(tmp_path / "a", THREE)
 
     def test_folders_of_different_photos_are_refused(self, first: Path, tmp_path: Path) -> None:
-        second = saved(tmp_path / "b", {"1": [[0, 0]], "2": [[0, 0]], "4": [[0, 0]]})
+        second = write_probabilities(tmp_path / "b", {"1": [[0, 0]], "2": [[0, 0]], "4": [[0, 0]]})
         said = refusal([first, second], tmp_path / "out")
         assert said == f"{second} and {first} are not of the same photos; they differ in 3, 4"
 
     def test_photos_without_probabilities_are_refused(self, first: Path, tmp_path: Path) -> None:
-        second = saved(tmp_path / "b", THREE)
+        second = write_probabilities(tmp_path / "b", THREE)
         for stem in ("2", "3"):
             probability_path(second, stem).unlink()
         said = refusal([first, second], tmp_path / "out")
@@ -190,26 +164,26 @@ class TestRefusals:
 
     @pytest.mark.parametrize("workers", [0, 1])
     def test_probabilities_of_different_sizes_are_refused(self, first: Path, tmp_path: Path, workers: int) -> None:
-        second = saved(tmp_path / "b", THREE | {"2": [[0], [200]]})
+        second = write_probabilities(tmp_path / "b", THREE | {"2": [[0], [200]]})
         said = refusal([first, second], tmp_path / "out", workers=workers)
         assert said == f"{probability_path(second, '2')}: has another size than {probability_path(first, '2')}"
 
     @pytest.mark.parametrize("workers", [0, 1])
     def test_probabilities_that_cannot_be_read_are_refused(self, first: Path, tmp_path: Path, workers: int) -> None:
-        second = saved(tmp_path / "b", THREE)
+        second = write_probabilities(tmp_path / "b", THREE)
         broken = probability_path(second, "2")
         broken.write_bytes(b"no image")
         said = refusal([first, second], tmp_path / "out", workers=workers)
         assert said.startswith(f"{broken}: not an image that can be read (")
 
     def test_folders_of_different_competitions_are_not_blended(self, first: Path, tmp_path: Path) -> None:
-        second = saved(tmp_path / "b", THREE, competition="cars")
+        second = write_probabilities(tmp_path / "b", THREE, competition="cars")
         said = refusal([first, second], tmp_path / "out")
         assert said == f"{first}, {second}: of different competitions: cars, roof-tiles"
         assert not (tmp_path / "out").exists()
 
     def test_a_folder_that_is_not_finished_is_refused(self, first: Path, tmp_path: Path) -> None:
-        second = saved(tmp_path / "b", THREE)
+        second = write_probabilities(tmp_path / "b", THREE)
         (second / "photos.csv").unlink()
         said = refusal([first, second], tmp_path / "out")
         assert said == f"{second / 'photos.csv'}: missing; run `infer` to its end first"
@@ -220,7 +194,7 @@ class TestRefusals:
         )
 
     def test_a_blend_into_one_of_its_own_folders_is_refused(self, first: Path, tmp_path: Path) -> None:
-        second = saved(tmp_path / "b", THREE)
+        second = write_probabilities(tmp_path / "b", THREE)
         before = files_of(first)
         assert "begun with other settings (blend was None, now " in refusal([first, second], first)
         assert files_of(first) == before
@@ -231,7 +205,7 @@ class TestContinued:
     def preds(self, tmp_path: Path) -> list[Path]:
         random = np.random.default_rng(0)
         return [
-            saved(tmp_path / name, {str(number): random.integers(0, 256, (5, 9)) for number in range(4)})
+            write_probabilities(tmp_path / name, {str(number): random.integers(0, 256, (5, 9)) for number in range(4)})
             for name in "ab"
         ]
 
@@ -269,65 +243,7 @@ class TestContinued:
         assert "(blend[0].weight was 1.0, now 2)" in refusal(preds, out, [2, 1])
         assert "(threshold was 0.5, now 0.25)" in refusal(preds, out, threshold=0.25)
         assert "blend[0].pred was a, now b; " in refusal(preds[::-1], out)
-        other = saved(tmp_path / "else" / "b", {str(number): np.zeros((5, 9)) for number in range(4)}, tta="flips")
+        other = write_probabilities(
+            tmp_path / "else" / "b", {str(number): np.zeros((5, 9)) for number in range(4)}, tta="flips"
+        )
         assert "(blend[1].tta was none, now flips)" in refusal([preds[0], other], out)
-
-
-def invoke(app: Any, *arguments: Any) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
-
-
-class TestCommand:
-    def test_the_command_weights_folders_alike_or_as_its_option_says(self, tmp_path: Path) -> None:
-        preds = [saved(tmp_path / "a", {"1": ONE}), saved(tmp_path / "b", {"1": OTHER})]
-        done = invoke(__main__.app, "blend", *preds, "--out", tmp_path / "alike", "--workers", 0)
-        assert (done.exit_code, done.output.splitlines()[-1]) == (0, f"{tmp_path / 'alike'}: 1 masks")
-        assert mask_of(tmp_path / "alike", "1") == [[1, 0, 1, 1, 1, 0]]
-        options = ["--weights", "3,1", "--threshold", 0.45, "--save-probabilities", "--overlays", "--workers", 0]
-        assert invoke(__main__.app, "blend", *preds, "--out", tmp_path / "weighted", *options).exit_code == 0
-        assert mask_of(tmp_path / "weighted", "1") == [[0, 0, 1, 1, 1, 0]]  # from 114.75 on, after 113.75
-        assert {"probabilities/1.png", "overlays/1.jpg"} <= files_of(tmp_path / "weighted").keys()
-
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            (["--weights", "1"], "--weights 1: 2 folders need 2 weights"),
-            (["--weights", "1,2,3"], "--weights 1,2,3: 2 folders need 2 weights"),
-            (["--weights", "1,0"], "--weights 1,0: must be numbers above 0 with commas between them, as 0.75,1,1.25"),
-            (["--threshold", "0"], "--threshold 0.0: must be between 0 and 1"),
-            (["--threshold", "1"], "--threshold 1.0: must be between 0 and 1"),
-        ],
-    )
-    def test_options_of_blend_that_are_not_possible_are_refused(
-        self, tmp_path: Path, options: list[str], message: str
-    ) -> None:
-        error = invoke(__main__.app, "blend", "a", "b", "--out", tmp_path / "out", *options).exception
-        assert isinstance(error, InputError)
-        assert str(error) == message
-
-
-def test_a_blend_of_the_folds_is_what_infer_makes_of_both(photos: list[Photo], tmp_path: Path) -> None:
-    """But for pixels whose probability is so near to the threshold that rounding to bytes may move it across."""
-    run = run_of_unets(tmp_path / "run", folds=2)
-    shown = tmp_path / "shown"
-    shown.mkdir()
-    for photo in photos[:3]:
-        shutil.copy(photo.path, shown)
-    options = ["--images", shown, "--threshold", 0.5, "--tta", "hflip", "--workers", 0]
-    for name, folds in (("0", ["--fold", 0]), ("1", ["--fold", 1]), ("both", [])):
-        done = invoke(cli.app_of(infer), run, *folds, "--out", tmp_path / name, "--save-probabilities", *options)
-        assert done.exit_code == 0, done.output
-    done = invoke(__main__.app, "blend", tmp_path / "0", tmp_path / "1", "--out", tmp_path / "blend", "--workers", 0)
-    assert done.exit_code == 0, done.output
-    ensemble = Ensemble(load_members([run]), CPU, tta="hflip")
-    (size,) = ensemble.input_sizes
-    for photo in photos[:3]:
-        pixels_13HW = torch.from_numpy(read_photo(photo.path).transpose(2, 0, 1)[None].copy())
-        probability_HW = ensemble({size: pixels_13HW}, photo.size).probability_BHW[0].numpy()
-        clear_HW = np.abs(probability_HW - 0.5) > 1 / 255
-        blend_HW, both_HW = (read_mask(mask_path(tmp_path / name, photo.stem)) for name in ("blend", "both"))
-        assert np.array_equal(blend_HW[clear_HW], both_HW[clear_HW])
-        assert clear_HW.mean() > 0.9
-        assert 0.2 < both_HW.mean() < 0.8
-    for table in ("0", "1"):
-        assert read_mask(mask_path(tmp_path / table, "0")).tolist() != both_HW.tolist()

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+from finished_runs import write_two_runs
+from typer.testing import CliRunner
+
+from kaggle_tools.__main__ import app
+from kaggle_tools.errors import InputError
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    return write_two_runs(tmp_path)
+
+
+def said(*arguments: object) -> str:
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exit_code == 0, done.exception
+    return done.output
+
+
+def test_the_terminal_and_the_page_say_the_same(runs: list[Path], tmp_path: Path) -> None:
+    table = said("compare", *runs)
+    page = tmp_path / "page.html"
+    assert said("report", *runs, "--out", page) == f"page: {page}\n"
+    verdict = table.splitlines()[-1]
+    assert "it is better than " in verdict
+    assert verdict in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name a RUN, several to compare, or --pred PRED"),
+        (["{run}", "--data", "{run}/nowhere"], "--data {run}/nowhere: no such folder"),
+        (["{run}", "--out", "{run}"], "--out {run}: is a folder; name a file in it"),
+        (["{run}", "--pred", "{run}"], "{run}/run.json: missing; is {run} a folder that `infer --out` made?"),
+        (["{run}/fold0"], "{run}/fold0/config.json: missing; is {run}/fold0 a folder that `train --out` made?"),
+    ],
+)
+def test_a_page_that_cannot_be_written_is_refused(runs: list[Path], arguments: list[str], message: str) -> None:
+    given = [argument.format(run=runs[0]) for argument in arguments]
+    refusal = CliRunner().invoke(app, ["report", *given]).exception
+    assert isinstance(refusal, InputError)
+    assert message.format(run=runs[0]) in str(refusal)
