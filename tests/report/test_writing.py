@@ -28,6 +28,15 @@ def test_the_best_of_several_is_shown_in_depth_and_a_single_one_whatever_it_is(r
     assert worst_of_better not in of_worse.read_text()
 
 
+def test_the_page_of_six_cars_shows_the_three_worst_and_says_that_unusual_areas_need_ten(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    pred = write_pred(tmp_path / "pred", tmp_path / "data" / "train", dict.fromkeys(PHOTOS_OF_TWO_RUNS, 20))
+    page = write_report(None, CARVANA, runs[:1], pred).read_text()
+    assert "<h2>The 3 worst cars</h2>" in page
+    assert "this needs photos of at least 10 cars, named as in the competition" in page
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
