@@ -1,4 +1,6 @@
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,15 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawn_runs import run_of_constants
+from known_networks import CPU, RampNet, member
 from PIL import Image
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.images import write_gray, write_mask
 from kaggle_tools.errors import InputError
+from kaggle_tools.inference.ensemble import Ensemble
 from kaggle_tools.inference.evidence import Evidence, RecordedScores, Selection
 from kaggle_tools.inference.out_of_fold import held_out_by_mix
+from kaggle_tools.models.weights import WEIGHTS_FILE
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.run_folder import oof_probability_path
+from kaggle_tools.results.scores import ExpectedScore
 
 TRUTH = np.array([[1, 1, 0, 0]], dtype=bool)
 
@@ -75,6 +81,42 @@ def reason(runs: list[Path], competition: Competition, threshold: float = 0.5, *
     expected = known(runs, competition, threshold, **given).expected
     assert expected.estimate is None
     return expected.unavailable
+
+
+class TestRecord:
+    """The ensemble is one network that was not trained; of its weights only the hash is recorded."""
+
+    @pytest.fixture
+    def ensemble(self, runs: list[Path]) -> Ensemble:
+        (runs[0] / "fold0" / WEIGHTS_FILE).write_bytes(b"abcd")
+        return Ensemble([replace(member(RampNet()), folder=runs[0] / "fold0")], CPU, tta="none", threshold=0.75)
+
+    def test_the_record_of_masks_names_networks_tta_threshold_and_batch_size_and_holds_the_scores(
+        self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path
+    ) -> None:
+        record = evidence(runs[:1], tiles).record(ensemble, data, 3)
+        assert (record.competition, record.photos, record.batch_size) == (tiles.slug, str(data.resolve()), 3)
+        assert (record.tta, record.tta_scales, record.threshold) == ("none", (1.0,), 0.75)
+        assert [(one.run, one.fold, one.sha256) for one in record.models] == [
+            ("a", 0, hashlib.sha256(b"abcd").hexdigest())
+        ]
+        assert [one.run for one in record.cross_validation] == ["a"]
+        assert record.expected == known(runs[:1], tiles, 0.75).expected
+
+    def test_masks_of_a_tta_that_is_not_that_of_the_held_out_photos_are_recorded_without_an_estimate(
+        self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path
+    ) -> None:
+        ensemble.tta = "hflip"
+        expected = evidence(runs[:1], tiles).record(ensemble, data, 3).expected
+        assert expected == ExpectedScore(None, "the out-of-fold photos were masked with another TTA")
+
+    def test_a_process_that_does_not_write_the_record_looks_for_no_scores(
+        self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = evidence(runs[:1], tiles).record(ensemble, data, 3)
+        monkeypatch.setenv("RANK", "1")
+        record = evidence(runs[:1], tiles).record(ensemble, data, 3)
+        assert record == replace(first, cross_validation=(), expected=None)
 
 
 class TestOneRun:
