@@ -92,12 +92,12 @@ class TrainingConfig:
     ] = None
     """Pseudo-labels: they are added to the training photos of every fold, never to the held-out ones."""
     extra_confidence: Annotated[
-        float, Option("Of --extra, only masks with at least this expected Dice.", DATA, check=SHARE)
+        float, Option("Use only masks of --extra with at least this expected Dice.", DATA, check=SHARE)
     ] = 0.99
     image_size: Annotated[
         tuple[int, int] | None,
         Option(
-            "Pixels that the network sees; `full`: all.",
+            "Size of the network's input in pixels; `full`: the photo's own.",
             DATA,
             metavar="HxW",
             parse=size_or_full,
@@ -189,7 +189,7 @@ class TrainingConfig:
         if self.model == UNET and self.pretrained:
             raise InputError("--pretrained: there are no pretrained weights for `unet`; take an smp model instead")
         if self.init and self.pretrained:
-            raise InputError("--init and --pretrained: the weights can start from one only")
+            raise InputError("--init and --pretrained: the weights can start from only one of them")
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class Execution:
     ] = DEFAULT_WORKERS
     compiled: Annotated[bool, Option("Compile the network; meant for GPUs.", MACHINE, names="--compile")] = False
     max_hours: Annotated[
-        float | None, Option("Begin no epoch that would end later; exit code 75.", MACHINE, minimum=0)
+        float | None, Option("Begin no epoch that would end after so many hours; exit code 75.", MACHINE, minimum=0)
     ] = None
     pictures_every: Annotated[
         int, Option("Log outlines on held-out photos every N epochs; 0: never.", BESIDE, minimum=0)

@@ -28,7 +28,7 @@ def overlap(predicted_HW: NDArray[np.bool_], truth_HW: NDArray[np.bool_]) -> Ove
         ValueError: the shapes differ.
     """
     if predicted_HW.shape != truth_HW.shape:
-        raise ValueError(f"a mask of shape {predicted_HW.shape} cannot be held against one of {truth_HW.shape}")
+        raise ValueError(f"a mask of shape {predicted_HW.shape} cannot be compared with one of {truth_HW.shape}")
     return Overlap(
         intersection=int(np.count_nonzero(predicted_HW & truth_HW)),
         predicted=int(np.count_nonzero(predicted_HW)),

@@ -48,7 +48,7 @@ def test_dice_follows_from_iou_and_both_stay_between_0_and_1(counts: Overlap) ->
 
 
 def test_masks_of_different_shapes_are_not_compared() -> None:
-    with pytest.raises(ValueError, match=r"a mask of shape \(2, 3\) cannot be held against one of \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"a mask of shape \(2, 3\) cannot be compared with one of \(3, 2\)"):
         overlap(np.zeros((2, 3), dtype=bool), np.zeros((3, 2), dtype=bool))
 
 

@@ -16,7 +16,7 @@ def blend(
     ],
     out: Annotated[Path, typer.Option(metavar="PRED", help="Folder of the masks; an interrupted one is continued.")],
     weights: Annotated[
-        str | None, typer.Option(metavar="2,1,…", help="How much each PRED counts.", show_default="all alike")
+        str | None, typer.Option(metavar="2,1,…", help="Weight of each PRED in the mean.", show_default="all alike")
     ] = None,
     threshold: Annotated[float, typer.Option(help="Foreground from this probability on.")] = 0.5,
     workers: Annotated[
@@ -27,7 +27,7 @@ def blend(
     ] = False,
     overlays: Annotated[bool, typer.Option("--overlays", help="Draw the outlines on the photos, to look at.")] = False,
 ) -> None:
-    """Mask photos by the mean of probabilities that were predicted before, on other days or machines."""
+    """Average the probabilities that several folders hold, and make masks of the mean."""
     counts = parse_numbers("--weights", weights) if weights else (1.0,) * len(preds)
     if len(counts) != len(preds):
         raise InputError(f"--weights {weights}: {len(preds)} folders need {len(preds)} weights")

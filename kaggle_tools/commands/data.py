@@ -52,7 +52,9 @@ def demo_data(
     train_groups: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Groups (each car is one, with all its photos) with masks.", show_default="enough for the demo"
+            min=1,
+            help="Groups with masks (a group is one car with all its photos).",
+            show_default="enough for the demo",
         ),
     ] = None,
     test_groups: Annotated[
@@ -66,7 +68,7 @@ def demo_data(
     seed: Annotated[int, typer.Option(help="The same seed draws the same photos.")] = 0,
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
-    """Draw a small competition in Kaggle's layout, with the truth about its test photos aside."""
+    """Draw a small competition in Kaggle's layout, and the true masks of its test photos for `score`."""
     from kaggle_tools.demo.draw import draw_competition
 
     spec = cli.competition_named(competition)

@@ -33,7 +33,7 @@ def infer(
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="Instead of --data: any folder of photos.")] = None,
     threshold: Annotated[
         str,
-        typer.Option(metavar="auto|P", help="Foreground from this probability on; auto: the run's out-of-fold best."),
+        typer.Option(metavar="auto|P", help="Foreground from this probability on; auto: best on held-out photos."),
     ] = "auto",
     competition: cli.RecordedCompetitionOption = None,
     fold: Annotated[
@@ -49,8 +49,8 @@ def infer(
         str | None,
         typer.Option(
             metavar="2,1,…",
-            help="How much each RUN counts; its folds share that.",
-            show_default="each network alike",
+            help="Weight of each RUN, divided among its folds.",
+            show_default="all networks alike",
             rich_help_panel=MODELS,
         ),
     ] = None,
@@ -58,7 +58,7 @@ def infer(
         Tta | None,
         typer.Option(
             help="Flips over which probabilities are averaged.",
-            show_default="as in the run's out-of-fold",
+            show_default="as for the run's held-out photos",
             rich_help_panel=MODELS,
         ),
     ] = None,
@@ -67,7 +67,7 @@ def infer(
         typer.Option(
             metavar="0.75,1,…",
             help="Factors of the image size over which probabilities are averaged.",
-            show_default="as in the run's out-of-fold",
+            show_default="as for the run's held-out photos",
             rich_help_panel=MODELS,
         ),
     ] = None,

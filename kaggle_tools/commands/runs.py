@@ -49,7 +49,7 @@ def report(
     ] = None,
     competition: cli.RecordedCompetitionOption = None,
 ) -> None:
-    """Write a page to look at: how good, how sure, where it fails, whether better than others."""
+    """Write an HTML page: scores with their intervals, the worst photos, and a comparison with other runs."""
     from kaggle_tools.report.writing import write_report
 
     runs = runs or []

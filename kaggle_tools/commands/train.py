@@ -39,9 +39,7 @@ def train(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
     preset: Annotated[
         str | None,
-        typer.Option(
-            help=f"Where other options have their defaults from: {', '.join(PRESETS)}.", show_default=DEFAULT_PRESET
-        ),
+        typer.Option(help=f"Sets the defaults of other options: {', '.join(PRESETS)}.", show_default=DEFAULT_PRESET),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Instead of a preset: the config.json of a run, to repeat it.")
@@ -142,7 +140,7 @@ def print_summary(run: Path, spec: "Competition") -> None:
     summary = write_summary(run, spec)
     name, interval = summary.score_name, summary.score.interval
     folds = ", ".join(f"{fold}: {score:.5f}" for fold, score in summary.score_by_fold.items())
-    likely = f", between {interval[0]:.5f} and {interval[1]:.5f} for other groups like these" if interval else ""
+    likely = f", 95 % interval {interval[0]:.5f} to {interval[1]:.5f}" if interval else ""
     print(f"{run}: {summary.photos:,} held-out photos of {summary.groups:,} groups at their own size")
     print(f"{name} {summary.score.score:.5f} (fold {folds}){likely}")
     print(f"best threshold {summary.threshold:.4g}, with {name} {summary.score_at_threshold:.5f}")

@@ -116,7 +116,7 @@ def _checked_members(file: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipIn
     unpacked = sum(member.file_size for member in members)
     if unpacked > MAX_UNPACKED_BYTES or unpacked > MAX_RATIO * file.stat().st_size:
         raise InputError(
-            f"{file}: would swell to {unpacked:,} bytes; at most {MAX_UNPACKED_BYTES:,} and {MAX_RATIO} times "
+            f"{file}: would unpack to {unpacked:,} bytes; at most {MAX_UNPACKED_BYTES:,} and {MAX_RATIO} times "
             "its own size are allowed; nothing was unpacked"
         )
     return members

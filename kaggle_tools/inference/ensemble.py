@@ -101,7 +101,7 @@ def choose_tta(
         raise InputError("the runs were scored with different TTA; give --tta and --tta-scales")
     chosen = tta or own[0][0], scales or own[0][1]
     if chosen != own[0] and is_first_process():
-        print("note: the score of the run, and its threshold, are of another TTA")
+        print("note: the run's score and threshold were measured with another TTA than these masks")
     return chosen
 
 

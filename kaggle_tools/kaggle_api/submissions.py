@@ -167,7 +167,9 @@ def find(
     found: list[Submission] = []
     for pause in SETTLING_PAUSES if awaited else (0,):
         if deadline.left <= pause:
-            raise TransientError(f"the time was up before it was sure that {competition_slug} lists no such submission")
+            raise TransientError(
+                f"the time limit ended before it was certain that {competition_slug} lists no such submission"
+            )
         time.sleep(pause)
         listed = retried(lambda: latest(competition_slug, timeout=deadline.left_for_answer), deadline)
         found = [submission for submission in listed if asked_for(submission.unique_id)]

@@ -156,7 +156,7 @@ def _refuse_repetition(known: Sequence[Entry]) -> None:
             score = "" if entry.public_score is None else f", public score {entry.public_score}"
             raise InputError(
                 f"the same CSV was submitted before: {entry.submission.ref}, {entry.message!r}, "
-                f"from {entry.pred or 'another place'}{score}. To submit it all the same, use --force"
+                f"from {entry.pred or 'another place'}{score}. To submit it anyway, use --force"
             )
 
 

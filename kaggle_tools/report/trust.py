@@ -91,7 +91,7 @@ def _chosen_epoch_is_little_optimistic(curves: Mapping[int, pd.DataFrame], folds
     return Check(
         gain < OPTIMISTIC,
         "Each fold keeps the epoch with the best Dice on its held-out photos, which makes the score optimistic: "
-        f"by at most {gain:.5f} against the last epoch.",
+        f"by at most {gain:.5f} compared with the last epoch.",
     )
 
 

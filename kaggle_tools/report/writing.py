@@ -50,7 +50,7 @@ def write_report(
             damaged.
     """
     if not runs and not pred:
-        raise InputError("name a RUN, several to compare, or --pred PRED: what the page is to show")
+        raise InputError("give the folder of a run, several to compare, or --pred PRED")
     if out and (not out.name or out.is_dir()):
         raise InputError(f"--out {out}: is a folder; name a file in it")
     if data and not data.is_dir():

@@ -31,7 +31,7 @@ def test_the_terminal_and_the_page_say_the_same(runs: list[Path], tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "name a RUN, several to compare, or --pred PRED"),
+        ([], "give the folder of a run, several to compare, or --pred PRED"),
         (["{run}", "--data", "{run}/nowhere"], "--data {run}/nowhere: no such folder"),
         (["{run}", "--out", "{run}"], "--out {run}: is a folder; name a file in it"),
         (["{run}", "--pred", "{run}"], "{run}/run.json: missing; is {run} a folder that `infer --out` made?"),

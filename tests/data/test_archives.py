@@ -140,7 +140,7 @@ def test_an_archive_with_two_files_of_one_name_is_refused(tmp_path: Path) -> Non
 
 def test_an_archive_that_swells_too_much_is_refused(tmp_path: Path) -> None:
     bomb = make_zip(tmp_path / "train.zip", {"train/a_01.jpg": bytes(10**7)}, zipfile.ZIP_DEFLATED)
-    assert "would swell to 10,000,000 bytes" in refusal(bomb, tmp_path / "data")
+    assert "would unpack to 10,000,000 bytes" in refusal(bomb, tmp_path / "data")
 
 
 def test_an_archive_above_the_size_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -306,7 +306,10 @@ class TestChoiceOfTta:
         self, tta: Any, scales: Any, chosen: tuple, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert choose_tta(tta, scales, members_with(("flips", (0.75, 1.0)))) == chosen
-        assert capsys.readouterr().out == "note: the score of the run, and its threshold, are of another TTA\n"
+        assert (
+            capsys.readouterr().out
+            == "note: the run's score and threshold were measured with another TTA than these masks\n"
+        )
 
     def test_of_several_processes_only_the_first_notes_another_tta(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -121,7 +121,7 @@ def test_a_best_epoch_far_above_the_last_one_is_a_reason_for_caution(
     path.write_text(path.read_text().replace("0.4,0.9,", f"0.4,{last},"))  # the first epoch's is 0.8
     check = check_of(run_part(tmp_path, CARVANA), "the best Dice on its held-out photos")
     assert check.holds is holds
-    assert check.text.endswith(f": by at most {gain} against the last epoch.")
+    assert check.text.endswith(f": by at most {gain} compared with the last epoch.")
 
 
 def test_the_best_epoch_of_an_unfinished_fold_does_not_matter(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_the_best_epoch_of_an_unfinished_fold_does_not_matter(tmp_path: Path) ->
     (folder / "metrics.csv").write_text(metrics.replace("0.4,0.9,", "0.4,0.75,"))
     (folder / "oof.csv").unlink()
     assert check_of(run_part(tmp_path, CARVANA), "the best Dice on its held-out photos").text.endswith(
-        "by at most 0.00000 against the last epoch."
+        "by at most 0.00000 compared with the last epoch."
     )
 
 
