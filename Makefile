@@ -12,7 +12,7 @@ DEMO := demo
 .PHONY: demo test test-all coverage check format docs
 
 demo: $(INSTALLED)
-	rm -rf $(DEMO)
+	rm -rf $(DEMO)/data $(DEMO)/run $(DEMO)/pred
 	$(BIN)/python -m kaggle_tools demo-data $(DEMO)/data
 	$(BIN)/python train.py --data $(DEMO)/data --out $(DEMO)/run --preset demo --fold 0
 	$(BIN)/python infer.py $(DEMO)/run --data $(DEMO)/data --out $(DEMO)/pred

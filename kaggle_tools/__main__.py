@@ -28,4 +28,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if __spec__ and __spec__.name == "__main__":
+        __spec__ = None  # `python kaggle_tools`: else Lightning starts its other processes as `python -m __main__`
     main()

@@ -103,9 +103,9 @@ class OptionField:
             InputError: it is not possible.
             TypeError: it is not of the option's type.
         """
+        if not _is_of(self.type, value):
+            raise TypeError(f"{self.name} is {value!r}")
         if value is None:
-            if type(None) not in get_args(self.type):
-                raise TypeError(f"{self.name} is None")
             return
         choices = get_args(self.type) if get_origin(self.type) is Literal else ()
         if choices and value not in choices:
@@ -257,6 +257,21 @@ def parse_size(option: str, text: str) -> tuple[int, int]:
 def size_as_text(size: tuple[int, int]) -> str:
     """(height, width) as `HxW`."""
     return "x".join(map(str, size))
+
+
+def _is_of(expected: Any, value: object) -> bool:
+    """Whether a value is of the type of an option: a plain type, a tuple of one, a Literal or a union of these."""
+    origin, parts = get_origin(expected), get_args(expected)
+    if origin is Literal:
+        return isinstance(value, str)  # which one of them is checked by itself
+    if origin is tuple:
+        lengths_fit = parts[-1] is Ellipsis or (isinstance(value, tuple) and len(value) == len(parts))
+        return isinstance(value, tuple) and lengths_fit and all(_is_of(parts[0], one) for one in value)
+    if parts:
+        return any(_is_of(part, value) for part in parts)
+    if expected is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
 
 
 def _parsed(field: OptionField, given: Any) -> Any:

@@ -135,3 +135,30 @@ def test_an_impossible_value_of_a_configuration_is_refused_with_the_name_of_its_
 def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         config_from("seed", SLUG, {}).epochs = 3
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"width": 8.0},
+        {"epochs": 1.5},
+        {"epochs": True},
+        {"model": 5},
+        {"init": 5},
+        {"pretrained": 1},
+        {"image_size": [24]},
+        {"image_size": [24.0, 36.0]},
+        {"tta_scales": ["1"]},
+        {"lr": None},
+    ],
+    ids=str,
+)
+def test_a_setting_of_another_type_is_refused(setting: dict[str, Any]) -> None:
+    settings = settings_of(config_from("seed", SLUG, {}))
+    with pytest.raises(InputError, match=f"settings that are not possible: {next(iter(setting))} is "):
+        config_of_settings(settings | setting)
+
+
+def test_whole_numbers_are_taken_for_settings_that_are_numbers() -> None:
+    settings = settings_of(config_from("seed", SLUG, {}))
+    assert config_of_settings(settings | {"lr": 1, "tta_scales": [1, 2]}).tta_scales == (1, 2)

@@ -30,6 +30,7 @@ from kaggle_tools.system.processes import command_to_paste, is_first_process
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
+    from kaggle_tools.data.listing import Photo
 
 
 @takes(CONFIG_OPTIONS, EXECUTION_OPTIONS)
@@ -62,16 +63,17 @@ def train(
 
     from kaggle_tools.data.listing import training_photos
     from kaggle_tools.results import fold_table, run_folder
-    from kaggle_tools.training import cross_validation
 
-    photos = training_photos(spec, data)
+    photos = training_photos(spec, data)  # before torch is loaded, which takes seconds
     if automatic_batch:
-        settings = replace(settings, batch_size=cross_validation.automatic_batch_size(out, photos, settings, execution))
+        settings = replace(settings, batch_size=found_batch_size(out, photos, settings, execution))
     if not settings.takes_sizes({photo.size for photo in photos}):
         raise InputError(f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
     with locked(out, run_folder.WRITES):
         run_folder.write_config(out, settings, data, cli.this_command())
         fold_by_stem = fold_table.folds_of(out, spec, photos, settings)
+
+    from kaggle_tools.training import cross_validation
 
     work = cross_validation.CrossValidation(out, spec, data, photos, fold_by_stem, settings)
     out_of_time: OutOfTimeError | None = None
@@ -115,6 +117,13 @@ def config_in_file(path: Path, spec: "Competition") -> TrainingConfig:
         return config_of_settings(dict(recorded.settings))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def found_batch_size(run: Path, photos: "list[Photo]", settings: TrainingConfig, execution: Execution) -> int:
+    """The batch size of `--batch-size auto`, see `cross_validation.automatic_batch_size`."""
+    from kaggle_tools.training.cross_validation import automatic_batch_size
+
+    return automatic_batch_size(run, photos, settings, execution)
 
 
 def chosen_folds(given: list[int] | None, settings: TrainingConfig) -> list[int]:

@@ -11,7 +11,8 @@ Read, the events of one submission are one `Entry`. This module alone knows the 
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,7 +53,12 @@ class Entry:
     time: str = ""
     """When it was first tried: ISO 8601, UTC."""
     submission: Submission | None = None
-    """What Kaggle says of it; None as long as it is not known whether there is such a submission."""
+    """What Kaggle says of it; its `ref` is 0 where only the score was noted. None as long as nothing is known."""
+
+    @property
+    def made(self) -> Submission | None:
+        """The submission, where Kaggle's number for it is known."""
+        return self.submission if self.submission and self.submission.ref else None
 
     @property
     def public_score(self) -> float | None:
@@ -141,8 +147,11 @@ def read(path: Path, slug: str | None = None) -> list[Entry]:
     for event in _events(path):
         facts = noted.setdefault(event["id"], {"time": event["time"]})
         facts |= event | {"time": facts["time"]}
-    entries = [_entry(facts) for facts in noted.values() if facts.keys() >= {"slug", "message"}]
-    return [entry for entry in entries if slug in (None, entry.slug)]
+    return [
+        _entry(facts)
+        for facts in noted.values()
+        if facts.keys() >= {"slug", "message"} and slug in (None, facts["slug"])
+    ]
 
 
 def best_public_score(path: Path, slug: str) -> float | None:
@@ -164,21 +173,21 @@ def _entry(facts: Mapping[str, Any]) -> Entry:
         sha256=facts.get("sha256", ""),
         pred=facts.get("pred", ""),
         runs=tuple(facts.get("runs") or ()),
-        cross_validation=tuple(_scored(facts.get("cross_validation") or ())),
-        expected=ExpectedScore.from_json(facts.get("estimate") or {}),
+        cross_validation=_validated(facts.get("cross_validation")),
+        expected=_expected(facts.get("estimate")),
         threshold=facts.get("threshold"),
         tta=facts.get("tta"),
         tta_scales=tuple(facts.get("tta_scales") or ()),
         commit=facts.get("commit"),
         time=facts["time"],
-        submission=_submission(facts) if facts.get("ref") is not None else None,
+        submission=_submission(facts) if facts.get("ref") or facts.get("status") else None,
     )
 
 
 def _submission(facts: Mapping[str, Any]) -> Submission:
     return Submission(
         slug=facts["slug"],
-        ref=facts["ref"],
+        ref=facts.get("ref") or 0,
         description=describe(facts["id"], facts["message"]),
         status=facts.get("status", "PENDING"),
         public_score=facts.get("public_score"),
@@ -187,10 +196,20 @@ def _submission(facts: Mapping[str, Any]) -> Submission:
     )
 
 
-def _scored(recorded: Iterable[Mapping[str, Any]]) -> list[ValidatedRun]:
-    """The runs that were recorded with their score; what else a run lacks is empty."""
-    blank: dict[str, Any] = {"folds": [], "score_name": "", "score_interval": None}
-    return [ValidatedRun.from_json({**blank, **run}) for run in recorded if {"run", "score_mean"} <= run.keys()]
+def _validated(recorded: Any) -> tuple[ValidatedRun, ...]:
+    """The scores of the runs, which are only shown: those that are not of a known form are left out."""
+    runs = []
+    for run in recorded if isinstance(recorded, list) else ():
+        with suppress(KeyError, TypeError, ValueError, AttributeError):
+            runs.append(ValidatedRun.from_json(run))
+    return tuple(runs)
+
+
+def _expected(recorded: Any) -> ExpectedScore:
+    try:
+        return ExpectedScore.from_json(recorded or {})
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return NOT_RECORDED
 
 
 def _events(path: Path) -> list[dict[str, Any]]:

@@ -112,7 +112,7 @@ def _code(entry: Entry) -> str:
 
 def _state(entry: Entry) -> str:
     """Why there is no score."""
-    if entry.submission is None:
+    if entry.made is None:
         return "not at Kaggle, as far as is known"
-    shown = {"ERROR": f"error: {entry.submission.error}", "COMPLETE": "not shown"}
-    return shown.get(entry.submission.status, "pending")
+    shown = {"ERROR": f"error: {entry.made.error}", "COMPLETE": "not shown"}
+    return shown.get(entry.made.status, "pending")

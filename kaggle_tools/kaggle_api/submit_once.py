@@ -111,14 +111,14 @@ def pick_up_scores(path: Path, entries: Sequence[Entry], slug: str) -> list[Entr
 
 def _with_list(path: Path, entries: Sequence[Entry], listed: Sequence[Submission]) -> list[Entry]:
     """The ledger's entries with what Kaggle lists of them, which is noted, then what it lists besides."""
-    refs = {entry.submission.ref for entry in entries if entry.submission}
+    refs = {entry.made.ref for entry in entries if entry.made}
     by_ref = {submission.ref: submission for submission in listed}
     by_id = {submission.unique_id: submission for submission in listed if submission.ref not in refs}
     noted = []
     for entry in entries:
-        found = by_ref.get(entry.submission.ref) if entry.submission else by_id.get(entry.id)
+        found = by_ref.get(entry.made.ref) if entry.made else by_id.get(entry.id)
         noted.append(ledger.note(path, entry, found) if found else entry)
-    refs = {entry.submission.ref for entry in noted if entry.submission}
+    refs = {entry.made.ref for entry in noted if entry.made}
     return noted + [ledger.made_elsewhere(submission) for submission in reversed(listed) if submission.ref not in refs]
 
 
@@ -127,7 +127,7 @@ def _after_asking(path: Path, wanted: Entry, known: list[Entry], deadline: Deadl
 
     If it is not known whether an earlier attempt reached Kaggle, the list is given a moment to show it.
     """
-    unknown = [entry.id for entry in known if entry.submission is None]
+    unknown = [entry.id for entry in known if entry.made is None]
     if unknown:
         print("an earlier attempt may have reached Kaggle: looking for it", flush=True)
     listed = submissions.find(wanted.slug, partial(_is_of, wanted.id), awaited=unknown, timeout=deadline.left)
@@ -138,8 +138,8 @@ def _made_by_the_same(wanted: Entry, known: Sequence[Entry], force: bool) -> Mad
     """The submission that was made of the same folder under the same message, as far as is known."""
     for entry in known:
         same = entry.message.strip() == wanted.message.strip() and entry.pred in (wanted.pred, "")
-        if same and entry.submission and not (force and entry.submission.status == "ERROR"):
-            return Made(entry, entry.submission, before=True)
+        if same and entry.made and not (force and entry.made.status == "ERROR"):
+            return Made(entry, entry.made, before=True)
     return None
 
 
@@ -152,17 +152,17 @@ def _adopted(path: Path, wanted: Entry, submission: Submission) -> Made:
 
 def _refuse_repetition(known: Sequence[Entry]) -> None:
     for entry in known:
-        if entry.submission:
+        if entry.made:
             score = "" if entry.public_score is None else f", public score {entry.public_score}"
             raise InputError(
-                f"the same CSV was submitted before: {entry.submission.ref}, {entry.message!r}, "
+                f"the same CSV was submitted before: {entry.made.ref}, {entry.message!r}, "
                 f"from {entry.pred or 'another place'}{score}. To submit it anyway, use --force"
             )
 
 
 def _free_id(csv_id: str, known: Sequence[Entry]) -> str:
     """The CSV's id, with the first number that makes it new if it was submitted before."""
-    taken = {entry.id for entry in known if entry.submission}
+    taken = {entry.id for entry in known if entry.made}
     numbered = (f"{csv_id}-{number}" for number in itertools.count(2))
     return next(name for name in itertools.chain([csv_id], numbered) if name not in taken)
 

@@ -175,6 +175,8 @@ def read_photos(pred: Path) -> list[MaskedPhoto]:
             header, *rows = [row for row in csv.reader(file) if row] or [[]]
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing; run `infer` to its end first") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: damaged ({error}); run `infer` again") from error
     if header != PHOTO_COLUMNS:
         raise InputError(f"{path}: not a table of {','.join(PHOTO_COLUMNS)}")
     if any(len(row) < len(PHOTO_COLUMNS) for row in rows):

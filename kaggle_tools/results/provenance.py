@@ -63,11 +63,11 @@ class RunConfig:
         """
         return cls(
             settings=mapping(recorded["settings"]),
-            data=text(recorded.get("data", "")),
-            command=text(recorded.get("command", "")),
+            data=text(recorded.get("data") or ""),
+            command=text(recorded.get("command") or ""),
             commit=optional(text, recorded.get("commit")),
-            versions={name: optional(text, one) for name, one in mapping(recorded.get("versions", {})).items()},
-            machine=text(recorded.get("machine", "")),
+            versions={name: optional(text, one) for name, one in mapping(recorded.get("versions") or {}).items()},
+            machine=text(recorded.get("machine") or ""),
         )
 
 
@@ -164,7 +164,8 @@ class Network:
 
     def to_json(self) -> dict[str, Any]:
         """As `run.json` holds it."""
-        return {one.name: getattr(self, one.name) for one in fields(self)} | {"image_size": _list(self.image_size)}
+        values = {one.name: getattr(self, one.name) for one in fields(self)} | {"image_size": _list(self.image_size)}
+        return {name: value for name, value in values.items() if name != "weight" or value is not None}
 
     @classmethod
     def from_json(cls, recorded: Mapping[str, Any]) -> Self:

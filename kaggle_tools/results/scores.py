@@ -60,14 +60,14 @@ class ValidatedRun:
 
     @classmethod
     def from_json(cls, recorded: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`.
+        """The inverse of `to_json`; all but the run and its mean score may be missing.
 
         Raises:
             KeyError, TypeError, ValueError: it is not of this form.
         """
-        score = Estimate(floating(recorded["score_mean"]), optional(_as_interval, recorded["score_interval"]))
-        folds = tuple(whole(fold) for fold in recorded["folds"])
-        return cls(text(recorded["run"]), folds, text(recorded["score_name"]), score)
+        score = Estimate(floating(recorded["score_mean"]), optional(_as_interval, recorded.get("score_interval")))
+        folds = tuple(whole(fold) for fold in recorded.get("folds") or ())
+        return cls(text(recorded["run"]), folds, text(recorded.get("score_name", "")), score)
 
 
 @dataclass(frozen=True)

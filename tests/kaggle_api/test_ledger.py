@@ -2,6 +2,7 @@ import json
 import multiprocessing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -161,3 +162,43 @@ def test_a_line_that_is_no_event_is_left_out(path: Path, line: str) -> None:
     with path.open("a") as file:
         file.write(line + "\n")
     assert [entry.id for entry in ledger.read(path)] == ["cafe"]
+
+
+def write_events(path: Path, *events: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"time": "2026-11-27T08:00:00+00:00", **event}) + "\n" for event in events))
+
+
+INTENDED = {"event": "intended", "id": "aa", "slug": "cars", "message": "m", "pred": "/p"}
+
+
+def test_a_score_is_kept_where_the_line_with_kaggles_number_is_lost(ledger_path: Path) -> None:
+    scored = {"event": "scored", "id": "aa", "status": "COMPLETE", "public_score": 0.93, "private_score": None}
+    write_events(ledger_path, INTENDED, scored | {"error": ""})
+    (entry,) = ledger.read(ledger_path)
+    assert (entry.public_score, entry.made) == (0.93, None)
+    assert ledger.best_public_score(ledger_path, "cars") == 0.93
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"estimate": [1]},
+        {"estimate": {"score": None}},
+        {"estimate": {"unavailable": None}},
+        {"estimate": {"score": 0.9, "interval": [0.8]}},
+        {"cross_validation": [{"run": 5, "score_mean": "x"}]},
+        {"cross_validation": {"run": "a"}},
+    ],
+    ids=str,
+)
+def test_scores_of_an_unknown_form_in_the_ledger_are_left_out(ledger_path: Path, odd: dict[str, Any]) -> None:
+    write_events(ledger_path, INTENDED | odd)
+    (entry,) = ledger.read(ledger_path)
+    assert (entry.expected.estimate, entry.cross_validation) == (None, ())
+
+
+def test_a_validated_run_in_the_ledger_without_folds_keeps_its_score(ledger_path: Path) -> None:
+    write_events(ledger_path, INTENDED | {"cross_validation": [{"run": "a", "score_mean": 0.9, "folds": None}]})
+    (entry,) = ledger.read(ledger_path)
+    assert [(run.run, run.score.score, run.folds) for run in entry.cross_validation] == [("a", 0.9, ())]

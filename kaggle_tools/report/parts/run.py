@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.options import as_text
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, pictures
 from kaggle_tools.report.graphics.svg import Plot
@@ -236,7 +235,7 @@ def _probability_plots(held_out: HeldOut, found: Summary, competition: Competiti
 
 def _facts(run: Path, config: RunConfig, settings: Settings, folds: Sequence[int]) -> dict[str, str]:
     read = {fold: run_folder.read_timing(fold_folder(run, fold)) for fold in folds}
-    timings = {fold: timing for fold, timing in read.items() if timing}
+    timings = {fold: timing for fold, timing in read.items() if timing and timing.training_seconds}
     seconds = sum(timing.training_seconds for timing in timings.values())
     machines = sorted({_machine(timing) for timing in timings.values()})
     versions = ", ".join(f"{name} {version}" for name, version in config.versions.items() if version)
@@ -264,5 +263,9 @@ def _shown(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return run_folder.size_name(value) if name == "image_size" else as_text(tuple(value))
+        return run_folder.size_name(value) if name == "image_size" else ",".join(map(_number, value))
     return "none" if value is None else str(value)
+
+
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
