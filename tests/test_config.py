@@ -143,6 +143,7 @@ def test_a_configuration_cannot_be_changed() -> None:
         {"width": 8.0},
         {"epochs": 1.5},
         {"epochs": True},
+        {"lr": True},
         {"model": 5},
         {"init": 5},
         {"pretrained": 1},
