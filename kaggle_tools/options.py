@@ -204,7 +204,9 @@ def arguments_of(value: object) -> list[str]:
 
 def as_text(value: object) -> str:
     """A value as it is typed: `0.75,1` for a tuple of numbers."""
-    return ",".join(f"{number:g}" for number in value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ",".join(f"{one:g}" if isinstance(one, float) else str(one) for one in value)
+    return str(value)
 
 
 def parse_probability(option: str, text: str) -> float:
@@ -254,7 +256,7 @@ def parse_size(option: str, text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def size_as_text(size: tuple[int, int]) -> str:
+def size_as_text(size: Sequence[int]) -> str:
     """(height, width) as `HxW`."""
     return "x".join(map(str, size))
 

@@ -23,8 +23,8 @@ from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mas
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Member
-from kaggle_tools.inference.predict import Prediction, as_bytes, predict
-from kaggle_tools.inference.write_masks import MaskSums, measured, sums_of
+from kaggle_tools.inference.predict import as_bytes, predict
+from kaggle_tools.inference.write_masks import measured, sums_of
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.summary import HeldOut
 from kaggle_tools.system.files import replacing, write_text
@@ -71,15 +71,16 @@ def score_fold(
         photo, probability_HW = prediction.photo, prediction.probability_HW
         if prediction.error:
             raise InputError(prediction.error)
-        sums = _sums(prediction)
+        mask_HW = probability_HW >= run_folder.DEFAULT_THRESHOLD
+        sums = sums_of(measured(probability_HW, mask_HW, prediction.votes_HW).tolist(), photo)
         assert photo.mask is not None, f"{photo.stem} has no mask"
         truth_HW = read_mask(photo.mask)
-        mask_HW = (probability_HW >= run_folder.DEFAULT_THRESHOLD).cpu().numpy()
-        write_mask(run_folder.oof_mask_path(member.folder, photo.stem), mask_HW)
+        predicted_HW = mask_HW.cpu().numpy()
+        write_mask(run_folder.oof_mask_path(member.folder, photo.stem), predicted_HW)
         if save_probabilities:
             path = run_folder.oof_probability_path(member.folder, photo.stem)
             write_gray(path, as_bytes(probability_HW).cpu().numpy())
-        counts = metrics.overlap(mask_HW, truth_HW)
+        counts = metrics.overlap(predicted_HW, truth_HW)
         scored.append(
             ScoredPhoto(
                 image=photo.stem,
@@ -129,17 +130,6 @@ def histogram(probability_HW: Tensor, truth_HW: Tensor) -> NDArray[np.uint32]:
     bins_HW = (probability_HW * run_folder.BINS).long().clamp(max=run_folder.BINS - 1)
     counts = torch.bincount((bins_HW + truth_HW * run_folder.BINS).ravel(), minlength=2 * run_folder.BINS)
     return counts.view(2, run_folder.BINS).cpu().numpy().astype(np.uint32)
-
-
-def _sums(prediction: Prediction) -> MaskSums:
-    """The same sums that are taken of a mask without the truth.
-
-    Raises:
-        InputError: a probability is NaN or infinite.
-    """
-    mask_HW = prediction.probability_HW >= run_folder.DEFAULT_THRESHOLD
-    sums_7 = measured(prediction.probability_HW, mask_HW, prediction.votes_HW)
-    return sums_of(sums_7.tolist(), prediction.photo)
 
 
 def _write_tables(folder: Path, scored: Sequence[ScoredPhoto]) -> None:

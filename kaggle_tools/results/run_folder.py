@@ -27,8 +27,9 @@ from pathlib import Path
 import pandas as pd
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config import TrainingConfig, settings_of
+from kaggle_tools.config import FULL, TrainingConfig, settings_of
 from kaggle_tools.errors import InputError
+from kaggle_tools.options import size_as_text
 from kaggle_tools.results.provenance import RunConfig, Settings, Timing
 from kaggle_tools.system.files import LOCK_FILE, is_locked, read_json, write_json
 from kaggle_tools.system.version import commit, installed_versions
@@ -209,7 +210,7 @@ def read_timing(fold_folder: Path) -> Timing | None:
 
 def size_name(image_size: Sequence[int] | None) -> str:
     """(height, width) in pixels as `256x384`; `full` for the photos' own."""
-    return "x".join(map(str, image_size)) if image_size else "full"
+    return size_as_text(image_size) if image_size else FULL
 
 
 def groups_and_views(stems: Iterable[str], competition: Competition) -> tuple[list[str], list[str]]:

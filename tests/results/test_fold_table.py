@@ -1,30 +1,15 @@
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from seven_cars import FOLDS, PHOTOS, refusal
 
 from kaggle_tools.competition import CARVANA, Competition
-from kaggle_tools.config import config_from
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.errors import InputError
 from kaggle_tools.results import fold_table
-
-SEED = config_from("seed", CARVANA.slug, {})
-FOLDS = replace(SEED, folds=3)
-
-PHOTOS = [
-    Photo(f"car{car}_{angle:02}", Path(f"car{car}_{angle:02}.jpg"), (4, 6)) for car in range(7) for angle in (1, 2, 3)
-]
-
-
-def refusal(function: Any, *arguments: Any) -> str:
-    with pytest.raises(InputError) as raised:
-        function(*arguments)
-    return str(raised.value)
 
 
 class TestFolds:

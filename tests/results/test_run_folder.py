@@ -1,31 +1,16 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from seven_cars import FOLDS, PHOTOS, SEED, refusal
 
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.config import config_from, config_of_settings
-from kaggle_tools.data.listing import Photo
-from kaggle_tools.errors import InputError
+from kaggle_tools.config import config_of_settings
 from kaggle_tools.models import weights
 from kaggle_tools.results import fold_table, run_folder
 from kaggle_tools.system import version
 from kaggle_tools.system.files import locked
-
-SEED = config_from("seed", CARVANA.slug, {})
-FOLDS = replace(SEED, folds=3)
-
-PHOTOS = [
-    Photo(f"car{car}_{angle:02}", Path(f"car{car}_{angle:02}.jpg"), (4, 6)) for car in range(7) for angle in (1, 2, 3)
-]
-
-
-def refusal(function: Any, *arguments: Any) -> str:
-    with pytest.raises(InputError) as raised:
-        function(*arguments)
-    return str(raised.value)
 
 
 def begin_training(run: Path) -> None:

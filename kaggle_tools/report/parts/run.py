@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from kaggle_tools.competition import Competition
+from kaggle_tools.options import as_text
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, pictures
 from kaggle_tools.report.graphics.svg import Plot
@@ -263,9 +264,5 @@ def _shown(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return run_folder.size_name(value) if name == "image_size" else ",".join(map(_number, value))
+        return run_folder.size_name(value) if name == "image_size" else as_text(tuple(value))
     return "none" if value is None else str(value)
-
-
-def _number(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
