@@ -1,9 +1,17 @@
 """Files that appear whole or not at all, however the process ends."""
 
+import errno
 import hashlib
 import json
+import os
+import platform
+import re
+import secrets
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +20,32 @@ from filelock import FileLock, Timeout
 from kaggle_tools.errors import InputError
 
 LOCK_FILE = ".lock"
+MACHINE = re.sub(r"\W", "_", platform.node())[:64]
+TEMPORARY = re.compile(r"\.kaggle-tools-(?P<machine>\w*)-(?P<process>\d+)-[0-9a-f]{16}\.part")
+"""The names of temporary files: which process on which machine writes them, and a random part."""
+LEFT_BEHIND_SECONDS = 24 * 3600
+"""After which a temporary file of another machine, to which nobody wrote, is removed."""
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+"""What a file system answers that has no locks, as some network drives."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it replaces `path` in one step.
+    """Yield the path of an empty temporary file in the same folder; on success it replaces `path` in one step.
 
-    The temporary name is the same each time, so that what a killed process left behind is
-    overwritten by the next one instead of piling up.
+    Its name is of this process alone and its file is made exclusively, so that two commands that write the same file
+    do not mix, and a link that someone laid there is not followed. Its bytes have reached the disk before it takes
+    the name, and it has the mode that a new file has, however the caller writes it. What a killed process left
+    behind is removed by `locked`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(_temporary_name())
+    temporary.touch(exist_ok=False)
+    mode = temporary.stat().st_mode
     try:
         yield temporary
+        temporary.chmod(mode)  # a library may have put another file in its place, which only its owner can read
+        _sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -35,6 +56,8 @@ def locked(folder: Path, what: str, timeout: float = 60.0, name: str = LOCK_FILE
     """Hold a folder against other commands, on this machine or on others that share its disk.
 
     A lock goes with the processes that hold it, however they end; until those of a killed command are gone, it waits.
+    Then it removes the temporary files that they left in the folder. Where the file system has no locks, it says so
+    once and holds nothing.
 
     Raises:
         InputError: another command holds it longer than `timeout` seconds; `what` says what that one does.
@@ -45,10 +68,25 @@ def locked(folder: Path, what: str, timeout: float = 60.0, name: str = LOCK_FILE
         lock.acquire()
     except Timeout as error:
         raise InputError(f"{folder}: another command {what}; wait for it, or end it first") from error
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        _warn_of_missing_locks(folder)
+        yield
+        return
     try:
+        remove_left_behind(folder)
         yield
     finally:
         lock.release()
+
+
+def remove_left_behind(folder: Path) -> None:
+    """Remove the temporary files in a folder whose processes have ended; those that are links go, not their targets."""
+    for path in folder.iterdir():
+        with suppress(OSError):  # another command was faster, or the folder cannot be written: then they stay
+            if _is_left_behind(path):
+                path.unlink()
 
 
 def is_locked(folder: Path) -> bool:
@@ -59,6 +97,10 @@ def is_locked(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        return False
 
 
 def write_text(path: Path, text: str) -> None:
@@ -93,3 +135,36 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _temporary_name() -> str:
+    return f".kaggle-tools-{MACHINE}-{os.getpid()}-{secrets.token_hex(8)}.part"
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _is_left_behind(path: Path) -> bool:
+    made = TEMPORARY.fullmatch(path.name)
+    if made is None:
+        return False
+    if made["machine"] == MACHINE:
+        return not _is_running(int(made["process"]))
+    return time.time() - path.lstat().st_mtime > LEFT_BEHIND_SECONDS
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
+
+
+@cache
+def _warn_of_missing_locks(folder: Path) -> None:
+    print(f"warning: {folder}: no locks on this file system; let no two commands write there at once", file=sys.stderr)

@@ -1,4 +1,7 @@
+import errno
+import fcntl
 import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -9,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from kaggle_tools.errors import InputError
+from kaggle_tools.system import files
 from kaggle_tools.system.files import (
     is_locked,
     locked,
     read_json,
+    remove_left_behind,
     replacing,
     sha256,
     write_json,
@@ -71,17 +76,78 @@ class TestReplacing:
         assert path.read_text() == "old"
         assert [entry.name for entry in tmp_path.iterdir()] == ["table.csv"]
 
-    def test_what_a_killed_process_wrote_of_a_file_is_overwritten_by_the_next(self, tmp_path: Path) -> None:
+    def test_what_a_killed_process_wrote_of_a_file_is_removed_by_the_next_that_holds_the_folder(
+        self, tmp_path: Path
+    ) -> None:
         path = tmp_path / "table.csv"
         path.write_text("old")
         with another_process(WRITE_HALF, tmp_path) as process:
+            with locked(tmp_path, "works"):
+                assert len(list(tmp_path.glob(".kaggle-tools-*"))) == 1, "a process that is at work keeps its file"
             process.kill()
             assert process.wait() == -signal.SIGKILL
         assert path.read_text() == "old"
-        assert len(list(tmp_path.iterdir())) == 2
-        write_text(path, "new")
-        assert path.read_text() == "new"
+        with locked(tmp_path, "works"):
+            assert {entry.name for entry in tmp_path.iterdir()} == {"table.csv", ".lock"}
+
+    def test_two_commands_that_write_the_same_file_do_not_mix(self, tmp_path: Path) -> None:
+        path = tmp_path / "table.csv"
+        with replacing(path) as first, replacing(path) as second:
+            first.write_text("first")
+            second.write_text("second")
+        assert path.read_text() == "first", "the one that ends last replaces the file"
         assert [entry.name for entry in tmp_path.iterdir()] == ["table.csv"]
+
+    def test_a_link_under_a_temporary_name_is_not_followed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        victim = tmp_path / "victim"
+        victim.write_text("mine")
+        monkeypatch.setattr("secrets.token_hex", lambda _: "0" * 16)
+        with replacing(tmp_path / "table.csv") as temporary:
+            name = temporary.name
+        (tmp_path / name).symlink_to(victim)
+        with pytest.raises(FileExistsError), replacing(tmp_path / "table.csv"):
+            pass
+        assert victim.read_text() == "mine"
+
+    def test_a_file_that_a_library_wrote_for_its_owner_alone_gets_the_mode_of_new_files(self, tmp_path: Path) -> None:
+        with replacing(tmp_path / "model") as temporary:
+            temporary.unlink()
+            temporary.touch(mode=0o600)
+        (tmp_path / "other").touch()
+        assert (tmp_path / "model").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+    def test_the_longest_name_that_the_file_system_takes_can_be_written(self, tmp_path: Path) -> None:
+        write_text(tmp_path / ("x" * 255), "new")
+        assert (tmp_path / ("x" * 255)).read_text() == "new"
+
+
+class TestRemoveLeftBehind:
+    NAME = ".kaggle-tools-{machine}-{process}-0123456789abcdef.part"
+
+    def test_temporary_files_of_other_machines_stay_for_a_day(self, tmp_path: Path) -> None:
+        new, old = (tmp_path / self.NAME.format(machine="elsewhere", process=process) for process in (1, 2))
+        for path in (new, old):
+            path.touch()
+        day_ago = new.stat().st_mtime - 24 * 3600 - 1
+        os.utime(old, (day_ago, day_ago))
+        remove_left_behind(tmp_path)
+        assert list(tmp_path.iterdir()) == [new]
+
+    def test_other_files_and_the_targets_of_links_stay(self, tmp_path: Path) -> None:
+        ended = self.NAME.format(machine=files.MACHINE, process=2**22 + 1)  # above what Linux gives to a process
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / ended).symlink_to(tmp_path / "victim")
+        for name in ("victim", "folder/.table.csv.part", "folder/.kaggle-tools-x.part"):
+            (tmp_path / name).touch()
+        remove_left_behind(tmp_path / "folder")
+        assert {path.name for path in tmp_path.rglob("*")} == {
+            "folder",
+            "victim",
+            ".table.csv.part",
+            ".kaggle-tools-x.part",
+        }
 
 
 class TestLocked:
@@ -115,6 +181,29 @@ class TestLocked:
             assert is_locked(tmp_path)
         with locked(tmp_path, "writes", name=".summary.lock"):
             assert not is_locked(tmp_path)
+
+    @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+    def test_a_file_system_without_locks_is_named_once_and_used(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        number: int,
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+        for _ in range(2):
+            with locked(tmp_path, "works"):
+                assert not is_locked(tmp_path)
+        expected = f"warning: {tmp_path}: no locks on this file system; let no two commands write there at once\n"
+        assert capsys.readouterr().err == expected
+
+    def test_another_fault_of_a_lock_is_an_error(self, tmp_path: Path) -> None:
+        (tmp_path / ".lock").mkdir()
+        with pytest.raises(OSError, match="directory"), locked(tmp_path, "works"):
+            pass
 
 
 class TestJson:
