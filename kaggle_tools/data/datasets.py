@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from kaggle_tools.data.augment import Augmenter
+from kaggle_tools.data.fingerprint import sha256_of
 from kaggle_tools.data.images import Size, read_mask, read_photo, resize, shrink_for
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
@@ -103,8 +104,10 @@ class InputSize:
         return max(1, round(height * self.scale)), max(1, round(width * self.scale))
 
 
-class ResizedPhotos(Dataset[tuple[list[Tensor], str]]):
-    """Each photo at each of several sizes, uint8 (3, H, W), and what is wrong with it: an empty text if nothing.
+class ResizedPhotos(Dataset[tuple[list[Tensor], str, str]]):
+    """Each photo at each of several sizes, uint8 (3, H, W), what is wrong with it, and the SHA-256 of its file.
+
+    What is wrong is an empty text where nothing is; where something is, the SHA-256 is empty.
 
     A photo that cannot be read is black, so that the results for the others in its batch are as if it could.
     """
@@ -117,14 +120,16 @@ class ResizedPhotos(Dataset[tuple[list[Tensor], str]]):
         """The number of photos."""
         return len(self.photos)
 
-    def __getitem__(self, index: int) -> tuple[list[Tensor], str]:
+    def __getitem__(self, index: int) -> tuple[list[Tensor], str, str]:
         """The photo at this place, once for each size."""
         photo = self.photos[index]
         sizes = [size.of(photo.size) for size in self.sizes]
         try:
-            return [_photo_tensor(pixels_HW3) for pixels_HW3 in _at_sizes(photo, sizes)], ""
+            # Hashed before it is decoded: what is made of a photo that is replaced in between is found to be outdated.
+            photo_sha256 = sha256_of(photo.path)
+            return [_photo_tensor(pixels_HW3) for pixels_HW3 in _at_sizes(photo, sizes)], "", photo_sha256
         except InputError as error:
-            return [torch.zeros(3, *size, dtype=torch.uint8) for size in sizes], str(error)
+            return [torch.zeros(3, *size, dtype=torch.uint8) for size in sizes], str(error), ""
 
 
 def equal_size_batches(photos: Sequence[Photo], batch_size: int) -> list[list[int]]:

@@ -18,6 +18,8 @@ from kaggle_tools.system.files import replacing
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
+Notes = Mapping[str, float | str]
+"""What is noted of an image in its own file, by names."""
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 
@@ -87,24 +89,19 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         raise InputError(f"{path}: not a mask that can be read ({error})") from error
 
 
-def write_mask(path: Path, mask_HW: NDArray[np.bool_], notes: Mapping[str, float] | None = None) -> None:
+def write_mask(path: Path, mask_HW: NDArray[np.bool_], notes: Notes | None = None) -> None:
     """Write a mask of shape (H, W) as a PNG of one bit a pixel, whole or not at all.
 
-    `notes` are numbers about the mask that lie in the same file, for `read_notes`.
+    `notes` are numbers and texts about the mask that lie in the same file, for `read_notes` and `read_texts`.
     """
     write_packed_mask(path, np.packbits(mask_HW, axis=1), mask_HW.shape[1], notes)
 
 
-def write_packed_mask(
-    path: Path, bits: NDArray[np.uint8], width: int, notes: Mapping[str, float] | None = None
-) -> None:
+def write_packed_mask(path: Path, bits: NDArray[np.uint8], width: int, notes: Notes | None = None) -> None:
     """`write_mask` of a mask whose rows are packed already, as by `numpy.packbits`: shape (H, ceil(width / 8))."""
-    text = PngInfo()
-    for name, value in (notes or {}).items():
-        text.add_text(name, repr(value))
     image = Image.frombytes("1", (width, len(bits)), bits.tobytes())
     with replacing(path) as temporary:
-        image.save(temporary, format="PNG", pnginfo=text)
+        image.save(temporary, format="PNG", pnginfo=_as_texts(notes))
 
 
 def read_notes(path: Path) -> dict[str, float]:
@@ -113,12 +110,20 @@ def read_notes(path: Path) -> dict[str, float]:
     Raises:
         InputError: the file is missing or not an image.
     """
+    return {name: float(value) for name, value in read_texts(path).items() if _is_number(value)}
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """All texts that lie beside the pixels in an image's file, by their names; the pixels are not decoded.
+
+    Raises:
+        InputError: the file is missing or not an image.
+    """
     try:
         with Image.open(path) as image:
-            texts = {str(name): value for name, value in image.info.items() if isinstance(value, str)}
+            return {str(name): value for name, value in image.info.items() if isinstance(value, str)}
     except _UNREADABLE as error:
-        raise InputError(f"{path}: not a mask that can be read ({error})") from error
-    return {name: float(value) for name, value in texts.items() if _is_number(value)}
+        raise InputError(f"{path}: not an image that can be read ({error})") from error
 
 
 def read_gray(path: Path) -> NDArray[np.uint8]:
@@ -134,10 +139,10 @@ def read_gray(path: Path) -> NDArray[np.uint8]:
         raise InputError(f"{path}: not an image that can be read ({error})") from error
 
 
-def write_gray(path: Path, gray_HW: NDArray[np.uint8]) -> None:
-    """Write an image of one channel, shape (H, W), as a PNG, whole or not at all."""
+def write_gray(path: Path, gray_HW: NDArray[np.uint8], notes: Notes | None = None) -> None:
+    """Write an image of one channel, shape (H, W), as a PNG, whole or not at all; `notes` as of `write_mask`."""
     with replacing(path) as temporary:
-        Image.fromarray(gray_HW).save(temporary, format="PNG")
+        Image.fromarray(gray_HW).save(temporary, format="PNG", pnginfo=_as_texts(notes))
 
 
 def write_photo(path: Path, photo_HW3: NDArray[np.uint8]) -> None:
@@ -184,6 +189,13 @@ def _read_bytes(path: Path) -> bytes:
 def _is_cut_off(content: bytes) -> bool:
     """Whether a JPEG lacks its end marker: OpenCV fills what is missing with grey and only prints a warning."""
     return content.startswith(_JPEG) and b"\xff\xd9" not in content[-4096:]
+
+
+def _as_texts(notes: Notes | None) -> PngInfo:
+    texts = PngInfo()
+    for name, value in (notes or {}).items():
+        texts.add_text(name, value if isinstance(value, str) else repr(value))
+    return texts
 
 
 def _is_number(text: str) -> bool:

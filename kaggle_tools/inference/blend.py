@@ -16,7 +16,7 @@ from kaggle_tools.data.images import image_size, read_gray
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.inference.predict import Prediction
-from kaggle_tools.inference.write_masks import MaskWriter
+from kaggle_tools.inference.write_masks import MaskWriter, say_outdated
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import Outputs
 from kaggle_tools.results.provenance import Blended, Record
@@ -38,19 +38,21 @@ def blend_folders(
     The same call continues an interrupted blend.
 
     Raises:
-        InputError: the folders are not of the same photos, not finished or made without `--save-probabilities`,
-            a map in them cannot be read, or `out` was begun with another blend.
+        InputError: the folders are not of the same photos, not finished or made without `--save-probabilities`, a map
+            in them cannot be read, or `out` was begun with another blend.
     """
     photos = _common_photos(preds)
+    noted = _common_hashes(preds, photos)
     record = _record(preds, weights, threshold)
     with pred_folder.begun(out, record):
+        say_outdated(pred_folder.forget_outdated(out, photos, lambda there: [noted[photo.stem] for photo in there]))
         missing = [photo for photo in photos if not pred_folder.is_complete(out, photo.stem, outputs)]
         print(f"{len(missing):,} of {len(photos):,} photos to mask from {len(preds)} folders", flush=True)
         maps = loader(SavedProbabilities(missing, preds, weights, threshold), batch_size=None, workers=workers)
         with plain_worker_errors(), MaskWriter(out, threshold, len(preds), outputs) as writer:
             blended = zip(missing, maps, strict=True)
             for photo, (probability_HW, votes_HW) in track(blended, len(missing), "masks"):
-                writer.put(Prediction(photo, probability_HW, votes_HW, ""))
+                writer.put(Prediction(photo, probability_HW, votes_HW, "", noted[photo.stem]))
         return pred_folder.finish(out, record, photos)
 
 
@@ -98,6 +100,19 @@ def _common_photos(preds: Sequence[Path]) -> list[Photo]:
             raise InputError(f"{found}; run `infer` with --save-probabilities")
     sizes = {stem: image_size(pred_folder.probability_path(preds[0], stem)) for stem in sorted(files[0])}
     return [Photo(stem, files[0][stem], size) for stem, size in sizes.items()]
+
+
+def _common_hashes(preds: Sequence[Path], photos: Sequence[Photo]) -> dict[str, str]:
+    """By stem, the SHA-256 of the photo that all folders' probabilities were made of; empty where none notes it."""
+    noted = {
+        photo.stem: {pred_folder.noted_photo(pred_folder.probability_path(pred, photo.stem)) for pred in preds} - {""}
+        for photo in photos
+    }
+    different = [stem for stem, hashes in noted.items() if len(hashes) > 1]
+    if different:
+        found = f"{len(different):,} photos have the same name, but not the same content: {first_few(different)}"
+        raise InputError(f"{', '.join(map(str, preds))}: {found}; run `infer` again where they are not the right ones")
+    return {stem: next(iter(hashes), "") for stem, hashes in noted.items()}
 
 
 def _record(preds: Sequence[Path], weights: Sequence[float], threshold: float) -> Record:

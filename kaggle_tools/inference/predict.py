@@ -32,6 +32,8 @@ class Prediction(NamedTuple):
     """How many networks by themselves call a pixel foreground, uint8."""
     error: str
     """Why the photo could not be read; empty if it could. Then the other fields are of a black photo."""
+    photo_sha256: str = ""
+    """Of the photo's file; empty where it is not known."""
 
 
 def predict(
@@ -48,15 +50,15 @@ def predict(
     device, sizes = ensemble.device, ensemble.input_sizes
     dataset = ResizedPhotos(photos, sizes)
     decoded = loader(dataset, batch_sampler=batches, workers=workers, device=device.type)
-    for indices, (images, errors) in zip(batches, decoded, strict=True):
+    for indices, (images, errors, hashes) in zip(batches, decoded, strict=True):
         own_size = photos[indices[0]].size
         try:
             photos_at = {size: tensor.to(device, non_blocking=True) for size, tensor in zip(sizes, images, strict=True)}
             mix = _mix(ensemble, photos_at, own_size, len(indices))
         except torch.OutOfMemoryError as error:
             raise _out_of_memory(len(indices), own_size, error) from error
-        for index, probability_HW, votes_HW, wrong in zip(indices, *mix, errors, strict=True):
-            yield Prediction(photos[index], probability_HW, votes_HW, wrong)
+        for index, probability_HW, votes_HW, wrong, photo_sha256 in zip(indices, *mix, errors, hashes, strict=True):
+            yield Prediction(photos[index], probability_HW, votes_HW, wrong, photo_sha256)
 
 
 def as_bytes(probability_HW: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ H height, W width.
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -24,15 +24,17 @@ from kaggle_tools.data.datasets import equal_size_batches
 from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.data.images import read_photo, write_gray, write_packed_mask, write_photo
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.errors import InputError, OutOfTimeError
+from kaggle_tools.errors import InputError, OutOfTimeError, first_few
 from kaggle_tools.inference.ensemble import Ensemble
 from kaggle_tools.inference.predict import Prediction, as_bytes, batch_size_that_fits, predict
 from kaggle_tools.results.pred_folder import (
     MaskNotes,
     Outputs,
+    forget_outdated,
     is_complete,
     mask_path,
     overlay_path,
+    photo_note,
     probability_path,
     recorded_batch_size,
 )
@@ -55,22 +57,25 @@ def mask_photos(
     workers: int,
     deadline: float = math.inf,
 ) -> list[str]:
-    """Write the masks that PRED lacks, of several processes that work together each its share.
+    """Write the masks that PRED lacks or has of other photos, of several processes that work together each its share.
 
     Batches are the same however often the work was interrupted and whoever shares it, and so are the masks.
     Returns what is wrong with the photos that could not be read, in any of the processes.
 
     Raises:
-        InputError: the networks gave NaN or infinity, or the memory does not suffice.
+        InputError: the networks gave NaN or infinity, the memory does not suffice, or a photo or mask that is there
+            cannot be read.
         OutOfTimeError: `deadline`, as `time.monotonic` counts, came before the end; the same call continues.
     """
     rank, ranks = rank_and_ranks()
+    if rank == 0:
+        say_outdated(forget_outdated(pred, photos))
     unfinished = [
         batch
         for batch in equal_size_batches(photos, batch_size)
         if not all(is_complete(pred, photos[index].stem, outputs) for index in batch)
     ]
-    unfinished = of_the_first(unfinished)  # which others may find shorter, once the first has begun to write
+    unfinished = of_the_first(unfinished)  # which others may find longer or shorter, while the first deletes and writes
     share = unfinished[rank::ranks]
     predictions = predict(ensemble, photos, share, workers=workers)
     if rank == 0:
@@ -93,6 +98,12 @@ def mask_photos(
     if any(gathered(late)):
         raise OutOfTimeError("stopped before all photos were masked, as --max-hours asks; the same command continues")
     return [error for errors in gathered(failures) for error in errors]
+
+
+def say_outdated(stems: list[str]) -> None:
+    """Say of which photos masks are made again, if of any."""
+    if stems:
+        print(f"made anew, as their photos changed: {len(stems):,} masks ({first_few(stems)})", flush=True)
 
 
 def batch_size_for(pred: Path, ensemble: Ensemble, photos: Sequence[Photo]) -> int:
@@ -128,12 +139,13 @@ class MaskWriter:
 
     def put(self, prediction: Prediction) -> None:
         """Begin to write a prediction; waits for the oldest one where many are unwritten."""
-        probability_HW = prediction.probability_HW
+        photo, probability_HW = prediction.photo, prediction.probability_HW
+        made_of = photo_note(prediction.photo_sha256)
         mask_HW = probability_HW >= self.threshold
         results = [packed(mask_HW), measured(probability_HW, mask_HW, prediction.votes_HW)]
         if self.outputs.probabilities:
             results.append(as_bytes(probability_HW))
-        self.unwritten.append(self.pool.submit(self._write, prediction.photo, _Arrival(results)))
+        self.unwritten.append(self.pool.submit(self._write, photo, made_of, _Arrival(results)))
         if len(self.unwritten) > 4 * THREADS:
             self.unwritten.popleft().result()
 
@@ -146,17 +158,17 @@ class MaskWriter:
             for future in self.unwritten:
                 future.result()
 
-    def _write(self, photo: Photo, arrival: "_Arrival") -> None:
+    def _write(self, photo: Photo, made_of: Mapping[str, str], arrival: "_Arrival") -> None:
         """The mask last: where it is, all is."""
         bits, numbers, *maps = arrival.wait()
         notes = notes_of(sums_of(numbers.tolist(), photo), photo, self.voters)
         for map_HW in maps:
-            write_gray(probability_path(self.pred, photo.stem), map_HW)
+            write_gray(probability_path(self.pred, photo.stem), map_HW, made_of)
         if self.outputs.overlays:
             mask_HW = np.unpackbits(bits, axis=1, count=photo.size[1]).astype(bool)
             drawn = draw_outlines(read_photo(photo.path), mask_HW)
             write_photo(overlay_path(self.pred, photo.stem), drawn)
-        write_packed_mask(mask_path(self.pred, photo.stem), bits, photo.size[1], notes.recorded())
+        write_packed_mask(mask_path(self.pred, photo.stem), bits, photo.size[1], {**notes.recorded(), **made_of})
 
 
 def packed(mask_HW: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The folder of predicted masks: what is in it, and whether it may be continued.
 
-PRED/masks/<stem>.png           one bit a pixel, of the photo's own size
+PRED/masks/<stem>.png           one bit a pixel, of the photo's own size; beside the pixels what is known of it
 PRED/probabilities/<stem>.png   where asked for: the probabilities that the threshold was applied to, 8 bits a pixel
 PRED/overlays/<stem>.jpg        where asked for: the photo with the outline of its mask
 PRED/run.json                   what made them, and how many there are: a `Record`
@@ -14,22 +14,25 @@ Knows nothing of torch.
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.data.images import image_size, read_notes
+from kaggle_tools.data.fingerprint import sha256_of_all
+from kaggle_tools.data.images import image_size, read_notes, read_texts
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results.provenance import Record
 from kaggle_tools.system.files import locked, read_json, replacing, write_json
 
 RECORD_FILE, PHOTOS_FILE = "run.json", "photos.csv"
 REPORT_FILE, SUBMISSION_FILE = "report.html", "submission.csv"
 BATCH_SIZE = "batch_size"
+PHOTO_SHA256 = "photo_sha256"
+"""What a mask, and a map of probabilities, notes of the photo that it was made of: the SHA-256 of the photo's file."""
 LOCK_SECONDS = 30.0
 """How long to wait for a killed command's processes to let go of the folder."""
 
@@ -127,6 +130,52 @@ def begun(pred: Path, record: Record, process: int = 0) -> Iterator[None]:
         yield
 
 
+def photo_note(photo_sha256: str) -> dict[str, str]:
+    """The note of the photo that a mask or a map was made of; none where that is not known, which is an empty text."""
+    return {PHOTO_SHA256: photo_sha256} if photo_sha256 else {}
+
+
+def noted_photo(path: Path) -> str:
+    """The SHA-256 of the photo that a mask or a map of probabilities was made of.
+
+    Empty where the file notes none, as those of older versions and those that someone edited, or where there is none.
+
+    Raises:
+        InputError: it is not an image.
+    """
+    return read_texts(path).get(PHOTO_SHA256, "") if path.exists() else ""
+
+
+def photos_now(photos: Sequence[Photo]) -> list[str]:
+    """The SHA-256 of the photos that are there now.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    return sha256_of_all([photo.path for photo in photos], "photos compared with those of the masks")
+
+
+def forget_outdated(
+    pred: Path, photos: Sequence[Photo], now: Callable[[Sequence[Photo]], Sequence[str]] = photos_now
+) -> list[str]:
+    """Delete what was made of other photos than these, and return their stems.
+
+    `now` gives the SHA-256 of photos as they are, empty where it is not known. Of masks that do not note their photo
+    those go whose size is another one; one that someone edited stays.
+
+    Raises:
+        InputError: a photo, or what was made of it, cannot be read.
+    """
+    noted = {photo: hashes for photo in photos if (hashes := _noted_photos(pred, photo.stem))}
+    known = zip(noted.items(), now(list(noted)), strict=True)
+    changed = {photo.stem for (photo, hashes), current in known if current and hashes != {current}}
+    changed |= {photo.stem for photo in photos if photo not in noted and _has_other_size(pred, photo)}
+    for stem in changed:  # the mask last: until it is gone, all is found again
+        for path in Outputs(probabilities=True, overlays=True).paths(pred, stem):
+            path.unlink(missing_ok=True)
+    return sorted(changed)
+
+
 def finish(pred: Path, record: Record, photos: Sequence[Photo]) -> int:
     """Record what is known of the masks of these photos, of those that are there, and return how many are."""
     masked = [photo for photo in photos if mask_path(pred, photo.stem).exists()]
@@ -200,7 +249,8 @@ def confident_photos(pred: Path, competition: Competition, expected_dice: float)
     """The photos with their predicted masks, of those with at least this expected Dice, in the order of their stems.
 
     Raises:
-        InputError: the folder is not finished, of another competition, or holds no such photo.
+        InputError: the folder is not finished, of another competition, or holds no such photo; or a photo is not the
+            one that its mask was made of.
     """
     slug = read_record(pred).competition
     if slug != competition.slug:
@@ -210,7 +260,27 @@ def confident_photos(pred: Path, competition: Competition, expected_dice: float)
     if not sure:
         best = max((row.expected_dice or 0.0 for row in rows), default=0.0)
         raise InputError(f"{pred}: no mask has an expected Dice of {expected_dice}; the best has {best:.4f}")
-    return [Photo(stem, file, image_size(file), mask_path(pred, stem)) for stem, file in sure]
+    photos = [Photo(stem, file, image_size(file), mask_path(pred, stem)) for stem, file in sure]
+    _require_made_of(pred, photos)
+    return photos
+
+
+def _noted_photos(pred: Path, stem: str) -> set[str]:
+    return {noted_photo(path_of(pred, stem)) for path_of in (mask_path, probability_path)} - {""}
+
+
+def _has_other_size(pred: Path, photo: Photo) -> bool:
+    path = mask_path(pred, photo.stem)
+    return path.exists() and bool(read_notes(path)) and image_size(path) != photo.size
+
+
+def _require_made_of(pred: Path, photos: Sequence[Photo]) -> None:
+    noted = [(photo, made_of) for photo in photos if (made_of := noted_photo(mask_path(pred, photo.stem)))]
+    now = photos_now([photo for photo, _ in noted])
+    changed = [photo.stem for (photo, made_of), current in zip(noted, now, strict=True) if made_of != current]
+    if changed:
+        found = f"{len(changed):,} masks are of other photos than those that are there now: {first_few(changed)}"
+        raise InputError(f"{pred}: {found}; run `infer` again, which makes them anew")
 
 
 def _row(pred: Path, photo: Photo) -> MaskedPhoto:

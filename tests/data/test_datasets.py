@@ -1,6 +1,7 @@
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -27,6 +28,7 @@ from kaggle_tools.data.datasets import (
 from kaggle_tools.data.images import read_photo, resize, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
+from kaggle_tools.system.files import sha256
 
 SIZE = (30, 44)
 
@@ -216,9 +218,8 @@ def jpeg(tmp_path: Path) -> Photo:
 
 class TestResizedPhotos:
     def test_a_resized_photo_comes_at_each_of_the_sizes(self, photos: list[Photo]) -> None:
-        (small, own, half), error = ResizedPhotos(photos, [InputSize((15, 11)), InputSize(None), InputSize(None, 0.5)])[
-            2
-        ]
+        sizes = [InputSize((15, 11)), InputSize(None), InputSize(None, 0.5)]
+        (small, own, half), error, _ = ResizedPhotos(photos, sizes)[2]
         assert error == ""
         assert (small.shape, small.dtype, own.dtype) == ((3, 15, 11), torch.uint8, torch.uint8)
         assert np.array_equal(own.permute(1, 2, 0).numpy(), photo_pixels(2))
@@ -230,7 +231,8 @@ class TestResizedPhotos:
 
     def test_a_photo_that_changed_its_size_meanwhile_is_named(self, photos: list[Photo]) -> None:
         Image.fromarray(photo_pixels(2)[:20]).save(photos[2].path)
-        tensors, error = ResizedPhotos(photos, [InputSize(None), InputSize((15, 11))])[2]
+        tensors, error, photo_sha256 = ResizedPhotos(photos, [InputSize(None), InputSize((15, 11))])[2]
+        assert photo_sha256 == ""
         assert error == f"{photos[2].path}: changed while it was being worked on"
         assert [(tensor.shape, int(tensor.max())) for tensor in tensors] == [((3, *SIZE), 0), ((3, 15, 11), 0)]
 
@@ -239,12 +241,27 @@ class TestResizedPhotos:
         photos[1].path.write_bytes(b"\xff\xd8 cut off")
         sizes = [InputSize(None), InputSize(None, 1.5)]
         batches = loader(ResizedPhotos(photos[:3], sizes), workers=workers, batch_size=3)
-        (((own, large), errors),) = batches
+        (((own, large), errors, hashes),) = batches
+        assert list(hashes) == [sha256(photos[0].path), "", sha256(photos[2].path)]
         assert list(errors) == ["", f"{photos[1].path}: not a photo that can be read; fetch it again", ""]
         assert (own.shape, large.shape) == ((3, 3, 30, 44), (3, 3, 45, 66))
         assert (own.dtype, large.dtype) == (torch.uint8, torch.uint8)
         assert (int(own[1].max()), int(large[1].max())) == (0, 0)
         assert np.array_equal(own[2].permute(1, 2, 0).numpy(), photo_pixels(2))
+
+    def test_the_hash_is_that_of_the_photo_from_before_it_was_decoded(
+        self, jpeg: Photo, photos: list[Photo], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So the mask of a photo that is replaced in between is never noted as that of the new one."""
+        before, other = sha256(jpeg.path), photos[0].path.read_bytes()
+
+        def replaced(path: Path, shrink: int) -> NDArray[np.uint8]:
+            jpeg.path.write_bytes(other)
+            return read_photo(path, shrink)
+
+        monkeypatch.setattr(datasets, "read_photo", replaced)
+        (_, _, found) = ResizedPhotos([replace(jpeg, size=SIZE)], [InputSize(None)])[0]
+        assert found == before != sha256(jpeg.path)
 
     def test_a_photo_is_decoded_once_for_all_sizes_to_which_the_decoder_shrinks_it_alike(
         self, jpeg: Photo, monkeypatch: pytest.MonkeyPatch
@@ -254,7 +271,7 @@ class TestResizedPhotos:
             datasets, "read_photo", lambda path, shrink: decoded.append(shrink) or read_photo(path, shrink)
         )
         wanted = {(64, 96): 1, (40, 60): 1, (20, 30): 2, (30, 40): 2, (8, 12): 8, (7, 9): 8}
-        tensors, error = ResizedPhotos([jpeg], [InputSize(size) for size in wanted])[0]
+        tensors, error, _ = ResizedPhotos([jpeg], [InputSize(size) for size in wanted])[0]
         assert error == ""
         assert sorted(decoded) == [1, 2, 8]
         for tensor, (size, shrink) in zip(tensors, wanted.items(), strict=True):
@@ -263,7 +280,7 @@ class TestResizedPhotos:
     def test_training_sees_a_photo_as_masking_does(self, jpeg: Photo, tmp_path: Path) -> None:
         write_mask(tmp_path / "mask.png", mask_pixels(0, (64, 96)))
         masked = MaskedPhotos([Photo("p", jpeg.path, jpeg.size, tmp_path / "mask.png")], (16, 24))
-        ((small,), _) = ResizedPhotos([jpeg], [InputSize((16, 24))])[0]
+        ((small,), *_) = ResizedPhotos([jpeg], [InputSize((16, 24))])[0]
         assert torch.equal(masked[0][0], small)
         assert torch.equal(small, torch.from_numpy(read_photo(jpeg.path, 4)).permute(2, 0, 1))
 

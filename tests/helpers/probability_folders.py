@@ -11,12 +11,14 @@ from PIL import Image
 from kaggle_tools.data.images import write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.results import pred_folder
-from kaggle_tools.results.pred_folder import mask_path, probability_path
+from kaggle_tools.results.pred_folder import mask_path, photo_note, probability_path
 from kaggle_tools.results.provenance import Record
 
 
-def write_probabilities(pred: Path, maps: Mapping[str, Any], **fields: Any) -> Path:
-    """A finished folder of these maps from 0 to 255."""
+def write_probabilities(
+    pred: Path, maps: Mapping[str, Any], photo_sha256: Mapping[str, str] | None = None, **fields: Any
+) -> Path:
+    """A finished folder of these maps from 0 to 255, which may note the photos that they were made of."""
     of_all = {"competition": "roof-tiles", "photos": "photos", "models": (network(pred.name),), "tta": "none"}
     record = Record(**{**of_all, **fields})
     photos = []
@@ -26,8 +28,9 @@ def write_probabilities(pred: Path, maps: Mapping[str, Any], **fields: Any) -> P
             path = pred.parent / "photos" / f"{stem}.png"
             path.parent.mkdir(exist_ok=True)
             Image.new("RGB", map_HW.shape[::-1]).save(path)
-            write_gray(probability_path(pred, stem), map_HW)
-            write_mask(mask_path(pred, stem), map_HW >= 128)
+            note = photo_note((photo_sha256 or {}).get(stem, ""))
+            write_gray(probability_path(pred, stem), map_HW, note)
+            write_mask(mask_path(pred, stem), map_HW >= 128, note)
             photos.append(Photo(stem, path, map_HW.shape))
         pred_folder.finish(pred, record, photos)
     return pred

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -193,6 +194,15 @@ class TestRefusals:
             f"{tmp_path / 'none' / 'photos.csv'}: missing"
         )
 
+    def test_photos_of_the_same_name_and_other_content_are_refused(self, tmp_path: Path) -> None:
+        first = write_probabilities(tmp_path / "a", THREE, {"1": "a" * 64, "2": "b" * 64, "3": "c" * 64})
+        second = write_probabilities(tmp_path / "b", THREE, {"1": "a" * 64, "2": "d" * 64})
+        assert refusal([first, second], tmp_path / "out") == (
+            f"{first}, {second}: 1 photos have the same name, but not the same content: 2; "
+            "run `infer` again where they are not the right ones"
+        )
+        assert not (tmp_path / "out").exists()
+
     def test_a_blend_into_one_of_its_own_folders_is_refused(self, first: Path, tmp_path: Path) -> None:
         second = write_probabilities(tmp_path / "b", THREE)
         before = files_of(first)
@@ -236,6 +246,26 @@ class TestContinued:
         assert blended(preds, tmp_path / "out") == 4
         assert capsys.readouterr().out.startswith("0 of 4 photos to mask from 2 folders\n")
         assert files_of(tmp_path / "out") == before
+
+    def test_a_mask_is_blended_anew_where_both_folders_have_masked_another_photo_since(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "out"
+        old = [write_probabilities(tmp_path / name, THREE, dict.fromkeys(THREE, "a" * 64)) for name in "ab"]
+        blended(old, out)
+        assert mask_of(out, "2") == [[0, 1]]
+        assert pred_folder.noted_photo(mask_path(out, "2")) == "a" * 64
+        for name in "ab":
+            shutil.rmtree(tmp_path / name)
+        hashes = {"1": "a" * 64, "2": "b" * 64}
+        new = [write_probabilities(tmp_path / name, THREE | {"2": [[200, 0]]}, hashes) for name in "ab"]
+        capsys.readouterr()
+        blended(new, out)
+        assert capsys.readouterr().out.splitlines()[:2] == [
+            "made anew, as their photos changed: 1 masks (2)",
+            "1 of 3 photos to mask from 2 folders",
+        ]
+        assert mask_of(out, "2") == [[1, 0]]
 
     def test_another_blend_is_refused_and_the_difference_named(self, preds: list[Path], tmp_path: Path) -> None:
         out = tmp_path / "out"

@@ -31,6 +31,7 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.inference import predict as prediction_module
 from kaggle_tools.inference.ensemble import Ensemble, Member, Mix
 from kaggle_tools.inference.predict import Prediction, as_bytes, batch_size_that_fits, predict
+from kaggle_tools.system.files import sha256
 
 
 @pytest.fixture
@@ -66,7 +67,8 @@ class TestPhotos:
         photos = draw(*self.sizes)
         found = predictions([member(RampNet(), image_size)], photos, batch_size, workers)
         assert [prediction.photo for prediction in found] == photos
-        for at, (photo, probability_HW, votes_HW, error) in enumerate(found):
+        for at, (photo, probability_HW, votes_HW, error, photo_sha256) in enumerate(found):
+            assert photo_sha256 == sha256(photo.path)
             seen = resize(noise(photo.size, at), image_size or photo.size)
             expected = bilinear(ramp_probabilities(seen), photo.size)
             assert np.allclose(probability_HW.numpy(), expected, atol=1e-5)

@@ -1,5 +1,9 @@
+import hashlib
+import os
+import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -347,6 +351,78 @@ class TestMaskPhotos:
     def test_masking_does_not_stop_before_its_deadline(self, photos: list[Photo], tmp_path: Path) -> None:
         assert mask(tmp_path, photos, BoxNet(), deadline=time.monotonic() + 3600) == []
         assert len(files_of(tmp_path)) == 13
+
+
+class TestReplacedPhotos:
+    @pytest.fixture
+    def shown(self, photos: list[Photo], tmp_path: Path) -> list[Photo]:
+        """Copies of the first four photos."""
+        (tmp_path / "shown").mkdir()
+        return [replace(photo, path=Path(shutil.copy(photo.path, tmp_path / "shown"))) for photo in photos[:4]]
+
+    def test_mask_and_probabilities_note_the_sha256_of_their_photo(self, shown: list[Photo], tmp_path: Path) -> None:
+        mask(tmp_path / "pred", shown, BoxNet(), EVERYTHING)
+        for path_of in (mask_path, probability_path):
+            with Image.open(path_of(tmp_path / "pred", "2")) as image:
+                assert image.text["photo_sha256"] == hashlib.sha256(shown[2].path.read_bytes()).hexdigest()
+
+    def test_a_photo_that_was_replaced_is_masked_anew(
+        self, photos: list[Photo], shown: list[Photo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pred, other = tmp_path / "pred", photos[7]
+        mask(pred, shown, BoxNet(), EVERYTHING, batch_size=1)
+        before = files_of(pred)
+        shutil.copy(other.path, shown[1].path)
+        capsys.readouterr()
+        mask(pred, shown, BoxNet(), EVERYTHING, batch_size=1)
+        assert capsys.readouterr().out.splitlines()[:2] == [
+            "made anew, as their photos changed: 1 masks (1)",
+            "1 of 4 photos to mask with 1 networks",
+        ]
+        assert other.mask is not None
+        assert np.array_equal(read_mask(mask_path(pred, "1")), read_mask(other.mask))
+        changed = {name for name, content in files_of(pred).items() if content != before[name]}
+        assert changed == {"masks/1.png", "probabilities/1.png", "overlays/1.jpg"}
+
+    def test_saved_probabilities_of_a_photo_that_was_replaced_go_with_its_mask(
+        self, photos: list[Photo], shown: list[Photo], tmp_path: Path
+    ) -> None:
+        """Continued without them, none of the old photo may be left for a blend."""
+        pred = tmp_path / "pred"
+        mask(pred, shown, BoxNet(), EVERYTHING)
+        shutil.copy(photos[7].path, shown[1].path)
+        mask(pred, shown, BoxNet())
+        assert sorted(path.stem for path in (pred / "probabilities").iterdir()) == ["0", "2", "3"]
+        assert sorted(path.stem for path in (pred / "masks").iterdir()) == ["0", "1", "2", "3"]
+
+    def test_a_photo_of_another_size_is_masked_anew(self, shown: list[Photo], tmp_path: Path) -> None:
+        pred = tmp_path / "pred"
+        mask(pred, shown, BoxNet())
+        Image.new("RGB", (9, 7)).save(shown[0].path)
+        mask(pred, [replace(shown[0], size=(7, 9)), *shown[1:]], BoxNet())
+        assert read_mask(mask_path(pred, "0")).shape == (7, 9)
+
+    def test_a_copy_of_a_photo_with_another_date_is_the_same_photo(
+        self, shown: list[Photo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        mask(tmp_path / "pred", shown, BoxNet())
+        os.utime(shown[0].path, (1, 1))
+        mask(tmp_path / "pred", shown, BoxNet())
+        assert "made anew" not in capsys.readouterr().out
+
+    def test_processes_that_share_the_work_mask_a_replaced_photo_once(
+        self, photos: list[Photo], shown: list[Photo], tmp_path: Path
+    ) -> None:
+        pred = tmp_path / "pred"
+        mask(pred, shown, BoxNet(), batch_size=1)
+        shutil.copy(photos[7].path, shown[3].path)
+
+        def work(rank: int) -> list[int]:
+            net = Counting()
+            mask(pred, shown, net, batch_size=1)
+            return net.batches
+
+        assert together(work, tmp_path / "store", ranks=2) == [[1], []]
 
 
 class TestOrphans:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ from finished_runs import network
 from PIL import Image
 
 from kaggle_tools.competition import CARVANA, Competition
-from kaggle_tools.data.images import write_mask
+from kaggle_tools.data.images import write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import MaskedPhoto, Outputs
 from kaggle_tools.results.provenance import Record
 from kaggle_tools.results.scores import Estimate, ExpectedScore
+from kaggle_tools.system.files import sha256
 
 RECORD = Record(competition="roof-tiles", models=(network("a"),), tta="hflip", threshold=0.5)
 
@@ -257,6 +259,63 @@ def test_a_photos_csv_that_breaks_off_is_refused(tmp_path: Path) -> None:
     assert refusal(pred_folder.photo_files, tmp_path) == f"{table}: damaged (a line breaks off); run `infer` again"
 
 
+class TestOutdated:
+    OLD, NEW = "a" * 64, "b" * 64
+
+    def now(self, photos: Sequence[Photo]) -> list[str]:
+        return [self.NEW for _ in photos]
+
+    def files(self, pred: Path) -> list[str]:
+        return sorted(path.relative_to(pred).as_posix() for path in pred.glob("*/*.*g"))
+
+    def write(self, pred: Path, stem: str, photo_sha256: str, size: tuple[int, int] = (4, 6)) -> Photo:
+        notes = {"area": 1.0, **pred_folder.photo_note(photo_sha256)}
+        write_mask(pred_folder.mask_path(pred, stem), np.ones(size, dtype=bool), notes)
+        return Photo(stem, pred / f"{stem}.jpg", (4, 6))
+
+    def test_what_was_made_of_another_photo_is_deleted_and_all_that_goes_with_it(self, tmp_path: Path) -> None:
+        photos = [self.write(tmp_path, "new", self.NEW), self.write(tmp_path, "old", self.OLD)]
+        for path in Outputs(True, True).paths(tmp_path, "old")[:2]:
+            path.parent.mkdir()
+            write_gray(path, np.zeros((4, 6), dtype=np.uint8))
+        assert pred_folder.forget_outdated(tmp_path, photos, self.now) == ["old"]
+        assert self.files(tmp_path) == ["masks/new.png"]
+
+    def test_probabilities_of_another_photo_are_found_where_their_mask_was_deleted(self, tmp_path: Path) -> None:
+        photo = self.write(tmp_path, "old", self.NEW)
+        write_gray(
+            pred_folder.probability_path(tmp_path, "old"), np.zeros((4, 6), np.uint8), pred_folder.photo_note(self.OLD)
+        )
+        pred_folder.mask_path(tmp_path, "old").unlink()
+        assert pred_folder.forget_outdated(tmp_path, [photo], self.now) == ["old"]
+        assert self.files(tmp_path) == []
+
+    def test_masks_that_do_not_note_their_photo_stay_as_long_as_they_have_its_size(self, tmp_path: Path) -> None:
+        """As older versions wrote them."""
+        photos = [self.write(tmp_path, "same", ""), self.write(tmp_path, "larger", "", (5, 6))]
+        assert pred_folder.forget_outdated(tmp_path, photos, self.now) == ["larger"]
+        assert self.files(tmp_path) == ["masks/same.png"]
+
+    def test_a_mask_that_someone_edited_is_never_deleted(self, tmp_path: Path) -> None:
+        write_mask(pred_folder.mask_path(tmp_path, "edited"), np.ones((5, 6), dtype=bool))
+        photo = Photo("edited", tmp_path / "edited.jpg", (4, 6))
+        assert pred_folder.forget_outdated(tmp_path, [photo], self.now) == []
+        assert self.files(tmp_path) == ["masks/edited.png"]
+
+    def test_masks_stay_where_the_photo_of_today_is_not_known(self, tmp_path: Path) -> None:
+        photo = self.write(tmp_path, "old", self.OLD)
+        assert pred_folder.forget_outdated(tmp_path, [photo], lambda photos: [""] * len(photos)) == []
+
+    def test_the_mask_goes_last_so_that_an_interrupted_deletion_goes_on(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        photo = self.write(tmp_path, "old", self.OLD)
+        gone: list[str] = []
+        monkeypatch.setattr(Path, "unlink", lambda path, **_: gone.append(path.parent.name))
+        pred_folder.forget_outdated(tmp_path, [photo], self.now)
+        assert gone == ["probabilities", "overlays", "masks"]
+
+
 class TestConfidentPhotos:
     @pytest.fixture
     def pred(self, tmp_path: Path, tiles: Competition) -> Path:
@@ -279,6 +338,17 @@ class TestConfidentPhotos:
     ) -> None:
         said = refusal(pred_folder.confident_photos, pred, tiles, 0.999)
         assert said == f"{pred}: no mask has an expected Dice of 0.999; the best has 0.9950"
+
+    def test_a_confident_photo_that_is_not_the_one_that_was_masked_is_refused(
+        self, pred: Path, tiles: Competition
+    ) -> None:
+        for stem, made_of in (("0012", sha256(pred.parent / "photos" / "0012.png")), ("3", "a" * 64), ("7", "a" * 64)):
+            notes = {"expected_dice": 0.99, **pred_folder.photo_note(made_of)}
+            write_mask(pred_folder.mask_path(pred, stem), np.ones((4, 6), dtype=bool), notes)
+        assert refusal(pred_folder.confident_photos, pred, tiles, 0.99) == (
+            f"{pred}: 1 masks are of other photos than those that are there now: 3; "
+            "run `infer` again, which makes them anew"
+        )
 
     def test_confident_photos_of_another_competition_are_refused(self, pred: Path) -> None:
         said = refusal(pred_folder.confident_photos, pred, CARVANA, 0.9)

@@ -1,0 +1,116 @@
+"""Whether photos and masks are still those that they were: the SHA-256 of their files, also as a table.
+
+Contents count and nothing else: copies of a file are the same wherever they lie and whenever they were made.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from kaggle_tools.data.listing import Photo
+from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.system.files import sha256, write_text
+from kaggle_tools.system.progress import track
+
+THREADS = 8
+"""More than most disks need to be busy; hashing itself lets other threads work."""
+CHUNK = 1024
+"""Files that are handed to the threads at a time, so that memory does not grow with their number."""
+LONG = 1000
+"""The progress of so many files is shown."""
+COLUMNS = ["image", "photo_sha256", "mask_sha256"]
+
+
+class FileHashes(NamedTuple):
+    """The SHA-256 of a photo's file and of its mask's, as hexadecimal digits."""
+
+    photo: str
+    mask: str
+
+
+Fingerprint = Mapping[str, FileHashes]
+"""By the stems of the photos."""
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as 64 hexadecimal digits.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def sha256_of_all(paths: Sequence[Path], what: str) -> list[str]:
+    """`sha256_of` each of these files, in their order; `what` says what is being read, where that takes long.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    hashes = _hashed(paths)
+    return list(track(hashes, len(paths), what) if len(paths) >= LONG else hashes)
+
+
+def fingerprint_of(photos: Sequence[Photo]) -> Fingerprint:
+    """The hashes of photos and of their masks, which all of them have.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    files = [path for photo in photos for path in (photo.path, photo.mask) if path]
+    hashes = sha256_of_all(files, "files compared with earlier ones")
+    pairs = zip(hashes[::2], hashes[1::2], strict=True)
+    return {photo.stem: FileHashes(*pair) for photo, pair in zip(photos, pairs, strict=True)}
+
+
+def write_fingerprint(path: Path, fingerprint: Fingerprint) -> None:
+    """Write it as a table: image,photo_sha256,mask_sha256."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerows([COLUMNS, *((stem, *hashes) for stem, hashes in fingerprint.items())])
+    write_text(path, table.getvalue())
+
+
+def read_fingerprint(path: Path) -> Fingerprint:
+    """The inverse of `write_fingerprint`.
+
+    Raises:
+        InputError: the table is damaged.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        if header != COLUMNS or not all(_is_row(row) for row in rows):
+            raise ValueError(f"not a table of {','.join(COLUMNS)}")
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: damaged ({error})") from error
+    return {stem: FileHashes(photo, mask) for stem, photo, mask in rows}
+
+
+def differences(before: Fingerprint, now: Fingerprint) -> str:
+    """How many photos and masks are others than before, with the first of their names; empty where none are."""
+    both = [stem for stem in before if stem in now]
+    found = {
+        "photos changed": [stem for stem in both if before[stem].photo != now[stem].photo],
+        "masks changed": [stem for stem in both if before[stem].mask != now[stem].mask],
+        "photos gone": [stem for stem in before if stem not in now],
+        "photos added": [stem for stem in now if stem not in before],
+    }
+    return "; ".join(f"{len(stems):,} {what}: {first_few(sorted(stems))}" for what, stems in found.items() if stems)
+
+
+def _hashed(paths: Sequence[Path]) -> Iterator[str]:
+    with ThreadPoolExecutor(THREADS) as pool:
+        for start in range(0, len(paths), CHUNK):
+            yield from pool.map(sha256_of, paths[start : start + CHUNK])
+
+
+def _is_row(row: list[str]) -> bool:
+    return len(row) == len(COLUMNS) and all(re.fullmatch("[0-9a-f]{64}", one) for one in row[1:])
