@@ -1,6 +1,7 @@
 import hashlib
 import os
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -81,7 +82,7 @@ class TestTable:
 
 
 class TestDifferences:
-    BEFORE = {stem: FileHashes(A, A) for stem in ("a", "b", "c", "d", "e")}
+    BEFORE: ClassVar = {stem: FileHashes(A, A) for stem in ("a", "b", "c", "d", "e")}
 
     def test_the_same_files_do_not_differ(self) -> None:
         assert fingerprint.differences(self.BEFORE, dict(reversed(self.BEFORE.items()))) == ""
