@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError
+from kaggle_tools.system.output import LOST, make_lasting, say, warn
 from kaggle_tools.system.processes import is_first_process
 
 if TYPE_CHECKING:
@@ -96,9 +97,9 @@ def this_command() -> str:
 def finish_with_page(write: Callable[[], Path], again: str) -> None:
     """Write the page at the end of a command, whose work is done: without it, it has not failed."""
     try:
-        print(f"page: {write()}")
+        say(f"page: {write()}")
     except (KaggleToolsError, OSError) as error:
-        print(f"warning: no page was written: {error}\n`{again}` tries it again", file=sys.stderr)
+        warn(f"no page was written: {error}\n`{again}` tries it again")
 
 
 WIDE = 200
@@ -118,23 +119,32 @@ INTERRUPTED = 130
 
 def run(app: typer.Typer) -> NoReturn:
     """Run the command line. What the user can repair ends in one message and an exit code, not in a traceback."""
+    make_lasting()
+    exit_code = _exit_code(app)
+    sys.stdout.flush()
+    if LOST:
+        say(f"error: the output could not be written: {LOST[0]}; the work itself went on", to=sys.stderr)
+    sys.exit(exit_code or bool(LOST))
+
+
+def _exit_code(app: typer.Typer) -> int:
     try:
         app()
     except OutOfTimeError as stopped:
         if not is_first_process():
-            sys.exit(0)  # the first process reports for all, and Lightning would kill it if another one seemed to fail
-        print(stopped, file=sys.stderr)
-        sys.exit(OutOfTimeError.exit_code)
+            return 0  # the first process reports for all, and Lightning would kill it if another one seemed to fail
+        say(stopped, to=sys.stderr)
+        return OutOfTimeError.exit_code
     except (KaggleToolsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        say(f"error: {error}", to=sys.stderr)
+        return 1
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        print(f"error: {str(error).strip()} The same command continues from here", file=sys.stderr)
-        sys.exit(1)
+        say(f"error: {str(error).strip()} The same command continues from here", to=sys.stderr)
+        return 1
     except SystemExit as ended:
         if ended.code == INTERRUPTED and is_first_process():
-            print("interrupted; the same command continues from here", file=sys.stderr)
-        raise
-    sys.exit(0)
+            say("interrupted; the same command continues from here", to=sys.stderr)
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0

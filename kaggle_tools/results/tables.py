@@ -7,6 +7,8 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from kaggle_tools.system.output import printable
+
 Cell = str | float | None
 """Text, a number, or None for what is not known."""
 
@@ -26,7 +28,7 @@ class Column:
 
     def text(self, value: Cell) -> str:
         """The value as it is read: empty for None, and a text unchanged also in a column of numbers."""
-        return "" if value is None else value if isinstance(value, str) else self.form.format(value)
+        return "" if value is None else printable(value) if isinstance(value, str) else self.form.format(value)
 
 
 @dataclass(frozen=True)

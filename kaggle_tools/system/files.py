@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import secrets
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from kaggle_tools.errors import InputError
+from kaggle_tools.system.output import warn
 
 LOCK_FILE = ".lock"
 MACHINE = re.sub(r"\W", "_", platform.node())[:64]
@@ -167,4 +167,4 @@ def _is_running(process: int) -> bool:
 
 @cache
 def _warn_of_missing_locks(folder: Path) -> None:
-    print(f"warning: {folder}: no locks on this file system; let no two commands write there at once", file=sys.stderr)
+    warn(f"{folder}: no locks on this file system; let no two commands write there at once")
