@@ -178,6 +178,16 @@ def test_other_settings_for_an_existing_run_are_refused_and_named(demo: Demo) ->
     assert "lr was 0.005, now 0.5" in said
 
 
+def test_a_run_whose_masks_changed_is_refused_and_the_difference_named(demo: Demo, tmp_path: Path) -> None:
+    data, trained = shutil.copytree(demo.data, tmp_path / "data"), shutil.copytree(demo.run, tmp_path / "run")
+    first, second, *_ = sorted((data / "train_masks").iterdir())
+    shutil.copy(second, first)
+    said = refusal("train.py", "--data", data, "--out", trained, *TINY)
+    stem = first.stem.removesuffix("_mask")
+    assert said.startswith(f"error: {trained}: begun with other photos or masks (1 masks changed: {stem}). ")
+    assert (trained / "data.csv").read_bytes() == (demo.run / "data.csv").read_bytes()
+
+
 def test_every_test_photo_has_a_mask_of_its_size_and_one_bit_a_pixel(demo: Demo) -> None:
     masks = sorted((demo.pred / "masks").iterdir())
     assert [path.stem for path in masks] == sorted(path.stem for path in (demo.data / "test").iterdir())

@@ -72,6 +72,8 @@ def train(
     with locked(out, run_folder.WRITES):
         run_folder.write_config(out, settings, data, cli.this_command())
         fold_by_stem = fold_table.folds_of(out, spec, photos, settings)
+    if is_first_process():
+        fold_table.keep_files(out, photos)
 
     from kaggle_tools.training import cross_validation
 

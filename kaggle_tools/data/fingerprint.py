@@ -90,7 +90,7 @@ def read_fingerprint(path: Path) -> Fingerprint:
         if header != COLUMNS or not all(_is_row(row) for row in rows):
             raise ValueError(f"not a table of {','.join(COLUMNS)}")
     except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path}: damaged ({error})") from error
+        raise InputError(f"{path}: damaged ({error}); without it, photos and masks count as they are now") from error
     return {stem: FileHashes(photo, mask) for stem, photo, mask in rows}
 
 

@@ -1,4 +1,6 @@
-"""`folds.csv`: which fold holds out which photo, drawn once and then read; and that no group leaks.
+"""What a run is about: `folds.csv`, which fold holds out which photo, and that no group leaks; and `data.csv`.
+
+`data.csv` records photos and masks by their content: folds that were trained on different ones have no common score.
 
 Knows nothing of torch.
 """
@@ -12,12 +14,19 @@ import pandas as pd
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import TrainingConfig
+from kaggle_tools.data.fingerprint import (
+    Fingerprint,
+    differences,
+    fingerprint_of,
+    read_fingerprint,
+    write_fingerprint,
+)
 from kaggle_tools.data.folds import assign_folds
 from kaggle_tools.data.images import read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few
-from kaggle_tools.results.run_folder import FOLDS_FILE, read_folds
-from kaggle_tools.system.files import write_text
+from kaggle_tools.results.run_folder import DATA_FILE, FOLDS_FILE, WRITES, is_begun, read_folds
+from kaggle_tools.system.files import locked, write_text
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,50 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
     if set(folds.values()) != set(range(config.folds)):
         raise InputError(f"{path}: its folds are {sorted(set(folds.values()))}, but {config.folds} were asked for")
     return folds
+
+
+def are_unchanged(run: Path, files: Fingerprint, table: str = DATA_FILE) -> bool:
+    """Whether photos and masks are those that the run recorded; not so where it has recorded none.
+
+    As long as no fold is begun they may change.
+
+    Raises:
+        InputError: the run was begun with others; the differences are named.
+    """
+    if not (run / table).exists():
+        return False
+    changes = differences(read_fingerprint(run / table), files)
+    if changes and is_begun(run):
+        raise InputError(
+            f"{run}: begun with other photos or masks ({changes}). Its folds would have no common score: restore these "
+            "files, or give another --out."
+        )
+    return not changes
+
+
+def record_files(run: Path, files: Fingerprint, table: str = DATA_FILE) -> None:
+    """Record photos and masks as those that the run is about; says so of a run that was begun without.
+
+    Raises:
+        InputError: on another machine the run was begun with others.
+    """
+    with locked(run, WRITES):
+        if are_unchanged(run, files, table):
+            return
+        if is_begun(run):
+            print(f"{run / table}: photos and masks are recorded from now on; what they were before is not known")
+        write_fingerprint(run / table, files)
+
+
+def keep_files(run: Path, photos: Sequence[Photo], table: str = DATA_FILE) -> None:
+    """Record photos and masks, or check that they are those that were recorded.
+
+    Raises:
+        InputError: the run was begun with others; or a file cannot be read.
+    """
+    files = fingerprint_of(photos)
+    if not are_unchanged(run, files, table):
+        record_files(run, files, table)
 
 
 def require_unseen(parent: Path, fold: int, held_out: list[Photo], competition: Competition) -> None:

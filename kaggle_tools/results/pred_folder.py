@@ -26,7 +26,7 @@ from kaggle_tools.data.images import image_size, read_notes, read_texts
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results.provenance import Record
-from kaggle_tools.system.files import locked, read_json, replacing, write_json
+from kaggle_tools.system.files import locked, read_json, remove_left_behind, replacing, write_json
 
 RECORD_FILE, PHOTOS_FILE = "run.json", "photos.csv"
 REPORT_FILE, SUBMISSION_FILE = "report.html", "submission.csv"
@@ -125,6 +125,7 @@ def begun(pred: Path, record: Record, process: int = 0) -> Iterator[None]:
             raise InputError(f"{masks}: holds masks of unknown origin; give another --out")
         if path.exists():  # a batch size that was too large for the first batch may be corrected
             _require_same(pred, record, may_differ=set() if has_masks else {BATCH_SIZE})
+        _remove_left_behind(pred)
         if process == 0 and not has_masks:
             write_json(path, record.to_json())
         yield
@@ -263,6 +264,13 @@ def confident_photos(pred: Path, competition: Competition, expected_dice: float)
     photos = [Photo(stem, file, image_size(file), mask_path(pred, stem)) for stem, file in sure]
     _require_made_of(pred, photos)
     return photos
+
+
+def _remove_left_behind(pred: Path) -> None:
+    """Remove what killed commands left beside masks, probabilities and overlays."""
+    for path in Outputs(probabilities=True, overlays=True).paths(pred, ""):
+        if path.parent.is_dir():
+            remove_left_behind(path.parent)
 
 
 def _noted_photos(pred: Path, stem: str) -> set[str]:

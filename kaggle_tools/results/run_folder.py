@@ -2,6 +2,7 @@
 
 RUN/config.json                     everything needed to repeat the run: a `RunConfig`
 RUN/folds.csv                       image,group,fold: see `fold_table`
+RUN/data.csv, extra.csv             image,photo_sha256,mask_sha256: the files that the run is about, see `fold_table`
 RUN/oof.csv                         the held-out photos of all finished folds
 RUN/thresholds.csv                  the mean score of all held-out photos at each threshold
 RUN/summary.json                    what the finished folds have reached: a `Summary`
@@ -36,6 +37,7 @@ from kaggle_tools.system.version import commit, installed_versions
 
 CONFIG_FILE, FOLDS_FILE, OOF_FILE = "config.json", "folds.csv", "oof.csv"
 REPORT_FILE, COMPARISON_FILE = "report.html", "comparison.html"
+DATA_FILE, EXTRA_FILE = "data.csv", "extra.csv"
 HISTOGRAMS_FILE, METRICS_FILE, TIMING_FILE = "oof_histograms.npz", "metrics.csv", "timing.json"
 CARD_FILE = "model.json"
 """What must be known of a fold's weights; the rest of this package does without torch, which loading them needs."""
@@ -113,6 +115,16 @@ def trained_folds(run: Path) -> list[int]:
     return folds
 
 
+def is_begun(run: Path) -> bool:
+    """Whether anything was trained in it, or is being trained."""
+    return any(
+        any(checkpoints_folder(fold).glob("*"))
+        or any((fold / name).exists() for name in (CARD_FILE, OOF_FILE))
+        or ((fold / LOCK_FILE).exists() and is_locked(fold))
+        for fold in run.glob("fold*")
+    )
+
+
 def write_config(run: Path, config: TrainingConfig, data: Path, command: str) -> None:
     """Write `config.json`, or check that the one that is there asks for the same result.
 
@@ -126,7 +138,7 @@ def write_config(run: Path, config: TrainingConfig, data: Path, command: str) ->
         differing = [name for name in settings | begun if settings.get(name) != begun.get(name)]
         if not differing:
             return
-        if _is_begun(run):
+        if is_begun(run):
             changes = "; ".join(f"{name} was {begun.get(name)}, now {settings.get(name)}" for name in differing)
             raise InputError(f"{run}: begun with other settings ({changes}). Give those, or another --out.")
         (run / FOLDS_FILE).unlink(missing_ok=True)  # drawn with settings under which nothing was trained
@@ -266,16 +278,6 @@ def learning_curves(run: Path) -> dict[int, pd.DataFrame]:
         InputError: a table is damaged.
     """
     return {fold: read_metrics(run, fold) for fold in begun_folds(run)}
-
-
-def _is_begun(run: Path) -> bool:
-    """Whether anything was trained in it, or is being trained."""
-    return any(
-        any(checkpoints_folder(fold).glob("*"))
-        or any((fold / name).exists() for name in (CARD_FILE, OOF_FILE))
-        or ((fold / LOCK_FILE).exists() and is_locked(fold))
-        for fold in run.glob("fold*")
-    )
 
 
 def _read_table(path: Path, columns: list[str], *optional: str) -> pd.DataFrame:

@@ -59,15 +59,20 @@ def train_one_by_one(
     """Train those of these folds that are not finished, in this process.
 
     Raises:
-        InputError: see `fold.train_fold`; or the weights to start from, or the masks to add, cannot be used.
+        InputError: see `fold.train_fold`; or the weights to start from, or the masks to add, cannot be used; or photos
+            or masks are not those that the run was begun with.
         OutOfTimeError: the deadline is near.
     """
     unfinished = _unfinished(work.run, folds)
     extra = _extra_photos(work)
+    _keep_extra(work.run, extra)
     if unfinished and is_first_process():
         _warn_of_a_long_run(work, len(unfinished), execution)
     limit = None if deadline is None else TimeLimit(deadline)
     for done, fold in enumerate(unfinished):
+        if done and is_first_process():  # since these were looked at, hours may have passed
+            fold_table.keep_files(work.run, work.photos)
+            _keep_extra(work.run, extra)
         split = fold_table.split(list(work.photos), work.fold_by_stem, fold)
         if work.config.init:
             fold_table.require_unseen(Path(work.config.init), fold, split.held_out, work.competition)
@@ -160,6 +165,11 @@ def _extra_photos(work: CrossValidation) -> list[Photo]:
     if not config.takes_sizes({photo.size for photo in (*work.photos, *extra)}):
         raise InputError(f"--extra {config.extra}: its photos have another size; give --image-size HxW")
     return extra
+
+
+def _keep_extra(run: Path, extra: Sequence[Photo]) -> None:
+    if extra and is_first_process():
+        fold_table.keep_files(run, extra, run_folder.EXTRA_FILE)
 
 
 def _unfinished(run: Path, folds: Sequence[int]) -> list[int]:

@@ -216,6 +216,14 @@ class TestMasks:
         assert "2 of 4 photos to mask" in mask(*given)
         assert record(tmp_path / "pred")["count"] == 4
 
+    def test_a_photo_that_was_replaced_is_masked_anew(self, run: Path, shown: Path, tmp_path: Path) -> None:
+        given = (run, "--images", shown, "--out", tmp_path / "pred")
+        mask(*given)
+        Image.new("RGB", (11, 5)).save(shown / "1.png")
+        assert "made anew, as their photos changed: 1 masks (1)\n" in mask(*given)
+        assert read_mask(mask_path(tmp_path / "pred", "1")).shape == (5, 11)
+        assert record(tmp_path / "pred")["sizes"] == {"5x11": 1, "7x9": 1, "20x30": 2}
+
     def test_infer_stops_after_max_hours_and_goes_on_when_run_again(
         self, run: Path, shown: Path, tmp_path: Path
     ) -> None:

@@ -1,3 +1,5 @@
+import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,9 +9,10 @@ import pytest
 from seven_cars import FOLDS, PHOTOS, refusal
 
 from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.data.fingerprint import fingerprint_of
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.results import fold_table
+from kaggle_tools.results import fold_table, run_folder
 
 
 class TestFolds:
@@ -104,6 +107,103 @@ class TestFolds:
         split = fold_table.split(PHOTOS, folds, 1)
         assert {photo.stem[:4] for photo in split.held_out} == {"car1", "car4"}
         assert sorted([*split.training, *split.held_out], key=lambda photo: photo.stem) == PHOTOS
+
+
+class TestFiles:
+    @pytest.fixture
+    def drawn(self, tmp_path: Path) -> list[Photo]:
+        """Three photos and masks, each of other bytes."""
+        (tmp_path / "data").mkdir()
+        photos = []
+        for stem in ("a_01", "a_02", "b_01"):
+            photo, mask = tmp_path / "data" / f"{stem}.jpg", tmp_path / "data" / f"{stem}_mask.gif"
+            photo.write_text(f"photo of {stem}")
+            mask.write_text(f"mask of {stem}")
+            photos.append(Photo(stem, photo, (4, 6), mask))
+        return photos
+
+    @pytest.fixture
+    def run(self, tmp_path: Path, drawn: list[Photo]) -> Path:
+        """A run that has recorded them, of which a fold is begun."""
+        fold_table.keep_files(tmp_path / "run", drawn)
+        begin(tmp_path / "run")
+        return tmp_path / "run"
+
+    def test_photos_and_masks_are_recorded_by_the_sha256_of_their_files(self, run: Path, drawn: list[Photo]) -> None:
+        header, *rows = (run / "data.csv").read_text().splitlines()
+        assert header == "image,photo_sha256,mask_sha256"
+        hashes = [hashlib.sha256(f"{what} of a_02".encode()).hexdigest() for what in ("photo", "mask")]
+        assert rows[1] == f"a_02,{hashes[0]},{hashes[1]}"
+        assert len(rows) == 3
+
+    def test_a_run_goes_on_with_the_same_files_whatever_their_folder_order_and_dates(
+        self, run: Path, drawn: list[Photo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        before = (run / "data.csv").read_bytes()
+        (tmp_path / "data").rename(tmp_path / "moved")
+        new = tmp_path / "moved"
+        moved = [replace(one, path=new / one.path.name, mask=new / f"{one.stem}_mask.gif") for one in reversed(drawn)]
+        os.utime(moved[0].path, (1, 1))
+        fold_table.keep_files(run, moved)
+        assert (run / "data.csv").read_bytes() == before
+        assert capsys.readouterr().out == ""
+
+    def test_other_photos_and_masks_are_refused_and_the_differences_named(self, run: Path, drawn: list[Photo]) -> None:
+        drawn[2].path.write_text("another photo")
+        for photo in drawn[:2]:
+            assert photo.mask is not None
+            photo.mask.write_text("a corrected mask")
+        assert refusal(fold_table.keep_files, run, drawn) == (
+            f"{run}: begun with other photos or masks (1 photos changed: b_01; 2 masks changed: a_01, a_02). "
+            "Its folds would have no common score: restore these files, or give another --out."
+        )
+
+    def test_files_may_be_corrected_until_a_fold_is_begun(self, tmp_path: Path, drawn: list[Photo]) -> None:
+        run = tmp_path / "run"
+        fold_table.keep_files(run, drawn)
+        drawn[0].path.write_text("a corrected photo")
+        fold_table.keep_files(run, drawn)
+        begin(run)
+        fold_table.keep_files(run, drawn)
+        drawn[0].path.write_text("photo of a_01")
+        assert "(1 photos changed: a_01)" in refusal(fold_table.keep_files, run, drawn)
+
+    def test_a_run_of_an_older_version_records_its_files_from_now_on_and_says_so(
+        self, tmp_path: Path, drawn: list[Photo], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run = tmp_path / "run"
+        begin(run)
+        fold_table.keep_files(run, drawn)
+        assert capsys.readouterr().out == (
+            f"{run / 'data.csv'}: photos and masks are recorded from now on; what they were before is not known\n"
+        )
+        drawn[0].path.write_text("another photo")
+        assert "(1 photos changed: a_01)" in refusal(fold_table.keep_files, run, drawn)
+
+    def test_a_damaged_table_is_refused_and_kept(self, run: Path, drawn: list[Photo]) -> None:
+        (run / "data.csv").write_text("image\n")
+        assert refusal(fold_table.keep_files, run, drawn) == (
+            f"{run / 'data.csv'}: damaged (not a table of image,photo_sha256,mask_sha256); "
+            "without it, photos and masks count as they are now"
+        )
+        assert (run / "data.csv").read_text() == "image\n"
+
+    def test_of_two_machines_that_begin_at_once_the_second_compares_its_files(
+        self, tmp_path: Path, drawn: list[Photo]
+    ) -> None:
+        """It found none recorded, and records its own when the first has begun to train."""
+        run = tmp_path / "run"
+        assert not fold_table.are_unchanged(run, fingerprint_of(drawn))
+        fold_table.keep_files(run, drawn)
+        begin(run)
+        drawn[0].path.write_text("another photo")
+        assert "begun with other photos" in refusal(fold_table.record_files, run, fingerprint_of(drawn))
+
+
+def begin(run: Path) -> None:
+    checkpoint = run_folder.checkpoint_path(run_folder.fold_folder(run, 0), "last")
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
 
 
 class TestUnseen:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +113,22 @@ def test_masks_of_unknown_origin_are_left_alone(tmp_path: Path, process: int) ->
         f"{tmp_path / 'masks'}: holds masks of unknown origin; give another --out"
     )
     assert not (tmp_path / "run.json").exists()
+
+
+def test_what_a_killed_command_left_beside_masks_and_probabilities_is_removed(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, sys\n"
+        "sys.path[:0] = [sys.argv[1]]\n"
+        "from kaggle_tools.system import files\n"
+        "with files.replacing(pathlib.Path(sys.argv[2])): os._exit(9)"
+    )
+    package = str(Path(pred_folder.__file__).parents[2])
+    begin(tmp_path, RECORD)
+    for path in (pred_folder.mask_path(tmp_path, "a"), pred_folder.probability_path(tmp_path, "a")):
+        subprocess.run([sys.executable, "-c", code, package, str(path)], check=False)
+        assert len(list(path.parent.iterdir())) == 1
+    begin(tmp_path, RECORD)
+    assert [path.name for path in tmp_path.rglob("*.part")] == []
 
 
 class TestSeveralProcesses:

@@ -1,10 +1,12 @@
 import json
+import shutil
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kaggle_tools.competition import CARVANA, Competition
@@ -12,7 +14,7 @@ from kaggle_tools.config import Execution, TrainingConfig, config_from
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError
-from kaggle_tools.results import pred_folder, run_folder
+from kaggle_tools.results import fold_table, pred_folder, run_folder
 from kaggle_tools.results.provenance import Record
 from kaggle_tools.training import cross_validation
 from kaggle_tools.training.cross_validation import CrossValidation, train_in_parallel, train_one_by_one
@@ -53,6 +55,34 @@ class TestOneByOne:
         assert said.startswith("fold 0: finished before\n")
         assert "fold 1: 9 photos" in said
         assert (tmp_path / "fold0" / "model.safetensors").stat().st_mtime_ns == before
+
+    def test_masks_that_changed_between_two_folds_of_one_command_are_refused(
+        self,
+        photos: list[Photo],
+        tiles: Competition,
+        fold_by_stem: dict[str, int],
+        config: TrainingConfig,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        changed = tmp_path / "changed.png"
+        assert photos[0].mask is not None
+        shutil.copy(photos[0].mask, changed)
+        run, photos = tmp_path / "run", [replace(photos[0], mask=changed), *photos[1:]]
+        trained = []
+
+        def train_fold(run: Path, fold: int, *_: Any, **__: Any) -> None:
+            trained.append(fold)
+            (run / f"fold{fold}").mkdir()
+            (run / f"fold{fold}" / "model.json").touch()
+            if fold == 1:
+                write_mask(changed, np.zeros((20, 30), dtype=bool))
+
+        monkeypatch.setattr(cross_validation, "train_fold", train_fold)
+        fold_table.keep_files(run, photos)
+        with pytest.raises(InputError, match=r"begun with other photos or masks \(1 masks changed: 0\)"):
+            train_one_by_one(CrossValidation(run, tiles, run, photos, fold_by_stem, config), [0, 1, 2], HERE)
+        assert trained == [0, 1]
 
     @pytest.mark.parametrize(("hours", "warned"), [(23.9, False), (50.4, True)])
     def test_a_training_of_more_than_a_day_is_announced_before_it_starts(
@@ -101,6 +131,19 @@ class TestExtra:
         train_one_by_one(CrossValidation(tmp_path / "run", tiles, tmp_path, known, folds, config), [0], HERE)
         assert f"fold 0: 6 photos and 2 of {pred} to train on, 3 held out" in capsys.readouterr().out
         assert set(run_folder.read_oof(tmp_path / "run", [0])["image"]) == {"0", "3", "6"}
+
+    def test_extra_masks_that_changed_between_two_folds_are_refused(
+        self, photos: list[Photo], tiles: Competition, config: TrainingConfig, pred: Path, tmp_path: Path
+    ) -> None:
+        known = photos[:9]
+        folds = {photo.stem: number % 3 for number, photo in enumerate(known)}
+        config = replace(config, extra=str(pred), extra_confidence=0.99)
+        work = CrossValidation(tmp_path / "run", tiles, tmp_path, known, folds, config)
+        train_one_by_one(work, [0], HERE)
+        write_mask(pred_folder.mask_path(pred, "11"), np.ones((20, 30), dtype=bool), {"expected_dice": 0.992})
+        with pytest.raises(InputError, match=r"begun with other photos or masks \(1 masks changed: 11\)"):
+            train_one_by_one(work, [1], HERE)
+        assert run_folder.finished_folds(tmp_path / "run") == [0]
 
     def test_extra_masks_of_held_out_photos_are_refused(
         self, photos: list[Photo], tiles: Competition, config: TrainingConfig, pred: Path, tmp_path: Path
