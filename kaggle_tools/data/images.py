@@ -3,9 +3,11 @@
 H height, W width, of the image itself.
 """
 
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -100,8 +102,7 @@ def write_mask(path: Path, mask_HW: NDArray[np.bool_], notes: Notes | None = Non
 def write_packed_mask(path: Path, bits: NDArray[np.uint8], width: int, notes: Notes | None = None) -> None:
     """`write_mask` of a mask whose rows are packed already, as by `numpy.packbits`: shape (H, ceil(width / 8))."""
     image = Image.frombytes("1", (width, len(bits)), bits.tobytes())
-    with replacing(path) as temporary:
-        image.save(temporary, format="PNG", pnginfo=_as_texts(notes))
+    save_image(path, image, "PNG", pnginfo=_as_texts(notes))
 
 
 def read_notes(path: Path) -> dict[str, float]:
@@ -141,14 +142,23 @@ def read_gray(path: Path) -> NDArray[np.uint8]:
 
 def write_gray(path: Path, gray_HW: NDArray[np.uint8], notes: Notes | None = None) -> None:
     """Write an image of one channel, shape (H, W), as a PNG, whole or not at all; `notes` as of `write_mask`."""
-    with replacing(path) as temporary:
-        Image.fromarray(gray_HW).save(temporary, format="PNG", pnginfo=_as_texts(notes))
+    save_image(path, Image.fromarray(gray_HW), "PNG", pnginfo=_as_texts(notes))
 
 
 def write_photo(path: Path, photo_HW3: NDArray[np.uint8]) -> None:
     """Write a photo of shape (H, W, 3), RGB, as a JPEG, whole or not at all."""
+    save_image(path, Image.fromarray(photo_HW3), "JPEG", quality=90)
+
+
+def save_image(path: Path, image: Image.Image, format: str, **options: Any) -> None:
+    """Write an image in one of Pillow's formats, with options of that format, whole or not at all.
+
+    It is encoded in memory: of a disk that takes a part of a file only, as it is full, Pillow itself takes no notice.
+    """
+    encoded = io.BytesIO()
+    image.save(encoded, format=format, **options)
     with replacing(path) as temporary:
-        Image.fromarray(photo_HW3).save(temporary, format="JPEG", quality=90)
+        temporary.write_bytes(encoded.getbuffer())
 
 
 def resize(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:

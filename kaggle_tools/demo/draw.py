@@ -19,6 +19,7 @@ from PIL import Image
 
 from kaggle_tools import rle
 from kaggle_tools.competition import Competition
+from kaggle_tools.data.images import save_image
 from kaggle_tools.demo.subjects import SUBJECTS, Kind, Scene
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.system import files
@@ -227,16 +228,14 @@ def _draw_test(
 
 def _write_photo(path: Path, photo_HW3: NDArray[np.uint8]) -> None:
     """Write an RGB photo of shape (H, W, 3) in the format of the path's extension."""
-    with files.replacing(path) as temporary:
-        Image.fromarray(photo_HW3).save(temporary, format=_PHOTO_FORMATS[path.suffix.lower()], quality=JPEG_QUALITY)
+    save_image(path, Image.fromarray(photo_HW3), _PHOTO_FORMATS[path.suffix.lower()], quality=JPEG_QUALITY)
 
 
 def _write_mask(path: Path, mask_HW: NDArray[np.bool_]) -> None:
     """Write a mask of shape (H, W) as Kaggle does: pixels 0 and 1, which the palette shows black and white."""
     image = Image.fromarray(mask_HW.astype(np.uint8))
     image.putpalette([0, 0, 0, 255, 255, 255])
-    with files.replacing(path) as temporary:
-        image.save(temporary, format=_MASK_FORMATS[path.suffix.lower()], optimize=False)
+    save_image(path, image, _MASK_FORMATS[path.suffix.lower()], optimize=False)
 
 
 def _write_submission(path: Path, competition: Competition, masks: Iterable[tuple[str, str]]) -> None:

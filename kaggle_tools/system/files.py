@@ -40,15 +40,19 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(_temporary_name())
-    temporary.touch(exist_ok=False)
-    mode = temporary.stat().st_mode
     try:
-        yield temporary
-        temporary.chmod(mode)  # a library may have put another file in its place, which only its owner can read
-        _sync(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
+        try:
+            yield temporary
+            temporary.chmod(mode)  # a library may have put another file in its place, which only its owner can read
+            _sync(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        _name(error, path, temporary)
+        raise
 
 
 @contextmanager
@@ -139,6 +143,12 @@ def sha256(path: Path) -> str:
 
 def _temporary_name() -> str:
     return f".kaggle-tools-{MACHINE}-{os.getpid()}-{secrets.token_hex(8)}.part"
+
+
+def _name(error: OSError, path: Path, temporary: Path) -> None:
+    """Have the message say which file it was: not every writer does, and nobody knows the temporary name."""
+    if error.errno is not None and error.filename2 is None and error.filename in (None, temporary, str(temporary)):
+        error.filename = str(path)
 
 
 def _sync(path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from faults import PAGE, mounted
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -15,6 +16,7 @@ from kaggle_tools.data.images import (
     read_notes,
     read_photo,
     resize,
+    save_image,
     shrink_for,
     write_gray,
     write_mask,
@@ -351,3 +353,19 @@ class TestResizing:
     def test_the_size_to_resize_to_is_height_by_width(self, size: tuple[int, int]) -> None:
         assert resize(pixels(), size).shape == (*size, 3)
         assert resize(pixels()[..., 0], size).shape == size
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "TIFF", "BMP"])
+def test_an_image_of_which_the_disk_takes_only_a_part_is_an_error_and_leaves_nothing(
+    tmp_path: Path, format: str
+) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8))
+    with mounted(tmp_path / "disk") as disk:
+        disk.resize(PAGE)
+        with pytest.raises(OSError, match=f"No space left on device: '{disk.path / 'image'}'"):
+            save_image(disk.path / "image", noise, format)
+        assert list(disk.path.iterdir()) == []
+        disk.resize(100 * PAGE)
+        save_image(disk.path / "image", noise, format)
+        with Image.open(disk.path / "image") as image:
+            assert (image.format, image.size) == (format, (120, 90))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from faults import PAGE, mounted
 
 from kaggle_tools.errors import InputError
 from kaggle_tools.system import files
@@ -121,6 +122,23 @@ class TestReplacing:
     def test_the_longest_name_that_the_file_system_takes_can_be_written(self, tmp_path: Path) -> None:
         write_text(tmp_path / ("x" * 255), "new")
         assert (tmp_path / ("x" * 255)).read_text() == "new"
+
+    def test_a_fault_while_a_file_is_written_names_the_file(self, tmp_path: Path) -> None:
+        """Few writers say to which file the disk had no room for; the temporary name would mean nothing to anybody."""
+        with mounted(tmp_path / "disk") as disk:
+            disk.resize(PAGE)
+            path = disk.path / "table.csv"
+            with pytest.raises(OSError, match=rf"^\[Errno 28\] No space left on device: '{path}'$"):
+                write_text(path, "1,2\n" * PAGE)
+            disk.make_read_only()
+            with pytest.raises(OSError, match=rf"^\[Errno 30\] Read-only file system: '{path}'$"):
+                write_text(path, "1,2\n")
+            assert list(disk.path.iterdir()) == []
+
+    def test_other_files_that_are_named_in_a_fault_stay_so(self, tmp_path: Path) -> None:
+        missing = tmp_path / "source"
+        with pytest.raises(OSError, match=f"directory: '{missing}'$"), replacing(tmp_path / "target") as temporary:
+            temporary.write_bytes(missing.read_bytes())
 
 
 class TestRemoveLeftBehind:
