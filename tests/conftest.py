@@ -30,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 LONGEST = (
     "test_pipeline",
+    "test_faults",
     "test_submit",
     "test_fold",
     "test_client",

@@ -136,6 +136,7 @@ def _number(news: socket.socket) -> int:
 
 def _serve() -> None:
     """Fork a process for each order. It is that process that returns, and then is the command."""
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else it asks the internet for a newer version at import
     for library in LIBRARIES:
         importlib.import_module(library)
     gc.freeze()  # the processes share these objects; their collectors need not visit them
