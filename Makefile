@@ -8,8 +8,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 INSTALLED := .venv/installed
 DEMO := demo
+MODULE ?=
+COUNT ?= 3
+SEED ?= 0
 
-.PHONY: demo test test-all coverage check format docs
+.PHONY: demo test test-all coverage mutants check format docs
 
 demo: $(INSTALLED)
 	rm -rf $(DEMO)/data $(DEMO)/run $(DEMO)/pred
@@ -33,6 +36,10 @@ test-all: $(INSTALLED)
 # Which lines no test runs; those that only processes of their own run are among them.
 coverage: $(INSTALLED)
 	$(PYTEST) --cov --cov-report=term-missing:skip-covered
+
+# Bugs planted in a module, or in each, and those that its tests do not notice: make mutants MODULE=kaggle_tools/rle.py
+mutants: $(INSTALLED)
+	$(BIN)/python -m tests.mutants --count $(COUNT) --seed $(SEED) $(MODULE)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check
