@@ -7,6 +7,7 @@ competition is a new value in `COMPETITIONS`; if it takes a line anywhere else, 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,26 @@ class Archive:
     """The folder, below the data folder, in which its contents belong."""
     on_request: bool = False
     """Large and not needed: downloaded only when asked for."""
+    holds: tuple[str, ...] = ()
+    """Patterns, relative to the data folder, of the files that belong in it; nothing else is unpacked."""
+
+    @property
+    def expected(self) -> tuple[str, ...]:
+        """`holds`; where it says nothing, the table, or all files in the folder, of the archive's own name."""
+        name = self.name.removesuffix(".zip")
+        own = name if PurePosixPath(name).suffix else f"{name}/*"
+        return self.holds or (str(PurePosixPath(self.into, own)),)
+
+    def place(self, name: str) -> str | None:
+        """Where in the data folder a file belongs that is called so in the archive; None where it has no business.
+
+        The ends of paths count: whoever packs folders adds one on top, as in `train/train/a.jpg`, or leaves one out.
+        """
+        path = PurePosixPath(self.into if self.into != "." else self.name.split(".")[0], name)
+        for pattern in self.expected:
+            if path.match(pattern) and not path.name.startswith("."):
+                return str(PurePosixPath(*path.parts[-len(PurePosixPath(pattern).parts) :]))
+        return None
 
 
 @dataclass(frozen=True)
@@ -151,13 +172,13 @@ CARVANA = Competition(
     slug="carvana-image-masking-challenge",
     title="Carvana Image Masking",
     archives=(
-        Archive("train.zip"),
-        Archive("train_masks.zip"),
-        Archive("test.zip"),
+        Archive("train.zip", holds=("train/*.jpg",)),
+        Archive("train_masks.zip", holds=("train_masks/*.gif",)),
+        Archive("test.zip", holds=("test/*.jpg",)),
         Archive("metadata.csv.zip"),
         Archive("sample_submission.csv.zip"),
-        Archive("train_hq.zip", on_request=True),
-        Archive("test_hq.zip", on_request=True),
+        Archive("train_hq.zip", holds=("train_hq/*.jpg",), on_request=True),
+        Archive("test_hq.zip", holds=("test_hq/*.jpg",), on_request=True),
     ),
     train_photos="train/{stem}.jpg",
     train_masks="train_masks/{stem}_mask.gif",
@@ -181,8 +202,9 @@ SALT = Competition(
     slug="tgs-salt-identification-challenge",
     title="TGS Salt Identification",
     archives=(
-        Archive("train.zip", into="train"),  # holds images/ and masks/
-        Archive("test.zip", into="test"),  # holds images/
+        # Without `into` the images/ of both would mix.
+        Archive("train.zip", into="train", holds=("train/images/*.png", "train/masks/*.png")),
+        Archive("test.zip", into="test", holds=("test/images/*.png",)),
         Archive("depths.csv.zip"),
         Archive("sample_submission.csv.zip"),
         Archive("train.csv.zip"),

@@ -57,7 +57,7 @@ def test_salts_archives_unpack_to_where_its_photos_are_looked_for(tmp_path: Path
             member = pattern.format(stem="a").split("/", 1)[1]
             with zipfile.ZipFile(tmp_path / archive.name, "a") as file:
                 file.writestr(member, "content")
-            archives.unpack(tmp_path / archive.name, tmp_path / "data", archive.into)
+            archives.unpack(tmp_path / archive.name, tmp_path / "data", archive)
             assert (tmp_path / "data" / pattern.format(stem="a")).is_file()
 
 

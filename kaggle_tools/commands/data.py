@@ -1,12 +1,17 @@
 """`download`, `unpack`, `demo-data`: from nothing to a data folder."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kaggle_tools import cli
+from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.options import parse_size
+from kaggle_tools.system.output import say, warn
+
+if TYPE_CHECKING:
+    from kaggle_tools.competition import Competition
 
 
 def download(
@@ -26,25 +31,42 @@ def download(
     to = to or Path("data") / spec.slug
     zips = to / "zips"
     fetch(spec, zips, high_quality=high_quality)
-    unpack(zips, to, competition)
+    unpack_and_say(zips, to, spec)
     print(f"{zips} may be deleted now")
 
 
 def unpack(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder with the competition's zip files.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SRC", help='Folder with the competition\'s zip files, or the zip file of "Download All".'
+        ),
+    ],
     to: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that becomes the data folder.")],
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Unpack a competition's zip files that were downloaded by other means."""
-    from kaggle_tools.data import archives
+    from kaggle_tools.data.archives import lacking
 
-    wanted = cli.competition_named(competition).archives
-    found = archives.find(source, wanted)
-    if missing := archives.missing(found, wanted):
-        print(f"warning: {source} lacks {', '.join(missing)}")
-    for file, archive in found:
-        written = archives.unpack(file, to, archive.into)
-        print(f"{file.name}: {written:,} files unpacked" if written else f"{file.name}: was unpacked before")
+    spec = cli.competition_named(competition)
+    unpack_and_say(source, to, spec)
+    if names := lacking(to, spec.archives):
+        raise InputError(f"{to}: still lacks what is in {', '.join(names)}; put that into {source} and unpack again")
+
+
+def unpack_and_say(source: Path, to: Path, spec: "Competition") -> None:
+    """Unpack all archives that are there, and print what became of each."""
+    from kaggle_tools.data.archives import unpack_all
+
+    for name, (written, kept, left_out) in unpack_all(source, to, spec.archives, spec.slug):
+        say(f"{name}: {written:,} files unpacked" if written else f"{name}: was unpacked before")
+        if kept:
+            warn(
+                f"{to}: {len(kept):,} files differ from those in {name} and stay as they are: {first_few(kept)}; "
+                "to have the archive's, remove them and unpack again"
+            )
+        if left_out:
+            warn(f"{name}: {len(left_out):,} files do not belong in it and were left out: {first_few(left_out)}")
 
 
 def demo_data(

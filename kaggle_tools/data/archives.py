@@ -4,24 +4,38 @@ Knows nothing of Kaggle or of what is inside the files.
 """
 
 import errno
+import lzma
+import os
 import shutil
 import stat
+import struct
+import time
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from kaggle_tools.competition import Archive
 from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.system.files import temporary_folder
 
 MAX_UNPACKED_BYTES = 100 * 2**30
 """What one archive may hold, unpacked. Carvana's largest, the high-quality test photos, stays far below."""
 MAX_RATIO = 200
 """How many times its own size an archive may hold. Photos reach 1, tables of ids about 20, zip bombs 1,000 and more."""
 
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, IndexError)
-"""What zipfile raises on archives with random bytes changed, besides OSError for a seek to nowhere."""
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, IndexError, OverflowError),
+    NotImplementedError,  # an unknown compression
+    RuntimeError,  # a password
+    ValueError,  # also a name that is not UTF-8
+    MemoryError,  # a dictionary of LZMA that is larger than the memory
+)
+"""What zipfile raises on archives with random bytes changed, besides an OSError (see `is_damage`)."""
 
 
 class Found(NamedTuple):
@@ -32,131 +46,297 @@ class Found(NamedTuple):
     """What the competition says of it."""
 
 
-def find(source: Path, archives: Sequence[Archive]) -> list[Found]:
+class Unpacked(NamedTuple):
+    """What became of an archive's files."""
+
+    written: int
+    """How many were written: 0 if everything was in place."""
+    kept: list[str]
+    """Those that lie in the data folder with other contents than in the archive, and stay so."""
+    left_out: list[str]
+    """Those that do not belong in this archive."""
+
+
+class _Member(NamedTuple):
+    """A file in an archive, or the file that came without an archive."""
+
+    name: str
+    size: int
+    modified_ns: int
+    """When it was changed last, in nanoseconds since 1970."""
+    open: Callable[[], IO[bytes]]
+
+
+class _Placed(NamedTuple):
+    member: _Member
+    target: Path
+    """Where it belongs."""
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether an error that was raised while a zip file was read comes from its bytes, not from the disk."""
+    if isinstance(error, OSError):
+        return error.errno in (None, errno.EINVAL)  # what bz2 raises, and a seek to nowhere
+    return isinstance(error, DAMAGED)
+
+
+def is_junk(name: str) -> bool:
+    """Whether a Mac added this member, as it does to every zip file that it makes."""
+    parts = PurePosixPath(name).parts
+    return "__MACOSX" in parts or ".DS_Store" in parts
+
+
+def unpack_all(
+    source: Path, data: Path, archives: Sequence[Archive], everything: str
+) -> Iterator[tuple[str, Unpacked]]:
+    """Unpack the competition's archives that lie in a folder, and yield each one's name and what became of it.
+
+    Args:
+        source: the folder, or the one zip file that "Download All" at Kaggle makes of all archives.
+        data: the data folder, made if need be.
+        archives: what the competition has.
+        everything: how the name of that one zip file begins, which may also lie in the folder.
+
+    Raises:
+        InputError: there are no archives, or one cannot be unpacked (see `unpack`).
+    """
+    if source.is_file():
+        found, bundles = [], [source]
+    else:
+        found = find(source, archives, everything)
+        complete = len(found) >= sum(not archive.on_request for archive in archives)
+        bundles = [] if complete else _bundles(source, everything)
+    for file, archive in found:
+        yield file.name, unpack(file, data, archive)
+    for file in bundles:
+        yield from _unpack_bundle(file, data, archives)
+
+
+def find(source: Path, archives: Sequence[Archive], everything: str = "") -> list[Found]:
     """The archives that lie in the folder `source`.
 
     A file that came without its `.zip` because Kaggle packed it out, such as `metadata.csv`, counts too.
 
     Raises:
-        InputError: none of them is there.
+        InputError: there is no such folder, or neither one of them nor (see `unpack_all`) all in one is there.
     """
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder")
     found: list[Found] = []
     for archive in archives:
         candidates = (source / archive.name, source / archive.name.removesuffix(".zip"))
         found += [Found(path, archive) for path in candidates if path.is_file()][:1]
-    if not found:
-        names = first_few([archive.name for archive in archives], limit=len(archives))
-        raise InputError(f"{source}: holds none of the files that were expected: {names}")
+    if not found and not _bundles(source, everything):
+        needed = [archive.name for archive in archives if not archive.on_request]
+        there = first_few(sorted(path.name for path in source.iterdir()), limit=5) or "nothing"
+        raise InputError(
+            f"{source}: holds none of the files that were expected: {first_few(needed, limit=len(needed))}; "
+            f"what it holds: {there}"
+        )
     return found
 
 
-def missing(found: Sequence[Found], archives: Sequence[Archive]) -> list[str]:
-    """The names of the archives that are needed but were not found."""
-    there = {archive for _, archive in found}
-    return [archive.name for archive in archives if not archive.on_request and archive not in there]
+def lacking(data: Path, archives: Sequence[Archive]) -> list[str]:
+    """The names of the archives that are needed but of which the data folder lacks all files of a kind."""
+    return [
+        archive.name
+        for archive in archives
+        if not archive.on_request and not all(any(data.glob(pattern)) for pattern in archive.expected)
+    ]
 
 
-def unpack(file: Path, data: Path, into: str = ".") -> int:
-    """Unpack one zip file into the folder `into` below the data folder; a plain file is copied there.
+def unpack(file: Path, data: Path, archive: Archive) -> Unpacked:
+    """Unpack one zip file into the data folder; a plain file is copied there.
 
-    What is already there with the right size is left alone. The rest is written to a temporary folder
-    first and then moved, a new folder in a single step, so that a folder that was not there before is
-    there whole or not at all.
+    What is already there is left alone, also where it differs from the archive, as a mask does that a person has
+    corrected; only a file that ends too early is written again. The rest is written to temporary folders first and
+    then moved, a new folder in a single step, so that a folder that was not there before is there whole or not at all.
 
-    Returns:
-        How many files were written: 0 if everything was in place.
+    Args:
+        file: the zip file.
+        data: the data folder, made if need be.
+        archive: what belongs in it; the rest is left out. Folders on top that were added or left out by whoever
+            packed it do not matter.
 
     Raises:
-        InputError: the archive is damaged, holds what must not be unpacked (a path that leads outside, a
-            link, a password), swells beyond `MAX_UNPACKED_BYTES` or `MAX_RATIO`, or the disk is too small.
+        InputError: the archive is damaged, holds nothing of what belongs in it, or what must not be unpacked (a path
+            that leads outside, a link, a password), swells beyond `MAX_UNPACKED_BYTES` or `MAX_RATIO`, or the disk
+            is too small.
     """
     data.mkdir(parents=True, exist_ok=True)
-    temporary = data / f".{file.name}.part"
-    shutil.rmtree(temporary, ignore_errors=True)
+    with _opened(file) as members:
+        return _unpack_members(file, members, data, archive)
+
+
+def _unpack_members(file: Path, members: list[_Member], data: Path, archive: Archive) -> Unpacked:
+    places = {member.name: archive.place(member.name) for member in members}
+    placed = [_Placed(member, data / place) for member in members if (place := places[member.name])]
+    _require_usable(file, placed, members, archive)
+    todo, kept = _sorted_out(placed)
+    _write(file, todo)
+    left_out = [name for name, place in places.items() if not place]
+    return Unpacked(len(todo), [str(each.target.relative_to(data)) for each in kept], left_out)
+
+
+def _unpack_bundle(file: Path, data: Path, archives: Sequence[Archive]) -> Iterator[tuple[str, Unpacked]]:
+    """Unpack what "Download All" packed: archives, or the files that are in them."""
+    data.mkdir(parents=True, exist_ok=True)
+    whole = Archive(file.name, holds=tuple(pattern for archive in archives for pattern in archive.expected))
+    known = {archive.name: archive for archive in archives if archive.name.endswith(".zip")}
+    with _opened(file) as members:
+        inner = [member for member in members if PurePosixPath(member.name).name in known]
+        for member in inner:
+            with temporary_folder(data) as temporary:
+                packed = _Placed(member, temporary / PurePosixPath(member.name).name)
+                _require_bounded(file, [packed])
+                _require_space(file, {data: [packed]})
+                _extract(packed.member, packed.target)
+                yield packed.target.name, unpack(packed.target, data, known[packed.target.name])
+        others = [member for member in members if member not in inner]
+        if not inner or any(whole.place(member.name) for member in others):
+            yield file.name, _unpack_members(file, others, data, whole)
+
+
+def _bundles(source: Path, everything: str) -> list[Path]:
+    """What "Download All" made; browsers add a number to the name of the second one."""
+    return sorted(path for path in source.glob("*.zip") if everything and path.name.startswith(everything))
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[list[_Member]]:
+    """The files in an archive, once it is certain that they may be unpacked; the only one of a plain file."""
+    if file.suffix.lower() != ".zip" and not zipfile.is_zipfile(file):
+        status = file.stat()
+        yield [_Member(file.name, status.st_size, status.st_mtime_ns, lambda: file.open("rb"))]
+        return
     try:
-        written = _extract_missing(file, data / into, temporary)
-        if written:
-            _move(temporary, data / into)
-    except (*_DAMAGED, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+        with zipfile.ZipFile(file) as archive:
+            infos = [info for info in archive.infolist() if not (info.is_dir() or is_junk(info.filename))]
+            for info in infos:
+                _require_harmless(file, info)
+            yield [_member(archive, info) for info in infos]
+    except (*DAMAGED, OSError) as error:
+        if not is_damage(error):
             raise
-        raise InputError(f"{file}: not a whole zip file ({error}); delete it and download it again") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return written
+        raise InputError(
+            f"{file}: not a whole zip file ({str(error) or type(error).__name__}); delete it and download it again"
+        ) from error
 
 
-def _extract_missing(file: Path, target: Path, temporary: Path) -> int:
-    """Write to `temporary` what `target` lacks, and count it."""
-    if not file.name.endswith(".zip"):
-        if _is_there(target / file.name, file.stat().st_size):
-            return 0
-        temporary.mkdir()
-        shutil.copyfile(file, temporary / file.name)
-        return 1
-    with zipfile.ZipFile(file) as archive:
-        members = _checked_members(file, archive)
-        missing = [member for member in members if not _is_there(target / member.filename, member.file_size)]
-        _check_space(file, missing, temporary.parent)
-        for member in missing:
-            _extract(archive, member, temporary / member.filename)
-    return len(missing)
+def _require_harmless(file: Path, info: zipfile.ZipInfo) -> None:
+    path, kind = PurePosixPath(info.filename), stat.S_IFMT(info.external_attr >> 16)
+    # On Windows a backslash parts folders and a colon follows a drive; no competition's names hold either.
+    foreign = "\\" in info.filename or ":" in info.filename
+    faults = {
+        "leads outside of the folder": path.is_absolute() or ".." in path.parts or not path.parts or foreign,
+        "is a link or a device, not a file": kind not in (0, stat.S_IFREG),
+        "is locked with a password": info.flag_bits & 1,
+    }
+    if fault := next((what for what, found in faults.items() if found), None):
+        raise InputError(f"{file}: {info.filename!r} {fault}; nothing was unpacked")
 
 
-def _checked_members(file: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The files in the archive that are wanted, once it is certain that they may be unpacked."""
-    members = [member for member in archive.infolist() if not (member.is_dir() or _is_junk(member.filename))]
-    for member in members:
-        fault = _fault(member)
-        if fault:
-            raise InputError(f"{file}: {member.filename!r} {fault}; nothing was unpacked")
-    if len({member.filename for member in members}) < len(members):
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
+    modified = int(time.mktime((*info.date_time, 0, 0, -1)))
+    return _Member(info.filename, info.file_size, modified * 10**9, partial(archive.open, info))
+
+
+def _require_usable(file: Path, placed: list[_Placed], members: list[_Member], archive: Archive) -> None:
+    if not members:
+        raise InputError(f"{file}: an empty archive, without a file in it; download it again")
+    if not placed:
+        expected, there = " or ".join(archive.expected), first_few([member.name for member in members])
+        raise InputError(f"{file}: should hold {expected}, but holds {there}; nothing was unpacked")
+    if len({each.target for each in placed}) < len(placed):
         raise InputError(f"{file}: holds several files of the same name; nothing was unpacked")
+    _require_bounded(file, placed)
+
+
+def _require_bounded(file: Path, placed: list[_Placed]) -> None:
     # zipfile never unpacks more of a member than the size that its entry states, so that the sum is a bound.
-    unpacked = sum(member.file_size for member in members)
+    unpacked = sum(each.member.size for each in placed)
     if unpacked > MAX_UNPACKED_BYTES or unpacked > MAX_RATIO * file.stat().st_size:
         raise InputError(
             f"{file}: would unpack to {unpacked:,} bytes; at most {MAX_UNPACKED_BYTES:,} and {MAX_RATIO} times "
             "its own size are allowed; nothing was unpacked"
         )
-    return members
 
 
-def _is_junk(name: str) -> bool:
-    """What a Mac adds to every zip file that it makes."""
-    parts = PurePosixPath(name).parts
-    return "__MACOSX" in parts or ".DS_Store" in parts
+def _sorted_out(placed: list[_Placed]) -> tuple[list[_Placed], list[_Placed]]:
+    """Those that have to be written, and those where a file of other contents lies, which may be a person's work."""
+    todo, kept = [], []
+    for each in placed:
+        if not os.path.lexists(each.target):
+            todo.append(each)
+        elif _is_untouched(each):
+            continue
+        elif not (each.target.is_file() and _begins_alike(each)):
+            kept.append(each)
+        elif each.target.stat().st_size < each.member.size:  # another program was ended while it unpacked it
+            todo.append(each)
+    return todo, kept
 
 
-def _fault(member: zipfile.ZipInfo) -> str | None:
-    """Why this member must not be unpacked."""
-    path = PurePosixPath(member.filename)
-    # On Windows a backslash parts folders and a colon follows a drive; no competition's names hold either.
-    foreign = "\\" in member.filename or ":" in member.filename
-    if path.is_absolute() or ".." in path.parts or not path.parts or foreign:
-        return "leads outside of the folder"
-    kind = stat.S_IFMT(member.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG):
-        return "is a link or a device, not a file"
-    if member.flag_bits & 1:
-        return "is locked with a password"
-    return None
+def _is_untouched(placed: _Placed) -> bool:
+    """Whether the file has the size and the time that unpacking gave it, so that it need not be read."""
+    if not placed.target.is_file():
+        return False
+    status = placed.target.stat()
+    return status.st_size == placed.member.size and status.st_mtime_ns == placed.member.modified_ns
 
 
-def _check_space(file: Path, members: list[zipfile.ZipInfo], folder: Path) -> None:
-    needed, free = sum(member.file_size for member in members), shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(f"{file}: needs {needed:,} bytes in {folder}, where {free:,} are free; nothing was unpacked")
+def _begins_alike(placed: _Placed) -> bool:
+    """Whether all that is in the file is what the archive's begins with."""
+    with placed.target.open("rb") as file, placed.member.open() as packed:
+        while piece := file.read(2**20):
+            if piece != packed.read(len(piece)):
+                return False
+    return True
 
 
-def _is_there(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
+def _write(file: Path, todo: list[_Placed]) -> None:
+    """Write them to temporary folders and move them, each within one folder that exists, so within one disk."""
+    groups: dict[Path, list[_Placed]] = defaultdict(list)
+    for each in todo:
+        groups[_existing_folder(each.target.parent)].append(each)
+    _require_space(file, groups)
+    for folder, group in groups.items():
+        with temporary_folder(folder) as temporary:
+            for member, target in group:
+                _extract(member, temporary / target.relative_to(folder))
+            _move(temporary, folder)
 
 
-def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None:
+def _require_space(file: Path, groups: Mapping[Path, list[_Placed]]) -> None:
+    needed: Counter[int] = Counter()
+    for folder, group in groups.items():
+        needed[folder.stat().st_dev] += sum(each.member.size for each in group)
+    for folder in groups:
+        bytes_, free = needed[folder.stat().st_dev], shutil.disk_usage(folder).free
+        if bytes_ > free:
+            raise InputError(
+                f"{file}: needs {bytes_:,} bytes in {folder}, where {free:,} are free; nothing was unpacked"
+            )
+
+
+def _existing_folder(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists; it may be a link to another disk, or one mounted there.
+
+    Raises:
+        InputError: something else lies there.
+    """
+    if folder.is_dir():
+        return folder
+    if os.path.lexists(folder):
+        raise InputError(f"{folder}: a file, or a link to nowhere, where a folder belongs; move it away")
+    return _existing_folder(folder.parent)
+
+
+def _extract(member: _Member, to: Path) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(member) as packed, to.open("wb") as unpacked:
+    with member.open() as packed, to.open("wb") as unpacked:
         shutil.copyfileobj(packed, unpacked, length=2**20)
+    os.utime(to, ns=(member.modified_ns, member.modified_ns))
 
 
 def _move(source: Path, target: Path) -> None:
@@ -165,5 +345,4 @@ def _move(source: Path, target: Path) -> None:
         for child in source.iterdir():
             _move(child, target / child.name)
     else:
-        target.parent.mkdir(parents=True, exist_ok=True)
         source.replace(target)

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +23,7 @@ from kaggle_tools.system.output import warn
 LOCK_FILE = ".lock"
 MACHINE = re.sub(r"\W", "_", platform.node())[:64]
 TEMPORARY = re.compile(r"\.kaggle-tools-(?P<machine>\w*)-(?P<process>\d+)-[0-9a-f]{16}\.part")
-"""The names of temporary files: which process on which machine writes them, and a random part."""
+"""The names of temporary files and folders: which process on which machine writes them, and a random part."""
 LEFT_BEHIND_SECONDS = 24 * 3600
 """After which a temporary file of another machine, to which nobody wrote, is removed."""
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
@@ -56,6 +57,22 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder of a name of its own in `folder`; at the end it is removed with what is left in it.
+
+    It is made exclusively, as in `replacing`, for the current user alone. What a killed process left behind is removed
+    first.
+    """
+    remove_left_behind(folder)
+    temporary = folder / _temporary_name()
+    temporary.mkdir(mode=0o700)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
 def locked(folder: Path, what: str, timeout: float = 60.0, name: str = LOCK_FILE) -> Iterator[None]:
     """Hold a folder against other commands, on this machine or on others that share its disk.
 
@@ -86,10 +103,14 @@ def locked(folder: Path, what: str, timeout: float = 60.0, name: str = LOCK_FILE
 
 
 def remove_left_behind(folder: Path) -> None:
-    """Remove the temporary files in a folder whose processes have ended; those that are links go, not their targets."""
+    """Remove temporary files and folders whose processes have ended; of those that are links, not the targets."""
     for path in folder.iterdir():
         with suppress(OSError):  # another command was faster, or the folder cannot be written: then they stay
-            if _is_left_behind(path):
+            if not _is_left_behind(path):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
                 path.unlink()
 
 

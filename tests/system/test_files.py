@@ -21,6 +21,7 @@ from kaggle_tools.system.files import (
     remove_left_behind,
     replacing,
     sha256,
+    temporary_folder,
     write_json,
     write_text,
 )
@@ -166,6 +167,30 @@ class TestRemoveLeftBehind:
             ".table.csv.part",
             ".kaggle-tools-x.part",
         }
+
+
+class TestTemporaryFolder:
+    def test_it_is_of_the_user_alone_and_goes_with_its_contents(self, tmp_path: Path) -> None:
+        with temporary_folder(tmp_path) as temporary:
+            assert temporary.parent == tmp_path
+            assert temporary.stat().st_mode & 0o777 == 0o700
+            (temporary / "deep").mkdir()
+            (temporary / "deep" / "photo").touch()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_one_that_lies_there_already_is_not_used(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(files, "_temporary_name", lambda: "known")
+        (tmp_path / "victim").mkdir()
+        (tmp_path / "known").symlink_to(tmp_path / "victim")
+        with pytest.raises(FileExistsError), temporary_folder(tmp_path):
+            pass
+        assert (tmp_path / "victim").is_dir()
+
+    def test_the_folder_of_a_process_that_has_ended_goes_first(self, tmp_path: Path) -> None:
+        ended = tmp_path / TestRemoveLeftBehind.NAME.format(machine=files.MACHINE, process=2**22 + 1)
+        (ended / "deep").mkdir(parents=True)
+        with temporary_folder(tmp_path) as temporary:
+            assert list(tmp_path.iterdir()) == [temporary]
 
 
 class TestLocked:

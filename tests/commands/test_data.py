@@ -1,0 +1,96 @@
+"""From the zip files that someone has downloaded to a data folder."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from kaggle_tools.__main__ import app
+from kaggle_tools.errors import InputError
+
+CONTENTS = {
+    "train.zip": {"train/a_01.jpg": "photo"},
+    "train_masks.zip": {"train_masks/a_01_mask.gif": "mask"},
+    "test.zip": {"test/b_01.jpg": "photo"},
+    "metadata.csv.zip": {"metadata.csv": "id,year\n"},
+    "sample_submission.csv.zip": {"sample_submission.csv": "img,rle_mask\n"},
+}
+"""As Kaggle packs Carvana, without the archives that come on request."""
+
+
+def unpack(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["unpack", *map(str, arguments)])
+
+
+@pytest.fixture
+def zips(tmp_path: Path) -> Path:
+    """A folder with all archives that are needed."""
+    folder = tmp_path / "zips"
+    folder.mkdir()
+    for name, contents in CONTENTS.items():
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            for member, text in contents.items():
+                archive.writestr(zipfile.ZipInfo(member), text)
+    return folder
+
+
+def test_all_archives_that_are_needed_are_unpacked_once(zips: Path, tmp_path: Path) -> None:
+    for said in ("1 files unpacked", "was unpacked before"):
+        result = unpack(zips, tmp_path / "data")
+        assert result.exit_code == 0
+        assert result.output.splitlines() == [f"{name}: {said}" for name in CONTENTS]
+    files = sorted(path.relative_to(tmp_path / "data").as_posix() for path in (tmp_path / "data").rglob("*.*"))
+    assert files == sorted(member for contents in CONTENTS.values() for member in contents)
+
+
+def test_a_folder_that_lacks_an_archive_ends_in_an_error_once_the_rest_is_unpacked(zips: Path, tmp_path: Path) -> None:
+    (zips / "train_masks.zip").unlink()
+    result = unpack(zips, tmp_path / "data")
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception) == (
+        f"{tmp_path}/data: still lacks what is in train_masks.zip; put that into {zips} and unpack again"
+    )
+    assert (tmp_path / "data/train/a_01.jpg").exists()
+
+
+def test_an_archive_whose_contents_lie_in_the_data_folder_is_not_missed(zips: Path, tmp_path: Path) -> None:
+    unpack(zips, tmp_path / "data")
+    (zips / "test.zip").unlink()
+    assert unpack(zips, tmp_path / "data").exit_code == 0
+
+
+def test_a_folder_that_does_not_exist_is_called_so(tmp_path: Path) -> None:
+    result = unpack(tmp_path / "zips", tmp_path / "data")
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception) == f"{tmp_path}/zips: no such folder"
+
+
+def test_a_corrected_mask_stays_and_is_named(zips: Path, tmp_path: Path) -> None:
+    unpack(zips, tmp_path / "data")
+    mask = tmp_path / "data/train_masks/a_01_mask.gif"
+    mask.write_text("corrected by hand")
+    result = unpack(zips, tmp_path / "data")
+    assert result.exit_code == 0
+    assert mask.read_text() == "corrected by hand"
+    assert (
+        "1 files differ from those in train_masks.zip and stay as they are: train_masks/a_01_mask.gif" in result.output
+    )
+
+
+def test_what_does_not_belong_in_an_archive_is_left_out_and_named(zips: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(zips / "train.zip", "a") as archive:
+        archive.writestr(".git/hooks/post-checkout", "evil")
+    result = unpack(zips, tmp_path / "data")
+    assert "train.zip: 1 files do not belong in it and were left out: .git/hooks/post-checkout" in result.output
+    assert not (tmp_path / "data/.git").exists()
+
+
+def test_the_zip_file_of_download_all_is_unpacked(zips: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name in CONTENTS:
+            archive.write(zips / name, name)
+    result = unpack(tmp_path / "all.zip", tmp_path / "data")
+    assert result.exit_code == 0
+    assert [(tmp_path / "data" / member).is_file() for held in CONTENTS.values() for member in held] == [True] * 5
