@@ -5,11 +5,15 @@ Normalisation is the model's: a quarter of the bytes then travel to the device.
 H height, W width; the size of a photo is (height, width) in pixels, None where it keeps its own.
 """
 
+import errno
+import mmap
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
@@ -28,6 +32,9 @@ from kaggle_tools.errors import InputError
 Item = TypeVar("Item")
 
 WORKER_NICENESS = 10
+SHARED_MEMORY = Path("/dev/shm")
+SIGNS_OF_LITTLE_SHARED_MEMORY = ("Bus error", "shared memory", "No space left on device")
+"""In a message of torch."""
 
 
 class MaskedPhotos(Dataset[tuple[Tensor, Tensor]]):
@@ -161,12 +168,28 @@ def plain_worker_errors() -> Iterator[None]:
     """Restore the message of a worker's InputError, which a DataLoader replaces by the text of a traceback.
 
     Raises:
-        InputError: the block raised one, in this process or in a worker's.
+        InputError: the block raised one, in this process or in a worker's; or there is too little shared memory, in
+            which workers hand over their photos.
     """
     try:
         yield
     except InputError as error:
         raise InputError(str(error).rpartition(f"{InputError.__name__}: ")[2].rstrip()) from error
+    except (RuntimeError, OSError) as error:
+        if not _lacks_shared_memory(error):
+            raise
+        raise InputError(
+            f"{SHARED_MEMORY}: too small for the photos that worker processes hand over. Give --workers 0, or make it "
+            f"larger: `docker run --shm-size 8g` for a container, else `mount -o remount,size=8G {SHARED_MEMORY}`"
+        ) from error
+
+
+def _lacks_shared_memory(error: RuntimeError | OSError) -> bool:
+    """Whether this is how torch, or multiprocessing before the first photo, fails for want of shared memory."""
+    if isinstance(error, RuntimeError):
+        return "DataLoader worker" in str(error) and any(sign in str(error) for sign in SIGNS_OF_LITTLE_SHARED_MEMORY)
+    full = error.errno == errno.ENOSPC and error.filename is None and SHARED_MEMORY.is_dir()
+    return full and shutil.disk_usage(SHARED_MEMORY).free < mmap.PAGESIZE
 
 
 def _one_thread(_: int) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kaggle_tools.data.datasets import InputSize, ResizedPhotos, loader
+from kaggle_tools.data.datasets import InputSize, ResizedPhotos, loader, plain_worker_errors
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
@@ -50,15 +50,18 @@ def predict(
     device, sizes = ensemble.device, ensemble.input_sizes
     dataset = ResizedPhotos(photos, sizes)
     decoded = loader(dataset, batch_sampler=batches, workers=workers, device=device.type)
-    for indices, (images, errors, hashes) in zip(batches, decoded, strict=True):
-        own_size = photos[indices[0]].size
-        try:
-            photos_at = {size: tensor.to(device, non_blocking=True) for size, tensor in zip(sizes, images, strict=True)}
-            mix = _mix(ensemble, photos_at, own_size, len(indices))
-        except torch.OutOfMemoryError as error:
-            raise _out_of_memory(len(indices), own_size, error) from error
-        for index, probability_HW, votes_HW, wrong, photo_sha256 in zip(indices, *mix, errors, hashes, strict=True):
-            yield Prediction(photos[index], probability_HW, votes_HW, wrong, photo_sha256)
+    with plain_worker_errors():
+        for indices, (images, errors, hashes) in zip(batches, decoded, strict=True):
+            own_size = photos[indices[0]].size
+            try:
+                photos_at = {
+                    size: tensor.to(device, non_blocking=True) for size, tensor in zip(sizes, images, strict=True)
+                }
+                mix = _mix(ensemble, photos_at, own_size, len(indices))
+            except torch.OutOfMemoryError as error:
+                raise _out_of_memory(len(indices), own_size, error) from error
+            for index, probability_HW, votes_HW, wrong, photo_sha256 in zip(indices, *mix, errors, hashes, strict=True):
+                yield Prediction(photos[index], probability_HW, votes_HW, wrong, photo_sha256)
 
 
 def as_bytes(probability_HW: Tensor) -> Tensor:

@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 from collections.abc import Sequence
@@ -334,3 +335,37 @@ class TestBrokenPhotos:
     def test_an_input_error_of_several_lines_stays_whole(self) -> None:
         with pytest.raises(InputError, match=r"^first\n  second$"), plain_worker_errors():
             raise InputError("first\n  second")
+
+
+class TestLittleSharedMemory:
+    """What torch says where /dev/shm is full: of its own, of a worker that the system killed, or from a worker."""
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are "
+            "out of shared memory. Please try to raise your shared memory limit.",
+            "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+            "RuntimeError: unable to allocate shared memory(shm) for file </torch_7_1_0>: No space left on device\n",
+            "Caught RuntimeError in DataLoader worker process 3.\nOriginal Traceback (most recent call last):\n"
+            "RuntimeError: unable to write to file </torch_7_1_0>: No space left on device (28)\n",
+        ],
+        ids=["killed", "allocated", "written"],
+    )
+    def test_little_shared_memory_is_named_with_what_to_do(self, message: str) -> None:
+        with pytest.raises(InputError) as refused, plain_worker_errors():
+            raise RuntimeError(message)
+        assert str(refused.value) == (
+            "/dev/shm: too small for the photos that worker processes hand over. Give --workers 0, or make it larger: "
+            "`docker run --shm-size 8g` for a container, else `mount -o remount,size=8G /dev/shm`"
+        )
+
+    def test_a_full_disk_is_not_taken_for_it_nor_another_end_of_a_worker(self) -> None:
+        for error in (
+            OSError(errno.ENOSPC, "No space left on device"),
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. "),
+            RuntimeError("unable to mmap 8 bytes: shared memory"),
+        ):
+            with pytest.raises(type(error)) as passed, plain_worker_errors():
+                raise error
+            assert passed.value is error
