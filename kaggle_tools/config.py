@@ -194,7 +194,11 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Execution:
-    """How a training is carried out: what decides its speed and what is kept beside it, but not its result."""
+    """How a training is carried out: what decides its speed and what is kept beside it, but not its result.
+
+    Raises:
+        InputError: a value that is not possible.
+    """
 
     devices: Annotated[str, Option("How many GPUs to use; `0,1` for these two.", MACHINE)] = "auto"
     """As Lightning takes it."""
@@ -217,6 +221,9 @@ class Execution:
     ] = False
     """As 8-bit images."""
     report: Annotated[bool, Option("Write RUN/report.html at the end.", BESIDE, names="--report/--no-report")] = True
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 ANY = ""

@@ -14,6 +14,7 @@ at once.
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import wraps
@@ -41,6 +42,7 @@ class Check(NamedTuple):
 
 ABOVE_0 = Check(lambda value: value > 0, "must be above 0")
 AT_LEAST_0 = Check(lambda value: value >= 0, "must not be below 0")
+FINITE = "must be a finite number"
 SHARE = Check(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
 
 
@@ -107,6 +109,8 @@ class OptionField:
             raise TypeError(f"{self.name} is {value!r}")
         if value is None:
             return
+        if not _is_finite(value):
+            raise InputError(f"{self.flag} {self.text(value)}: {FINITE}")
         choices = get_args(self.type) if get_origin(self.type) is Literal else ()
         if choices and value not in choices:
             raise InputError(f"{self.flag} {value}: must be one of {', '.join(choices)}")
@@ -261,6 +265,17 @@ def size_as_text(size: Sequence[int]) -> str:
     return "x".join(map(str, size))
 
 
+def finite(option: typer.CallbackParam, value: float | None) -> float | None:
+    """Refuse infinity, which a lowest number lets pass: the `callback` of an option that no dataclass has.
+
+    Raises:
+        InputError: the value is infinite, or NaN.
+    """
+    if not _is_finite(value):
+        raise InputError(f"{option.opts[0]} {value}: {FINITE}")
+    return value
+
+
 def _is_of(expected: Any, value: object) -> bool:
     """Whether a value is of the type of an option: a plain type, a tuple of one, a Literal or a union of these."""
     origin, parts = get_origin(expected), get_args(expected)
@@ -274,6 +289,13 @@ def _is_of(expected: Any, value: object) -> bool:
     if expected is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
+
+
+def _is_finite(value: object) -> bool:
+    """Whether all numbers in the value of an option are: neither NaN nor infinite, nor too large for a float."""
+    if isinstance(value, tuple):
+        return all(_is_finite(one) for one in value)
+    return not isinstance(value, int | float) or abs(value) <= sys.float_info.max
 
 
 def _parsed(field: OptionField, given: Any) -> Any:

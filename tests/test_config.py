@@ -1,18 +1,24 @@
 import dataclasses
 import json
+import math
+from functools import partial
 from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from kaggle_tools.config import (
+    CONFIG_OPTIONS,
     DEFAULT_PRESET,
+    EXECUTION_OPTIONS,
     PRESETS,
+    Execution,
     TrainingConfig,
     config_from,
     config_of_settings,
     settings_of,
 )
 from kaggle_tools.errors import InputError
+from kaggle_tools.options import OptionField
 
 SLUG = "roof-tiles"
 
@@ -135,6 +141,18 @@ def test_an_impossible_value_of_a_configuration_is_refused_with_the_name_of_its_
 def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         config_from("seed", SLUG, {}).epochs = 3
+
+
+NUMBERS = [one for one in (*CONFIG_OPTIONS, *EXECUTION_OPTIONS) if "float" in str(one.type)]
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda one: one.name)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10**400], ids=["nan", "inf", "-inf", "large"])
+def test_a_number_that_is_not_finite_is_refused_for_every_option(number: OptionField, value: float) -> None:
+    given = {number.name: (1.0, value) if number.name == "tta_scales" else value}
+    make = Execution if number in EXECUTION_OPTIONS else partial(TrainingConfig, SLUG)
+    with pytest.raises(InputError, match=rf"^{number.flag} .*: must be a finite number$"):
+        make(**given)
 
 
 @pytest.mark.parametrize(

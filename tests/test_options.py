@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -7,6 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from kaggle_tools import cli, options
+from kaggle_tools.commands.infer import infer
+from kaggle_tools.commands.submit import submit
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import Option, applied, arguments_of, options_of, takes
 
@@ -130,3 +133,13 @@ def test_numbers_that_are_not_above_0_are_refused(text: str) -> None:
     message = f"--weights {text}: must be numbers above 0 with commas between them, as 0.75,1,1.25"
     with pytest.raises(InputError, match=f"^{message}$"):
         options.parse_numbers("--weights", text)
+
+
+@pytest.mark.parametrize("text", ["inf", "1e999"])  # NaN is refused by its lowest number
+@pytest.mark.parametrize(("command", "option"), [(infer, "--max-hours"), (submit, "--timeout")])
+def test_a_number_that_is_not_finite_is_refused_for_options_of_commands(
+    command: Callable[..., None], option: str, text: str
+) -> None:
+    refused = CliRunner().invoke(cli.app_of(command), ["folder", option, text]).exception
+    assert isinstance(refused, InputError)
+    assert str(refused) == f"{option} inf: must be a finite number"

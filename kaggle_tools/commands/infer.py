@@ -13,7 +13,7 @@ import typer
 from kaggle_tools import cli
 from kaggle_tools.config import DEFAULT_WORKERS, WORKERS_IN_WORDS, Tta
 from kaggle_tools.errors import InputError
-from kaggle_tools.options import parse_count, parse_numbers, parse_probability
+from kaggle_tools.options import finite, parse_count, parse_numbers, parse_probability
 from kaggle_tools.system.processes import command_to_paste, is_first_process
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def infer(
         float | None,
         typer.Option(
             min=0,
+            callback=finite,
             help="Stop after so many hours with exit code 75; the same command continues.",
             rich_help_panel=MACHINE,
         ),

@@ -10,6 +10,7 @@ import typer
 
 from kaggle_tools import cli
 from kaggle_tools.errors import InputError, LeaderboardError
+from kaggle_tools.options import finite
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
@@ -54,7 +55,12 @@ def submit(
     ] = False,
     timeout: Annotated[
         float,
-        typer.Option(metavar="SECONDS", min=1, help="The longest that the upload and the score may take, in seconds."),
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            callback=finite,
+            help="The longest that the upload and the score may take, in seconds.",
+        ),
     ] = 3600,
     ledger: cli.LedgerOption = None,
     slug: cli.RecordedCompetitionOption = None,

@@ -3,6 +3,8 @@
 B batch, H height, W width.
 """
 
+import math
+
 import torch.nn.functional as F
 from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss, SoftBCEWithLogitsLoss
 from torch import Tensor, nn
@@ -24,15 +26,17 @@ class SegmentationLoss(nn.Module):
         border_width: how far, in pixels, the outline reaches to either side.
 
     Raises:
-        ValueError: a weight is negative, or all are 0.
+        ValueError: a weight is negative, NaN or infinite, or all are 0.
     """
 
     def __init__(
         self, bce: float = 1.0, dice: float = 1.0, lovasz: float = 0.0, border: float = 0.0, border_width: int = 5
     ) -> None:
         super().__init__()
-        if min(bce, dice, lovasz, border) < 0 or max(bce, dice, lovasz) == 0:
-            raise ValueError(f"weights BCE {bce}, Dice {dice}, Lovasz {lovasz}: none may be negative, nor all 0")
+        if not all(0 <= weight < math.inf for weight in (bce, dice, lovasz, border)) or bce + dice + lovasz == 0:
+            raise ValueError(
+                f"weights BCE {bce}, Dice {dice}, Lovasz {lovasz}, border {border}: finite, none negative, not all 0"
+            )
         parts = (
             (bce, BorderBce(border, border_width) if border else SoftBCEWithLogitsLoss()),
             (dice, DiceLoss(mode="binary", from_logits=True, smooth=1.0)),

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -87,9 +89,11 @@ def test_a_gradient_step_lowers_the_loss() -> None:
     assert SegmentationLoss()(logits.detach() - logits.grad, targets) < loss
 
 
-@pytest.mark.parametrize("weights", [(0, 0), (-1, 1), (1, -0.5), (1, 1, -1), (1, 1, 0, -2)])
-def test_negative_weights_and_only_zeros_are_refused_for_the_loss(weights: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="none may be negative, nor all 0"):
+@pytest.mark.parametrize(
+    "weights", [(0, 0), (-1, 1), (1, -0.5), (1, 1, -1), (1, 1, 0, -2), (math.nan, 1), (1, math.inf)]
+)
+def test_negative_or_unbounded_weights_and_only_zeros_are_refused_for_the_loss(weights: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="finite, none negative, not all 0"):
         SegmentationLoss(*weights)
 
 
