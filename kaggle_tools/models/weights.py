@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as as_safetensors
 
 from kaggle_tools.config import Tta, tuples
 from kaggle_tools.errors import InputError
@@ -42,10 +43,16 @@ class ModelCard:
 
 
 def save(model: Segmenter, card: ModelCard, folder: Path) -> None:
-    """Write `model.safetensors` and `model.json` into `folder`, each whole or not at all."""
+    """Write `model.safetensors` and `model.json` into `folder`, each whole or not at all.
+
+    Raises:
+        OSError: they cannot be written; it names the file.
+    """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.net.state_dict().items()}
     with replacing(folder / WEIGHTS_FILE) as temporary:
-        save_file(weights, temporary)
+        temporary.write_bytes(
+            as_safetensors(weights)
+        )  # `save_file` fails with an error of its own, which is no OSError
     write_json(folder / CARD_FILE, asdict(card))
 
 

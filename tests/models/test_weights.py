@@ -1,4 +1,8 @@
 import json
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,19 @@ from kaggle_tools.models.weights import CARD_FILE, WEIGHTS_FILE, ModelCard, load
 
 def card_of(architecture: Architecture) -> ModelCard:
     return ModelCard(architecture, (96, 160), "roof-tiles", fold=3, tta="hflip", tta_scales=(0.75, 1.0))
+
+
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """Refuse to write more bytes than that into a file, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.fixture
@@ -72,6 +89,21 @@ class TestSavingAndLoading:
         card = replace(card_of(SMALL_UNET), image_size=None)
         save(trained(SMALL_UNET), card, saved)
         assert read_card(saved) == card
+
+    def test_weights_have_the_mode_of_other_files(self, saved: Path) -> None:
+        (saved / "other").touch()
+        modes = {path.stat().st_mode for path in (saved / WEIGHTS_FILE, saved / CARD_FILE, saved / "other")}
+        assert len(modes) == 1
+
+    @pytest.mark.parametrize("kept", [None, "before"])
+    def test_weights_that_cannot_be_written_are_named_and_those_before_them_stay(
+        self, kept: str | None, tmp_path: Path
+    ) -> None:
+        if kept:
+            (tmp_path / WEIGHTS_FILE).write_text(kept)
+        with no_file_above(100), pytest.raises(OSError, match=f"File too large: '{tmp_path / WEIGHTS_FILE}'"):
+            save(trained(SMALL_UNET), card_of(SMALL_UNET), tmp_path)
+        assert [path.read_text() for path in tmp_path.iterdir()] == ([kept] if kept else [])
 
     def test_saving_leaves_nothing_but_weights_and_card(self, saved: Path) -> None:
         assert {path.name for path in saved.iterdir()} == {WEIGHTS_FILE, CARD_FILE}
