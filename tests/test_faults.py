@@ -98,7 +98,7 @@ CASES = {
 }
 
 
-IN_WORK = ("train", "unpack", "download")
+IN_WORK = ("unpack", "download")
 FULL = [
     pytest.param(name, marks=pytest.mark.xfail(strict=False, reason="in work") if name in IN_WORK else ())
     for name in CASES

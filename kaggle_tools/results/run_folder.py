@@ -118,7 +118,7 @@ def trained_folds(run: Path) -> list[int]:
 def is_begun(run: Path) -> bool:
     """Whether anything was trained in it, or is being trained."""
     return any(
-        any(checkpoints_folder(fold).glob("*"))
+        any(checkpoints_folder(fold).glob("*.ckpt"))
         or any((fold / name).exists() for name in (CARD_FILE, OOF_FILE))
         or ((fold / LOCK_FILE).exists() and is_locked(fold))
         for fold in run.glob("fold*")

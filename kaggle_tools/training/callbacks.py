@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,6 +18,7 @@ from kaggle_tools.data.datasets import MaskedPhotos
 from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.errors import OutOfTimeError
 from kaggle_tools.system.files import write_text
+from kaggle_tools.system.json_values import floating, mapping
 from kaggle_tools.system.progress import duration
 
 
@@ -32,6 +33,15 @@ class MetricsTable(Callback):
         self.path = path
         self.rows: list[dict[str, float]] = []
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare the rows with the epochs that are over.
+
+        Raises:
+            ValueError: there are fewer or more, as the checkpoint is damaged.
+        """
+        if len(self.rows) != pl_module.current_epoch:
+            raise ValueError(f"a table of {len(self.rows)} epochs, where {pl_module.current_epoch} are over")
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add this epoch's row and write the table."""
         values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
@@ -45,40 +55,13 @@ class MetricsTable(Callback):
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the rows of the training that is resumed."""
-        self.rows = state_dict["rows"]
+        """Take up the rows of the training that is resumed.
 
-
-class Checkpoint(ModelCheckpoint):
-    """Writes one file: the epoch with the highest `monitor`, or without one the last epoch, to continue from.
-
-    Two of these, as Lightning's own `save_last` writes the last epoch only if it was the best. And unlike
-    Lightning's own it still knows the best score when the run's folder was moved meanwhile.
-    """
-
-    def __init__(self, folder: Path, filename: str, monitor: str | None = None) -> None:
-        super().__init__(
-            dirpath=folder,
-            filename=filename,
-            monitor=monitor,
-            mode="max",
-            save_on_train_epoch_end=True,  # after MetricsTable has added the epoch, not before
-            enable_version_counter=False,
-        )
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the state of the training that is resumed, its paths brought to where the run is now."""
-        assert self.dirpath is not None
-        before, now = state_dict["dirpath"], str(self.dirpath)
-
-        def moved(path: str) -> str:
-            return now + path.removeprefix(before) if path else path
-
-        paths = {
-            name: moved(state_dict[name]) for name in ("best_model_path", "last_model_path", "kth_best_model_path")
-        }
-        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **paths, "dirpath": now, "best_k_models": best})
+        Raises:
+            KeyError: there are none.
+            TypeError: a value in them is no number.
+        """
+        self.rows = [{name: floating(value) for name, value in mapping(row).items()} for row in state_dict["rows"]]
 
 
 class Patience(EarlyStopping):
@@ -95,8 +78,12 @@ class Patience(EarlyStopping):
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
-class EpochLines(Callback):
-    """One line an epoch: its metrics, and how long this fold and the whole run will still take."""
+class EpochLines(Checkpoint):
+    """One line an epoch: its metrics, and how long this fold and the whole run will still take.
+
+    To Lightning it is a checkpoint, which it calls after all other callbacks and in their order: who reads the line
+    knows that the epoch is saved, and a terminal that is gone loses a line and no epoch.
+    """
 
     def __init__(self, folds_left: int) -> None:
         self.folds_left = folds_left  # this one included
@@ -155,8 +142,13 @@ class TimeLimit(Callback):
         return {"epoch_seconds": self.epoch_seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up how long an epoch took."""
-        self.epoch_seconds = state_dict["epoch_seconds"]
+        """Take up how long an epoch took.
+
+        Raises:
+            KeyError: it is not said.
+            TypeError: it is no number.
+        """
+        self.epoch_seconds = floating(state_dict["epoch_seconds"])
 
 
 class Pictures(Callback):

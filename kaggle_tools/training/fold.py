@@ -4,10 +4,12 @@ The score comes from the same code path as the masks of the test photos (`infere
 Knows nothing of the command line.
 """
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import Trainer
@@ -16,7 +18,7 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar, Timer, Weight
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config import Execution, TrainingConfig
+from kaggle_tools.config import Execution, TrainingConfig, settings_of
 from kaggle_tools.data.datasets import plain_worker_errors
 from kaggle_tools.errors import InputError, KaggleToolsError
 from kaggle_tools.inference import out_of_fold
@@ -27,16 +29,15 @@ from kaggle_tools.results import run_folder
 from kaggle_tools.results.fold_table import Split
 from kaggle_tools.results.provenance import Timing
 from kaggle_tools.system import memory
-from kaggle_tools.system.files import locked
+from kaggle_tools.system.files import locked, remove_left_behind
 from kaggle_tools.system.hardware import hardware
 from kaggle_tools.system.processes import as_started, device_count, is_first_process
-from kaggle_tools.training.callbacks import Checkpoint, EpochLines, MetricsTable, Patience, Pictures, TimeLimit
+from kaggle_tools.training.callbacks import EpochLines, MetricsTable, Patience, Pictures, TimeLimit
+from kaggle_tools.training.checkpoints import BEST, LAST, Checkpoint, CheckpointFiles, explained_restoring
 from kaggle_tools.training.optim import moving_average
 from kaggle_tools.training.task import FoldData, SegmentationTask, initial_model, precision_of, quiet_lightning
 from kaggle_tools.training.trial import explained_memory
 
-BEST, LAST = "best", "last"
-"""The checkpoints of a fold: of the epoch with the best validation Dice, and of the last one, to continue from."""
 LOCK_SECONDS = 20.0
 """How long to wait for a killed training's processes to let go of the fold."""
 
@@ -72,14 +73,17 @@ def train_fold(
     folder = run_folder.fold_folder(run, fold)
     first = is_first_process()
     with locked(folder, "trains this fold", LOCK_SECONDS) if first else nullcontext():
+        if first:
+            run_folder.checkpoints_folder(folder).mkdir(exist_ok=True)
+            remove_left_behind(run_folder.checkpoints_folder(folder))
         memory.keep_freed_memory()
         torch.manual_seed(config.seed)
         architecture, model = initial_model(config, fold)
         task = SegmentationTask(model.to(memory_format=torch.channels_last), config)
         data = FoldData(split, config, execution)
         limits = [time_limit] if time_limit else []
-        beside = [EpochLines(folds_left), *limits, *callbacks_of(folder, data, execution)]
-        trainer = _fit(task, data, folder, execution, beside)
+        beside = [*limits, *callbacks_of(folder, data, execution), EpochLines(folds_left)]
+        trainer = _fit(task, data, folder, execution, beside, CheckpointFiles(identity(fold, config, split)))
         card = ModelCard(architecture, config.image_size, competition.slug, fold, config.tta, config.tta_scales)
         if trainer.is_global_zero:
             save(task.model, card, folder)
@@ -99,9 +103,13 @@ def train_fold(
 
 
 def make_trainer(
-    folder: Path, config: TrainingConfig, execution: Execution, callbacks: Sequence[Callback] = ()
+    folder: Path,
+    config: TrainingConfig,
+    execution: Execution,
+    callbacks: Sequence[Callback] = (),
+    files: CheckpointFiles | None = None,
 ) -> Trainer:
-    """The trainer of a fold, whose files go into `folder`.
+    """The trainer of a fold, whose files go into `folder`; `files` writes and reads the checkpoints.
 
     Raises:
         InputError: there are no such devices.
@@ -116,6 +124,7 @@ def make_trainer(
             accumulate_grad_batches=config.accumulate,
             gradient_clip_val=config.clip_norm,
             callbacks=[*callbacks],
+            plugins=files,
             enable_progress_bar=sys.stdout.isatty(),
             logger=_loggers(folder, execution),
             log_every_n_steps=1,
@@ -129,29 +138,50 @@ def make_trainer(
 
 
 def _fit(
-    task: SegmentationTask, data: FoldData, folder: Path, execution: Execution, callbacks: Sequence[Callback]
+    task: SegmentationTask,
+    data: FoldData,
+    folder: Path,
+    execution: Execution,
+    callbacks: Sequence[Callback],
+    files: CheckpointFiles,
 ) -> Trainer:
     """Train to the end, from the last checkpoint where there is one; the task then has the best weights."""
-    last = run_folder.checkpoint_path(folder, LAST)
     config = task.config
     if execution.compiled:
         task.model.compile()
     ranks = device_count(execution.devices, execution.nodes)
-    with plain_worker_errors(), quiet_lightning(), explained_memory(task, data.validation.photos[0].size, ranks):
-        trainer = make_trainer(folder, config, execution, callbacks)
+    best, last = (one for one in callbacks if isinstance(one, Checkpoint))
+    resumed = files.newest(best, last)
+    with (
+        plain_worker_errors(),
+        quiet_lightning(),
+        explained_memory(task, data.validation.photos[0].size, ranks),
+        explained_restoring(resumed) as begun,
+    ):
+        trainer = make_trainer(folder, config, execution, [*callbacks, begun], files)
         _require_photos_for_all(trainer.world_size, config, data)
         try:
             trainer.fit(
                 task,
                 datamodule=data,
-                ckpt_path=str(last) if last.exists() else None,
+                ckpt_path=resumed and resumed.path,
                 weights_only=True,  # nothing is unpickled, also not our own
             )
         except SystemExit as end:  # with which Lightning answers Ctrl-C
-            raise KaggleToolsError("interrupted; the same command continues from the last whole epoch") from end
-    best = torch.load(run_folder.checkpoint_path(folder, BEST), weights_only=True, map_location="cpu")
-    task.load_state_dict(best["state_dict"])
+            kept = "from the last whole epoch" if last.path.is_file() else "this fold from the start: no epoch is whole"
+            raise KaggleToolsError(f"interrupted; the same command continues {kept}") from end
+    task.load_state_dict(files.load_best(best, best.best_model_score)["state_dict"])
     return trainer
+
+
+def identity(fold: int, config: TrainingConfig, split: Split) -> dict[str, Any]:
+    """Of which training a checkpoint is: which fold, with which settings, and without having seen which photos.
+
+    Where other photos come from is not in it, as a folder may be called otherwise from elsewhere.
+    """
+    settings = {name: value for name, value in settings_of(config).items() if name not in ("init", "extra")}
+    held_out = "\n".join(sorted(photo.stem for photo in split.held_out))
+    return {"fold": fold, **settings, "held_out": hashlib.sha256(held_out.encode()).hexdigest()[:16]}
 
 
 def _require_photos_for_all(ranks: int, config: TrainingConfig, data: FoldData) -> None:

@@ -56,14 +56,7 @@ class SegmentationTask(LightningModule):
         """
         photos_B3HW, masks_B1HW = batch
         loss: Tensor = self.loss(self._logits(photos_B3HW), masks_B1HW.float() / 255)
-        if not bool(loss.isfinite()):
-            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-            became = "NaN" if bool(loss.isnan()) else "infinite"
-            raise InputError(
-                f"the loss became {became} at gradient step {self.global_step}, where the learning rate was "
-                f"{rate:.3g}. The last whole epoch is kept. Train into another --out with a lower --lr "
-                f"(was {self.config.lr:g}), --clip-norm 1 or --precision 32-true."
-            )
+        self._require_finite(loss, "loss")
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(photos_B3HW), sync_dist=True)
         return loss
 
@@ -74,14 +67,20 @@ class SegmentationTask(LightningModule):
                 torch.distributed.broadcast(buffer, 0)
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        """Log the loss, and the mean Dice, IoU and share of foreground over photos, at the size for training."""
+        """Log the loss, and the mean Dice, IoU and share of foreground over photos, at the size for training.
+
+        Raises:
+            InputError: the loss became NaN or infinite.
+        """
         photos_B3HW, masks_B1HW = batch
         logits_B1HW = self._logits(photos_B3HW)
         counts = overlap_of_batch(logits_B1HW > 0, masks_B1HW > 127)
         pixels = masks_B1HW[0].numel()
+        loss = self.loss(logits_B1HW, masks_B1HW.float() / 255)
+        self._require_finite(loss, "loss on held-out photos")
         scores = {"val_dice": float(metrics.dice(counts).mean()), "val_iou": float(metrics.iou(counts).mean())}
         others = {
-            "val_loss": self.loss(logits_B1HW, masks_B1HW.float() / 255),
+            "val_loss": loss,
             "val_foreground": float(np.asarray(counts.predicted).mean()) / pixels,
             "val_foreground_true": float(np.asarray(counts.truth).mean()) / pixels,
         }
@@ -95,6 +94,18 @@ class SegmentationTask(LightningModule):
         steps = self.config.epochs * self.trainer.datamodule.steps_per_epoch()  # type: ignore[attr-defined]
         schedule = make_schedule(self.config, optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _require_finite(self, loss: Tensor, name: str) -> None:
+        if bool(loss.isfinite()):
+            return
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        became = "NaN" if bool(loss.isnan()) else "infinite"
+        kept = "The last whole epoch is kept." if self.current_epoch else "No epoch was whole yet, so none is kept."
+        raise InputError(
+            f"the {name} became {became} at gradient step {self.global_step}, where the learning rate was "
+            f"{rate:.3g}. {kept} Train into another --out with a lower --lr "
+            f"(was {self.config.lr:g}), --clip-norm 1 or --precision 32-true."
+        )
 
     def _logits(self, photos_B3HW: Tensor) -> Tensor:
         # The last dimension of every convolution is then contiguous: 2.4 times as fast on a CPU.
@@ -195,4 +206,6 @@ def quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
         warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+        # As where a training that had --max-hours is resumed without.
+        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
         yield

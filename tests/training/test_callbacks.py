@@ -15,7 +15,7 @@ from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import OutOfTimeError
 from kaggle_tools.training import callbacks
-from kaggle_tools.training.callbacks import Checkpoint, EpochLines, MetricsTable, Patience, Pictures, TimeLimit
+from kaggle_tools.training.callbacks import EpochLines, MetricsTable, Patience, Pictures, TimeLimit
 
 
 def trainer(epoch: int = 0, **metrics: float) -> Any:
@@ -67,24 +67,6 @@ class TestMetricsTable:
         resumed = MetricsTable(tmp_path / "metrics.csv")
         resumed.load_state_dict(table.state_dict())
         assert resumed.rows == table.rows
-
-
-class TestCheckpoint:
-    def state(self, folder: Path) -> dict[str, Any]:
-        checkpoints = Checkpoint(folder, "best", monitor="val_dice")
-        checkpoints.best_model_path = checkpoints.kth_best_model_path = str(folder / "best.ckpt")
-        checkpoints.best_model_score = torch.tensor(0.75)
-        checkpoints.best_k_models = {str(folder / "best.ckpt"): torch.tensor(0.75)}
-        return checkpoints.state_dict()
-
-    @pytest.mark.parametrize("name", ["before", "after"])
-    def test_the_best_epoch_is_known_after_the_run_was_moved(self, tmp_path: Path, name: str) -> None:
-        state = self.state(tmp_path / "before")
-        resumed = Checkpoint(tmp_path / name, "best", monitor="val_dice")
-        resumed.load_state_dict(state)
-        assert resumed.best_model_score == 0.75
-        assert resumed.best_model_path == str(tmp_path / name / "best.ckpt")
-        assert resumed.best_k_models == {str(tmp_path / name / "best.ckpt"): torch.tensor(0.75)}
 
 
 class TestPatience:

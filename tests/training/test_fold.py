@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -13,33 +14,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kaggle_tools import metrics
-from kaggle_tools.competition import Competition
-from kaggle_tools.config import Execution, config_from
+from kaggle_tools.config import Execution
 from kaggle_tools.data.images import read_gray, read_mask
-from kaggle_tools.data.listing import Photo
-from kaggle_tools.errors import InputError, OutOfTimeError
-from kaggle_tools.results.fold_table import Split
+from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError
 from kaggle_tools.training import fold as one_fold
 from kaggle_tools.training.callbacks import TimeLimit
-from kaggle_tools.training.fold import train_fold
-
-TINY: dict[str, Any] = {"width": 4, "depth": 2, "image_size": (16, 24), "epochs": 3, "batch_size": 2, "lr": 1e-2}
-
-
-@pytest.fixture
-def fold(photos: list[Photo], tiles: Competition, tmp_path: Path) -> Any:
-    """Trains fold 1 in a run of this name; gives the fold's folder."""
-
-    def train(
-        name: str, execution: Execution | None = None, time_limit: TimeLimit | None = None, **options: Any
-    ) -> Path:
-        config = config_from("demo", tiles.slug, TINY | options)
-        execution = execution or Execution(devices="1", workers=0)
-        split = Split(photos[:9], photos[9:])
-        train_fold(tmp_path / name, 1, tiles, split, config, execution, time_limit=time_limit)
-        return tmp_path / name / "fold1"
-
-    return train
+from kaggle_tools.training.task import SegmentationTask
 
 
 def weights(fold: Path) -> dict[str, Tensor]:
@@ -136,6 +116,19 @@ def test_the_last_epoch_is_kept_beside_the_best(fold: Any, falling_dice: None) -
         assert torch.equal(tensor, best["state_dict"][f"model.net.{name}"])
 
 
+def test_an_epoch_is_saved_before_its_line_is_printed(fold: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """The reader of the lines is gone before the second one, as after `| head -1`."""
+
+    def closed(text: str = "", **_: Any) -> None:
+        if "epoch 2/3" in text:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("builtins.print", closed)
+    with pytest.raises(BrokenPipeError):
+        fold("run")
+    assert torch.load(tmp_path / "run" / "fold1" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
+
+
 def test_patience_ends_a_training_without_progress_and_a_resumed_one_at_once(fold: Any, falling_dice: None) -> None:
     folder = fold("run", epochs=9, patience=2)
     assert pd.read_csv(folder / "metrics.csv")["epoch"].tolist() == [0, 1, 2]
@@ -186,6 +179,45 @@ def test_pictures_of_held_out_photos_are_logged_to_tensorboard(fold: Any) -> Non
     events = b"".join(path.read_bytes() for path in (folder / "tensorboard").iterdir())
     assert b"held out/9" in events
     assert b"held out/0" not in events
+
+
+class TestInterruption:
+    @pytest.mark.parametrize(
+        ("epochs", "kept"), [(0, "this fold from the start: no epoch is whole"), (1, "from the last whole epoch")]
+    )
+    def test_after_ctrl_c_the_message_says_from_where_the_same_command_continues(
+        self, epochs: int, kept: str, fold: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupt(task: SegmentationTask, *_: Any) -> None:
+            if task.current_epoch == epochs:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(SegmentationTask, "on_train_batch_start", interrupt)
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            with pytest.raises(KaggleToolsError, match=f"^interrupted; the same command continues {kept}$"):
+                fold("run")
+        finally:
+            signal.signal(signal.SIGINT, handler)  # which Lightning ignores from then on
+
+
+def test_a_full_disk_at_the_end_of_a_training_is_named_and_the_same_command_ends_it(
+    fold: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, data: bytes) -> int:
+        if b"__metadata__" in data[:99] or b"F32" in data[:999]:
+            raise OSError(28, "No space left on device")
+        return write(self, data)
+
+    write = Path.write_bytes
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*/model\.safetensors'"):
+            fold("run")
+    folder = tmp_path / "run" / "fold1"
+    assert not list(folder.glob("*model*"))
+    fold("run")
+    assert (folder / "oof.csv").exists()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="Weights & Biases is installed here")

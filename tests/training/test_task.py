@@ -63,12 +63,30 @@ def test_precision_auto_is_16_bits_where_the_device_has_them(
     assert precision_of(config_from("laptop", "roof-tiles", {"precision": "32-true"})) == "32-true"
 
 
-def test_a_nan_loss_ends_the_training_with_advice(task: SegmentationTask) -> None:
-    task.model.net.weight.data.fill_(float("nan"))
-    task._trainer = SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[{"lr": 0.00125}])], global_step=7)
-    batch = (torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), torch.zeros(1, 1, 2, 2, dtype=torch.uint8))
-    with pytest.raises(
-        InputError, match=r"became NaN at gradient step 7, where the learning rate was 0.00125\."
-    ) as raised:
-        task.training_step(batch, 0)
-    assert "The last whole epoch is kept. Train into another --out with a lower --lr (was 0.001)" in str(raised.value)
+class TestLossThatIsNotFinite:
+    KEPT = "The last whole epoch is kept."
+    NONE_KEPT = "No epoch was whole yet, so none is kept."
+
+    def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+
+    def at(self, epoch: int, weight: float, task: SegmentationTask) -> SegmentationTask:
+        task.model.net.weight.data.fill_(weight)
+        groups = [SimpleNamespace(param_groups=[{"lr": 0.00125}])]
+        task._trainer = SimpleNamespace(optimizers=groups, global_step=7, current_epoch=epoch)
+        return task
+
+    @pytest.mark.parametrize(("epoch", "kept"), [(0, NONE_KEPT), (1, KEPT)])
+    @pytest.mark.parametrize(("weight", "became"), [(float("nan"), "NaN"), (float("inf"), "infinite")])
+    def test_it_ends_the_training_with_advice(
+        self, weight: float, became: str, epoch: int, kept: str, task: SegmentationTask
+    ) -> None:
+        message = rf"^the loss became {became} at gradient step 7, where the learning rate was 0\.00125\. "
+        with pytest.raises(InputError, match=message) as raised:
+            self.at(epoch, weight, task).training_step(self.batch(), 0)
+        assert f"{kept} Train into another --out with a lower --lr (was 0.001)" in str(raised.value)
+
+    @pytest.mark.parametrize(("epoch", "kept"), [(0, NONE_KEPT), (1, KEPT)])
+    def test_on_held_out_photos_it_ends_the_training_too(self, epoch: int, kept: str, task: SegmentationTask) -> None:
+        with pytest.raises(InputError, match=f"^the loss on held-out photos became NaN at gradient step 7.*{kept}"):
+            self.at(epoch, float("nan"), task).validation_step(self.batch(), 0)

@@ -1,0 +1,260 @@
+"""A fold's two checkpoints: written whole or not at all, and taken up only where they are whole and of this training.
+
+RUN/fold<K>/checkpoints/best.ckpt    the epoch with the highest validation Dice
+RUN/fold<K>/checkpoints/last.ckpt    the last epoch, to continue from
+
+Both hold everything: weights, optimiser, schedule and callbacks. Knows nothing of photos.
+"""
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import ZIP_STORED, ZipFile
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from kaggle_tools.errors import InputError, KaggleToolsError
+from kaggle_tools.system.files import replacing
+
+BEST, LAST = "best", "last"
+MADE_BY = "kaggle_tools"
+"""Under this name a checkpoint says of which training it is; those of older versions do not."""
+PARTS = {
+    "epoch": int,
+    "global_step": int,
+    "state_dict": dict,
+    "callbacks": dict,
+    "loops": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
+"""What Lightning restores a training from."""
+MACHINE_ERRORS = (KaggleToolsError, OSError, torch.OutOfMemoryError, torch.AcceleratorError)
+"""What a checkpoint is not to blame for."""
+
+
+class Checkpoint(ModelCheckpoint):
+    """Writes one file: the epoch with the highest `monitor`, or without one the last epoch, to continue from.
+
+    Two of these, as Lightning's own `save_last` writes the last epoch only if it was the best. And unlike
+    Lightning's own it believes no path that a checkpoint names: it has one, wherever the run was moved to.
+    """
+
+    def __init__(self, folder: Path, filename: str, monitor: str | None = None) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename=filename,
+            monitor=monitor,
+            mode="max",
+            save_on_train_epoch_end=True,  # after MetricsTable has added the epoch, not before
+            enable_version_counter=False,
+        )
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.format_checkpoint_name({}))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best score of the training that is resumed."""
+        score, path = _best_score(state_dict), str(self.path)
+        known: dict[str, Any] = {"dirpath": self.dirpath, "best_model_path": path, "best_model_score": score}
+        if score is not None:
+            known |= {"kth_best_model_path": path, "kth_value": score, "best_k_models": {path: score}}
+        super().load_state_dict(known)
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """How Lightning writes and reads checkpoints.
+
+    Lightning's own writes into the folder for temporary files and moves: not in one step where RUN is on another disk.
+
+    Args:
+        made_by: of which training they are; compared with what a checkpoint says of itself, name by name.
+    """
+
+    def __init__(self, made_by: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.made_by = dict(made_by)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint in the place of the one before.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        content = io.BytesIO()  # torch itself writes to a full disk without an exception that says so
+        torch.save({**checkpoint, MADE_BY: self.made_by}, content)
+        try:
+            with replacing(Path(path)) as temporary:
+                temporary.write_bytes(content.getbuffer())
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be written ({error.strerror or error}). The epochs before this one are kept. "
+                "Make room or let the folder be written: the same command continues from there."
+            ) from error
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: Any = True) -> dict[str, Any]:
+        """Read a checkpoint; nothing in it is run, whatever `weights_only` says.
+
+        Raises:
+            InputError: it is missing, damaged or of another training.
+        """
+        path = Path(path)
+        checkpoint = _read(path)
+        made_by = checkpoint.get(MADE_BY, {})
+        if not isinstance(made_by, dict):
+            raise unusable(path, f"{MADE_BY} is {type(made_by).__name__}")
+        differing = [name for name in self.made_by if made_by.get(name, self.made_by[name]) != self.made_by[name]]
+        if differing:
+            changes = "; ".join(f"{name} was {made_by[name]}, now {self.made_by[name]}" for name in differing)
+            raise InputError(
+                f"{path}: of another training ({changes}). Put back the checkpoints of this one, or delete "
+                f"{path.parent}: this fold is then trained from the start."
+            )
+        return checkpoint
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove nothing: a checkpoint is replaced by the next one, and no other file is Lightning's business."""
+
+    def newest(self, best: Checkpoint, last: Checkpoint) -> "Resumed | None":
+        """The checkpoint to continue from, if there is one.
+
+        It is the last one; or the best one, where the command was killed between writing the two.
+
+        Raises:
+            InputError: one is missing, damaged or of another training, or they do not belong together.
+        """
+        if not last.path.is_file():
+            return _resumed(best.path, self.load_checkpoint(best.path)) if best.path.is_file() else None
+        checkpoint, newer = self.load_checkpoint(last.path), self.load_checkpoint(best.path)
+        if newer["epoch"] > checkpoint["epoch"]:
+            return _resumed(best.path, newer)
+        self.load_best(best, _best_score(checkpoint["callbacks"].get(best.state_key)))
+        return _resumed(last.path, checkpoint)
+
+    def load_best(self, best: Checkpoint, score: Tensor | None) -> dict[str, Any]:
+        """The checkpoint of the best epoch, of which the training says that it had this score.
+
+        Raises:
+            InputError: it is missing, damaged, or that of another epoch.
+        """
+        checkpoint = self.load_checkpoint(best.path)
+        saved = _best_score(checkpoint["callbacks"].get(best.state_key))
+        if saved is None or score is None or float(saved) != float(score):
+            raise InputError(
+                f"{best.path}: not that of the best epoch ({best.monitor} is {_digits(saved)} in it and was "
+                f"{_digits(score)}). Delete {LAST}.ckpt: the same command then continues from {best.path.name}."
+            )
+        return checkpoint
+
+
+class Resumed(NamedTuple):
+    """The checkpoint that a training continues from."""
+
+    path: Path
+    epochs: int
+    """How many are over."""
+    steps: int
+    """Gradient steps that were taken."""
+
+
+class Begun(Callback):
+    """Knows whether the training has begun, so that everything is restored."""
+
+    def __init__(self, resumed: Resumed | None) -> None:
+        self.resumed = resumed
+        self.now = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """It has.
+
+        Raises:
+            ValueError: it would begin at another epoch than that after the checkpoint's.
+        """
+        begins = (trainer.current_epoch, trainer.global_step)
+        if self.resumed and begins != self.resumed[1:]:
+            raise ValueError(f"it would begin after {begins[0]} epochs and {begins[1]} gradient steps")
+        self.now = True
+
+
+@contextmanager
+def explained_restoring(resumed: Resumed | None) -> Iterator[Begun]:
+    """Say that a checkpoint is at fault for what is raised before the training begins.
+
+    Yields a callback, the last one to be called, by which the trainer tells that it has.
+
+    Raises:
+        InputError: the training cannot be restored from the checkpoint.
+    """
+    begun = Begun(resumed)
+    try:
+        yield begun
+    except MACHINE_ERRORS:
+        raise
+    except Exception as error:  # Lightning and torch believe what is in a checkpoint, and fail anywhere
+        if resumed is None or begun.now:
+            raise
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise unusable(resumed.path, f"cannot be continued from ({type(error).__name__}: {reason})") from error
+
+
+def unusable(path: Path, reason: str) -> InputError:
+    """The message about a checkpoint that a training cannot continue from."""
+    way_on = f"Delete it: the same command then continues from {BEST}.ckpt, or from the start."
+    if path.stem == BEST:
+        way_on = f"Delete {BEST}.ckpt and {LAST}.ckpt: this fold is then trained from the start."
+    return InputError(f"{path}: {reason}. {way_on}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The contents of a checkpoint whose bytes are as they were written.
+
+    Raises:
+        InputError: it is missing or damaged.
+        PermissionError: it cannot be read.
+    """
+    try:
+        _require_unchanged(path)
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+    except (InputError, PermissionError):
+        raise
+    except FileNotFoundError as error:
+        raise unusable(path, "missing") from error
+    except Exception as error:  # zipfile, pickle and torch have no type in common for what is wrong with a file
+        raise unusable(path, f"damaged ({type(error).__name__})") from error
+    contents = checkpoint if isinstance(checkpoint, dict) else {}
+    wrong = [name for name, kind in PARTS.items() if not isinstance(contents.get(name), kind)]
+    if wrong:
+        raise unusable(path, f"damaged (no {', '.join(wrong)} in it)")
+    return contents
+
+
+def _require_unchanged(path: Path) -> None:
+    """Compare the checksums, which torch does not look at; torch compresses nothing, a small file for much memory."""
+    with ZipFile(path) as archive:
+        if any(part.compress_type != ZIP_STORED for part in archive.infolist()):
+            raise unusable(path, "damaged (compressed)")
+        changed = archive.testzip()
+    if changed:
+        raise unusable(path, f"damaged ({changed} in it has changed)")
+
+
+def _resumed(path: Path, checkpoint: Mapping[str, Any]) -> Resumed:
+    return Resumed(path, checkpoint["epoch"] + 1, checkpoint["global_step"])
+
+
+def _best_score(state: object) -> Tensor | None:
+    """The best score in the state of a `Checkpoint`, where there is one."""
+    score = state.get("best_model_score") if isinstance(state, dict) else None
+    return score if isinstance(score, Tensor) and score.is_floating_point() and score.numel() == 1 else None
+
+
+def _digits(score: Tensor | None) -> str:
+    return "unknown" if score is None else f"{float(score):.6g}"
