@@ -124,7 +124,7 @@ def run(app: typer.Typer) -> NoReturn:
     sys.stdout.flush()
     if LOST:
         say(f"error: the output could not be written: {LOST[0]}; the work itself went on", to=sys.stderr)
-    sys.exit(exit_code or bool(LOST))
+    sys.exit(exit_code or (1 if LOST else 0))
 
 
 def _exit_code(app: typer.Typer) -> int:

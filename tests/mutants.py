@@ -27,13 +27,15 @@ from cosmic_ray.work_item import MutationSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 
+TESTED_BESIDES = {"": "tests/docs/test_design.py", "demo/": "tests/demo/test_looks.py"}
+"""Tests of all modules, and of all in a package."""
+
 TESTED_ELSEWHERE = {
     "__main__": ["tests/commands/test_help.py"],
-    "commands/csv_files": ["tests/submission/test_check.py", "tests/submission/test_score.py"],
-    "commands/data": ["tests/data/test_archives.py", "tests/demo/test_draw.py"],
     "demo/subjects": ["tests/demo/test_cars.py", "tests/demo/test_salt.py"],
     "kaggle_api/child_process": ["tests/kaggle_api/test_client.py"],
     "kaggle_api/submit_once": ["tests/commands/test_submit.py"],
+    "report/graphics/svg": ["tests/report/graphics/test_figures.py"],
     "system/json_values": ["tests/results/test_provenance.py", "tests/results/test_run_folder.py"],
 }
 """Modules without a test file of their own."""
@@ -101,9 +103,9 @@ def tests_of(copy: Path, module: Path) -> list[str]:
     """The test files of a module."""
     inside = module.relative_to("kaggle_tools").with_suffix("")
     own = Path("tests") / inside.parent / f"test_{inside.name}.py"
-    if (copy / own).exists():
-        return [str(own)]
-    return TESTED_ELSEWHERE.get(inside.as_posix(), [])
+    tests = [str(own)] if (copy / own).exists() else TESTED_ELSEWHERE.get(inside.as_posix(), [])
+    besides = [test for package, test in TESTED_BESIDES.items() if inside.as_posix().startswith(package)]
+    return [*tests, *besides] if tests else []
 
 
 def planted(copy: Path, module: Path, count: int, seed: int) -> Iterator[Mutant]:

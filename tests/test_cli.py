@@ -117,9 +117,10 @@ def test_a_killed_loader_is_one_line_and_other_runtime_errors_keep_their_traceba
     def stop() -> None:
         raise RuntimeError(message)
 
-    with pytest.raises(RuntimeError if message == "another" else SystemExit):
+    with pytest.raises(RuntimeError if message == "another" else SystemExit) as ended:
         cli.run(stop)  # type: ignore[arg-type]
     assert ("error: DataLoader worker" in capsys.readouterr().err) == (message != "another")
+    assert getattr(ended.value, "code", 1) == 1
 
 
 class TestPage:

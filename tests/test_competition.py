@@ -44,6 +44,15 @@ def test_without_groups_each_photo_is_a_group_of_its_own(tiles: Competition) -> 
     assert [tiles.group_and_view(stem)[0] for stem in ("a_1", "a_2")] == ["a_1", "a_2"]
 
 
+def test_the_photos_of_a_competition_have_the_size_that_kaggle_gives_them() -> None:
+    assert CARVANA.photo_size == (1280, 1918)  # height and width
+    assert SALT.photo_size == (101, 101)
+
+
+def test_folds_of_salt_hold_alike_shares_of_photos_by_tenths_of_coverage() -> None:
+    assert SALT.coverage_strata == pytest.approx([tenth / 10 for tenth in range(10)])
+
+
 def test_an_id_of_salt_is_its_stem_and_each_photo_a_group_of_its_own() -> None:
     assert SALT.stem_of("000e218f21") == SALT.id_of("000e218f21") == "000e218f21"
     assert SALT.group_and_view("000e218f21") == ("000e218f21", "000e218f21")

@@ -101,10 +101,9 @@ def recorded(pred: Path) -> "Record | None":
     Raises:
         InputError: it is damaged.
     """
-    from kaggle_tools.results.pred_folder import read_record
-    from kaggle_tools.results.provenance import RECORD_FILE
+    from kaggle_tools.results import pred_folder
 
-    return read_record(pred) if (pred / RECORD_FILE).exists() else None
+    return pred_folder.read_record(pred) if (pred / pred_folder.RECORD_FILE).exists() else None
 
 
 def refuse_demo(data: Path | None) -> None:

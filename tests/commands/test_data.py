@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from kaggle_server import KaggleServer
 from typer.testing import CliRunner
 
 from kaggle_tools.__main__ import app
@@ -94,3 +95,43 @@ def test_the_zip_file_of_download_all_is_unpacked(zips: Path, tmp_path: Path) ->
     result = unpack(tmp_path / "all.zip", tmp_path / "data")
     assert result.exit_code == 0
     assert [(tmp_path / "data" / member).is_file() for held in CONTENTS.values() for member in held] == [True] * 5
+
+
+def files_of(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("high_quality", [False, True])
+def test_download_keeps_the_archives_in_a_folder_of_their_own_and_unpacks_them_beside_it(
+    server: KaggleServer, zips: Path, tmp_path: Path, high_quality: bool
+) -> None:
+    server.files = {path.name: path.read_bytes() for path in zips.iterdir()}
+    larger = {"train_hq.zip": b"train_hq/a_01.jpg", "test_hq.zip": b"test_hq/b_01.jpg"}
+    for name, member in larger.items():
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(member.decode(), "photo")
+        server.files[name] = (tmp_path / name).read_bytes()
+    data = tmp_path / "data"
+    options = ["--high-quality"] if high_quality else []
+    result = CliRunner().invoke(app, ["download", "--to", str(data), *options])
+    assert result.exit_code == 0, result.exception
+    assert result.output.splitlines()[-1] == f"{data / 'zips'} may be deleted now"
+    assert files_of(data / "zips") == sorted([*CONTENTS, *larger] if high_quality else CONTENTS)
+    assert (data / "train" / "a_01.jpg").read_text() == "photo"
+    assert (data / "train_hq").exists() == high_quality
+
+
+def test_demo_data_draws_as_many_groups_of_the_size_and_seed_as_are_asked_for(tmp_path: Path) -> None:
+    asked = ["demo-data", str(tmp_path), "--train-groups", "2", "--test-groups", "1", "--size", "36x50"]
+    assert CliRunner().invoke(app, asked).output.splitlines() == [
+        f"{tmp_path}: 32 photos with masks, 16 to be masked",
+        f"{tmp_path / 'hidden_truth.csv'}: their true masks, for `score` alone",
+    ]
+    for other in (["--size", "36x51"], ["--seed", "1"], ["--train-groups", "1"]):
+        assert isinstance(CliRunner().invoke(app, [*asked, *other]).exception, InputError)
+
+
+@pytest.mark.parametrize("option", ["--train-groups", "--test-groups"])
+def test_a_demo_without_any_group_is_refused(tmp_path: Path, option: str) -> None:
+    assert CliRunner().invoke(app, ["demo-data", str(tmp_path / "demo"), option, "0"]).exit_code == 2
+    assert not (tmp_path / "demo").exists()

@@ -43,3 +43,12 @@ def test_a_page_that_cannot_be_written_is_refused(runs: list[Path], arguments: l
     refusal = CliRunner().invoke(app, ["report", *given]).exception
     assert isinstance(refusal, InputError)
     assert message.format(run=runs[0]) in str(refusal)
+
+
+@pytest.mark.parametrize(("times", "corner"), [(3, ""), (4, "run")])
+def test_up_to_six_runs_stand_beside_each_other_and_more_of_them_beneath(
+    runs: list[Path], times: int, corner: str
+) -> None:
+    """In the corner of the table stands what the names beneath it are: of values, or of runs."""
+    header = said("compare", *runs * times).partition("┡")[0]
+    assert "".join(line.split("┃")[1].strip() for line in header.splitlines() if "┃" in line) == corner

@@ -1,14 +1,19 @@
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from finished_runs import draw_photos
+from typer.testing import CliRunner
 
+from kaggle_tools import cli
 from kaggle_tools.commands import train
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.config import CONFIG_OPTIONS, TrainingConfig, config_from, settings_of
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import applied
+from kaggle_tools.training import cross_validation
 
 
 def config_of(preset: str | None = None, config: Path | None = None, **options: Any) -> TrainingConfig:
@@ -19,15 +24,8 @@ def config_of(preset: str | None = None, config: Path | None = None, **options: 
 def test_options_of_train_replace_the_values_of_the_preset() -> None:
     options = {"image_size": "32x48", "batch_size": "6", "init": "runs/a", "lr": 0.5}
     assert config_of(preset="seed", **options) == config_from(
-        "seed",
-        CARVANA.slug,
-        {"image_size": (32, 48), "batch_size": 6, "init": str(Path.cwd() / "runs" / "a"), "lr": 0.5},
+        "seed", CARVANA.slug, {"image_size": (32, 48), "batch_size": 6, "init": "runs/a", "lr": 0.5}
     )
-
-
-def test_paths_are_recorded_from_the_root_on() -> None:
-    config = config_of(preset="seed", init="runs/a/../b", extra="preds/a")
-    assert (config.init, config.extra) == (str(Path.cwd() / "runs" / "b"), str(Path.cwd() / "preds" / "a"))
 
 
 def test_image_size_full_replaces_the_size_of_the_preset() -> None:
@@ -72,14 +70,6 @@ class TestConfigFile:
         path.write_text(json.dumps({"settings": settings}))
         assert config_of(config=path).tta_scales == (0.5, 1.0)
 
-    def test_paths_that_a_config_file_holds_as_they_were_typed_are_those_of_the_folder_at_hand(
-        self, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        settings = settings_of(config_from("seed", CARVANA.slug, {"init": "runs/a"}))
-        path.write_text(json.dumps({"settings": settings}))
-        monkeypatch.chdir(tmp_path)
-        assert config_of(config=path).init == str(tmp_path / "runs" / "a")
-
     def test_a_preset_beside_a_config_file_is_refused(self, path: Path) -> None:
         with pytest.raises(InputError, match="--preset and --config: give one of them"):
             config_of(config=path, preset="carvana")
@@ -94,3 +84,51 @@ class TestConfigFile:
         path.write_text(json.dumps({"settings": {"competition": "roof-tiles"}}))
         with pytest.raises(InputError, match=f"config.json: not about --competition {CARVANA.slug}"):
             config_of(config=path)
+
+
+class TestCommand:
+    """What the command hands on to the training, which is left out."""
+
+    @pytest.fixture
+    def handed_on(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+        """The arguments of the training, once it is called."""
+        arguments: list[Any] = []
+        monkeypatch.setattr(cross_validation, "train", lambda *given: arguments.extend(given))
+        monkeypatch.setattr(cross_validation, "automatic_batch_size", lambda *_: 3)
+        return arguments
+
+    def invoke(self, tmp_path: Path, *options: object) -> str:
+        draw_photos(tmp_path / "data", [f"{car}_01" for car in "abcd"])
+        arguments = ["--data", tmp_path / "data", "--out", tmp_path / "run", "--preset", "demo", "--folds", 2, *options]
+        done = CliRunner().invoke(cli.app_of(train.train), list(map(str, arguments)))
+        assert done.exit_code == 0, done.exception
+        return done.output
+
+    def test_the_time_to_stop_is_so_many_hours_after_the_start(self, tmp_path: Path, handed_on: list[Any]) -> None:
+        before = time.monotonic()
+        self.invoke(tmp_path, "--max-hours", 1.5)
+        assert before + 5400 <= handed_on[3] <= time.monotonic() + 5400
+
+    def test_without_a_limit_there_is_no_time_to_stop(self, tmp_path: Path, handed_on: list[Any]) -> None:
+        self.invoke(tmp_path)
+        assert handed_on[3] is None
+
+    @pytest.mark.parametrize(("given", "used"), [("auto", 3), ("5", 5)])
+    def test_the_batch_size_is_found_only_where_it_is_left_to_the_command(
+        self, tmp_path: Path, handed_on: list[Any], given: str, used: int
+    ) -> None:
+        self.invoke(tmp_path, "--batch-size", given)
+        assert handed_on[0].config.batch_size == used
+        assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["batch_size"] == used
+
+    @pytest.mark.parametrize(("given", "trained"), [([], [0, 1]), (["--fold", 1, "--fold", 1], [1])])
+    def test_folds_are_trained_once_each_and_all_by_default(
+        self, tmp_path: Path, handed_on: list[Any], given: list[object], trained: list[int]
+    ) -> None:
+        self.invoke(tmp_path, *given)
+        assert handed_on[1] == trained
+
+    @pytest.mark.usefixtures("handed_on")
+    def test_before_a_fold_is_finished_there_is_neither_a_summary_nor_a_page(self, tmp_path: Path) -> None:
+        assert "held-out photos" not in self.invoke(tmp_path)
+        assert not {"summary.json", "report.html"} & {path.name for path in (tmp_path / "run").iterdir()}

@@ -150,6 +150,19 @@ def test_an_archive_that_swells_too_much_is_refused(tmp_path: Path) -> None:
     assert "would unpack to 10,000,000 bytes" in refusal(bomb, tmp_path / "data")
 
 
+def test_an_archive_may_unpack_to_two_hundred_times_its_own_size_and_not_to_more(tmp_path: Path) -> None:
+    """Of the comment's length hangs how large the archive is: here 500 bytes, and then one less."""
+    file = make_zip(tmp_path / "train.zip", {"train/a_01.jpg": bytes(100_000)}, zipfile.ZIP_DEFLATED)
+    bare = file.stat().st_size
+    for size in (500, 499):
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.comment = b"x" * (size - bare)
+        assert file.stat().st_size == size
+        if size == 500:
+            assert unpack(file, tmp_path / "data", TRAIN).written == 1
+    assert "at most 107,374,182,400 and 200 times its own size" in refusal(file, tmp_path / "empty")
+
+
 def test_an_archive_above_the_size_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MAX_UNPACKED_BYTES", 22)
     assert "at most 22" in refusal(make_zip(tmp_path / "train.zip", PHOTOS), tmp_path / "data")

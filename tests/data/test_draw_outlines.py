@@ -31,6 +31,12 @@ def letters(drawn_HW3: NDArray[np.uint8]) -> list[str]:
     return ["".join(names[tuple(pixel)] for pixel in row.tolist()) for row in drawn_HW3]
 
 
+def test_outlines_and_errors_have_the_colours_of_okabe_and_ito() -> None:
+    """Of "Color Universal Design", 2008: vermilion, blue, orange and sky blue, which colour-blind people tell apart."""
+    palette = [mark.colour for mark in (TRUE, PREDICTED, FALSE_NEGATIVE, FALSE_POSITIVE)]
+    assert palette == [(213, 94, 0), (0, 114, 178), (230, 159, 0), (86, 180, 233)]
+
+
 def test_the_outline_of_the_predicted_mask_lies_on_the_mask() -> None:
     assert letters(draw_outlines(photo(), box(1, 2, 5, 6))) == [
         "........",

@@ -78,6 +78,19 @@ def test_every_package_has_its_place_in_the_order_of_the_design_page() -> None:
     assert sorted(generate.PACKAGES) == sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
 
+def test_every_dataclass_is_frozen() -> None:
+    """Values that travel together do not change on the way; what a module counts for itself may."""
+    changing = [
+        (name, node.name)
+        for name, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+        for decorator in map(ast.unparse, node.decorator_list)
+        if decorator.startswith("dataclass") and "frozen=True" not in decorator
+    ]
+    assert changing == []
+
+
 def test_no_package_holds_more_than_eight_modules() -> None:
     counts = Counter(path.parent for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
     assert {str(folder): count for folder, count in counts.items() if count > MOST_MODULES} == {}

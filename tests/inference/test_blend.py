@@ -277,3 +277,11 @@ class TestContinued:
             tmp_path / "else" / "b", {str(number): np.zeros((5, 9)) for number in range(4)}, tta="flips"
         )
         assert "(blend[1].tta was none, now flips)" in refusal([preds[0], other], out)
+
+
+def test_a_blend_is_of_the_photos_of_its_first_folder(tmp_path: Path) -> None:
+    first = write_probabilities(tmp_path / "one" / "a", {"1": ONE}, photos="one/photos")
+    second = write_probabilities(tmp_path / "two" / "b", {"1": OTHER}, photos="two/photos")
+    blended([first, second], tmp_path / "out")
+    assert pred_folder.read_record(tmp_path / "out").photos == "one/photos"
+    assert pred_folder.photo_files(tmp_path / "out") == {"1": tmp_path / "one" / "photos" / "1.png"}

@@ -14,6 +14,7 @@ from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mas
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.out_of_fold import (
+    has_probabilities,
     held_out_by_mix,
     histogram,
     score_fold,
@@ -80,6 +81,13 @@ class TestScoringAFold:
             hit = 2 * expected[predicted].sum() / (predicted.sum() + expected.sum())
             assert expected_dice == pytest.approx(hit, rel=1e-5)
 
+    def test_probabilities_of_held_out_photos_are_kept_only_where_they_are_asked_for(
+        self, drawn: list[Photo], tmp_path: Path, tiles: Competition
+    ) -> None:
+        known = replace(member(RampNet(), (16, 24)), folder=tmp_path / "fold0")
+        score_fold(known, tiles, drawn, device=CPU, batch_size=1, workers=0)
+        assert not oof_probability_path(tmp_path / "fold0", drawn[0].stem).parent.exists()
+
     @pytest.mark.parametrize("batch_size", [1, 3])
     def test_a_held_out_photo_that_cannot_be_read_is_refused(
         self, drawn: list[Photo], tmp_path: Path, tiles: Competition, batch_size: int
@@ -140,8 +148,5 @@ class TestMix:
         with pytest.raises(InputError, match="no out-of-fold probabilities that .* have in common"):
             best_threshold(held_out_by_mix(runs, [1, 1], [photo]).histograms, tiles)
 
-    def test_probabilities_of_a_photo_of_another_size_are_refused(self, runs: list[Path], photo: Photo) -> None:
-        path = oof_probability_path(runs[1] / "fold3", "7")
-        write_gray(path, np.zeros((2, 4), dtype=np.uint8))
-        with pytest.raises(InputError, match=rf"^{path}: has another size than the true mask {photo.mask}; was the"):
-            held_out_by_mix(runs, [1, 1], [photo])
+    def test_a_run_has_saved_probabilities_or_not(self, runs: list[Path], tmp_path: Path) -> None:
+        assert [has_probabilities(run) for run in (*runs, tmp_path / "c")] == [True, True, False]

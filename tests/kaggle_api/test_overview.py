@@ -61,6 +61,7 @@ def test_a_row_holds_what_is_known_of_a_submission() -> None:
         ({"submission": Submission("tiles", 17, "", "ERROR", error="bad row 5")}, "error: bad row 5"),
         ({"submission": Submission("tiles", 17, "", "COMPLETE")}, "not shown"),
         ({"pred": ""}, "made elsewhere"),
+        ({"runs": ()}, "unknown models"),
         ({"commit": "1234567890"}, "clean"),
         ({"expected": UNKNOWN}, "-0.00010"),  # against the mean score of the only run
     ],

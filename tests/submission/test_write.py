@@ -1,5 +1,7 @@
 import gzip
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from kaggle_tools import rle
 from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.errors import InputError
+from kaggle_tools.submission import write
 from kaggle_tools.submission.check import CheckReport, check_submission
 from kaggle_tools.submission.write import Written, compress, size_of_photos, write_checked, write_submission
 
@@ -146,3 +149,38 @@ def test_real_masks_arrive_in_the_csv_as_a_picture_viewer_shows_them(tmp_path: P
     for (_, text), path in zip(rows_of(destination)[1:], paths, strict=True):
         with Image.open(path) as image:
             assert np.array_equal(rle.decode(text, (1280, 1918)), np.asarray(image.convert("L")) > 0)
+
+
+def test_the_processes_that_encode_are_at_most_two_chunks_each_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The results of more would pile up in memory: here, three processes have 7 chunks before the first is awaited."""
+    outstanding: list[int] = []
+
+    class Pool:
+        def __init__(self, workers: int, initializer: object) -> None:
+            self.waiting = 0
+            assert workers == 3
+
+        def __enter__(self) -> "Pool":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def submit(self, encode: Callable[[list[str]], list[str]], chunk: list[str]) -> "Pool.Answer":
+            self.waiting += 1
+            outstanding.append(self.waiting)
+            return Pool.Answer(self, encode(chunk))
+
+        class Answer(NamedTuple):
+            pool: "Pool"
+            encoded: list[str]
+
+            def result(self) -> list[str]:
+                self.pool.waiting -= 1
+                return self.encoded
+
+    monkeypatch.setattr(write, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(write, "CHUNK", 2)
+    stems = [f"{number:02}" for number in range(21)]
+    assert list(write._map_in_order(lambda chunk: chunk, stems, 3)) == stems  # type: ignore[arg-type, return-value]
+    assert outstanding == [1, 2, 3, 4, 5, 6, 7, 7, 7, 7, 7]

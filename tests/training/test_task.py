@@ -5,9 +5,12 @@ import pytest
 import torch
 
 from kaggle_tools import metrics
-from kaggle_tools.config import config_from
+from kaggle_tools.competition import CARVANA
+from kaggle_tools.config import Execution, config_from
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
-from kaggle_tools.training.task import SegmentationTask, overlap_of_batch, precision_of
+from kaggle_tools.results.fold_table import Split
+from kaggle_tools.training.task import FoldData, SegmentationTask, overlap_of_batch, precision_of
 
 
 def logged_by(task: SegmentationTask, photos: torch.Tensor, masks: torch.Tensor) -> dict[str, float]:
@@ -90,3 +93,46 @@ class TestLossThatIsNotFinite:
     def test_on_held_out_photos_it_ends_the_training_too(self, epoch: int, kept: str, task: SegmentationTask) -> None:
         with pytest.raises(InputError, match=f"^the loss on held-out photos became NaN at gradient step 7.*{kept}"):
             self.at(epoch, float("nan"), task).validation_step(self.batch(), 0)
+
+
+class TestFoldData:
+    """Thirteen photos to train on and four held out, batches of four."""
+
+    @pytest.fixture
+    def data(self, photos: list[Photo]) -> FoldData:
+        config = config_from("demo", CARVANA.slug, {"batch_size": 4, "image_size": (16, 24), "seed": 5})
+        return FoldData(Split(photos, photos[:4]), config, Execution(workers=0))
+
+    def order(self, data: FoldData, step: int = 0, rank: int = 0, ranks: int = 1) -> list[tuple[int, int]]:
+        """(epoch, index) of the photos in training, from so many gradient steps on."""
+        data.trainer = SimpleNamespace(world_size=ranks, global_rank=rank, global_step=step)  # type: ignore[assignment]
+        return list(data.train_dataloader().sampler)
+
+    def test_training_takes_each_photo_once_in_an_order_of_its_own_for_each_epoch_and_seed(
+        self, data: FoldData
+    ) -> None:
+        epochs = [[index for _, index in self.order(data, step)] for step in (0, 3, 6)]
+        assert all(sorted(order) == list(range(13)) for order in epochs)
+        assert all(order != list(range(13)) for order in epochs)
+        assert epochs[0] != epochs[1] != epochs[2]
+        assert epochs[0] == [index for _, index in self.order(data)]
+
+    def test_a_training_that_goes_on_takes_the_order_of_its_epoch(self, data: FoldData) -> None:
+        """Three full batches of thirteen photos: the fourth gradient step begins the second epoch."""
+        assert {epoch for epoch, _ in self.order(data, step=2)} == {0}
+        assert {epoch for epoch, _ in self.order(data, step=3)} == {1}
+        assert data.steps_per_epoch() == 3
+
+    def test_processes_that_train_together_share_the_photos_and_the_batch(self, data: FoldData) -> None:
+        shares = [{index for _, index in self.order(data, rank=rank, ranks=2)} for rank in (0, 1)]
+        assert [len(share) for share in shares] == [7, 7]  # of 13, one is taken twice
+        assert shares[0] | shares[1] == set(range(13))
+        assert data.train_dataloader().batch_size == 2
+        held_out = data.val_dataloader()
+        assert (list(held_out.sampler), held_out.batch_size) == ([1, 3], 2)  # those of the second process
+
+    def test_a_last_batch_that_is_not_full_is_left_out_unless_there_is_no_other(self, data: FoldData) -> None:
+        self.order(data)
+        assert [len(photos) for photos, _ in data.train_dataloader()] == [4, 4, 4]
+        data.batch_size = 14
+        assert [len(photos) for photos, _ in data.train_dataloader()] == [13]

@@ -1,0 +1,55 @@
+"""That drawn photos and masks look as they always did: figures that were measured with them depend on it.
+
+Each is recorded as its brightness in 8 rows and 12 columns, which small differences between libraries do not change.
+After a change that is meant, `PYTHONPATH=. python tests/demo/test_looks.py` writes them anew.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kaggle_tools.demo.subjects import SUBJECTS
+
+RECORDED = Path(__file__).parent / "looks.json"
+SIZE = (96, 144)
+GRID = (12, 8)
+WEIGHTS = (0.5, 0.3, 0.2)
+"""Of red, green and blue, no two alike."""
+TOLERANCE = 2.0
+"""Of 255 levels: one pixel of the 144 in a field of the grid may turn from foreground to background."""
+DRAWN = {"cars": (8, (0, 5)), "salt": (8, (0,))}
+"""Of each kind the number of subjects, and which scenes of each."""
+
+
+def looks(kind: str) -> dict[str, list[float]]:
+    """The brightness of every photo and mask of this kind, and what is said of each subject."""
+    return {name: np.round(grid.ravel(), 2).tolist() for name, grid in grids(kind)}
+
+
+def grids(kind: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    subjects, scenes = DRAWN[kind]
+    for seed in range(subjects):
+        subject = SUBJECTS[kind].invent(np.random.default_rng((1, seed)))
+        for scene in scenes:
+            photo_HW3, mask_HW = subject.scene(scene, np.random.default_rng((1, seed, scene + 1))).draw(SIZE)
+            name = f"{seed} {scene} {' '.join(subject.facts.values())}"
+            yield f"photo {name}", cv2.resize(photo_HW3 @ np.array(WEIGHTS), GRID, interpolation=cv2.INTER_AREA)
+            yield f"mask {name}", cv2.resize(mask_HW * 255.0, GRID, interpolation=cv2.INTER_AREA)
+
+
+@pytest.mark.parametrize("kind", SUBJECTS)
+def test_what_is_drawn_looks_as_recorded(kind: str) -> None:
+    recorded = json.loads(RECORDED.read_text())[kind]
+    drawn = looks(kind)
+    assert drawn.keys() == recorded.keys()
+    for name, grid in drawn.items():
+        assert grid == pytest.approx(recorded[name], abs=TOLERANCE), name
+
+
+if __name__ == "__main__":
+    RECORDED.write_text(json.dumps({kind: looks(kind) for kind in SUBJECTS}, indent=0).replace(",\n", ",") + "\n")
