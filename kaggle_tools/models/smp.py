@@ -1,8 +1,12 @@
 """Architectures and encoders of segmentation-models-pytorch, named `smp:ARCHITECTURE/ENCODER`."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 from torch import nn
 
 from kaggle_tools.errors import InputError
+from kaggle_tools.models.strided_pointwise import without_faulty_kernels
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MULTIPLE = 32  # the encoders halve the size five times
@@ -35,7 +39,7 @@ def normalisation(name: str, pretrained: bool) -> tuple[RGB, RGB]:
     encoder = _parts(name)[1]
     if not pretrained:
         return IMAGENET_MEAN, IMAGENET_STD
-    _create(name, weights=None)  # so that an unknown name is not taken for a missing connection
+    _create(name, weights=None)  # so that a network that cannot be built is not taken for a missing connection
     from segmentation_models_pytorch.encoders import get_preprocessing_params
 
     try:
@@ -52,15 +56,53 @@ def _create(name: str, weights: str | bool | None) -> nn.Module:
     import segmentation_models_pytorch as smp
 
     architecture, encoder = _parts(name)
+    _require_known(name, architecture, encoder)
     try:
         net: nn.Module = smp.create_model(
             architecture, encoder_name=encoder, encoder_weights=weights, in_channels=3, classes=1
         )
-    except (KeyError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+    except Exception as error:  # hundreds of networks raise what they like where they do not fit each other
         if weights is not None:
             raise
         raise InputError(f"--model {name}: segmentation-models-pytorch cannot build it: {error}") from error
-    return net
+    return without_faulty_kernels(net)
+
+
+def _require_known(name: str, architecture: str, encoder: str) -> None:
+    """Refuse what smp and timm do not list: timm also takes names of folders and of repositories on a hub.
+
+    Raises:
+        InputError: the architecture or the encoder is not listed; the nearest names that are.
+    """
+    import segmentation_models_pytorch as smp
+    import timm
+
+    architectures = [network.__name__ for network in smp.MODEL_ARCHITECTURES_MAPPING.values()]
+    if architecture.lower() not in smp.MODEL_ARCHITECTURES_MAPPING:
+        raise InputError(f"--model {name}: not an architecture of smp; these are {', '.join(architectures)}")
+    if not _is_listed(encoder):
+        listed = [*smp.encoders.encoders, *(f"tu-{of_timm}" for of_timm in timm.list_models())]
+        raise InputError(
+            f"--model {name}: no encoder {encoder}{_nearest(encoder, listed)}. The encoders are listed on "
+            "https://smp.readthedocs.io/en/latest/encoders.html; those of timm are named tu-NAME"
+        )
+
+
+def _is_listed(encoder: str) -> bool:
+    import timm
+    from segmentation_models_pytorch.encoders import encoders
+
+    kind, _, of_timm = encoder.partition("-")
+    # "timm-" is what smp called some of timm's encoders earlier, some of them without timm's own "tf_".
+    return encoder in encoders or (
+        kind in ("tu", "timm") and (timm.is_model(of_timm) or timm.is_model(f"tf_{of_timm}"))
+    )
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """`; the nearest are a, b, c`, or nothing where no name is near."""
+    nearest = get_close_matches(name, list(known), n=4)
+    return f"; the nearest are {', '.join(nearest)}" if nearest else ""
 
 
 def _no_weights(encoder: str, error: Exception) -> InputError:

@@ -21,8 +21,10 @@ class FakeHub:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.failure: Exception | None = None
+        self.asked: list[str] = []
 
     def download(self, *_: Any, filename: str, **__: Any) -> str:
+        self.asked.append(filename)
         if self.failure is not None:
             raise self.failure
         return str(self.folder / filename)
@@ -41,6 +43,61 @@ def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     monkeypatch.setattr("segmentation_models_pytorch.encoders.hf_hub_download", fake.download)
     monkeypatch.setattr("timm.models._hub.hf_hub_download", fake.download)
     return fake
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("encoder", "nearest"),
+        [("resnet19", "resnet18"), ("tu-resnet19", "tu-resnet18"), ("resnet10t", "tu-resnet10t")],
+    )
+    def test_of_an_unknown_encoder_the_nearest_are_named_and_not_all(self, encoder: str, nearest: str) -> None:
+        with pytest.raises(InputError) as refusal:
+            build(design(f"smp:Unet/{encoder}"))
+        said = str(refusal.value)
+        assert said.startswith(f"--model smp:Unet/{encoder}: no encoder {encoder}; the nearest are ")
+        assert f"{nearest}," in said
+        assert "https://smp.readthedocs.io/" in said
+        assert len(said) < 350
+
+    def test_an_unknown_architecture_is_refused_with_those_that_there_are(self) -> None:
+        with pytest.raises(InputError, match="--model smp:Nonet/resnet18: not an architecture .* Unet, .* FPN, .*DPT"):
+            build(design("smp:Nonet/resnet18"))
+
+    @pytest.mark.parametrize("pretrained", [False, True])
+    @pytest.mark.parametrize(
+        "encoder",
+        [
+            "tu-hf-hub:timm/resnet18.a1_in1k",
+            "tu-hf_hub:timm/resnet18",
+            "tu-HF-HUB:timm/resnet18",
+            "timm-hf-hub:timm/resnet18",
+            "timm-resnesthf-hub:timm/resnet18",
+            "tu-https://huggingface.co/timm/resnet18",
+            "tu-local-dir:/tmp",
+            "tu-/tmp",
+            "hf-hub:timm/resnet18",
+        ],
+    )
+    def test_an_encoder_from_a_hub_or_a_folder_is_refused_and_nothing_is_asked(
+        self, fake_hub: FakeHub, encoder: str, pretrained: bool
+    ) -> None:
+        with pytest.raises(InputError, match=f"--model smp:Unet/{encoder}: no encoder {encoder}"):
+            build(design(f"smp:Unet/{encoder}", pretrained=pretrained), pretrained)
+        assert not fake_hub.asked
+
+    @pytest.mark.parametrize("encoder", ["tu-resnet18.hf-hub:timm/resnet18", "tu-resnet18.nonsense"])
+    def test_a_tag_that_timm_does_not_know_is_refused_and_nothing_is_asked(
+        self, fake_hub: FakeHub, encoder: str
+    ) -> None:
+        with pytest.raises(InputError, match="cannot build it"):
+            build(design(f"smp:Unet/{encoder}"))
+        assert not fake_hub.asked
+
+    @pytest.mark.filterwarnings("ignore:`timm-` encoders are deprecated")
+    @pytest.mark.parametrize("encoder", ["tu-resnet10t.c3_in1k", "timm-mobilenetv3_small_minimal_100"])
+    def test_names_with_a_tag_and_names_of_earlier_versions_are_known(self, encoder: str) -> None:
+        with torch.device("meta"):
+            build(design(f"smp:Unet/{encoder}"))
 
 
 class TestPretrained:
