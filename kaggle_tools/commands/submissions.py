@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from kaggle_tools import cli
+from kaggle_tools.system.output import warn
 
 
 def submissions(
@@ -22,13 +23,15 @@ def submissions(
 ) -> None:
     """Show all submissions, those made elsewhere too, with the scores that Kaggle lists now."""
     from kaggle_tools.kaggle_api import overview
-    from kaggle_tools.kaggle_api.ledger import default_path, read
+    from kaggle_tools.kaggle_api.ledger import default_path, left_out, read
     from kaggle_tools.kaggle_api.submit_once import pick_up_scores
 
     path, spec = ledger or default_path(), cli.competition_named(competition)
     noted = read(path, spec.slug)
     entries = noted if offline else pick_up_scores(path, noted, spec.slug)
     cli.show(overview.table(entries).for_terminal())
+    for warning in left_out(path):
+        warn(warning)
     print(f"noted in {path}" if path.exists() else f"nothing is noted in {path} yet")
     if plot:
         print(f"{plot}: {overview.plot(entries, plot):,} submissions")

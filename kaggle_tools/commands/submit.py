@@ -11,12 +11,14 @@ import typer
 from kaggle_tools import cli
 from kaggle_tools.errors import InputError, LeaderboardError
 from kaggle_tools.options import finite
+from kaggle_tools.system.output import say, warn
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
     from kaggle_tools.kaggle_api.client import Deadline
     from kaggle_tools.kaggle_api.ledger import Entry
     from kaggle_tools.kaggle_api.submissions import Submission
+    from kaggle_tools.kaggle_api.submit_once import Made
     from kaggle_tools.results.provenance import Record
     from kaggle_tools.submission.write import Written
 
@@ -73,9 +75,9 @@ def submit(
     if not message and not dry_run:
         raise InputError('give -m "…": Kaggle shows it beside the score, so say what made these masks')
     from kaggle_tools.kaggle_api.client import Deadline
-    from kaggle_tools.kaggle_api.ledger import best_public_score, default_path
-    from kaggle_tools.kaggle_api.submit_once import entry_of
-    from kaggle_tools.results.pred_folder import SUBMISSION_FILE, masks_folder
+    from kaggle_tools.kaggle_api.ledger import default_path
+    from kaggle_tools.kaggle_api.submit_once import entry_of, submit_once
+    from kaggle_tools.results.pred_folder import SUBMISSION_FILE, held, masks_folder
     from kaggle_tools.submission.write import write_checked
 
     record, path = recorded(pred), ledger or default_path()
@@ -83,16 +85,22 @@ def submit(
     if not dry_run and not force:
         refuse_demo(data)
     ids = listed_ids(data, sample, competition)
-    written = write_checked(masks_folder(pred), ids, pred / SUBMISSION_FILE, competition, data=data, force=force)
-    print_written(written, competition)
-    entry = entry_of(pred, written.csv, record, competition, message)
-    print(f"expected leaderboard score: {expected(entry)}")
-    best = best_public_score(path, competition.slug)
-    print(f"no public score so far in {path}" if best is None else f"best public score so far: {best}")
-    if dry_run:
-        print("dry run: nothing was sent")
-    else:
-        send(written.packed, entry, path, Deadline.after(timeout), force=force, wait=not no_wait)
+    if not pred.is_dir():
+        raise InputError(f"{pred}: no such folder; `infer` writes it")
+    with held(pred):  # so that what is sent is what was checked
+        written = write_checked(masks_folder(pred), ids, pred / SUBMISSION_FILE, competition, data=data, force=force)
+        print_written(written, competition)
+        entry = entry_of(pred, written.csv, record, competition, message)
+        print(f"expected leaderboard score: {expected(entry)}")
+        print_noted(path, competition)
+        if dry_run:
+            print("dry run: nothing was sent")
+            return
+        deadline = Deadline.after(timeout)
+        made = submit_once(written.packed, entry, path, force=force, timeout=deadline.left)
+    print_made(made, path)
+    submission = made.submission if no_wait else scored(made, path, deadline)
+    print_score(submission, deadline)
 
 
 def recorded(pred: Path) -> "Record | None":
@@ -150,24 +158,38 @@ def expected(entry: "Entry") -> str:
     return f"{score:.5f} ({known}), from the out-of-fold photos"
 
 
-def send(packed: Path, entry: "Entry", path: Path, deadline: "Deadline", *, force: bool, wait: bool) -> None:
-    """Submit the CSV, unless the same command has done so before, and print what becomes of it.
+def print_noted(path: Path, competition: "Competition") -> None:
+    """Print the best public score of the ledger, and what of it cannot be read."""
+    from kaggle_tools.kaggle_api.ledger import best_public_score, left_out
+
+    best = best_public_score(path, competition.slug)
+    print(f"no public score so far in {path}" if best is None else f"best public score so far: {best}")
+    for warning in left_out(path):
+        warn(warning)
+
+
+def print_made(made: "Made", path: Path) -> None:
+    """Print where Kaggle shows the submission, and where it is noted, if it is."""
+    from kaggle_tools.kaggle_api.submissions import page_of
+
+    how = "was submitted before, as" if made.before else "submitted as"
+    say(f"{how} {made.submission.ref}: {page_of(made.submission.slug)}")
+    if made.noted:
+        say(f"noted in {path}")
+
+
+def scored(made: "Made", path: Path, deadline: "Deadline") -> "Submission":
+    """The submission once Kaggle has scored it, which is noted, or as it is when the time is up.
 
     Raises:
-        InputError: the same CSV was submitted from another folder or under another message.
-        LeaderboardError: Kaggle did not take it, or cannot score it.
+        LeaderboardError: Kaggle refused to list the submissions.
     """
-    from kaggle_tools.kaggle_api.ledger import note
-    from kaggle_tools.kaggle_api.submissions import page_of, wait_for_score
-    from kaggle_tools.kaggle_api.submit_once import submit_once
+    from kaggle_tools.kaggle_api.submissions import wait_for_score
+    from kaggle_tools.kaggle_api.submit_once import note_if_possible
 
-    entry, submission, before = submit_once(packed, entry, path, force=force, timeout=deadline.left)
-    print(f"{'was submitted before, as' if before else 'submitted as'} {submission.ref}: {page_of(submission.slug)}")
-    print(f"noted in {path}")
-    if wait:
-        submission = wait_for_score(submission, timeout=deadline.left)
-        note(path, entry, submission)
-    print_score(submission, deadline)
+    submission = wait_for_score(made.submission, timeout=deadline.left)
+    note_if_possible(path, made.entry, submission)
+    return submission
 
 
 def print_score(submission: "Submission", deadline: "Deadline") -> None:
@@ -183,6 +205,8 @@ def print_score(submission: "Submission", deadline: "Deadline") -> None:
         raise LeaderboardError(
             f"Kaggle could not score the submission: {reason}. To submit the same CSV again: --force"
         )
+    if submission.odd:
+        warn(f"not all that Kaggle lists of the submission is understood: {submission.odd}")
     if not submission.finished:
         print("Kaggle has not scored it yet; `python -m kaggle_tools submissions` will pick the score up")
         return

@@ -10,42 +10,61 @@ outside. So each call runs in a process of its own, `child_process`, that is end
 """
 
 import json
+import math
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Timer
 from typing import Any, NamedTuple, Self, TypeVar
+from urllib.request import getproxies_environment
 
 from kaggle_tools.errors import LeaderboardError
+from kaggle_tools.system.output import say
 from kaggle_tools.system.processes import own_command, own_environment
 
 T = TypeVar("T")
 
 ANSWER_SECONDS = 60.0
-"""How long a call that carries no file may take."""
+"""How long a call that carries no file may take, once Kaggle is asked."""
+START_SECONDS = 600.0
+"""How long the child process may take to start, which takes a second on a machine that is not busy."""
 RETRY_PAUSES: tuple[float, ...] = (2, 8, 30)
 """Seconds before a call that failed is tried again."""
 COMMAND = own_command(module="kaggle_tools.kaggle_api.child_process")
 """Starts the child process."""
 
-NO_CREDENTIALS = (
-    "no valid Kaggle credentials on this machine. At https://www.kaggle.com/settings, under API, make a token; then "
-    "either save the file kaggle.json in the folder .kaggle of your home folder, or put the token into the "
-    "environment variable KAGGLE_API_TOKEN"
+DAILY_LIMIT = (
+    "If it is the daily limit: the day begins at 00:00 UTC. The competition's page: https://www.kaggle.com/c/{slug}"
+)
+RULES = (
+    "Accept the competition's rules, once, at https://www.kaggle.com/c/{slug}/rules, with the account that the "
+    "credentials belong to"
 )
 
+ADVICE_BY_TEXT = {
+    r"phone|verified|verify your|verification": "Verify the account, once, at https://www.kaggle.com/settings: it "
+    "needs a phone number",
+    r"notebook|kernel|code competition": "This competition takes no files but those that a notebook at Kaggle writes: "
+    "mask its photos there and submit the notebook at https://www.kaggle.com/c/{slug}/code",
+    r"daily|allowance|submission limit": DAILY_LIMIT,
+    r"deadline|closed|has ended|is over|not accepting|no longer": "The competition takes no submissions any more. Some "
+    "take late ones, if the page says so: https://www.kaggle.com/c/{slug}",
+    r"rules": RULES,
+}
+"""What to do about a refusal of HTTP status 400 or 403, by what Kaggle says: the first that is found counts."""
 ADVICE = {
-    400: "If it is the daily limit: the day begins at 00:00 UTC. The competition's page: https://www.kaggle.com/c/{slug}",
-    401: "The credentials are wrong or have expired: make new ones at https://www.kaggle.com/settings. A token in "
-    "KAGGLE_API_TOKEN or in .kaggle/access_token is used before kaggle.json: remove it if it is old",
-    403: "Accept the competition's rules, once, at https://www.kaggle.com/c/{slug}/rules, with the account that the "
-    "credentials belong to, and make sure that the competition is still open to it",
+    400: DAILY_LIMIT,
+    401: "The credentials, from {source}, are wrong or have expired: make new ones at https://www.kaggle.com/settings. "
+    "A token in KAGGLE_API_TOKEN or in .kaggle/access_token is used before kaggle.json: remove it if it is old",
+    403: RULES + ", and make sure that the competition is still open to it",
     404: "Is the name right? https://www.kaggle.com/c/{slug} must open in a browser",
     429: "Those were too many requests: wait a few minutes",
 }
-"""What to do about an HTTP status."""
+"""What to do about an HTTP status, where Kaggle says nothing more."""
 
 
 class TransientError(LeaderboardError):
@@ -60,17 +79,41 @@ class UnknownOutcomeError(LeaderboardError):
     """It could not be found out whether the submission was made. The same command, run again, looks first."""
 
 
+class Clock:
+    """Time as limits count it: it stands still while a child process starts, which a busy machine makes long."""
+
+    def __init__(self) -> None:
+        self.stood_still = 0.0
+        """Seconds."""
+
+    def now(self) -> float:
+        """Seconds since some moment."""
+        return time.monotonic() - self.stood_still
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """What is done within takes no time."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stood_still += time.monotonic() - started
+
+
+CLOCK = Clock()
+
+
 @dataclass(frozen=True)
 class Deadline:
     """The moment at which everything must have ended."""
 
     at: float
-    """By `time.monotonic`."""
+    """By `CLOCK`."""
 
     @classmethod
     def after(cls, seconds: float) -> Self:
         """So many seconds from now."""
-        return cls(time.monotonic() + seconds)
+        return cls(CLOCK.now() + seconds)
 
     def earlier(self, seconds: float) -> Self:
         """So many seconds before this one."""
@@ -79,7 +122,7 @@ class Deadline:
     @property
     def left(self) -> float:
         """Seconds until then; below 0 where it has passed."""
-        return self.at - time.monotonic()
+        return self.at - CLOCK.now()
 
     @property
     def left_for_answer(self) -> float:
@@ -91,11 +134,13 @@ class Failure(NamedTuple):
     """What went wrong in the child process (see `child_process`)."""
 
     kind: str
-    """`credentials`, `installation`, `http`, `connection`, `garbled` or `other`."""
+    """What went wrong: see `_error`."""
     said: str
     """What there is to quote; may be empty."""
     status: int | None
     """The HTTP status, where the kind is `http`."""
+    source: str
+    """Where the credentials are; may be empty."""
 
 
 def ask(
@@ -104,7 +149,7 @@ def ask(
     slug: str,
     seconds: float,
     progress: Callable[[], int] = lambda: 0,
-    **arguments: str | bool,
+    **arguments: str | bool | int,
 ) -> Any:
     """Have a child process make one of the calls of `child_process`.
 
@@ -112,7 +157,8 @@ def ask(
         call: the name of the function of `child_process` to be run there.
         task: what Kaggle is asked to do, for messages.
         slug: the competition.
-        seconds: the time after which the child is ended, unless `progress` has grown since it was last asked.
+        seconds: the time after which the child is ended, unless `progress` has grown since it was last asked. It
+            begins when Kaggle is asked.
         progress: a number that grows as long as something happens.
         arguments: what else the function takes.
 
@@ -121,14 +167,18 @@ def ask(
 
     Raises:
         NoAnswerError: no answer, or none that can be understood.
-        LeaderboardError: Kaggle refused.
+        TransientError: Kaggle was not asked, as there was no time left for it or the child ended at its start.
+        LeaderboardError: Kaggle refused, or cannot be asked.
     """
-    seconds = max(0.0, seconds)
+    if seconds <= 0:
+        raise TransientError(f"the time limit ended before Kaggle was asked to {task}. Allow more time.")
     request = json.dumps({"call": call, "arguments": {"slug": slug, **arguments}})
     try:
         output = _run_child(request, seconds, progress)
     except subprocess.TimeoutExpired:
-        raise NoAnswerError(f"Kaggle gave no answer within {seconds:.0f} seconds when asked to {task}.") from None
+        raise NoAnswerError(
+            f"Kaggle gave no answer within {math.ceil(seconds)} seconds when asked to {task}."
+        ) from None
     try:
         answer = json.loads(output)
     except ValueError:
@@ -150,7 +200,7 @@ def retried(attempt: Callable[[], T], deadline: Deadline) -> T:
         except TransientError as failure:
             if deadline.left <= pause:
                 raise
-            print(f"{failure} Next try in {pause} s", flush=True)
+            say(f"{failure} Next try in {pause} s")
         time.sleep(pause)
     return attempt()
 
@@ -179,10 +229,11 @@ def _lifeline() -> Iterator[int]:
 
 
 def _output(child: subprocess.Popen[str], seconds: float, progress: Callable[[], int]) -> str:
+    start = _start_of_output(child)
     before = progress()
     while True:
         try:
-            return child.communicate(timeout=seconds)[0]
+            return start + child.communicate(timeout=seconds)[0]
         except subprocess.TimeoutExpired:
             now = progress()
             if now == before:
@@ -190,32 +241,84 @@ def _output(child: subprocess.Popen[str], seconds: float, progress: Callable[[],
             before = now
 
 
+def _start_of_output(child: subprocess.Popen[str]) -> str:
+    """Wait until the child has loaded what it needs and asks Kaggle, as its first character says."""
+    assert child.stdout
+    timer = Timer(START_SECONDS, child.kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        with CLOCK.standing_still():
+            start = os.read(child.stdout.fileno(), 1)
+        in_time = timer.is_alive()
+    finally:
+        timer.cancel()
+    if not in_time:
+        raise LeaderboardError(
+            f"the kaggle client did not start within {START_SECONDS:.0f} seconds, so that Kaggle was not asked: this "
+            "machine is too busy, or short of memory"
+        )
+    if not start:
+        raise TransientError("the kaggle client was ended while it started, so that Kaggle was not asked.")
+    return start.decode()
+
+
 def _error(failure: Failure, task: str, slug: str) -> LeaderboardError:
     quoted = f": {failure.said}" if failure.said else ""
     match failure.kind:
         case "credentials":
-            return LeaderboardError(NO_CREDENTIALS)
+            return LeaderboardError(failure.said)
+        case "rejected":
+            return LeaderboardError(
+                f"Kaggle does not know the token in {failure.source}, which may have expired. Make a new one at "
+                "https://www.kaggle.com/settings"
+            )
+        case "login":
+            return LeaderboardError(
+                f"the kaggle client failed on this machine, with the credentials in {failure.source}{quoted}. Kaggle "
+                "was not asked"
+            )
         case "installation":
             return LeaderboardError(f"the kaggle package cannot be imported{quoted}. Install requirements.txt again")
+        case "address":
+            return LeaderboardError(
+                f"the kaggle client cannot use an address{quoted}.{_proxies()} Kaggle was not asked to {task}"
+            )
         case "http":
-            return _http_error(failure.status or 0, quoted, task, slug)
+            return _http_error(failure, quoted, task, slug)
         case "connection":
             return NoAnswerError(
                 f"the connection to Kaggle failed when it was asked to {task}{quoted}. "
-                "Is this machine connected to the internet? Then try again."
+                f"Is this machine connected to the internet?{_proxies()} Then try again."
             )
         case "garbled":
             return NoAnswerError(
                 f"Kaggle was asked to {task} but gave an answer that its client cannot read ({failure.said}). Its "
-                "pages may be down for maintenance, or a proxy answers in its place; try again in a few minutes."
+                f"pages may be down for maintenance, or a proxy answers in its place.{_proxies()} Try again in a few "
+                "minutes."
             )
     return NoAnswerError(f"the kaggle client failed when Kaggle was asked to {task}{quoted}.")
 
 
-def _http_error(status: int, quoted: str, task: str, slug: str) -> LeaderboardError:
+def _proxies() -> str:
+    """The variables that name proxies; without their values, which may hold passwords."""
+    names = [name for name in os.environ if name.lower().endswith("_proxy") and name.lower() != "no_proxy"]
+    return f" It is asked through a proxy: is {' and '.join(sorted(names))} right?" if getproxies_environment() else ""
+
+
+def _http_error(failure: Failure, quoted: str, task: str, slug: str) -> LeaderboardError:
     """A refusal is final; failures of the server, too many requests and a request that took too long may pass."""
+    status = failure.status or 0
     if status < 500 and status not in (408, 429):
-        advice = ADVICE.get(status, "The competition's page: https://www.kaggle.com/c/{slug}").format(slug=slug)
+        advice = _advice(status, failure.said).format(slug=slug, source=failure.source)
         return LeaderboardError(f"Kaggle refused to {task} (HTTP {status}){quoted}. {advice}")
     advice = ADVICE.get(status, "Try again in a few minutes")
     return NoAnswerError(f"Kaggle failed to {task} (HTTP {status}){quoted}. {advice}.")
+
+
+def _advice(status: int, said: str) -> str:
+    if status in (400, 403):
+        for pattern, advice in ADVICE_BY_TEXT.items():
+            if re.search(pattern, said, re.IGNORECASE):
+                return advice
+    return ADVICE.get(status, "The competition's page: https://www.kaggle.com/c/{slug}")

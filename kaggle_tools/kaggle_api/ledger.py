@@ -9,17 +9,21 @@ scored       `status`, `public_score`, `private_score`, `error`
 Read, the events of one submission are one `Entry`. This module alone knows the form of the lines.
 """
 
+import codecs
 import json
+import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import platformdirs
 
+from kaggle_tools.errors import first_few
 from kaggle_tools.kaggle_api.submissions import Submission, describe
 from kaggle_tools.results.scores import NOT_RECORDED, ExpectedScore, ValidatedRun
 from kaggle_tools.system.files import locked
@@ -116,7 +120,7 @@ def note(path: Path, entry: Entry, submission: Submission) -> Entry:
     known = entry.submission
     if known is None or known.ref != submission.ref:
         append(path, "submitted", entry.id, {"ref": submission.ref})
-    if submission.finished and (known is None or _verdict(known) != _verdict(submission)):
+    if submission.finished and not submission.odd and (known is None or _verdict(known) != _verdict(submission)):
         append(path, "scored", entry.id, _verdict(submission))
     return replace(entry, submission=submission)
 
@@ -125,33 +129,46 @@ def append(path: Path, event: str, entry_id: str, details: Mapping[str, Any]) ->
     """Add an event, and return only when it is on the disk.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written. Nothing was added then.
     """
     time = datetime.now(UTC).isoformat(timespec="seconds")
     line = json.dumps({"event": event, "id": entry_id, "time": time, **details}) + "\n"
-    with locked(path.parent, f"writes {path.name}", name=f".{path.name}.lock"), path.open("ab") as file:
-        breaks_off = path.read_bytes()[-1:] not in (b"", b"\n")  # a command was killed while it wrote
-        file.write(b"\n" * breaks_off + line.encode())
-        file.flush()
-        os.fsync(file.fileno())
+    with locked(path.parent, f"writes {path.name}", name=f".{path.name}.lock"):
+        before = path.read_bytes() if path.exists() else b""
+        breaks_off = before[-1:] not in (b"", b"\n")  # a command was killed while it wrote
+        try:
+            with path.open("ab") as file:
+                file.write(b"\n" * breaks_off + line.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                os.truncate(path, len(before))  # the disk was full in the middle of the line
+            raise
 
 
 def read(path: Path, slug: str | None = None) -> list[Entry]:
     """The submissions that were noted, in the order in which they were first tried; none without the file.
 
-    With `slug`, those to this competition only.
-
-    A line that broke off when a process was killed in the middle of it is left out.
+    With `slug`, those to this competition only. What cannot be read is left out: `left_out` names it.
     """
-    noted: dict[str, dict[str, Any]] = {}
-    for event in _events(path):
-        facts = noted.setdefault(event["id"], {"time": event["time"]})
-        facts |= event | {"time": facts["time"]}
-    return [
-        _entry(facts)
-        for facts in noted.values()
-        if facts.keys() >= {"slug", "message"} and slug in (None, facts["slug"])
-    ]
+    entries = [_entry(facts) for facts in _facts(path).values() if facts.keys() >= {"slug", "message"}]
+    return [entry for entry in entries if slug in (None, entry.slug)]
+
+
+def left_out(path: Path) -> list[str]:
+    """What `read` leaves out, in words: lines that are damaged, and submissions whose first line is lost."""
+    broken = [f"line {line.number} ({line.problem})" for line in _lines(path) if line.problem]
+    nameless = [name for name, facts in _facts(path).items() if not facts.keys() >= {"slug", "message"}]
+    said = []
+    if broken:
+        said.append(f"{path}: {len(broken):,} damaged lines are left out: {first_few(broken)}")
+    if nameless:
+        said.append(
+            f"{path}: {len(nameless):,} submissions are left out, as the line is lost that says what they are: "
+            f"{first_few(nameless)}"
+        )
+    return said
 
 
 def best_public_score(path: Path, slug: str) -> float | None:
@@ -212,15 +229,79 @@ def _expected(recorded: Any) -> ExpectedScore:
         return NOT_RECORDED
 
 
-def _events(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    return [event for event in map(_parsed, lines) if event]
+class _Line(NamedTuple):
+    """What stands in a line of the file, or in a part of one where a line break is lost."""
+
+    number: int
+    """Of the line, from 1."""
+    event: dict[str, Any]
+    """Empty where there is a problem."""
+    problem: str = ""
+    """Why it is left out, in words."""
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+START = b'{"event": "'
+"""How each event begins, and nothing else in a line does: within a text, the quotation marks are escaped."""
+
+
+def _facts(path: Path) -> dict[str, dict[str, Any]]:
+    """What all events of a submission say together, by its id."""
+    noted: dict[str, dict[str, Any]] = {}
+    for line in _lines(path):
+        if not line.problem:
+            facts = noted.setdefault(line.event["id"], {"time": line.event["time"]})
+            facts |= line.event | {"time": facts["time"]}
+    return noted
+
+
+def _lines(path: Path) -> list[_Line]:
+    """The lines that are not empty; those that were glued together, each by itself."""
+    text = path.read_bytes().removeprefix(codecs.BOM_UTF8) if path.exists() else b""
+    found = []
+    for number, glued in enumerate(text.splitlines(), start=1):
+        parts = re.split(b"(?=" + re.escape(START) + b")", glued)
+        found += [_parsed(number, part) for part in parts if part.strip()]
+    return found
+
+
+def _parsed(number: int, line: bytes) -> _Line:
     try:
         event = json.loads(line)
-    except ValueError:
-        return None
-    whole = isinstance(event, dict) and all(isinstance(event.get(name), str) for name in ("event", "id", "time"))
-    return event if whole else None
+    except (ValueError, RecursionError):
+        return _Line(number, {}, "not JSON: it was cut off or changed")
+    if not isinstance(event, dict):
+        return _Line(number, {}, "not an event")
+    missing = {"event", "id", "time"} - event.keys()
+    odd = sorted(missing | {name for name, value in event.items() if name in FIELDS and not FIELDS[name](value)})
+    return _Line(number, {}, f"no usable {' and '.join(odd)}") if odd else _Line(number, event)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _list_of(is_item: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(is_item, value))
+
+
+def _or_none(is_value: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or is_value(value)
+
+
+FIELDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("event", "id", "time", "slug", "message", "sha256", "pred", "status", "error"), _is_text),
+    **dict.fromkeys(("tta", "commit"), _or_none(_is_text)),
+    **dict.fromkeys(("threshold", "public_score", "private_score"), _or_none(_is_number)),
+    "ref": _or_none(_is_whole),
+    "runs": _or_none(_list_of(_is_text)),
+    "tta_scales": _or_none(_list_of(_is_number)),
+}
+"""What each field must be. The scores of the runs are only shown, and are read leniently: see `_validated`."""

@@ -112,6 +112,8 @@ def _code(entry: Entry) -> str:
 
 def _state(entry: Entry) -> str:
     """Why there is no score."""
+    if entry.submission and entry.submission.odd:
+        return f"unclear: Kaggle lists {entry.submission.odd}"
     if entry.made is None:
         return "not at Kaggle, as far as is known"
     shown = {"ERROR": f"error: {entry.made.error}", "COMPLETE": "not shown"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from kaggle_tools.errors import LeaderboardError
+from kaggle_tools.errors import InputError, LeaderboardError
 from kaggle_tools.kaggle_api.client import (
     ANSWER_SECONDS,
     Deadline,
@@ -30,6 +30,11 @@ SETTLING_PAUSES: tuple[float, ...] = (1, 3, 9)
 FINAL = ("COMPLETE", "ERROR")
 """The statuses that do not change any more."""
 
+PAGE = 100
+"""Submissions to a page of Kaggle's list."""
+MOST = 1000
+"""After so many submissions the list is not followed further."""
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -42,7 +47,7 @@ class Submission:
     description: str
     """Its unique id and the message, as given to Kaggle."""
     status: str = "PENDING"
-    """`PENDING`, `COMPLETE` or `ERROR`."""
+    """`PENDING`, `COMPLETE` or `ERROR`; `PENDING` also where Kaggle says something else, which is `odd` then."""
     public_score: float | None = None
     """None as long as there is none."""
     private_score: float | None = None
@@ -51,6 +56,8 @@ class Submission:
     """Kaggle's reason where the status is `ERROR`."""
     date: str = ""
     """When it was made: ISO 8601, UTC; empty where Kaggle has not listed it yet."""
+    odd: str = ""
+    """What Kaggle lists of it that is not understood, in words; empty as a rule."""
 
     @property
     def unique_id(self) -> str:
@@ -66,6 +73,26 @@ class Submission:
     def finished(self) -> bool:
         """Whether the status is final."""
         return self.status in FINAL
+
+
+class Listing(NamedTuple):
+    """Submissions that Kaggle lists."""
+
+    submissions: list[Submission]
+    """The newest first."""
+    more: bool
+    """Whether there are older ones, which were not asked for."""
+    unreadable: int
+    """How many rows of the list say not even which submission they are about."""
+
+    def warnings(self) -> list[str]:
+        """What is not in it, in words."""
+        said = []
+        if self.more:
+            said.append(f"only the last {MOST:,} submissions were asked for: Kaggle lists more")
+        if self.unreadable:
+            said.append(f"{self.unreadable} rows of Kaggle's list cannot be read and are left out")
+        return said
 
 
 class Allowance(NamedTuple):
@@ -113,7 +140,9 @@ def page_of(slug: str) -> str:
     return f"https://www.kaggle.com/c/{slug}/submissions"
 
 
-def submit(csv: Path, competition_slug: str, message: str, *, unique_id: str, timeout: float) -> Submission:
+def submit(
+    csv: Path, competition_slug: str, message: str, *, unique_id: str, is_unchanged: Callable[[], bool], timeout: float
+) -> Submission:
     """Upload a file and submit it, once.
 
     The id is put before the message, so that a submission whose answer was lost is found again in Kaggle's
@@ -124,12 +153,14 @@ def submit(csv: Path, competition_slug: str, message: str, *, unique_id: str, ti
         competition_slug: the last part of the competition's address.
         message: the description that Kaggle shows.
         unique_id: stands in square brackets before the message.
+        is_unchanged: whether the file is still what is to be submitted; it is asked before each try.
         timeout: seconds for everything, the upload included.
 
     Returns:
         The submission, as a rule without a score as yet: see `wait_for_score`.
 
     Raises:
+        InputError: the file has changed.
         UnknownOutcomeError: Kaggle failed after the upload began, and its list could not be read.
         LeaderboardError: the file is empty, no submission is left, or Kaggle refused or failed.
     """
@@ -141,6 +172,8 @@ def submit(csv: Path, competition_slug: str, message: str, *, unique_id: str, ti
     description = describe(unique_id, message)
 
     def attempt() -> Submission:
+        if not is_unchanged():
+            raise InputError(f"{csv}: changed after it was checked, and is not sent; run the same command again")
         try:
             return Submission(competition_slug, _send(csv, competition_slug, description, end_of_upload), description)
         except NoAnswerError as failure:
@@ -151,7 +184,7 @@ def submit(csv: Path, competition_slug: str, message: str, *, unique_id: str, ti
 
 def find(
     competition_slug: str, asked_for: Callable[[str], bool], *, awaited: Collection[str] = (), timeout: float
-) -> list[Submission]:
+) -> Listing:
     """The submissions whose id, the word in square brackets before the message, is one of those asked for.
 
     Args:
@@ -164,7 +197,7 @@ def find(
         LeaderboardError: Kaggle refused or failed to list the submissions.
     """
     deadline = Deadline.after(timeout)
-    found: list[Submission] = []
+    listed = Listing([], more=False, unreadable=0)
     for pause in SETTLING_PAUSES if awaited else (0,):
         if deadline.left <= pause:
             raise TransientError(
@@ -172,10 +205,11 @@ def find(
             )
         time.sleep(pause)
         listed = retried(lambda: latest(competition_slug, timeout=deadline.left_for_answer), deadline)
-        found = [submission for submission in listed if asked_for(submission.unique_id)]
+        found = [submission for submission in listed.submissions if asked_for(submission.unique_id)]
+        listed = listed._replace(submissions=found)
         if set(awaited) <= {submission.unique_id for submission in found}:
             break
-    return found
+    return listed
 
 
 def wait_for_score(submission: Submission, *, timeout: float) -> Submission:
@@ -199,22 +233,22 @@ def wait_for_score(submission: Submission, *, timeout: float) -> Submission:
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
         try:
-            listed = latest(submission.slug, timeout=deadline.left_for_answer)
-        except NoAnswerError:
+            listed = latest(submission.slug, most=PAGE, timeout=deadline.left_for_answer)
+        except TransientError:
             continue
-        submission = next((other for other in listed if other.ref == submission.ref), submission)
+        submission = next((other for other in listed.submissions if other.ref == submission.ref), submission)
     return submission
 
 
-def latest(competition_slug: str, *, timeout: float = ANSWER_SECONDS) -> list[Submission]:
-    """The account's last submissions to a competition, the newest first.
+def latest(competition_slug: str, *, most: int = MOST, timeout: float = ANSWER_SECONDS) -> Listing:
+    """The account's last submissions to a competition, page after page until there are `most`.
 
     Raises:
-        NoAnswerError: no usable answer within `timeout` seconds.
+        TransientError: no usable answer within `timeout` seconds.
         LeaderboardError: Kaggle refused.
     """
-    rows = ask("list_submissions", "list the submissions", competition_slug, timeout)
-    return [Submission(competition_slug, **row) for row in rows]
+    found = ask("list_submissions", "list the submissions", competition_slug, timeout, most=most)
+    return Listing([Submission(competition_slug, **row) for row in found["rows"]], found["more"], found["unreadable"])
 
 
 def rank(submission: Submission, *, timeout: float = ANSWER_SECONDS) -> Rank | None:
@@ -244,7 +278,7 @@ def _refuse_without_allowance(slug: str, deadline: Deadline) -> None:
     task = "say how many submissions are left"
     try:
         allowance = Allowance(**retried(lambda: ask("get_limits", task, slug, deadline.left_for_answer), deadline))
-    except NoAnswerError as failure:
+    except TransientError as failure:
         raise LeaderboardError(f"{failure} Nothing was uploaded") from None
     if allowance.used_up:
         again = "none will be added" if allowance.for_good else "the next day begins at 00:00 UTC"
@@ -270,7 +304,7 @@ def _send(csv: Path, slug: str, description: str, deadline: Deadline) -> int:
 def _find_after(failure: NoAnswerError, slug: str, unique_id: str, deadline: Deadline) -> Submission:
     """The submission that was made although its confirmation was lost."""
     try:
-        found = find(slug, unique_id.__eq__, awaited=[unique_id], timeout=deadline.left)
+        found = find(slug, unique_id.__eq__, awaited=[unique_id], timeout=deadline.left).submissions
     except LeaderboardError:
         raise UnknownOutcomeError(
             f"{failure} Nor could Kaggle's list be asked whether it was submitted. Run the same command again: it "

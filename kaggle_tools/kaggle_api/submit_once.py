@@ -1,7 +1,9 @@
 """A submission that is made once, however often its command runs: the ledger and Kaggle's list are asked first."""
 
+import gzip
 import hashlib
 import itertools
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,10 +15,12 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.kaggle_api import ledger, submissions
 from kaggle_tools.kaggle_api.client import Deadline
 from kaggle_tools.kaggle_api.ledger import Entry
-from kaggle_tools.kaggle_api.submissions import Submission
+from kaggle_tools.kaggle_api.submissions import Listing, Submission
 from kaggle_tools.results.provenance import Record
 from kaggle_tools.results.scores import ExpectedScore
 from kaggle_tools.system.files import locked, sha256
+from kaggle_tools.system.output import say, warn
+from kaggle_tools.system.processes import command_to_paste
 from kaggle_tools.system.version import commit
 
 LOCK_SECONDS = 60.0
@@ -32,6 +36,8 @@ class Made(NamedTuple):
     """What Kaggle says of it."""
     before: bool
     """Whether an earlier command had made it."""
+    noted: bool = True
+    """Whether the ledger says so; if not, a warning was printed."""
 
 
 def id_of(slug: str, csv_sha256: str) -> str:
@@ -80,7 +86,8 @@ def submit_once(packed: Path, wanted: Entry, path: Path, *, force: bool, timeout
         timeout: seconds for everything.
 
     Raises:
-        InputError: the CSV was submitted from another folder or under another message; or another command is at it.
+        InputError: the CSV was submitted from another folder or under another message; or it is not what `wanted` says
+            any more; or another command is at it.
         LeaderboardError: Kaggle refused or failed.
     """
     deadline = Deadline.after(timeout)
@@ -96,8 +103,34 @@ def submit_once(packed: Path, wanted: Entry, path: Path, *, force: bool, timeout
             _refuse_repetition(known)
         entry = replace(wanted, id=_free_id(wanted.id, known))
         ledger.intend(path, entry)
-        submission = submissions.submit(packed, entry.slug, entry.message, unique_id=entry.id, timeout=deadline.left)
-        return Made(ledger.note(path, entry, submission), submission, before=False)
+        submission = submissions.submit(
+            packed,
+            entry.slug,
+            entry.message,
+            unique_id=entry.id,
+            is_unchanged=lambda: _sha256_of_content(packed) == wanted.sha256,
+            timeout=deadline.left,
+        )
+        entry, noted = note_if_possible(path, entry, submission)
+        return Made(entry, submission, before=False, noted=noted)
+
+
+def note_if_possible(path: Path, entry: Entry, submission: Submission, *, is_new: bool = False) -> tuple[Entry, bool]:
+    """As `ledger.note`, after `ledger.intend` where it is new, and whether it was noted.
+
+    Where the ledger cannot be written, it says so, and that Kaggle has the submission all the same.
+    """
+    try:
+        if is_new:
+            ledger.intend(path, entry)
+        return ledger.note(path, entry, submission), True
+    except (InputError, OSError) as error:
+        warn(
+            f"the submission was made, as {submission.ref}: {submissions.page_of(submission.slug)}\n"
+            f"but it could not be noted: {error}. Once {path} can be written, `{command_to_paste('submissions')}` and "
+            "the same command find it at Kaggle and note it"
+        )
+        return replace(entry, submission=submission), False
 
 
 def pick_up_scores(path: Path, entries: Sequence[Entry], slug: str) -> list[Entry]:
@@ -109,15 +142,18 @@ def pick_up_scores(path: Path, entries: Sequence[Entry], slug: str) -> list[Entr
     return _with_list(path, entries, submissions.latest(slug))
 
 
-def _with_list(path: Path, entries: Sequence[Entry], listed: Sequence[Submission]) -> list[Entry]:
+def _with_list(path: Path, entries: Sequence[Entry], listing: Listing) -> list[Entry]:
     """The ledger's entries with what Kaggle lists of them, which is noted, then what it lists besides."""
+    for warning in listing.warnings():
+        warn(warning)
+    listed = listing.submissions
     refs = {entry.made.ref for entry in entries if entry.made}
     by_ref = {submission.ref: submission for submission in listed}
     by_id = {submission.unique_id: submission for submission in listed if submission.ref not in refs}
     noted = []
     for entry in entries:
         found = by_ref.get(entry.made.ref) if entry.made else by_id.get(entry.id)
-        noted.append(ledger.note(path, entry, found) if found else entry)
+        noted.append(note_if_possible(path, entry, found)[0] if found else entry)
     refs = {entry.made.ref for entry in noted if entry.made}
     return noted + [ledger.made_elsewhere(submission) for submission in reversed(listed) if submission.ref not in refs]
 
@@ -129,7 +165,7 @@ def _after_asking(path: Path, wanted: Entry, known: list[Entry], deadline: Deadl
     """
     unknown = [entry.id for entry in known if entry.made is None]
     if unknown:
-        print("an earlier attempt may have reached Kaggle: looking for it", flush=True)
+        say("an earlier attempt may have reached Kaggle: looking for it")
     listed = submissions.find(wanted.slug, partial(_is_of, wanted.id), awaited=unknown, timeout=deadline.left)
     return _with_list(path, known, listed)
 
@@ -146,8 +182,8 @@ def _made_by_the_same(wanted: Entry, known: Sequence[Entry], force: bool) -> Mad
 def _adopted(path: Path, wanted: Entry, submission: Submission) -> Made:
     """A submission of this CSV that Kaggle alone knew, now in the ledger."""
     entry = replace(wanted, id=submission.unique_id)
-    ledger.intend(path, entry)
-    return Made(ledger.note(path, entry, submission), submission, before=True)
+    entry, noted = note_if_possible(path, entry, submission, is_new=True)
+    return Made(entry, submission, before=True, noted=noted)
 
 
 def _refuse_repetition(known: Sequence[Entry]) -> None:
@@ -158,6 +194,15 @@ def _refuse_repetition(known: Sequence[Entry]) -> None:
                 f"the same CSV was submitted before: {entry.made.ref}, {entry.message!r}, "
                 f"from {entry.pred or 'another place'}{score}. To submit it anyway, use --force"
             )
+
+
+def _sha256_of_content(packed: Path) -> str:
+    """The SHA-256 of the CSV that is in a compressed file; empty where none can be read in it."""
+    try:
+        with gzip.open(packed) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, EOFError, zlib.error):
+        return ""
 
 
 def _free_id(csv_id: str, known: Sequence[Entry]) -> str:

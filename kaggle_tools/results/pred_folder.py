@@ -15,7 +15,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,11 @@ def is_complete(pred: Path, stem: str, outputs: Outputs) -> bool:
     return all(path.exists() for path in outputs.paths(pred, stem))
 
 
+def held(pred: Path, process: int = 0) -> AbstractContextManager[None]:
+    """Hold the folder while its masks are made, or become a CSV and are sent; raises an InputError as `locked` does."""
+    return locked(pred, "masks photos into it, or submits its masks", LOCK_SECONDS, name=f".process{process}.lock")
+
+
 @contextmanager
 def begun(pred: Path, record: Record, process: int = 0) -> Iterator[None]:
     """Hold the folder while masks are made; of several processes that share the work, number 0 writes the record.
@@ -118,7 +123,7 @@ def begun(pred: Path, record: Record, process: int = 0) -> Iterator[None]:
         InputError: other settings or models made the masks that are there, or nobody knows what did, or another
             command is at work in the folder.
     """
-    with locked(pred, "masks photos into it", LOCK_SECONDS, name=f".process{process}.lock"):
+    with held(pred, process):
         path, masks = pred / RECORD_FILE, masks_folder(pred)
         has_masks = any(masks.glob("*.png"))
         if has_masks and not path.exists():

@@ -1,5 +1,7 @@
 """What Kaggle lists and what the ledger notes, brought together."""
 
+import errno
+import html
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,41 @@ def test_another_ledger_can_be_named(submitted: KaggleServer, tmp_path: Path) ->
 def test_a_list_of_submissions_that_never_comes_is_given_up_in_time(submitted: KaggleServer) -> None:
     submitted.faults["ListSubmissions"] = say_nothing
     assert "no answer within 60 seconds" in str(submissions().exception)
+
+
+def test_an_odd_row_of_kaggles_list_hides_no_other_and_is_shown_as_such(
+    submitted: KaggleServer, ledger_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    submitted.submissions[0]["verdict"] = {"status": "COMPLETE", "publicScore": "None"}
+    submitted.submit("odd")
+    submitted.submissions[2] |= {"verdict": {"status": "ESCALATED"}, "date": None}
+    submitted.submissions.append({"ref": "none", "description": "", "date": "", "looks": 0})
+    result = submissions("--html", tmp_path / "page.html")
+    assert result.exit_code == 0, result.output
+    for shown in (result.output, html.unescape((tmp_path / "page.html").read_text())):
+        assert shown.count("0.99612") >= 1
+        assert "unclear: Kaggle lists publicScore 'None'" in " ".join(shown.split())
+        assert "unclear: Kaggle lists status 'ESCALATED'" in " ".join(shown.split())
+    assert "warning: 1 rows of Kaggle's list cannot be read and are left out" in result.output + capfd.readouterr().err
+    assert len(ledger.read(ledger_path)) == 1
+
+
+def test_what_the_ledger_leaves_out_is_said(ledger_path: Path) -> None:
+    ledger.intend(ledger_path, NOTED)
+    with ledger_path.open("a") as file:
+        file.write("half a li\n")
+    assert f"warning: {ledger_path}: 1 damaged lines are left out: line 2" in submissions("--offline").output
+
+
+def test_scores_are_shown_although_the_ledger_cannot_be_written(
+    submitted: KaggleServer, ledger_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(ledger, "append", fail)
+    result = submissions()
+    assert result.exit_code == 0, result.output
+    assert result.output.count("0.99612") == 2
+    assert "the submission was made, as 1000" in result.output
+    assert "could not be noted: [Errno 30] Read-only file system" in result.output

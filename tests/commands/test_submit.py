@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import gzip
 import hashlib
 import json
@@ -45,6 +46,7 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.kaggle_api import client, ledger, submissions
 from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.kaggle_api.submissions import Submission
+from kaggle_tools.results import pred_folder
 from kaggle_tools.results.provenance import Record
 from kaggle_tools.results.scores import Estimate, ExpectedScore, ValidatedRun
 from kaggle_tools.system import version
@@ -100,7 +102,12 @@ def test_a_dry_run_leaves_the_csv_and_says_what_is_in_it(pred: Path, data: Path,
         "dry run: nothing was sent",
     ]
     assert csv.read_text().splitlines()[2] == "a_02.jpg,"
-    assert sorted(path.name for path in pred.iterdir()) == ["masks", "submission.csv", "submission.csv.gz"]
+    assert sorted(path.name for path in pred.iterdir()) == [
+        ".process0.lock",
+        "masks",
+        "submission.csv",
+        "submission.csv.gz",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +201,7 @@ def test_masks_that_are_refused_leave_no_csv_to_be_uploaded(pred: Path, data: Pa
     for path in (pred / "masks").iterdir():
         write_mask(path, np.zeros((20, 30), dtype=bool))
     assert "all 3 masks are blank" in refusal(pred, "--data", data, "--dry-run")
-    assert [path.name for path in pred.iterdir()] == ["masks"]
+    assert not list(pred.glob("*.csv*"))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
@@ -240,10 +247,10 @@ def run(
     def submit_masks(*options: Any, timeout: float = 60, message: str = "mine", folder: Path = pred) -> Ended:
         arguments = [folder, "--data", data, "-m", message, "--timeout", timeout, *options]
         monkeypatch.setattr("sys.argv", ["submit.py", *map(str, arguments)])
-        started = virtual_time.monotonic()
+        started = client.CLOCK.now()
         with pytest.raises(SystemExit) as ended:
             cli.run(APP)
-        assert virtual_time.monotonic() - started < timeout + 3
+        assert client.CLOCK.now() - started < timeout + 3
         said = "".join(capfd.readouterr())
         written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".gz"]
         for secret in (SECRET, "signature"):
@@ -526,13 +533,163 @@ def test_wrong_credentials_and_no_connection_are_named_and_the_same_command_then
     assert len(server.submissions) == 1
 
 
-def test_nothing_is_submitted_after_a_list_with_an_unknown_status(run: Run, server: KaggleServer) -> None:
+def test_a_list_with_odd_rows_is_no_reason_not_to_submit(run: Run, server: KaggleServer) -> None:
     server.submit("made elsewhere")
-    server.verdict, server.looks_until_scored = {"status": "ESCALATED"}, 0
+    server.submissions[0]["verdict"] = {"status": "ESCALATED", "publicScore": "None"}
+    server.submissions.append({"ref": None, "description": "", "date": "", "looks": 0})
+    ended = run()
+    assert ended.code == 0, ended.said
+    assert "warning: 1 rows of Kaggle's list cannot be read and are left out" in ended.said
+    assert len(server.submissions) == 3
+
+
+def test_the_same_csv_is_found_behind_many_newer_submissions_without_the_ledger(
+    run: Run, server: KaggleServer, ledger_path: Path
+) -> None:
+    assert run().code == 0
+    ledger_path.unlink()
+    for number in range(120):
+        server.submit(f"newer {number}")
+    ended = run()
+    assert ended.code == 0
+    assert "was submitted before, as 1000" in ended.said
+    assert len(server.submissions) == 121
+
+
+def test_it_is_said_when_not_all_submissions_were_searched_for_the_same_csv(
+    run: Run, server: KaggleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submissions, "MOST", 100)
+    monkeypatch.setattr(submissions.latest, "__kwdefaults__", {"most": 100, "timeout": 60})
+    for number in range(101):
+        server.submit(f"older {number}")
+    ended = run()
+    assert ended.code == 0
+    assert "warning: only the last 100 submissions were asked for: Kaggle lists more" in ended.said
+
+
+def test_a_csv_that_changes_while_another_try_is_awaited_is_not_sent(
+    run: Run, server: KaggleServer, pred: Path, virtual_time: VirtualTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the ledger says was sent, Kaggle must have."""
+
+    def change_meanwhile(seconds: float) -> None:
+        (pred / "submission.csv.gz").write_bytes(gzip.compress(b"img,rle_mask\na_01.jpg,1 1\n"))
+        sleep(seconds)
+
+    monkeypatch.setattr(client, "RETRY_PAUSES", (2, 8))
+    server.faults["StartSubmissionUpload"] = once(refuse(503, "<html>busy</html>"))
+    sleep = virtual_time.sleep
+    monkeypatch.setattr(virtual_time, "sleep", change_meanwhile)
     ended = run()
     assert ended.code == 1
-    assert "cannot read" in ended.said
+    assert "submission.csv.gz: changed after it was checked, and is not sent; run the same command again" in ended.said
+    assert server.submissions == []
+    monkeypatch.setattr(virtual_time, "sleep", sleep)
+    assert run().code == 0
+    assert gzip.decompress(server.submissions[0]["content"]) == (pred / "submission.csv").read_bytes()
+
+
+@pytest.mark.parametrize("options", [["--dry-run"], ["-m", "mine"]], ids=str)
+def test_a_command_that_finds_the_masks_in_use_says_so_and_changes_nothing(
+    pred: Path, data: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    assert submit(pred, "--data", data, "--dry-run").exit_code == 0
+    before = (pred / "submission.csv").stat()
+    monkeypatch.setattr(pred_folder, "LOCK_SECONDS", 0.1)
+    with pred_folder.held(pred):
+        message = refusal(pred, "--data", data, *options)
+    assert message.startswith(f"{pred}: another command masks photos into it, or submits its masks")
+    assert (pred / "submission.csv").stat() == before
+
+
+def test_the_masks_are_held_from_their_csv_to_the_end_of_the_upload_but_not_while_the_score_is_awaited(
+    run: Run, server: KaggleServer, pred: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pred_folder, "LOCK_SECONDS", 0)
+    held = {}
+
+    def look_and_answer(handler: Handler, request: Any) -> None:
+        method = handler.path.rpartition("/")[2] if handler.command == "POST" else handler.command
+        held.setdefault(method, is_held(pred))
+        handler.store(request) if method == "PUT" else handler.answer(method, request)
+
+    server.faults |= dict.fromkeys(
+        ["StartSubmissionUpload", "PUT", "CreateSubmission", "GetLeaderboard"], look_and_answer
+    )
+    assert run().code == 0
+    assert held == {"StartSubmissionUpload": True, "PUT": True, "CreateSubmission": True, "GetLeaderboard": False}
+
+
+def is_held(pred: Path) -> bool:
+    try:
+        with pred_folder.held(pred):
+            return False
+    except InputError:
+        return True
+
+
+def test_a_missing_folder_of_masks_is_not_made(pred: Path, data: Path) -> None:
+    assert "no such folder" in refusal(pred.parent / "none", "--data", data, "--dry-run")
+    assert not (pred.parent / "none").exists()
+
+
+@pytest.mark.parametrize("event", ["submitted", "scored"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), InputError("in use")], ids=str)
+def test_a_full_disk_after_the_upload_does_not_hide_that_the_submission_was_made(
+    run: Run, server: KaggleServer, ledger_path: Path, monkeypatch: pytest.MonkeyPatch, event: str, error: Exception
+) -> None:
+    def append_or_fail(path: Path, wanted: str, *arguments: Any) -> None:
+        if wanted == event:
+            raise error
+        append(path, wanted, *arguments)
+
+    append = ledger.append
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger, "append", append_or_fail)
+        ended = run()
+    assert ended.code == 0, ended.said
+    assert f"the submission was made, as 1000: https://www.kaggle.com/c/{SLUG}/submissions" in ended.said
+    assert f"could not be noted: {error}" in ended.said
+    assert "public score 0.99612" in ended.said
+    assert (f"noted in {ledger_path}" in ended.said) == (event == "scored")
+    assert run().code == 0
     assert len(server.submissions) == 1
+    assert [(number(entry), entry.public_score) for entry in ledger.read(ledger_path)] == [(1000, 0.99612)]
+
+
+def test_without_room_for_a_line_before_the_upload_nothing_is_sent(
+    run: Run, server: KaggleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ledger, "append", fail)
+    ended = run()
+    assert ended.code == 1
+    assert "No space left on device" in ended.said
+    assert (server.calls["StartSubmissionUpload"], server.submissions) == (0, [])
+
+
+def test_what_the_ledger_leaves_out_is_said_before_a_submission(
+    run: Run, server: KaggleServer, ledger_path: Path
+) -> None:
+    ledger_path.parent.mkdir(exist_ok=True)
+    ledger_path.write_text("half a li\n")
+    ended = run()
+    assert ended.code == 0
+    assert f"warning: {ledger_path}: 1 damaged lines are left out: line 1" in ended.said
+
+
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_a_token_with_a_line_break_is_never_printed(
+    run: Run, server: KaggleServer, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setenv("KAGGLE_API_TOKEN", SECRET + end)
+    ended = run()  # which looks for the secret
+    assert ended.code == 1
+    assert "error: the variable KAGGLE_API_TOKEN: the token ends with a line break" in ended.said
+    assert not server.calls
 
 
 def command(pred: Path, data: Path, notes: Path) -> list[str]:

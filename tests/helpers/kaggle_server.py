@@ -156,7 +156,7 @@ class Handler(BaseHTTPRequestHandler):
                 rows = [{"teamId": start + at, "score": score} for at, score in enumerate(scores[start : start + 2])]
                 return {"submissions": rows, "nextPageToken": str(start + 2) if start + 2 < len(scores) else ""}
             case "ListSubmissions":
-                return {"submissions": [self._row(submission) for submission in reversed(self.server.submissions)]}
+                return self._page_of_submissions(int(body.get("pageToken") or 0), body.get("pageSize", 20))
         raise NotImplementedError(method)
 
     def submit(self, body: dict[str, Any]) -> int:
@@ -218,6 +218,11 @@ class Handler(BaseHTTPRequestHandler):
         names, end = sorted(self.server.files), start + self.server.page_size
         page = [{"name": name, "totalBytes": len(self.server.files[name])} for name in names[start:end]]
         return {"files": page, "nextPageToken": str(end) if end < len(names) else ""}
+
+    def _page_of_submissions(self, start: int, size: int) -> dict[str, Any]:
+        newest_first, end = self.server.submissions[::-1], start + size
+        page = [self._row(submission) for submission in newest_first[start:end]]
+        return {"submissions": page, "nextPageToken": str(end) if end < len(newest_first) else ""}
 
     def _row(self, submission: dict[str, Any]) -> dict[str, Any]:
         submission["looks"] += 1

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from kaggle_server import KaggleServer
 
+from kaggle_tools.kaggle_api import client
+
 LOOK_SECONDS = 0.02
 """How often to look whether the server has fallen silent."""
 
@@ -35,10 +37,12 @@ class VirtualTime:
 
     def output(self, child: subprocess.Popen[str], seconds: float, progress: Callable[[], int]) -> str:
         """As `client._output`, of a child that makes no progress: its time is up once the server is silent."""
-        silences, end = self.server.silences, time.monotonic() + seconds
+        silences = self.server.silences
+        start = client._start_of_output(child)
+        end = time.monotonic() + seconds
         while True:
             try:
-                return child.communicate(timeout=LOOK_SECONDS)[0]
+                return start + child.communicate(timeout=LOOK_SECONDS)[0]
             except subprocess.TimeoutExpired:
                 if self.server.silences > silences:
                     self.skipped += max(0.0, end - time.monotonic())

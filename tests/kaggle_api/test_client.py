@@ -1,5 +1,6 @@
 """One call of the real `kaggle` package to a server on loopback: its time limit, and what its failure means."""
 
+import os
 import subprocess
 import sys
 import time
@@ -93,7 +94,9 @@ def test_a_stale_token_that_hides_a_good_key_is_pointed_out(
     server: KaggleServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KAGGLE_API_TOKEN", "stale")
-    assert "KAGGLE_API_TOKEN or in .kaggle/access_token is used before kaggle.json" in str(failure())
+    message = str(failure())
+    assert "KAGGLE_API_TOKEN or in .kaggle/access_token is used before kaggle.json" in message
+    assert "The credentials, from the variable KAGGLE_API_TOKEN, are wrong" in message
 
 
 def test_rules_that_were_not_accepted_are_named_with_their_page(server: KaggleServer) -> None:
@@ -160,6 +163,163 @@ def test_credentials_that_the_server_echoes_are_struck_out(
     monkeypatch.setenv("VERBOSE", "1")
     server.faults["GetSubmissionLimits"] = echo_credentials
     assert "cannot parse ***" in str(failure())
+
+
+@pytest.mark.parametrize("cut", ["after it", "within it"])
+def test_credentials_are_struck_out_before_a_long_message_is_cut(
+    server: KaggleServer, monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
+    """A message of 300 characters is quoted: the key begins 8 characters before its end."""
+    filling = "x" * (292 if cut == "within it" else 200)
+    server.faults["GetSubmissionLimits"] = refuse(400, {"code": 400, "message": f"{filling} {SECRET}"})
+    message = str(failure())
+    assert SECRET[:6] not in message
+    assert "xxx ***" in message
+
+
+@pytest.mark.parametrize("said", ["Bearer abc.xyz", "Basic abc.xyz", "KGAT_abc.xyz"])
+def test_what_has_the_form_of_credentials_is_struck_out_whosever_it_is(server: KaggleServer, said: str) -> None:
+    server.faults["GetSubmissionLimits"] = refuse(400, {"code": 400, "message": f"cannot parse {said}"})
+    message = str(failure())
+    assert "cannot parse ***" in message
+    assert "xyz" not in message
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\nx"])
+def test_a_token_with_a_line_break_is_named_but_not_shown(
+    server: KaggleServer, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setenv("KAGGLE_API_TOKEN", SECRET + end)
+    assert str(failure()).startswith("the variable KAGGLE_API_TOKEN: the token ")
+    assert not server.calls
+
+
+@pytest.mark.parametrize("what", ["a token of two lines", "a folder", "a number as key", "a bare token", "a list"])
+def test_a_file_with_unusable_credentials_is_named_and_nothing_else_is_said(
+    server: KaggleServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str], what: str
+) -> None:
+    monkeypatch.delenv("KAGGLE_KEY")
+    folder = tmp_path / "home" / ".kaggle"
+    folder.mkdir()
+    file = folder / ("kaggle.json" if what in ("a number as key", "a bare token", "a list") else "access_token")
+    contents = {
+        "a token of two lines": f"{SECRET}\n{SECRET}",
+        "a number as key": '{"username": "tester", "key": 1234567}',
+        "a bare token": SECRET,
+        "a list": f'["{SECRET}"]',
+    }
+    file.mkdir() if what == "a folder" else file.write_text(contents[what])
+    assert str(failure()).startswith(f"{file}: ")
+    assert capfd.readouterr() == ("", "")
+    assert not server.calls
+
+
+@pytest.mark.parametrize("kind", ["KAGGLE_KEY", "KAGGLE_API_TOKEN"])
+def test_a_home_folder_in_which_nothing_can_be_made_is_no_reason_to_fail(
+    server: KaggleServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    monkeypatch.setenv(kind, SECRET)
+    monkeypatch.setenv("HOME", str(tmp_path / "no folder" / "home"))
+    (tmp_path / "no folder").touch()
+    assert limits() == LEFT
+
+
+def test_a_token_that_kaggle_does_not_know_is_named_by_its_source(
+    server: KaggleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KAGGLE_KEY")
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "stale")
+    assert str(failure()).startswith("Kaggle does not know the token in the variable KAGGLE_API_TOKEN")
+
+
+@pytest.mark.parametrize("proxy", ["http://", "http://127.0.0.1:port"])
+def test_an_address_of_a_proxy_that_cannot_be_used_is_no_failure_of_kaggle(
+    server: KaggleServer, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    found = failure()
+    assert "is http_proxy and https_proxy right?" in str(found)
+    assert "maintenance" not in str(found)
+    assert not isinstance(found, TransientError)
+
+
+def child_that(script: str) -> tuple[str, ...]:
+    """A command that stands in for that of the child process."""
+    return (sys.executable, "-I", "-S", "-c", script)
+
+
+def test_the_time_of_a_call_begins_when_the_child_is_ready(
+    server: KaggleServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Progress is first looked at when the time begins."""
+    ready = tmp_path / "ready"
+    start = f"import time; time.sleep(0.2); open({str(ready)!r}, 'w').close()"
+    monkeypatch.setattr(client, "COMMAND", child_that(f"{start}; print('\\n{{\"value\": 7}}')"))
+    looks = []
+    assert ask("get_limits", "wait", SLUG, PLENTY, progress=lambda: looks.append(ready.exists()) or 0) == 7
+    assert looks == [True]
+
+
+def test_the_start_of_the_child_takes_nothing_of_the_time_limit(
+    server: KaggleServer, virtual_time: VirtualTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_late(number: int, size: int) -> bytes:
+        if size == 1:  # the client waits for the child
+            virtual_time.skipped += 1000
+        return read(number, size)
+
+    read = os.read
+    monkeypatch.setattr(client.os, "read", read_late)
+    deadline = Deadline.after(PLENTY)
+    for _ in range(2):
+        assert limits(seconds=deadline.left) == LEFT
+    assert virtual_time.skipped == 2000
+
+
+def test_a_child_that_never_starts_is_given_up(server: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "COMMAND", child_that("import time; time.sleep(60)"))
+    monkeypatch.setattr(client, "START_SECONDS", 0.1)
+    message = str(failure())
+    assert "did not start" in message
+    assert "Kaggle was not asked" in message
+
+
+def test_a_child_that_is_ended_at_its_start_has_asked_nothing(
+    server: KaggleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "COMMAND", child_that("pass"))
+    found = failure()
+    assert isinstance(found, TransientError)
+    assert not isinstance(found, NoAnswerError)
+
+
+def test_no_time_is_no_question(server: KaggleServer) -> None:
+    with pytest.raises(TransientError, match="the time limit ended before Kaggle was asked to say how many"):
+        limits(seconds=0)
+    assert not server.calls
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "advice"),
+    [
+        (403, "You must verify your phone number to participate", "it needs a phone number"),
+        (
+            400,
+            "Submission not allowed: This competition only accepts Submissions from Notebooks",
+            "submit the notebook",
+        ),
+        (400, "Submission not allowed: The deadline for this competition has passed", "takes no submissions any more"),
+        (403, "The competition is closed", "takes no submissions any more"),
+        (400, "Your team has used its daily Submission allowance (5) today", "the day begins at 00:00 UTC"),
+        (403, "You cannot submit until you accept the competition rules", "/rules"),
+        (403, "Permission 'competitions.participate' was denied", "make sure that the competition is still open"),
+    ],
+)
+def test_each_refusal_has_its_own_advice(server: KaggleServer, status: int, said: str, advice: str) -> None:
+    server.faults["GetSubmissionLimits"] = refuse(status, {"code": status, "message": said})
+    message = str(failure())
+    assert said in message
+    assert advice in message.rpartition(said)[2]
 
 
 def failing(times: int) -> Callable[[], int]:

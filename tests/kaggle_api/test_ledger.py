@@ -1,3 +1,4 @@
+import errno
 import json
 import multiprocessing
 from dataclasses import replace
@@ -202,3 +203,96 @@ def test_a_validated_run_in_the_ledger_without_folds_keeps_its_score(ledger_path
     write_events(ledger_path, INTENDED | {"cross_validation": [{"run": "a", "score_mean": 0.9, "folds": None}]})
     (entry,) = ledger.read(ledger_path)
     assert [(run.run, run.score.score, run.folds) for run in entry.cross_validation] == [("a", 0.9, ())]
+
+
+SCORE = {"event": "scored", "id": "aa", "status": "COMPLETE", "public_score": 0.93, "private_score": None, "error": ""}
+
+
+def test_lines_that_were_glued_together_are_read_one_by_one(path: Path) -> None:
+    first = replace(FIRST, message='no start of a line: {"event": "x"')
+    ledger.intend(path, first)
+    ledger.note(path, first, SCORED)
+    path.write_text(path.read_text().replace("\n", ""))
+    (entry,) = ledger.read(path)
+    assert (entry.made and entry.made.ref, entry.public_score, entry.message) == (17, 0.9, first.message)
+    assert ledger.left_out(path) == []
+
+
+def test_of_glued_lines_the_one_that_is_cut_off_is_left_out_and_named(path: Path) -> None:
+    ledger.intend(path, FIRST)
+    ledger.note(path, FIRST, SCORED)
+    first, submitted, scored = path.read_text().splitlines()
+    path.write_text(f"{first}\n{submitted[:40]}{scored}\n")
+    (entry,) = ledger.read(path)
+    assert (entry.made, entry.public_score) == (None, 0.9)
+    assert ledger.left_out(path) == [
+        f"{path}: 1 damaged lines are left out: line 2 (not JSON: it was cut off or changed)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"\0" * 20, "not JSON: it was cut off or changed"),
+        (b'{"event": "submitted", "id": "\xff", "time": "t"}', "not JSON: it was cut off or changed"),
+        (b"[" * 60_000, "not JSON: it was cut off or changed"),
+        (b"7", "not an event"),
+        (b'{"event": "submitted", "id": "aa"}', "no usable time"),
+        (b'{"event": "submitted", "id": 7, "time": "t"}', "no usable id"),
+        (b'{"event": "submitted", "id": "aa", "time": "t", "ref": "17"}', "no usable ref"),
+        (b'{"event": "submitted", "id": "aa", "time": "t", "ref": true}', "no usable ref"),
+        (b'{"event": "scored", "id": "aa", "time": "t", "public_score": "0.9"}', "no usable public_score"),
+        (b'{"event": "scored", "id": "aa", "time": "t", "public_score": NaN}', "no usable public_score"),
+        (b'{"event": "scored", "id": "aa", "time": "t", "status": 1, "error": null}', "no usable error and status"),
+        (b'{"event": "intended", "id": "bb", "time": "t", "slug": 5, "message": ""}', "no usable slug"),
+        (b'{"event": "intended", "id": "bb", "time": "t", "runs": "unet"}', "no usable runs"),
+        (b'{"event": "intended", "id": "bb", "time": "t", "runs": [5]}', "no usable runs"),
+        (b'{"event": "intended", "id": "bb", "time": "t", "tta_scales": ["1"]}', "no usable tta_scales"),
+        (b'{"event": "intended", "id": "bb", "time": "t", "threshold": "0.5"}', "no usable threshold"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_line_that_cannot_be_read_is_left_out_and_it_is_said_why(ledger_path: Path, line: bytes, why: str) -> None:
+    write_events(ledger_path, INTENDED)
+    with ledger_path.open("ab") as file:
+        file.write(line + b"\n")
+    assert [(entry.id, entry.submission) for entry in ledger.read(ledger_path)] == [("aa", None)]
+    assert ledger.left_out(ledger_path) == [f"{ledger_path}: 1 damaged lines are left out: line 2 ({why})"]
+
+
+def test_a_submission_whose_first_line_is_lost_is_named(ledger_path: Path) -> None:
+    write_events(ledger_path, {"event": "submitted", "id": "aa", "ref": 17}, SCORE)
+    assert ledger.read(ledger_path) == []
+    assert ledger.left_out(ledger_path) == [
+        f"{ledger_path}: 1 submissions are left out, as the line is lost that says what they are: aa"
+    ]
+
+
+def test_a_ledger_that_an_editor_saved_is_read(ledger_path: Path) -> None:
+    write_events(ledger_path, INTENDED, SCORE)
+    ledger_path.write_text("\ufeff" + ledger_path.read_text().replace("\n", "\r\n\r\n"), newline="")
+    assert [entry.public_score for entry in ledger.read(ledger_path)] == [0.93]
+    assert ledger.left_out(ledger_path) == []
+
+
+def test_a_line_for_which_there_is_no_room_is_not_half_written(
+    ledger_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_events(ledger_path, INTENDED)
+    before = ledger_path.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger.os, "fsync", fail)
+        with pytest.raises(OSError, match="No space left"):
+            ledger.append(ledger_path, "submitted", "aa", {"ref": 17})
+    assert ledger_path.read_bytes() == before
+
+
+def test_a_score_that_cannot_be_read_does_not_replace_the_one_that_is_noted(path: Path) -> None:
+    ledger.intend(path, FIRST)
+    scored = ledger.note(path, FIRST, SCORED)
+    odd = replace(SCORED, public_score=None, odd="publicScore 'None'")
+    assert ledger.note(path, scored, odd).submission == odd
+    assert [entry.public_score for entry in ledger.read(path)] == [0.9]

@@ -153,7 +153,7 @@ class TestSeveralProcesses:
     def test_another_command_is_kept_out_of_the_folder_until_the_first_has_ended(self, tmp_path: Path) -> None:
         with pred_folder.begun(tmp_path, RECORD):
             assert refusal(begin, tmp_path, RECORD) == (
-                f"{tmp_path}: another command masks photos into it; wait for it, or end it first"
+                f"{tmp_path}: another command masks photos into it, or submits its masks; wait for it, or end it first"
             )
         begin(tmp_path, RECORD)
 
