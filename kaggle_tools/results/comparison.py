@@ -12,9 +12,11 @@ from typing import Literal
 import pandas as pd
 
 from kaggle_tools.competition import Competition
+from kaggle_tools.data.fingerprint import differences
 from kaggle_tools.data.images import Size
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results import run_folder
+from kaggle_tools.results.fold_table import recorded_files
 from kaggle_tools.results.scores import Estimate, Interval, interval
 from kaggle_tools.results.tables import Column, Table
 
@@ -118,7 +120,7 @@ def compare(runs: Sequence[Path], competition: Competition) -> Comparison:
     """Compare runs.
 
     Raises:
-        InputError: the runs have no finished fold in common, or hold out different photos in it.
+        InputError: the runs have no finished fold in common, or hold out different photos in it, by name or content.
     """
     folds = sorted(set.intersection(*(set(run_folder.finished_folds(run)) for run in runs)))
     if not folds:
@@ -133,7 +135,11 @@ def compare(runs: Sequence[Path], competition: Competition) -> Comparison:
 
 
 def comparable_neighbours(run: Path) -> list[Path]:
-    """The runs beside this one, in the same folder, that held out the same photos in its finished folds."""
+    """The runs beside this one, in the same folder, that held out the same photos in its finished folds.
+
+    Raises:
+        InputError: a table of photos and masks is damaged.
+    """
     folds = run_folder.finished_folds(run)
     if not folds:
         return []
@@ -141,7 +147,11 @@ def comparable_neighbours(run: Path) -> list[Path]:
     beside = (path.parent for path in run.resolve().parent.glob(f"*/{run_folder.CONFIG_FILE}"))
     others = sorted({path.resolve() for path in beside} - {run.resolve()})  # without links to others, or to itself
     return [
-        path for path in others if set(folds) <= set(run_folder.finished_folds(path)) and _holds_out(path, folds, own)
+        path
+        for path in others
+        if set(folds) <= set(run_folder.finished_folds(path))
+        and _holds_out(path, folds, own)
+        and not _changed_files(run, path, {stem for stem, _ in own})
     ]
 
 
@@ -224,3 +234,13 @@ def _require_same_photos(first_run: Path, first: pd.DataFrame, run: Path, table:
         raise InputError(
             f"{run} and {first_run} hold out different photos, so their scores cannot be compared: {first_few(strange)}"
         )
+    changed = _changed_files(first_run, run, set(table.index))
+    if changed:
+        raise InputError(f"{run} was scored on other photos or masks than {first_run} ({changed}): not to be compared")
+
+
+def _changed_files(run: Path, other: Path, stems: set[str]) -> str:
+    """How photos and masks of these stems differ between two runs, as far as both have recorded them."""
+    here, there = recorded_files(run), recorded_files(other)
+    both = sorted(stems & here.keys() & there.keys())
+    return differences({stem: here[stem] for stem in both}, {stem: there[stem] for stem in both})

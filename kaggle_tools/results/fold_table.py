@@ -61,6 +61,15 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
     return folds
 
 
+def recorded_files(run: Path, table: str = DATA_FILE) -> Fingerprint:
+    """The photos and masks that the run was begun with; empty where it has recorded none.
+
+    Raises:
+        InputError: the table is damaged.
+    """
+    return read_fingerprint(run / table) if (run / table).exists() else {}
+
+
 def are_unchanged(run: Path, files: Fingerprint, table: str = DATA_FILE) -> bool:
     """Whether photos and masks are those that the run recorded; not so where it has recorded none.
 

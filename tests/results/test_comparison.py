@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import norm, t
 
 from kaggle_tools.competition import CARVANA
+from kaggle_tools.data.fingerprint import FileHashes, write_fingerprint
 from kaggle_tools.errors import InputError
 from kaggle_tools.results import comparison
 from kaggle_tools.results.comparison import ComparedRun, Difference
@@ -51,6 +52,30 @@ def test_runs_are_compared_photo_by_photo_in_the_order_given(tmp_path: Path) -> 
     assert two.score.score == pytest.approx((0.95 + 0.8 + 0.4) / 3)
     assert one.to_first.mean == 0
     assert two.to_first.mean == pytest.approx((0.05 + 0.1 - 0.1) / 3)
+
+
+class TestFilesThatChanged:
+    @pytest.fixture
+    def runs(self, tmp_path: Path) -> list[Path]:
+        """The second was scored on another mask of a_02; of b_01, which neither held out, the photo changed as well."""
+        runs = [write_run(tmp_path / name, {0: {"a_01": 0.9, "a_02": 0.7}}) for name in ("first", "second")]
+        old, new = FileHashes("1" * 64, "2" * 64), FileHashes("1" * 64, "3" * 64)
+        write_fingerprint(runs[0] / "data.csv", {"a_01": old, "a_02": old, "b_01": old})
+        write_fingerprint(runs[1] / "data.csv", {"a_01": old, "a_02": new, "b_01": FileHashes("4" * 64, "2" * 64)})
+        return runs
+
+    def test_runs_that_were_scored_on_different_masks_are_not_compared(self, runs: list[Path]) -> None:
+        with pytest.raises(InputError) as refusal:
+            compare(runs)
+        assert str(refusal.value) == (
+            f"{runs[1]} was scored on other photos or masks than {runs[0]} (1 masks changed: a_02): not to be compared"
+        )
+        assert comparison.comparable_neighbours(runs[0]) == []
+
+    def test_runs_are_compared_where_one_is_of_a_version_that_recorded_no_files(self, runs: list[Path]) -> None:
+        (runs[1] / "data.csv").unlink()
+        assert len(compare(runs)) == 2
+        assert comparison.comparable_neighbours(runs[0]) == [runs[1]]
 
 
 def test_the_gain_is_that_over_the_first_run(tmp_path: Path) -> None:

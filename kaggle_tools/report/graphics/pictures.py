@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kaggle_tools.data.draw_outlines import colour_errors, draw_outlines
+from kaggle_tools.data.fingerprint import sha256_of
 from kaggle_tools.data.images import read_mask, read_photo, resize
 from kaggle_tools.errors import InputError
 
@@ -34,6 +35,10 @@ class PhotoFiles:
     photo: Path
     predicted: Path
     truth: Path | None = None
+    photo_sha256: str = ""
+    """Of the photo as it was when it was masked; empty where that is not known."""
+    truth_sha256: str = ""
+    """Of the true mask as it was then."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ def data_uri(pixels: NDArray[np.uint8], quality: int | None = None) -> str:
 
 def _picture(files: PhotoFiles) -> Picture:
     try:
+        _require_unchanged(files)
         photo_HW3, predicted_HW = read_photo(files.photo), read_mask(files.predicted)
         truth_HW = read_mask(files.truth) if files.truth else None
     except InputError as error:
@@ -106,6 +112,12 @@ def _picture(files: PhotoFiles) -> Picture:
     return Picture(
         files.stem, files.caption, errors, data_uri(thumbnail, THUMBNAIL_QUALITY), data_uri(full, FULL_QUALITY)
     )
+
+
+def _require_unchanged(files: PhotoFiles) -> None:
+    for path, before in ((files.photo, files.photo_sha256), (files.truth, files.truth_sha256)):
+        if path and before and sha256_of(path) != before:
+            raise InputError(f"{path}: is no longer what it was when the photo was masked")
 
 
 def _around(mask_HW: NDArray[np.bool_]) -> tuple[slice, slice]:

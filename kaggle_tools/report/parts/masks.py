@@ -208,9 +208,17 @@ def _pictures(pred: Path, photos: Sequence[MaskedPhoto], caption: Callable[[Mask
             caption=caption(photo),
             photo=photo.file,
             predicted=pred_folder.mask_path(pred, photo.image),
+            photo_sha256=_noted_photo(pred, photo.image),
         )
         for photo in photos
     )
+
+
+def _noted_photo(pred: Path, stem: str) -> str:
+    try:
+        return pred_folder.noted_photo(pred_folder.mask_path(pred, stem))
+    except InputError:  # of which the picture says why
+        return ""
 
 
 def _plots(photos: Sequence[MaskedPhoto], deviations: Deviations | None, competition: Competition) -> list[Plot]:

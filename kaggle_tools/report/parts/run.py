@@ -10,12 +10,14 @@ from pathlib import Path
 import pandas as pd
 
 from kaggle_tools.competition import Competition
+from kaggle_tools.data.fingerprint import FileHashes
 from kaggle_tools.options import as_text
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, pictures
 from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.report.trust import Check, checks_of
 from kaggle_tools.results import run_folder, summary
+from kaggle_tools.results.fold_table import recorded_files
 from kaggle_tools.results.provenance import RunConfig, Settings, Timing
 from kaggle_tools.results.run_folder import fold_folder
 from kaggle_tools.results.scores import Estimate, interval
@@ -105,15 +107,19 @@ class HeldOutPhotos:
         self.run = run
         self.competition = competition
         self.data = data or Path(run_folder.read_config(run).data)
+        self.recorded = recorded_files(run)
 
     def files(self, stem: str, fold: int, caption: str) -> PhotoFiles:
         """A photo with its predicted and its true mask."""
+        recorded = self.recorded.get(stem, FileHashes("", ""))
         return PhotoFiles(
             stem=stem,
             caption=caption,
             photo=self.data / self.competition.train_photos.format(stem=stem),
             predicted=run_folder.oof_mask_path(fold_folder(self.run, fold), stem),
             truth=self.data / self.competition.train_masks.format(stem=stem),
+            photo_sha256=recorded.photo,
+            truth_sha256=recorded.mask,
         )
 
     def pictures(self, rows: pd.DataFrame) -> list[Picture]:

@@ -17,6 +17,7 @@ from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import MaskedPhoto
 from kaggle_tools.results.provenance import Record
 from kaggle_tools.results.scores import Estimate, ExpectedScore
+from kaggle_tools.system.files import sha256
 
 SIZES = {"compact": 0.1, "coupe": 0.13, "estate": 0.16, "van": 0.22}
 SIZES |= {f"car {number}": number / 100 for number in (8, 9, 11, 12, 14, 15, 18, 20)}
@@ -242,3 +243,16 @@ def test_the_expected_score_of_masks_is_that_of_run_json(
 ) -> None:
     part = masks_part(write_pred(tmp_path, tmp_path, {"a_01": 30}, **record), CARVANA)
     assert (part.expected, part.why_unknown) == (expected, why)
+
+
+def test_a_photo_that_changed_since_it_was_masked_is_not_shown_with_its_mask(tmp_path: Path) -> None:
+    draw_photos(tmp_path / "data", ["a_01", "b_01"])
+    pred = write_pred(tmp_path / "pred", tmp_path / "data" / "train", {"a_01": 20, "b_01": 30})
+    for stem in ("a_01", "b_01"):
+        path = tmp_path / "data" / "train" / f"{stem}.jpg"
+        write_mask(pred_folder.mask_path(pred, stem), box(), pred_folder.photo_note(sha256(path)))
+    Image.new("RGB", (90, 60)).save(tmp_path / "data" / "train" / "a_01.jpg")
+    shown = {picture.stem: picture for picture in masks_part(pred, CARVANA).galleries[0].pictures}
+    path = tmp_path / "data" / "train" / "a_01.jpg"
+    assert shown["a_01"].errors == f"{path}: is no longer what it was when the photo was masked"
+    assert (bool(shown["a_01"].full), bool(shown["b_01"].full)) == (False, True)

@@ -12,6 +12,8 @@ from finished_runs import Errors, dice, draw_photos, write_run
 from PIL import Image
 
 from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.data.fingerprint import fingerprint_of, write_fingerprint
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.report.parts.run import RunPart, run_part
 from kaggle_tools.results import summary
@@ -142,6 +144,21 @@ class TestWhereItFails:
         (lost,) = [picture for picture in few.galleries[0].pictures if not picture.full]
         assert lost.stem == "d_01"
         assert lost.errors.endswith("/moved/train/d_01.jpg: cannot be read (No such file or directory)")
+
+    def test_a_photo_or_mask_that_changed_since_the_run_is_not_shown_as_what_was_scored(self, tmp_path: Path) -> None:
+        data, stems = tmp_path / "data", ["a_01", "b_01", "c_01", "d_01"]
+        draw_photos(data, stems)
+        run = write_run(tmp_path / "run", data, FEW)
+        photos = [
+            Photo(stem, data / f"train/{stem}.jpg", (60, 90), data / f"train_masks/{stem}_mask.gif") for stem in stems
+        ]
+        write_fingerprint(run / "data.csv", fingerprint_of(photos))
+        Image.new("RGB", (90, 60)).save(photos[0].path)
+        Image.new("L", (90, 60)).save(data / "train_masks" / "c_01_mask.gif")
+        shown = {picture.stem: picture for picture in run_part(run, CARVANA).galleries[0].pictures}
+        assert shown["a_01"].errors == f"{photos[0].path}: is no longer what it was when the photo was masked"
+        assert shown["c_01"].errors == f"{photos[2].mask}: is no longer what it was when the photo was masked"
+        assert [stem for stem in stems if shown[stem].full] == ["b_01", "d_01"]
 
 
 class TestTables:
