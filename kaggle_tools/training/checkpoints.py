@@ -123,8 +123,8 @@ class CheckpointFiles(TorchCheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove nothing: a checkpoint is replaced by the next one, and no other file is Lightning's business."""
 
-    def newest(self, best: Checkpoint, last: Checkpoint) -> "Resumed | None":
-        """The checkpoint to continue from, if there is one.
+    def newest(self, best: Checkpoint, last: Checkpoint, task: LightningModule) -> "Resumed | None":
+        """The checkpoint to continue from, if there is one; the weights that `task` then has are not its own.
 
         It is the last one; or the best one, where the command was killed between writing the two.
 
@@ -136,14 +136,14 @@ class CheckpointFiles(TorchCheckpointIO):
         checkpoint, newer = self.load_checkpoint(last.path), self.load_checkpoint(best.path)
         if newer["epoch"] > checkpoint["epoch"]:
             return _resumed(best.path, newer)
-        self.load_best(best, _best_score(checkpoint["callbacks"].get(best.state_key)))
+        self.load_best(best, _best_score(checkpoint["callbacks"].get(best.state_key)), task)
         return _resumed(last.path, checkpoint)
 
-    def load_best(self, best: Checkpoint, score: Tensor | None) -> dict[str, Any]:
-        """The checkpoint of the best epoch, of which the training says that it had this score.
+    def load_best(self, best: Checkpoint, score: Tensor | None, into: LightningModule) -> None:
+        """Give a network the weights of the best epoch, of which the training says that it had this score.
 
         Raises:
-            InputError: it is missing, damaged, or that of another epoch.
+            InputError: its checkpoint is missing, damaged, or that of another epoch.
         """
         checkpoint = self.load_checkpoint(best.path)
         saved = _best_score(checkpoint["callbacks"].get(best.state_key))
@@ -152,7 +152,12 @@ class CheckpointFiles(TorchCheckpointIO):
                 f"{best.path}: not that of the best epoch ({best.monitor} is {_digits(saved)} in it and was "
                 f"{_digits(score)}). Delete {LAST}.ckpt: the same command then continues from {best.path.name}."
             )
-        return checkpoint
+        try:
+            into.load_state_dict(checkpoint["state_dict"])
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise unusable(best.path, f"its weights do not fit ({type(error).__name__})") from error
+        if not all(bool(tensor.isfinite().all()) for tensor in into.state_dict().values()):
+            raise unusable(best.path, "its weights are NaN or infinite")
 
 
 class Resumed(NamedTuple):

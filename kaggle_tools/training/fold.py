@@ -151,7 +151,7 @@ def _fit(
         task.model.compile()
     ranks = device_count(execution.devices, execution.nodes)
     best, last = (one for one in callbacks if isinstance(one, Checkpoint))
-    resumed = files.newest(best, last)
+    resumed = files.newest(best, last, task)
     with (
         plain_worker_errors(),
         quiet_lightning(),
@@ -170,7 +170,7 @@ def _fit(
         except SystemExit as end:  # with which Lightning answers Ctrl-C
             kept = "from the last whole epoch" if last.path.is_file() else "this fold from the start: no epoch is whole"
             raise KaggleToolsError(f"interrupted; the same command continues {kept}") from end
-    task.load_state_dict(files.load_best(best, best.best_model_score)["state_dict"])
+    files.load_best(best, best.best_model_score, task)
     return trainer
 
 

@@ -351,6 +351,25 @@ class TestResuming:
         assert capsys.readouterr().out == ""
 
     @pytest.mark.parametrize(
+        ("weights", "reason"), [(None, r"its weights do not fit \("), (np.nan, "its weights are NaN or infinite")]
+    )
+    def test_best_weights_that_cannot_be_used_are_named_before_the_training_goes_on(
+        self, weights: float | None, reason: str, fold: Any, stopped: Any, capsys: Any
+    ) -> None:
+        folder = stopped("run", 1)
+
+        def spoil(checkpoint: dict[str, Any]) -> None:
+            state = checkpoint["state_dict"]
+            name = next(iter(state))
+            state[name] = torch.zeros(1) if weights is None else torch.full_like(state[name], weights)
+
+        edit(saved(folder, "best"), spoil)
+        capsys.readouterr()
+        with pytest.raises(InputError, match=rf"best\.ckpt: {reason}.* Delete best\.ckpt and last\.ckpt"):
+            fold("run")
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize(
         ("options", "named"),
         [({"width": 6}, "width was 4, now 6"), ({"seed": 3, "lr": 0.5}, "lr was 0.01, now 0.5; seed was 0, now 3")],
         ids=["width", "seed"],
