@@ -6,7 +6,6 @@ H height, W width; the size of a photo is (height, width) in pixels, None where 
 """
 
 import errno
-import mmap
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -33,6 +32,7 @@ Item = TypeVar("Item")
 
 WORKER_NICENESS = 10
 SHARED_MEMORY = Path("/dev/shm")
+LITTLE = 1 << 20  # bytes of shared memory, with which no worker can do anything
 SIGNS_OF_LITTLE_SHARED_MEMORY = ("Bus error", "shared memory", "No space left on device")
 """In a message of torch."""
 
@@ -176,7 +176,7 @@ def plain_worker_errors() -> Iterator[None]:
     except InputError as error:
         raise InputError(str(error).rpartition(f"{InputError.__name__}: ")[2].rstrip()) from error
     except (RuntimeError, OSError) as error:
-        if not _lacks_shared_memory(error):
+        if not any(_lacks_shared_memory(one) for one in _with_causes(error)):
             raise
         raise InputError(
             f"{SHARED_MEMORY}: too small for the photos that worker processes hand over. Give --workers 0, or make it "
@@ -184,12 +184,19 @@ def plain_worker_errors() -> Iterator[None]:
         ) from error
 
 
-def _lacks_shared_memory(error: RuntimeError | OSError) -> bool:
+def _lacks_shared_memory(error: BaseException) -> bool:
     """Whether this is how torch, or multiprocessing before the first photo, fails for want of shared memory."""
     if isinstance(error, RuntimeError):
         return "DataLoader worker" in str(error) and any(sign in str(error) for sign in SIGNS_OF_LITTLE_SHARED_MEMORY)
-    full = error.errno == errno.ENOSPC and error.filename is None and SHARED_MEMORY.is_dir()
-    return full and shutil.disk_usage(SHARED_MEMORY).free < mmap.PAGESIZE
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
+    return full and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < LITTLE
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and those before it, which Lightning may hide behind one of its own when it tidies up."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _one_thread(_: int) -> None:

@@ -1,14 +1,17 @@
 import errno
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from faults import in_small_shared_memory
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -359,6 +362,34 @@ class TestLittleSharedMemory:
             "/dev/shm: too small for the photos that worker processes hand over. Give --workers 0, or make it larger: "
             "`docker run --shm-size 8g` for a container, else `mount -o remount,size=8G /dev/shm`"
         )
+
+    @pytest.mark.parametrize("size", ["8k", "64k"])
+    def test_a_loader_whose_workers_have_little_of_it_says_so(self, size: str, tmp_path: Path) -> None:
+        """In a process that alone sees the small /dev/shm: for two pages not even a worker is started."""
+        photos = [draw(tmp_path, number, size=(200, 300)) for number in range(2)]
+
+        def load() -> None:
+            with pytest.raises(InputError, match="^/dev/shm: too small for the photos"), plain_worker_errors():
+                list(loader(MaskedPhotos(photos, None), workers=1, batch_size=2))
+
+        in_small_shared_memory(size, load)
+
+    @pytest.mark.parametrize("hidden", [False, True])
+    def test_workers_that_cannot_be_started_for_want_of_it_are_named_too(
+        self, hidden: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Before the first photo, for what the processes agree by; Lightning then fails while it tidies up."""
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+
+        def start() -> None:
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            finally:
+                if hidden:
+                    raise RuntimeError("Please call `iter(combined_loader)` first.")
+
+        with pytest.raises(InputError, match="^/dev/shm: too small for the photos"), plain_worker_errors():
+            start()
 
     def test_a_full_disk_is_not_taken_for_it_nor_another_end_of_a_worker(self) -> None:
         for error in (

@@ -4,9 +4,11 @@ A disk of its own is a tmpfs. To mount one takes root, or a user namespace, in w
 `unshare --map-root-user --mount make test`. Without either, the tests that need it are skipped and say so.
 """
 
+import ctypes
 import os
 import subprocess
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,3 +59,33 @@ def mounted(folder: Path) -> Iterator[Disk]:
         yield Disk(folder)
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+MOUNTS_OF_ITS_OWN = 0x20000
+"""CLONE_NEWNS of Linux."""
+NOT_ALLOWED = 77
+
+
+def in_small_shared_memory(size: str, work: Callable[[], None]) -> None:
+    """Do this in a process of its own, which alone sees a /dev/shm of so many bytes, as `64k`; it must not raise."""
+    child = os.fork()
+    if child == 0:
+        os._exit(_in_small_shared_memory(size, work))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code == NOT_ALLOWED:
+        pytest.skip(f"a disk cannot be mounted here; see {__file__}")
+    assert code == 0, "see what the process printed"
+
+
+def _in_small_shared_memory(size: str, work: Callable[[], None]) -> int:
+    if ctypes.CDLL(None).unshare(MOUNTS_OF_ITS_OWN) != 0:
+        return NOT_ALLOWED
+    for words in (["--make-rprivate", "/"], ["-t", "tmpfs", "-o", f"size={size}", "tmpfs", "/dev/shm"]):
+        if subprocess.run(["mount", *words], capture_output=True).returncode != 0:
+            return NOT_ALLOWED
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
