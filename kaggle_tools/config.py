@@ -59,8 +59,8 @@ def size_or_full(option: str, text: str) -> tuple[int, int] | None:
 
 
 def path_text(_option: str, text: str) -> str:
-    """A path as `config.json` records it."""
-    return str(Path(text))
+    """A path as `config.json` records it: from the root on, so that it means the same from every folder."""
+    return str(Path(text).resolve())
 
 
 SCALES = Check(lambda scales: bool(scales) and all(0 < scale < math.inf for scale in scales), "must be numbers above 0")
@@ -265,6 +265,8 @@ PRESETS = {
 DEFAULT_PRESET = "carvana"
 """It has the defaults of the fields."""
 
+PATHS = ("init", "extra")
+"""The settings that are paths of folders."""
 CONFIG_OPTIONS = options_of(TrainingConfig, preset=DEFAULT_PRESET)
 EXECUTION_OPTIONS = options_of(Execution)
 
@@ -283,6 +285,8 @@ def config_from(preset: str, competition: str, options: Mapping[str, Any]) -> Tr
 def config_of_settings(settings: Mapping[str, Any]) -> TrainingConfig:
     """The configuration that a `config.json` holds as its `settings`.
 
+    Paths that an older version recorded as they were typed are taken as if they were typed here.
+
     Raises:
         InputError: a setting is not known, or not possible.
     """
@@ -290,8 +294,10 @@ def config_of_settings(settings: Mapping[str, Any]) -> TrainingConfig:
     unknown = sorted(settings.keys() - known)
     if unknown:
         raise InputError(f"settings that this version does not know: {', '.join(unknown)}")
+    typed = {name: path for name in PATHS if isinstance(path := settings.get(name), str)}
+    paths = {name: path_text(name, path) for name, path in typed.items()}
     try:
-        return TrainingConfig(**tuples(settings))
+        return TrainingConfig(**tuples({**settings, **paths}))
     except TypeError as error:
         raise InputError(f"settings that are not possible: {error}") from error
 

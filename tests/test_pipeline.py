@@ -188,6 +188,18 @@ def test_a_run_whose_masks_changed_is_refused_and_the_difference_named(demo: Dem
     assert (trained / "data.csv").read_bytes() == (demo.run / "data.csv").read_bytes()
 
 
+def test_a_run_is_not_made_in_a_folder_of_photos_or_masks(demo: Demo) -> None:
+    for folder, holds in (
+        (demo.data, "the photos"),
+        (demo.data / "train_masks", "the photos"),
+        (demo.pred, "masks of"),
+    ):
+        before = set(folder.iterdir())
+        said = refusal("train.py", "--data", demo.data, "--out", folder, *TINY)
+        assert said.startswith(f"error: --out {folder}: holds {holds}")
+        assert set(folder.iterdir()) == before
+
+
 def test_every_test_photo_has_a_mask_of_its_size_and_one_bit_a_pixel(demo: Demo) -> None:
     masks = sorted((demo.pred / "masks").iterdir())
     assert [path.stem for path in masks] == sorted(path.stem for path in (demo.data / "test").iterdir())

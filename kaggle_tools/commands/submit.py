@@ -109,9 +109,10 @@ def recorded(pred: Path) -> "Record | None":
     Raises:
         InputError: it is damaged.
     """
-    from kaggle_tools.results import pred_folder
+    from kaggle_tools.results.pred_folder import read_record
+    from kaggle_tools.results.provenance import RECORD_FILE
 
-    return pred_folder.read_record(pred) if (pred / pred_folder.RECORD_FILE).exists() else None
+    return read_record(pred) if (pred / RECORD_FILE).exists() else None
 
 
 def refuse_demo(data: Path | None) -> None:

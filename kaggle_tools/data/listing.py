@@ -79,6 +79,11 @@ def photos_in(folder: Path) -> tuple[list[Photo], list[str]]:
     return _readable(by_stem)
 
 
+def folders_of(photos: Iterable[Photo]) -> set[Path]:
+    """The folders in which photos and their masks lie."""
+    return {path.parent for photo in photos for path in (photo.path, photo.mask) if path}
+
+
 def _files_by_stem(folder: Path, competition: Competition, pattern: str) -> dict[str, Path]:
     before, after = pattern.split("{stem}")
     paths = _visible(folder.glob(f"{before}*{after}"))

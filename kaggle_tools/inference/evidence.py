@@ -5,16 +5,17 @@ gave them. Of one run, its folds have kept all that is needed. A mix of runs is 
 their saved probabilities.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.data.listing import training_photos
+from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble
-from kaggle_tools.inference.out_of_fold import has_probabilities, held_out_by_mix
+from kaggle_tools.inference.out_of_fold import held_out_by_mix
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.provenance import Record
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
@@ -47,31 +48,21 @@ class Evidence:
     selection: Selection
     competition: Competition
     data: Path | None = None
-    """Where the true masks are if they are not where the first run was trained."""
+    """Where the true masks are if they are not where a run was trained."""
 
-    @cached_property
+    @property
     def held_out(self) -> HeldOut | None:
-        """The photos that the networks never saw; None where nothing was kept of them.
+        """The photos that the networks never saw; None where little was kept of them, or their true masks are gone.
 
         Raises:
             InputError: their files are damaged or gone.
         """
-        runs, folds = self.selection.runs, self.selection.folds or ()
-        if len(runs) == 1:
-            finished = [fold for fold in run_folder.finished_folds(runs[0]) if not folds or fold in folds]
-            return held_out_by(runs[0], finished) if finished else None
-        if not all(has_probabilities(run, folds) for run in runs):
-            return None
-        networks_per_run = [len(folds or run_folder.trained_folds(run)) for run in runs]
-        photos = training_photos(self.competition, self._data_of_the_truth())
-        return held_out_by_mix(runs, self.selection.weights or networks_per_run, photos, folds)
+        return None if isinstance(self._found, str) else self._found
 
     @property
     def why_unknown(self) -> str:
         """Why there are no held-out photos, where there are none."""
-        if len(self.selection.runs) > 1:
-            return "not all runs of the mix were trained with --save-oof-probabilities"
-        return f"there are no out-of-fold photos in {self.selection.runs[0]}"
+        return self._found if isinstance(self._found, str) else ""
 
     def best_threshold(self) -> float | None:
         """The threshold with the highest mean score of the held-out photos; None without these.
@@ -113,6 +104,28 @@ class Evidence:
         except InputError as error:
             return RecordedScores((), ExpectedScore(None, str(error)))
 
+    @cached_property
+    def _found(self) -> HeldOut | str:
+        """The held-out photos, or why there are none."""
+        runs, folds = self.selection.runs, self.selection.folds or ()
+        if len(runs) > 1:
+            return self._found_of_a_mix(runs, folds)
+        finished = [fold for fold in run_folder.finished_folds(runs[0]) if not folds or fold in folds]
+        return held_out_by(runs[0], finished) if finished else f"there are no out-of-fold photos in {runs[0]}"
+
+    def _found_of_a_mix(self, runs: Sequence[Path], folds: Sequence[int]) -> HeldOut | str:
+        saved = [run_folder.saved_oof_probabilities(run, folds).keys() for run in runs]
+        if not all(saved):
+            return "not all runs of the mix were trained with --save-oof-probabilities"
+        common = set.intersection(*map(set, saved))
+        if not common:
+            return "the runs of the mix held out no photo in common"
+        photos = self._true_photos(common)
+        if isinstance(photos, str):
+            return f"{photos}; give --threshold, or `infer` where the true masks are"
+        networks_per_run = [len(folds or run_folder.trained_folds(run)) for run in runs]
+        return held_out_by_mix(runs, self.selection.weights or networks_per_run, photos, folds)
+
     def _expected_score(self, threshold: float, same_tta: bool) -> ExpectedScore:
         if self.held_out is None:
             return ExpectedScore(None, self.why_unknown)
@@ -120,6 +133,18 @@ class Evidence:
             return ExpectedScore(None, "the out-of-fold photos were masked with another TTA")
         return ExpectedScore(estimate_at(self.held_out, self.competition, threshold))
 
-    def _data_of_the_truth(self) -> Path:
-        recorded = Path(run_folder.read_config(self.selection.runs[0]).data)
-        return recorded if recorded.is_dir() else self.data or recorded
+    def _true_photos(self, stems: Collection[str]) -> list[Photo] | str:
+        """The training photos of these stems, from where a run was trained or else from `data`; or why not."""
+        recorded = [run_folder.read_config(run).data for run in self.selection.runs]
+        why = f"{self.selection.runs[0]} was trained with --data {recorded[0]}, which is no folder here"
+        folders = [Path(folder) for folder in (*recorded, self.data or "") if folder]
+        for folder in filter(Path.is_dir, folders):
+            try:
+                photos = [photo for photo in training_photos(self.competition, folder) if photo.stem in stems]
+            except InputError as error:
+                why = str(error)
+                continue
+            if photos:
+                return photos
+            why = f"{folder} holds none of the photos that the runs held out"
+        return why

@@ -105,7 +105,7 @@ def held_out_by_mix(
     Only photos of these `folds` count, if any are named.
 
     Raises:
-        InputError: the runs hold out no photo in common, or its probabilities were not saved.
+        InputError: the runs hold out no photo in common, or its probabilities were not saved, or are of another photo.
     """
     by_run = [run_folder.saved_oof_probabilities(run, folds) for run in runs]
     common = [photo for photo in photos if all(photo.stem in saved for saved in by_run)]
@@ -114,15 +114,11 @@ def held_out_by_mix(
     histograms = []
     for photo in common:
         assert photo.mask is not None, f"{photo.stem} has no mask"
-        maps_HW = [read_gray(saved[photo.stem]) / 255 for saved in by_run]
+        truth_HW = read_mask(photo.mask)
+        maps_HW = [_probabilities(saved[photo.stem], truth_HW.shape, photo) for saved in by_run]
         mean_HW = np.average(maps_HW, axis=0, weights=weights)
-        histograms.append(histogram(torch.from_numpy(mean_HW), torch.from_numpy(read_mask(photo.mask))))
+        histograms.append(histogram(torch.from_numpy(mean_HW), torch.from_numpy(truth_HW)))
     return HeldOut([photo.stem for photo in common], np.stack(histograms).astype(np.int64))
-
-
-def has_probabilities(run: Path, folds: Collection[int] = ()) -> bool:
-    """Whether the run, or these of its folds, was trained with `--save-oof-probabilities`."""
-    return bool(run_folder.saved_oof_probabilities(run, folds))
 
 
 def histogram(probability_HW: Tensor, truth_HW: Tensor) -> NDArray[np.uint32]:
@@ -130,6 +126,13 @@ def histogram(probability_HW: Tensor, truth_HW: Tensor) -> NDArray[np.uint32]:
     bins_HW = (probability_HW * run_folder.BINS).long().clamp(max=run_folder.BINS - 1)
     counts = torch.bincount((bins_HW + truth_HW * run_folder.BINS).ravel(), minlength=2 * run_folder.BINS)
     return counts.view(2, run_folder.BINS).cpu().numpy().astype(np.uint32)
+
+
+def _probabilities(path: Path, shape: tuple[int, ...], photo: Photo) -> NDArray[np.float64]:
+    map_HW = read_gray(path)
+    if map_HW.shape != shape:
+        raise InputError(f"{path}: has another size than the true mask {photo.mask}; was the photo replaced?")
+    return map_HW / 255
 
 
 def _write_tables(folder: Path, scored: Sequence[ScoredPhoto]) -> None:

@@ -118,8 +118,10 @@ def require_unseen(parent: Path, fold: int, held_out: list[Photo], competition: 
     """Check that the same fold of another run, whose weights are to be taken over, never saw a group held out here.
 
     Raises:
-        InputError: it did, which would be a leak; or its `folds.csv` cannot be read.
+        InputError: it did, which would be a leak; or it is not there, or its `folds.csv` cannot be read.
     """
+    if not parent.is_dir():
+        raise InputError(f"--init {parent}: no such folder; give it again, if `--config` recorded it in another one")
     path = parent / FOLDS_FILE
     table = read_folds(parent)
     seen = set(table.loc[table["fold"] != fold, "group"])

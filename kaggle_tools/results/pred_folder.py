@@ -25,10 +25,11 @@ from kaggle_tools.data.fingerprint import sha256_of_all
 from kaggle_tools.data.images import image_size, read_notes, read_texts
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few
-from kaggle_tools.results.provenance import Record
+from kaggle_tools.results.provenance import RECORD_FILE, Record
+from kaggle_tools.results.run_folder import require_own_folder
 from kaggle_tools.system.files import locked, read_json, remove_left_behind, replacing, write_json
 
-RECORD_FILE, PHOTOS_FILE = "run.json", "photos.csv"
+PHOTOS_FILE = "photos.csv"
 REPORT_FILE, SUBMISSION_FILE = "report.html", "submission.csv"
 BATCH_SIZE = "batch_size"
 PHOTO_SHA256 = "photo_sha256"
@@ -121,8 +122,9 @@ def begun(pred: Path, record: Record, process: int = 0) -> Iterator[None]:
 
     Raises:
         InputError: other settings or models made the masks that are there, or nobody knows what did, or another
-            command is at work in the folder.
+            command is at work in the folder, or it holds something else.
     """
+    require_own_folder(pred, RECORD_FILE, [Path(record.photos)] if record.photos else [])
     with held(pred, process):
         path, masks = pred / RECORD_FILE, masks_folder(pred)
         has_masks = any(masks.glob("*.png"))

@@ -13,6 +13,9 @@ from kaggle_tools.data.images import Size
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
 from kaggle_tools.system.json_values import floating, mapping, optional, text, whole
 
+RECORD_FILE = "run.json"
+"""The name of a `Record`'s file."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -21,7 +24,7 @@ class RunConfig:
     settings: Mapping[str, Any]
     """JSON values by the names of `TrainingConfig`'s fields; an older version recorded fewer."""
     data: str = ""
-    """The folder with the competition's data, as the command named it."""
+    """The folder with the competition's data, from the root on; older versions recorded it as it was typed."""
     command: str = ""
     """With which the run was begun."""
     commit: str | None = None

@@ -24,14 +24,15 @@ import platform
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config import FULL, TrainingConfig, settings_of
+from kaggle_tools.config import FULL, PATHS, TrainingConfig, settings_of
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import size_as_text
-from kaggle_tools.results.provenance import RunConfig, Settings, Timing
+from kaggle_tools.results.provenance import RECORD_FILE, RunConfig, Settings, Timing
 from kaggle_tools.system.files import LOCK_FILE, is_locked, read_json, write_json
 from kaggle_tools.system.version import commit, installed_versions
 
@@ -52,6 +53,12 @@ BINS = 256
 """Probabilities are counted in this many equal bins; the thresholds tried are the bins' lower ends."""
 DEFAULT_THRESHOLD = 0.5
 WRITES = "writes the tables of this run"
+MADE_BY = {
+    CONFIG_FILE: "a run of `train`",
+    CARD_FILE: "the network of a fold",
+    RECORD_FILE: "masks of `infer` or `blend`",
+}
+"""The files by which folders are known that our commands made."""
 
 _DTYPES = {"image": str, "group": str, "fold": int, **dict.fromkeys(["score", "dice", "iou", EXPECTED_DICE], float)}
 
@@ -125,6 +132,23 @@ def is_begun(run: Path) -> bool:
     )
 
 
+def require_own_folder(out: Path, own: str, sources: Iterable[Path]) -> None:
+    """Check that `out` is new, or a folder of the same kind, known by its file `own`; not one of the photos' `sources`.
+
+    Raises:
+        InputError: it is a file, or holds something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; give a folder")
+    if (out / own).exists():
+        return
+    found = [made for name, made in MADE_BY.items() if (out / name).exists()]
+    if out.resolve() in {source.resolve() for source in sources}:
+        found.append("the photos")
+    if found:
+        raise InputError(f"--out {out}: holds {found[0]}; give a folder of its own")
+
+
 def write_config(run: Path, config: TrainingConfig, data: Path, command: str) -> None:
     """Write `config.json`, or check that the one that is there asks for the same result.
 
@@ -135,14 +159,14 @@ def write_config(run: Path, config: TrainingConfig, data: Path, command: str) ->
     settings = settings_of(config)
     if path.exists():
         begun = dict(read_config(run).settings)
-        differing = [name for name in settings | begun if settings.get(name) != begun.get(name)]
+        differing = [name for name in settings | begun if not _is_same(name, begun.get(name), settings.get(name))]
         if not differing:
             return
         if is_begun(run):
             changes = "; ".join(f"{name} was {begun.get(name)}, now {settings.get(name)}" for name in differing)
             raise InputError(f"{run}: begun with other settings ({changes}). Give those, or another --out.")
         (run / FOLDS_FILE).unlink(missing_ok=True)  # drawn with settings under which nothing was trained
-    begun_with = RunConfig(settings, str(data), command, commit(), installed_versions(), platform.platform())
+    begun_with = RunConfig(settings, str(data.resolve()), command, commit(), installed_versions(), platform.platform())
     write_json(path, begun_with.to_json())
 
 
@@ -278,6 +302,13 @@ def learning_curves(run: Path) -> dict[int, pd.DataFrame]:
         InputError: a table is damaged.
     """
     return {fold: read_metrics(run, fold) for fold in begun_folds(run)}
+
+
+def _is_same(name: str, before: Any, now: Any) -> bool:
+    """Whether a setting is as it was; older versions recorded paths as they were typed."""
+    if name in PATHS and isinstance(before, str) and isinstance(now, str):
+        return Path(before).resolve() == Path(now).resolve()
+    return bool(before == now)
 
 
 def _read_table(path: Path, columns: list[str], *optional: str) -> pd.DataFrame:

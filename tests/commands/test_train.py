@@ -24,8 +24,15 @@ def config_of(preset: str | None = None, config: Path | None = None, **options: 
 def test_options_of_train_replace_the_values_of_the_preset() -> None:
     options = {"image_size": "32x48", "batch_size": "6", "init": "runs/a", "lr": 0.5}
     assert config_of(preset="seed", **options) == config_from(
-        "seed", CARVANA.slug, {"image_size": (32, 48), "batch_size": 6, "init": "runs/a", "lr": 0.5}
+        "seed",
+        CARVANA.slug,
+        {"image_size": (32, 48), "batch_size": 6, "init": str(Path.cwd() / "runs" / "a"), "lr": 0.5},
     )
+
+
+def test_paths_are_recorded_from_the_root_on() -> None:
+    config = config_of(preset="seed", init="runs/a/../b", extra="preds/a")
+    assert (config.init, config.extra) == (str(Path.cwd() / "runs" / "b"), str(Path.cwd() / "preds" / "a"))
 
 
 def test_image_size_full_replaces_the_size_of_the_preset() -> None:
@@ -69,6 +76,14 @@ class TestConfigFile:
         settings = settings_of(config_from("seed", CARVANA.slug, {"tta_scales": (0.5, 1.0)}))
         path.write_text(json.dumps({"settings": settings}))
         assert config_of(config=path).tta_scales == (0.5, 1.0)
+
+    def test_paths_that_a_config_file_holds_as_they_were_typed_are_those_of_the_folder_at_hand(
+        self, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = settings_of(config_from("seed", CARVANA.slug, {"init": "runs/a"}))
+        path.write_text(json.dumps({"settings": settings}))
+        monkeypatch.chdir(tmp_path)
+        assert config_of(config=path).init == str(tmp_path / "runs" / "a")
 
     def test_a_preset_beside_a_config_file_is_refused(self, path: Path) -> None:
         with pytest.raises(InputError, match="--preset and --config: give one of them"):

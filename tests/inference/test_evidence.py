@@ -249,6 +249,51 @@ class TestThresholdOfAMix:
         self, runs: list[Path], data: Path, tiles: Competition
     ) -> None:
         (runs[0] / "config.json").write_text(json.dumps({"settings": {}, "data": "/elsewhere"}))
+        (runs[1] / "config.json").write_text(json.dumps({"settings": {}}))
         assert evidence(runs, tiles, data=data).best_threshold() == 60 / 256
-        with pytest.raises(InputError, match="^/elsewhere/images"):
-            evidence(runs, tiles).best_threshold()
+
+    def test_the_true_masks_may_lie_where_another_run_of_the_mix_was_trained(
+        self, runs: list[Path], tiles: Competition
+    ) -> None:
+        (runs[0] / "config.json").write_text(json.dumps({"settings": {}, "data": "/elsewhere"}))
+        assert evidence(runs, tiles).best_threshold() == 60 / 256
+
+    def test_without_the_true_masks_the_threshold_is_not_known_and_the_reason_is_told(
+        self, runs: list[Path], tiles: Competition
+    ) -> None:
+        """As from another folder, where an older run recorded its data as typed."""
+        for run in runs:
+            (run / "config.json").write_text(json.dumps({"settings": {}, "data": "data/tiles"}))
+        of_mix = evidence(runs, tiles)
+        assert of_mix.best_threshold() is None
+        assert of_mix.why_unknown == (
+            f"{runs[0]} was trained with --data data/tiles, which is no folder here; "
+            "give --threshold, or `infer` where the true masks are"
+        )
+
+    def test_a_folder_whose_masks_are_gone_is_a_reason_not_to_know_the_threshold(
+        self, runs: list[Path], tiles: Competition, data: Path
+    ) -> None:
+        for path in (data / "masks").iterdir():
+            path.unlink()
+        of_mix = evidence(runs, tiles)
+        assert of_mix.best_threshold() is None
+        assert of_mix.why_unknown.startswith(f"{data}/masks/*.png: no such files; ")
+
+    def test_a_folder_without_the_photos_that_were_held_out_is_a_reason_not_to_know_the_threshold(
+        self, runs: list[Path], tiles: Competition, data: Path
+    ) -> None:
+        for path in ("images/7.png", "masks/7.png"):
+            (data / path).unlink()
+        of_mix = evidence(runs, tiles)
+        assert of_mix.best_threshold() is None
+        assert of_mix.why_unknown.startswith(f"{data} holds none of the photos that the runs held out; ")
+
+    def test_runs_that_held_out_no_photo_in_common_have_no_threshold(
+        self, runs: list[Path], tiles: Competition
+    ) -> None:
+        path = oof_probability_path(runs[1] / "fold0", "7")
+        path.rename(path.with_name("8.png"))
+        of_mix = evidence(runs, tiles)
+        assert of_mix.best_threshold() is None
+        assert of_mix.why_unknown == "the runs of the mix held out no photo in common"

@@ -14,7 +14,6 @@ from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mas
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.out_of_fold import (
-    has_probabilities,
     held_out_by_mix,
     histogram,
     score_fold,
@@ -148,5 +147,8 @@ class TestMix:
         with pytest.raises(InputError, match="no out-of-fold probabilities that .* have in common"):
             best_threshold(held_out_by_mix(runs, [1, 1], [photo]).histograms, tiles)
 
-    def test_a_run_has_saved_probabilities_or_not(self, runs: list[Path], tmp_path: Path) -> None:
-        assert [has_probabilities(run) for run in (*runs, tmp_path / "c")] == [True, True, False]
+    def test_probabilities_of_a_photo_of_another_size_are_refused(self, runs: list[Path], photo: Photo) -> None:
+        path = oof_probability_path(runs[1] / "fold3", "7")
+        write_gray(path, np.zeros((2, 4), dtype=np.uint8))
+        with pytest.raises(InputError, match=rf"^{path}: has another size than the true mask {photo.mask}; was the"):
+            held_out_by_mix(runs, [1, 1], [photo])

@@ -226,5 +226,9 @@ class TestUnseen:
         said = refusal(fold_table.require_unseen, parent, 2, held_out, CARVANA)
         assert said.startswith(f"--init {parent}: leak: its fold 2 was trained on car2, held out in fold 2 here")
 
+    def test_a_parent_that_is_not_there_is_refused(self, tmp_path: Path) -> None:
+        said = refusal(fold_table.require_unseen, tmp_path / "gone", 0, PHOTOS, CARVANA)
+        assert said.startswith(f"--init {tmp_path / 'gone'}: no such folder; ")
+
     def test_a_parent_without_folds_is_refused(self, tmp_path: Path) -> None:
         assert "not a table of image,group,fold" in refusal(fold_table.require_unseen, tmp_path, 0, PHOTOS, CARVANA)

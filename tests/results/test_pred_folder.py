@@ -131,6 +131,20 @@ def test_what_a_killed_command_left_beside_masks_and_probabilities_is_removed(tm
     assert [path.name for path in tmp_path.rglob("*.part")] == []
 
 
+def test_neither_a_run_nor_the_folder_of_the_photos_is_taken_for_masks(tmp_path: Path) -> None:
+    record = replace(RECORD, photos=str(tmp_path / "photos"))
+    for name in ("run", "photos"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "run" / "config.json").touch()
+    assert refusal(begin, tmp_path / "run", record) == (
+        f"--out {tmp_path / 'run'}: holds a run of `train`; give a folder of its own"
+    )
+    assert refusal(begin, tmp_path / "photos", record) == (
+        f"--out {tmp_path / 'photos'}: holds the photos; give a folder of its own"
+    )
+    assert list((tmp_path / "photos").iterdir()) == []
+
+
 class TestSeveralProcesses:
     @pytest.fixture(autouse=True)
     def no_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ class TestConfig:
         run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py --preset seed")
         config = run_folder.read_config(tmp_path)
         assert config_of_settings(dict(config.settings)) == SEED
-        assert (config.data, config.command) == ("somewhere", "train.py --preset seed")
+        assert (config.data, config.command) == (str(Path.cwd() / "somewhere"), "train.py --preset seed")
         assert config.commit == version.commit()
         assert config.versions["torch"]
         assert config.versions.keys() >= {"python", "torch", "lightning", "albumentations", "numpy"}
@@ -66,6 +66,21 @@ class TestConfig:
                 run_folder.write_config, tmp_path, replace(SEED, epochs=3), Path("somewhere"), "train.py"
             )
 
+    def test_a_run_that_recorded_a_path_as_it_was_typed_is_continued_from_the_same_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As older versions did."""
+        run = tmp_path / "run"
+        run_folder.write_config(run, replace(SEED, init="runs/first", extra="preds/a"), Path("data"), "train.py")
+        begin_training(run)
+        monkeypatch.chdir(tmp_path)
+        given = replace(SEED, init=str(tmp_path / "runs" / "first"), extra=str(tmp_path / "preds" / "a"))
+        run_folder.write_config(run, given, Path("data"), "train.py")
+        (tmp_path / "other").mkdir()
+        monkeypatch.chdir(tmp_path / "other")
+        said = refusal(run_folder.write_config, run, given, Path("data"), "train.py")
+        assert f"(init was runs/first, now {tmp_path}/runs/first; extra was preds/a, now " in said
+
     def test_a_setting_that_an_older_version_did_not_record_counts_as_a_difference(self, tmp_path: Path) -> None:
         run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py")
         config = json.loads((tmp_path / "config.json").read_text())
@@ -92,6 +107,44 @@ class TestConfig:
         (tmp_path / "config.json").write_text(f'{{"settings": {settings}}}')
         said = refusal(run_folder.recorded_batch_size, tmp_path)
         assert said == f"{tmp_path / 'config.json'}: damaged (no batch_size in its settings, or not a whole number)"
+
+
+class TestOwnFolder:
+    @pytest.mark.parametrize(
+        ("own", "there", "holds"),
+        [
+            ("config.json", "run.json", "masks of `infer` or `blend`"),
+            ("config.json", "model.json", "the network of a fold"),
+            ("run.json", "config.json", "a run of `train`"),
+            ("run.json", "model.json", "the network of a fold"),
+        ],
+    )
+    def test_a_folder_of_another_kind_is_refused(self, tmp_path: Path, own: str, there: str, holds: str) -> None:
+        (tmp_path / there).touch()
+        said = refusal(run_folder.require_own_folder, tmp_path, own, [])
+        assert said == f"--out {tmp_path}: holds {holds}; give a folder of its own"
+
+    def test_the_folder_of_the_photos_is_refused_however_it_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "data").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "data")
+        said = refusal(run_folder.require_own_folder, tmp_path / "link", "run.json", [tmp_path / "data"])
+        assert said == f"--out {tmp_path / 'link'}: holds the photos; give a folder of its own"
+
+    def test_a_file_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        said = refusal(run_folder.require_own_folder, tmp_path / "file", "run.json", [])
+        assert said == f"--out {tmp_path / 'file'}: is a file; give a folder"
+
+    @pytest.mark.parametrize("there", [None, "folds.csv", "config.json"])
+    def test_a_new_folder_one_with_folds_and_one_of_the_same_kind_are_accepted(
+        self, tmp_path: Path, there: str | None
+    ) -> None:
+        """The last also among photos, as where an older version made it."""
+        if there:
+            (tmp_path / there).touch()
+        run_folder.require_own_folder(tmp_path, "config.json", [tmp_path] if there == "config.json" else [])
+        run_folder.require_own_folder(tmp_path / "new", "config.json", [tmp_path])
+        assert not (tmp_path / "new").exists()
 
 
 class TestWhichFoldsThereAre:
