@@ -8,6 +8,7 @@ import typer
 from kaggle_tools.config import DEFAULT_WORKERS, WORKERS_IN_WORDS
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import parse_numbers
+from kaggle_tools.system.output import say
 
 
 def blend(
@@ -39,4 +40,4 @@ def blend(
 
     outputs = Outputs(save_probabilities, overlays)
     masks = blend_folders(preds, counts, out, outputs, threshold=threshold, workers=workers)
-    print(f"{out}: {masks:,} masks")
+    say(f"{out}: {masks:,} masks")

@@ -32,7 +32,7 @@ def download(
     zips = to / "zips"
     fetch(spec, zips, high_quality=high_quality)
     unpack_and_say(zips, to, spec)
-    print(f"{zips} may be deleted now")
+    say(f"{zips} may be deleted now")
 
 
 def unpack(
@@ -98,5 +98,5 @@ def demo_data(
     demo = draw_competition(
         folder, spec, train_groups=train_groups, test_groups=test_groups, size=height_width, seed=seed
     )
-    print(f"{folder}: {len(demo.train_stems):,} photos with masks, {len(demo.test_stems):,} to be masked")
-    print(f"{demo.hidden_truth}: their true masks, for `score` alone")
+    say(f"{folder}: {len(demo.train_stems):,} photos with masks, {len(demo.test_stems):,} to be masked")
+    say(f"{demo.hidden_truth}: their true masks, for `score` alone")

@@ -14,6 +14,7 @@ from kaggle_tools import cli
 from kaggle_tools.config import DEFAULT_WORKERS, WORKERS_IN_WORDS, Tta
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import finite, parse_count, parse_numbers, parse_probability
+from kaggle_tools.system.output import say
 from kaggle_tools.system.processes import command_to_paste, is_first_process
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def default_threshold(why_unknown: str) -> float:
     from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD
 
     if is_first_process():
-        print(f"threshold: {DEFAULT_THRESHOLD}, as the best is not known: {why_unknown}")
+        say(f"threshold: {DEFAULT_THRESHOLD}, as the best is not known: {why_unknown}")
     return DEFAULT_THRESHOLD
 
 
@@ -184,7 +185,7 @@ def print_result(pred: Path, masks: int, failures: list[str]) -> None:
     Raises:
         InputError: photos could not be read; they are named.
     """
-    print(f"{pred}: {masks:,} masks")
+    say(f"{pred}: {masks:,} masks")
     if failures:
         named = sorted(failures)[:NAMED] + ([f"and {len(failures) - NAMED:,} more"] if len(failures) > NAMED else [])
         found = f"{len(failures):,} photos could not be masked; repair them, and the same command continues"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kaggle_tools import cli
+from kaggle_tools.system.output import say
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
@@ -24,7 +25,7 @@ def compare(
     compared = comparison.compare(runs, recorded_competition(competition, runs))
     table = comparison.table(compared)
     cli.show(table.turned_for_terminal() if len(runs) <= TURNED else table.for_terminal())
-    print(compared.in_words())
+    say(compared.in_words())
 
 
 def report(
@@ -54,7 +55,7 @@ def report(
 
     runs = runs or []
     spec = recorded_competition(competition, runs, pred)
-    print(f"page: {write_report(out, spec, runs, pred, data)}")
+    say(f"page: {write_report(out, spec, runs, pred, data)}")
 
 
 def recorded_competition(given: str | None, runs: list[Path], pred: Path | None = None) -> "Competition":

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.system.output import warn
+from kaggle_tools.system.output import say, warn
 
 
 def submissions(
@@ -32,11 +32,11 @@ def submissions(
     cli.show(overview.table(entries).for_terminal())
     for warning in left_out(path):
         warn(warning)
-    print(f"noted in {path}" if path.exists() else f"nothing is noted in {path} yet")
+    say(f"noted in {path}" if path.exists() else f"nothing is noted in {path} yet")
     if plot:
-        print(f"{plot}: {overview.plot(entries, plot):,} submissions")
+        say(f"{plot}: {overview.plot(entries, plot):,} submissions")
     if html:
         from kaggle_tools.report.writing import write_submissions
 
         write_submissions(html, spec, entries)
-        print(f"page: {html}")
+        say(f"page: {html}")

@@ -91,10 +91,10 @@ def submit(
         written = write_checked(masks_folder(pred), ids, pred / SUBMISSION_FILE, competition, data=data, force=force)
         print_written(written, competition)
         entry = entry_of(pred, written.csv, record, competition, message)
-        print(f"expected leaderboard score: {expected(entry)}")
+        say(f"expected leaderboard score: {expected(entry)}")
         print_noted(path, competition)
         if dry_run:
-            print("dry run: nothing was sent")
+            say("dry run: nothing was sent")
             return
         deadline = Deadline.after(timeout)
         made = submit_once(written.packed, entry, path, force=force, timeout=deadline.left)
@@ -143,11 +143,11 @@ def listed_ids(data: Path | None, sample: Path | None, competition: "Competition
 def print_written(written: "Written", competition: "Competition") -> None:
     """Print what is in the CSV, and the sizes of the two files."""
     report = written.report
-    print(f"{competition.title}: {report.rows:,} masks, {report.blank:,} of them blank")
+    say(f"{competition.title}: {report.rows:,} masks, {report.blank:,} of them blank")
     for warning in report.warnings():
-        print(f"warning: {warning}")
+        warn(warning)
     for path in (written.csv, written.packed):
-        print(f"{path}: {path.stat().st_size:,} bytes")
+        say(f"{path}: {path.stat().st_size:,} bytes")
 
 
 def expected(entry: "Entry") -> str:
@@ -164,7 +164,7 @@ def print_noted(path: Path, competition: "Competition") -> None:
     from kaggle_tools.kaggle_api.ledger import best_public_score, left_out
 
     best = best_public_score(path, competition.slug)
-    print(f"no public score so far in {path}" if best is None else f"best public score so far: {best}")
+    say(f"no public score so far in {path}" if best is None else f"best public score so far: {best}")
     for warning in left_out(path):
         warn(warning)
 
@@ -209,10 +209,10 @@ def print_score(submission: "Submission", deadline: "Deadline") -> None:
     if submission.odd:
         warn(f"not all that Kaggle lists of the submission is understood: {submission.odd}")
     if not submission.finished:
-        print("Kaggle has not scored it yet; `python -m kaggle_tools submissions` will pick the score up")
+        say("Kaggle has not scored it yet; `python -m kaggle_tools submissions` will pick the score up")
         return
     both = (submission.public_score, submission.private_score)
     public, private = ("not shown" if score is None else score for score in both)
-    print(f"public score {public}, private score {private}")
+    say(f"public score {public}, private score {private}")
     if found := rank(submission, timeout=deadline.left):
-        print(f"that would be rank {found.place:,} of {found.of:,}")
+        say(f"that would be rank {found.place:,} of {found.of:,}")

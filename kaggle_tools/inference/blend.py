@@ -21,6 +21,7 @@ from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import Outputs
 from kaggle_tools.results.provenance import Blended, Record
 from kaggle_tools.results.scores import ExpectedScore
+from kaggle_tools.system.output import say
 from kaggle_tools.system.progress import track
 
 
@@ -47,7 +48,7 @@ def blend_folders(
     with pred_folder.begun(out, record):
         say_outdated(pred_folder.forget_outdated(out, photos, lambda there: [noted[photo.stem] for photo in there]))
         missing = [photo for photo in photos if not pred_folder.is_complete(out, photo.stem, outputs)]
-        print(f"{len(missing):,} of {len(photos):,} photos to mask from {len(preds)} folders", flush=True)
+        say(f"{len(missing):,} of {len(photos):,} photos to mask from {len(preds)} folders")
         maps = loader(SavedProbabilities(missing, preds, weights, threshold), batch_size=None, workers=workers)
         with plain_worker_errors(), MaskWriter(out, threshold, len(preds), outputs) as writer:
             blended = zip(missing, maps, strict=True)

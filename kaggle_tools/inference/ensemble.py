@@ -26,6 +26,7 @@ from kaggle_tools.models.weights import WEIGHTS_FILE, ModelCard, load
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.provenance import Network
 from kaggle_tools.system.files import sha256
+from kaggle_tools.system.output import say
 from kaggle_tools.system.processes import is_first_process
 
 
@@ -101,7 +102,7 @@ def choose_tta(
         raise InputError("the runs were scored with different TTA; give --tta and --tta-scales")
     chosen = tta or own[0][0], scales or own[0][1]
     if chosen != own[0] and is_first_process():
-        print("note: the run's score and threshold were measured with another TTA than these masks")
+        say("note: the run's score and threshold were measured with another TTA than these masks")
     return chosen
 
 

@@ -38,6 +38,7 @@ from kaggle_tools.results.pred_folder import (
     probability_path,
     recorded_batch_size,
 )
+from kaggle_tools.system.output import say
 from kaggle_tools.system.processes import gathered, is_orphan, of_the_first, rank_and_ranks
 from kaggle_tools.system.progress import track
 
@@ -81,7 +82,7 @@ def mask_photos(
     if rank == 0:
         shared = f", shared by {ranks} processes" if ranks > 1 else ""
         count = sum(len(batch) for batch in unfinished)
-        print(f"{count:,} of {len(photos):,} photos to mask with {len(ensemble.members)} networks{shared}", flush=True)
+        say(f"{count:,} of {len(photos):,} photos to mask with {len(ensemble.members)} networks{shared}")
         predictions = track(predictions, sum(len(batch) for batch in share), "masks")
     failures, late = [], False
     with MaskWriter(pred, ensemble.threshold, len(ensemble.members), outputs) as writer:
@@ -103,7 +104,7 @@ def mask_photos(
 def say_outdated(stems: list[str]) -> None:
     """Say of which photos masks are made again, if of any."""
     if stems:
-        print(f"made anew, as their photos changed: {len(stems):,} masks ({first_few(stems)})", flush=True)
+        say(f"made anew, as their photos changed: {len(stems):,} masks ({first_few(stems)})")
 
 
 def batch_size_for(pred: Path, ensemble: Ensemble, photos: Sequence[Photo]) -> int:

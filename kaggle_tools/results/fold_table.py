@@ -27,6 +27,7 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results.run_folder import DATA_FILE, FOLDS_FILE, WRITES, is_begun, read_folds
 from kaggle_tools.system.files import locked, write_text
+from kaggle_tools.system.output import say
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def record_files(run: Path, files: Fingerprint, table: str = DATA_FILE) -> None:
         if are_unchanged(run, files, table):
             return
         if is_begun(run):
-            print(f"{run / table}: photos and masks are recorded from now on; what they were before is not known")
+            say(f"{run / table}: photos and masks are recorded from now on; what they were before is not known")
         write_fingerprint(run / table, files)
 
 

@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kaggle_tools.errors import InputError
+from kaggle_tools.system.output import say
 
 if TYPE_CHECKING:
     from lightning import Fabric
@@ -180,5 +181,5 @@ def _run(command: Sequence[str], gpu: str, prefix: str) -> int:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            print(prefix, line, end="", flush=True)
+            say(f"{prefix} {line.removesuffix(chr(10))}")
     return process.returncode

@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from kaggle_tools.system.output import say
+
 T = TypeVar("T")
 
 LINE_SECONDS = 30.0
@@ -44,7 +46,7 @@ def _lines(items: Iterable[T], total: int, what: str) -> Iterator[T]:
             printed = now
             rate = done / max(now - started, 1e-3)  # a coarse clock may not have moved
             left = f", {duration((total - done) / rate)} left" if done < total else ""
-            print(f"{what}: {done:,} of {total:,}, {_rate(rate)}{left}", flush=True)
+            say(f"{what}: {done:,} of {total:,}, {_rate(rate)}{left}")
 
 
 def _rate(per_second: float) -> str:

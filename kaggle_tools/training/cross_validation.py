@@ -14,6 +14,7 @@ from kaggle_tools.errors import InputError, OutOfTimeError, first_few
 from kaggle_tools.options import arguments_of
 from kaggle_tools.results import fold_table, run_folder
 from kaggle_tools.results.pred_folder import confident_photos
+from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.processes import device_count, is_first_process, own_command, run_on_gpus, visible_gpus
 from kaggle_tools.training.callbacks import TimeLimit
 from kaggle_tools.training.fold import train_fold
@@ -79,7 +80,7 @@ def train_one_by_one(
         if is_first_process():
             added = f" and {len(extra):,} of {work.config.extra}" if extra else ""
             counts = f"{len(split.training):,} photos{added} to train on, {len(split.held_out):,} held out"
-            print(f"fold {fold}: {counts}", flush=True)
+            say(f"fold {fold}: {counts}")
         split = replace(split, training=[*split.training, *extra])
         train_fold(
             work.run,
@@ -146,7 +147,7 @@ def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingCon
     if not (torch.cuda.is_available() and device_count(execution.devices, nodes=1) == 1):
         raise InputError("--batch-size auto: needs one GPU, as with --devices 1; give a number")
     found = find_batch_size(fold_table.Split(list(photos), list(photos[:1])), config, execution)
-    print(f"batch size: {found} photos fit")
+    say(f"batch size: {found} photos fit")
     return found
 
 
@@ -175,7 +176,7 @@ def _keep_extra(run: Path, extra: Sequence[Photo]) -> None:
 def _unfinished(run: Path, folds: Sequence[int]) -> list[int]:
     for fold in folds:
         if run_folder.is_finished(run, fold) and is_first_process():
-            print(f"fold {fold}: finished before")
+            say(f"fold {fold}: finished before")
     return [fold for fold in folds if not run_folder.is_finished(run, fold)]
 
 
@@ -185,4 +186,4 @@ def _warn_of_a_long_run(work: CrossValidation, folds: int, execution: Execution)
     if hours > LONG_HOURS:
         instead = "a smaller --image-size" if work.config.width <= LAPTOP_WIDTH else "--preset laptop --fold 0"
         about = f"about {hours / 24:.1f} days for {folds} of {work.config.folds} folds on this machine"
-        print(f"warning: {about}; try {instead}", flush=True)
+        warn(f"{about}; try {instead}")

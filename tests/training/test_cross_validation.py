@@ -91,7 +91,7 @@ class TestOneByOne:
         monkeypatch.setattr(cross_validation, "estimated_hours", lambda *_: hours)
         work = CrossValidation(Path(), CARVANA, Path(), [], {}, replace(config, width=64, folds=5))
         cross_validation._warn_of_a_long_run(work, 2, HERE)
-        said = capsys.readouterr().out
+        said = capsys.readouterr().err
         assert (
             "warning: about 2.1 days for 2 of 5 folds on this machine; try --preset laptop --fold 0" in said
         ) is warned
