@@ -136,17 +136,17 @@ def require_own_folder(out: Path, own: str, sources: Iterable[Path]) -> None:
     """Check that `out` is new, or a folder of the same kind, known by its file `own`; not one of the photos' `sources`.
 
     Raises:
-        InputError: it is a file, or holds something else.
+        InputError: it is a file, or holds something else, or links that lead elsewhere what is written to its folders.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; give a folder")
-    if (out / own).exists():
-        return
-    found = [made for name, made in MADE_BY.items() if (out / name).exists()]
-    if out.resolve() in {source.resolve() for source in sources}:
-        found.append("the photos")
-    if found:
-        raise InputError(f"--out {out}: holds {found[0]}; give a folder of its own")
+    if not (out / own).exists():
+        found = [made for name, made in MADE_BY.items() if (out / name).exists()]
+        if out.resolve() in {source.resolve() for source in sources}:
+            found.append("the photos")
+        if found:
+            raise InputError(f"--out {out}: holds {found[0]}; give a folder of its own")
+    _refuse_linked_folders(out)
 
 
 def write_config(run: Path, config: TrainingConfig, data: Path, command: str) -> None:
@@ -326,3 +326,10 @@ def _read_table(path: Path, columns: list[str], *optional: str) -> pd.DataFrame:
 
 def _folds_with(run: Path, name: str) -> list[int]:
     return sorted(int(path.parent.name[4:]) for path in run.glob(f"fold*/{name}") if path.parent.name[4:].isdecimal())
+
+
+def _refuse_linked_folders(out: Path) -> None:
+    """A folder that came from elsewhere must not lead what is written into it to another place."""
+    inner = (path for pattern in ("*", "fold*/*", "fold*/*/*") for path in sorted(out.glob(pattern)))
+    if linked := next((path for path in inner if path.is_symlink() and path.is_dir()), None):
+        raise InputError(f"{linked}: a link to {linked.readlink()}; put a folder in its place, or give another --out")

@@ -146,6 +146,21 @@ class TestOwnFolder:
         run_folder.require_own_folder(tmp_path / "new", "config.json", [tmp_path])
         assert not (tmp_path / "new").exists()
 
+    @pytest.mark.parametrize("inner", ["masks", "fold0", "fold1/checkpoints", "fold1/oof/masks"])
+    def test_a_link_that_leads_elsewhere_what_is_written_is_refused(self, tmp_path: Path, inner: str) -> None:
+        victim, link = tmp_path / "victim", tmp_path / "out" / inner
+        victim.mkdir()
+        link.parent.mkdir(parents=True)
+        link.symlink_to(victim)
+        (tmp_path / "out" / "config.json").touch()
+        said = refusal(run_folder.require_own_folder, tmp_path / "out", "config.json", [])
+        assert said == f"{link}: a link to {victim}; put a folder in its place, or give another --out"
+
+    def test_a_folder_may_be_reached_through_a_link(self, tmp_path: Path) -> None:
+        (tmp_path / "disk" / "masks").mkdir(parents=True)
+        (tmp_path / "out").symlink_to(tmp_path / "disk")
+        run_folder.require_own_folder(tmp_path / "out", "run.json", [])
+
 
 class TestWhichFoldsThereAre:
     def test_folds_are_listed_by_number_not_by_spelling(self, tmp_path: Path) -> None:
