@@ -6,6 +6,7 @@ now; one line of JSON then is the answer, `{"value": …}` or `{"failure": {"kin
 `credentials`, so that it starts quickly.
 """
 
+import errno
 import io
 import json
 import logging
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 LONGEST_QUOTE = 300
 """Characters that are quoted of what a server says."""
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EIO)
+"""Errors that files have, and connections have not."""
 LONGEST_NUMBER = 20
 """Digits of a whole number that is believed."""
 
@@ -46,7 +49,11 @@ def list_files(api: Any, slug: str) -> dict[str, int]:
 
 def fetch(api: Any, slug: str, name: str, folder: str) -> None:
     """Download a data file into the folder, continuing what an interrupted download left there."""
-    api.competition_download_file(slug, name, path=folder, quiet=not sys.stderr.isatty())
+    try:
+        api.competition_download_file(slug, name, path=folder, quiet=not sys.stderr.isatty())
+    except OSError as error:
+        error.filename = error.filename or folder  # a full disk does not say which
+        raise
 
 
 def get_limits(api: Any, slug: str) -> dict[str, int | bool]:
@@ -265,6 +272,8 @@ def _describe(error: BaseException, found: Credentials, unreadable: str) -> dict
         return _failure("connection", _root_cause(error))
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema | LocationValueError):
         return _failure("address", type(error).__name__)
+    if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+        return _failure("disk", ": ".join(str(part) for part in (error.filename, error.strerror) if part))
     kind = "login" if unreadable == "login" else "other"
     return _failure(
         kind, _root_cause(error) if isinstance(error, OSError) else type(error).__name__, source=found.source

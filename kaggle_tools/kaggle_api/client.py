@@ -278,6 +278,8 @@ def _error(failure: Failure, task: str, slug: str) -> LeaderboardError:
                 f"the kaggle client failed on this machine, with the credentials in {failure.source}{quoted}. Kaggle "
                 "was not asked"
             )
+        case "disk":
+            return LeaderboardError(f"this machine cannot do its part when Kaggle is asked to {task}{quoted}")
         case "installation":
             return LeaderboardError(f"the kaggle package cannot be imported{quoted}. Install requirements.txt again")
         case "address":

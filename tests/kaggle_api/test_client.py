@@ -243,6 +243,15 @@ def test_an_address_of_a_proxy_that_cannot_be_used_is_no_failure_of_kaggle(
     assert not isinstance(found, TransientError)
 
 
+def test_a_file_of_this_machine_that_is_missing_is_named_and_not_asked_for_again(
+    server: KaggleServer, tmp_path: Path
+) -> None:
+    with pytest.raises(LeaderboardError) as caught:
+        ask("submit", "take it", SLUG, PLENTY, csv=str(tmp_path / "gone.csv"), description="mine")
+    assert str(caught.value).endswith(f"asked to take it: {tmp_path / 'gone.csv'}: No such file or directory")
+    assert not isinstance(caught.value, TransientError)
+
+
 def child_that(script: str) -> tuple[str, ...]:
     """A command that stands in for that of the child process."""
     return (sys.executable, "-I", "-S", "-c", script)
