@@ -130,8 +130,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "zips").mkdir()
     for archive in CARVANA.archives:
         with zipfile.ZipFile(folder / "zips" / archive.name, "w") as file:
-            for number in range(4):
-                file.writestr(f"{archive.name.partition('.')[0]}/{number}.jpg", generator.bytes(5000))
+            for name in sorted({archive.expected[0].replace("*", str(number)) for number in range(4)}):
+                file.writestr(name, generator.bytes(5000))
     run_of_unets(folder / "run", folds=1)
     write_two_runs(folder / "two")
     return folder

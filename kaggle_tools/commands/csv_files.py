@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from kaggle_tools import cli
+from kaggle_tools.system.output import say, warn
 
 
 def score(
@@ -28,19 +29,37 @@ def score(
     without = f", {unscored:,} without a known truth left out" if unscored else ""
     print(f"{len(table):,} photos{without}")
     print(f"{spec.score_name} (the competition's score) {means['score']:.5f}")
-    print(f"Dice {means['dice']:.5f}, IoU {means['iou']:.5f}")
+    print(", ".join(f"{name} {means[column]:.5f}" for name, column in spec.further_scores.items()))
 
 
 def check(
     submission: Annotated[Path, typer.Argument(metavar="SUBMISSION.csv", help="Plain, .gz or .zip.")],
-    sample: Annotated[Path, typer.Option(metavar="FILE", help="The competition's sample submission.")],
-    force: Annotated[bool, typer.Option("--force", help="Accept it even if all masks are full, or all blank.")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The competition's data: its sample submission lists the ids, its photos say how large masks are.",
+        ),
+    ] = None,
+    sample: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Instead of --data: the competition's sample submission.")
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Accept it even if all masks are full, or blank, or the sample submission's."),
+    ] = False,
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Check whether Kaggle would accept a submission, without sending it."""
+    from kaggle_tools.commands.submit import listed_ids
     from kaggle_tools.submission.check import check_submission
+    from kaggle_tools.submission.write import size_of_photos
 
-    report = check_submission(submission, sample, cli.competition_named(competition), allow_degenerate=force)
+    spec = cli.competition_named(competition)
+    size_of = size_of_photos(data, spec.test_photos) if data else None
+    ids = listed_ids(data, sample, spec)
+    report = check_submission(submission, ids, spec, size_of=size_of, data=data, allow_degenerate=force)
     for warning in report.warnings():
-        print(f"warning: {warning}")
-    print(f"{submission}: {report.rows:,} masks, nothing wrong")
+        warn(warning)
+    found = "nothing that Kaggle would refuse" if report.numbering else "nothing wrong"
+    say(f"{submission}: {report.rows:,} masks, {found}")

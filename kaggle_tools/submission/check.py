@@ -1,15 +1,16 @@
 """Checks a CSV, made here or elsewhere, for everything that Kaggle would refuse, in one pass over its rows."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import InputError, first_few
-from kaggle_tools.submission.read import parse_mask, read_rows, sample_stems
+from kaggle_tools.submission.line_ends import LineEnds
+from kaggle_tools.submission.read import Sample, parse_mask, read_rows, read_sample
 
-PLACEHOLDER = "1 1"
-"""What Kaggle's sample submissions hold in every row."""
+LOOKED_AT = 2000
+"""About how many masks `LineEnds` looks at: all of 100,064 would take a tenth longer."""
 
 
 @dataclass(frozen=True)
@@ -21,21 +22,31 @@ class CheckReport:
     blank: int
     """Masks without any foreground."""
     placeholder: int
-    """Masks that are the sample submission's `1 1`."""
+    """Masks that are the sample submission's `1 1`, or whatever all of its rows hold."""
     full: int
     """Masks that cover the whole photo."""
     unbounded: int
     """Masks of photos whose size is not known, so that they could reach beyond their end."""
+    unlisted: tuple[str, ...] = ()
+    """Photos to be masked that the sample submission does not list, by their stems."""
+    sample_text: str = "1 1"
+    """What all rows of the sample submission hold."""
+    numbering: tuple[str, ...] = ()
+    """Why the pixels may be numbered in another way than the competition's (see `LineEnds`)."""
 
     def warnings(self) -> list[str]:
         """What may be meant so, but seldom is."""
         found = {
             "masks are blank": self.blank,
-            f"masks are `{PLACEHOLDER}`, as in the sample submission": self.placeholder,
+            f"masks are `{self.sample_text}`, as in the sample submission": self.placeholder,
             "masks cover their whole photo": self.full,
             "masks could reach beyond the end of their photo, whose size is not known": self.unbounded,
         }
-        return [f"{count:,} of {self.rows:,} {what}" for what, count in found.items() if count]
+        warnings = [f"{count:,} of {self.rows:,} {what}" for what, count in found.items() if count]
+        if self.unlisted:
+            names = first_few(list(self.unlisted))
+            warnings.append(f"{len(self.unlisted):,} test photos are not in the sample submission: {names}")
+        return [*warnings, *self.numbering]
 
 
 def check_submission(
@@ -44,6 +55,7 @@ def check_submission(
     competition: Competition,
     *,
     size_of: Callable[[str], tuple[int, int] | None] | None = None,
+    data: Path | None = None,
     allow_degenerate: bool = False,
 ) -> CheckReport:
     """Check the header, the ids and every mask of a CSV.
@@ -54,19 +66,27 @@ def check_submission(
         competition: says how ids, columns and run lengths are written.
         size_of: (height, width) of a photo by its stem; without it, or where it answers None, the
             competition's `photo_size` counts.
-        allow_degenerate: let a CSV pass in which all masks are full, or all blank.
+        data: the competition's data folder, whose test photos are compared with those that the sample lists.
+        allow_degenerate: let a CSV pass in which all masks are full, or blank, or the sample submission's.
 
     Raises:
         InputError: one message with all that is wrong: of each kind how many rows, and the first few.
     """
-    tally = _Tally(competition, sample_stems(sample, competition), size_of)
+    tally = _Tally(competition, read_sample(sample, competition), size_of)
     for line, fields in read_rows(path, competition):
         tally.add_row(line, fields)
     tally.refuse_problems(path)
-    if not allow_degenerate and len(tally.seen) in (tally.full, tally.blank):
-        state = "blank" if tally.blank else "full"
-        raise InputError(f"{path}: all {len(tally.seen):,} masks are {state}; if this is meant, use --force")
-    return CheckReport(len(tally.seen), tally.blank, tally.placeholder, tally.full, tally.unbounded)
+    if not allow_degenerate:
+        tally.refuse_degenerate(path)
+    return replace(tally.report(), unlisted=unlisted_photos(data, tally.sample.stems, competition) if data else ())
+
+
+def unlisted_photos(data: Path, stems: Mapping[str, str], competition: Competition) -> tuple[str, ...]:
+    """The test photos in a data folder that are not among the stems of a sample submission, by ids; also as stems."""
+    before, after = competition.test_photos.split("{stem}")
+    paths = (path for path in data.glob(f"{before}*{after}") if not path.name.startswith("."))
+    there = {path.relative_to(data).as_posix()[len(before) : -len(after) or None] for path in paths}
+    return tuple(sorted(there.difference(stems.values())))
 
 
 @dataclass
@@ -74,8 +94,8 @@ class _Tally:
     """What a check has seen so far, and what was wrong with it."""
 
     competition: Competition
-    stems: dict[str, str]
-    """Of all ids that must be there."""
+    sample: Sample
+    """Whose ids must be there."""
     size_of: Callable[[str], tuple[int, int] | None] | None
     seen: set[str] = field(default_factory=set)
     problems: dict[str, list[str]] = field(default_factory=dict)
@@ -84,28 +104,52 @@ class _Tally:
     placeholder: int = 0
     full: int = 0
     unbounded: int = 0
+    line_ends: LineEnds = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.line_ends = LineEnds(self.competition.rle_order)
+        # Odd, as views of a group follow each other and are often an even number.
+        self.step = len(self.sample.stems) // LOOKED_AT | 1
 
     def add_row(self, line: int, fields: list[str]) -> None:
         place = f"line {line} ({', '.join(fields[:1])[:80]})"
         if len(fields) != 2:
             self._note("rows do not have exactly two fields", f"line {line} ({len(fields)})")
-        elif fields[0] not in self.stems:
+        elif fields[0] not in self.sample.stems:
             self._note("ids are not in the sample submission", place)
         elif fields[0] in self.seen:
             self._note("ids occur a second time", place)
         else:
             self.seen.add(fields[0])
-            self._add_mask(place, fields[1], self._pixels(self.stems[fields[0]]))
+            self._add_mask(place, fields[1], self._size(self.sample.stems[fields[0]]))
 
     def refuse_problems(self, path: Path) -> None:
-        missing = [photo_id for photo_id in self.stems if photo_id not in self.seen]
+        missing = [photo_id for photo_id in self.sample.stems if photo_id not in self.seen]
         if missing:
             self.problems["ids of the sample submission are missing"] = missing
         if self.problems:
             found = [f"  {len(places):,} {what}: {first_few(places)}" for what, places in self.problems.items()]
             raise InputError("\n".join([f"{path}: cannot be submitted", *found]))
 
-    def _add_mask(self, place: str, text: str, pixels: int | None) -> None:
+    def refuse_degenerate(self, path: Path) -> None:
+        counts = {"full": self.full, "blank": self.blank, "as in the sample submission": self.placeholder}
+        for state, count in counts.items():
+            if count == len(self.seen):
+                raise InputError(f"{path}: all {count:,} masks are {state}; if this is meant, use --force")
+
+    def report(self) -> CheckReport:
+        return CheckReport(
+            rows=len(self.seen),
+            blank=self.blank,
+            placeholder=self.placeholder,
+            full=self.full,
+            unbounded=self.unbounded,
+            sample_text=self.sample.placeholder or "",
+            numbering=tuple(self.line_ends.warnings()),
+        )
+
+    def _add_mask(self, place: str, text: str, size: tuple[int, int] | None) -> None:
+        pixels = size[0] * size[1] if size else None
         try:
             runs = parse_mask(text, pixels, self.competition)
         except ValueError as error:
@@ -114,13 +158,14 @@ class _Tally:
         if not len(runs) and not self.competition.blank_allowed:
             self._note("masks are blank, which this competition does not allow", place)
         self.blank += not len(runs)
-        self.placeholder += text == PLACEHOLDER
+        self.placeholder += bool(text) and text == self.sample.placeholder
         self.full += int(runs[:, 1].sum()) == pixels
         self.unbounded += bool(len(runs)) and pixels is None
+        if size and len(self.seen) % self.step == 0:
+            self.line_ends.add(runs, *size)
 
-    def _pixels(self, stem: str) -> int | None:
-        size = (self.size_of(stem) if self.size_of else None) or self.competition.photo_size
-        return size[0] * size[1] if size else None
+    def _size(self, stem: str) -> tuple[int, int] | None:
+        return (self.size_of(stem) if self.size_of else None) or self.competition.photo_size
 
     def _note(self, what: str, place: str) -> None:
         self.problems.setdefault(what, []).append(place)

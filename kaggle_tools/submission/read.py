@@ -3,34 +3,66 @@
 The `csv` module instead of pandas: constant memory, and a blank mask stays the empty text that it is.
 """
 
+import codecs
 import csv
 import gzip
+import math
+import re
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO, cast
 
 from kaggle_tools import rle
-from kaggle_tools.competition import Competition
+from kaggle_tools.competition import COMPETITIONS, Competition
+from kaggle_tools.data.archives import DAMAGED, MAX_RATIO, is_junk
 from kaggle_tools.errors import InputError
 
-LONGEST_FIELD = 1 << 28
-"""Characters of one mask; the `csv` module's own limit, 128 KiB, is too few for a ragged one."""
+LONGEST_LINE = 1 << 25
+"""Characters of one row: a chessboard of 6 megapixels has fewer. The `csv` module's own limit for a field, 128 KiB,
+would refuse a ragged mask."""
+
+STARTS = {
+    codecs.BOM_UTF8: "begins with a byte order mark (BOM); save it as UTF-8 without one",
+    codecs.BOM_UTF16_LE: "in UTF-16; save it as UTF-8",
+    codecs.BOM_UTF16_BE: "in UTF-16; save it as UTF-8",
+    b"\x1f\x8b": "packed by gzip, but not named .gz",
+    b"PK\x03\x04": "a zip file, but not named .zip, or a spreadsheet; export that as CSV",
+}
+"""How files begin that are no plain CSV."""
 
 
-def sample_stems(sample: Path, competition: Competition) -> dict[str, str]:
-    """The stem of each photo of the sample submission by its id, in the sample's order.
+class Sample(NamedTuple):
+    """What a sample submission lists."""
+
+    stems: dict[str, str]
+    """The stem of each photo by its id, in the sample's order."""
+    placeholder: str | None
+    """The run lengths that all rows hold, as Kaggle's samples do; None where they differ."""
+
+
+def read_sample(path: Path, competition: Competition) -> Sample:
+    """Read a sample submission.
 
     Raises:
         InputError: the file is not a sample submission of this competition.
     """
-    stems = {photo_id: competition.stem_of(photo_id) for photo_id, _ in read_masks(sample, competition)}
+    stems: dict[str, str] = {}
+    texts: set[str] = set()
+    for photo_id, text in read_masks(path, competition):
+        stems[photo_id] = competition.stem_of(photo_id)
+        if len(texts) < 2:
+            texts.add(text)
     if not stems:
-        raise InputError(f"{sample}: no rows below the header")
-    return stems
+        raise InputError(f"{path}: no rows below the header")
+    return Sample(stems, texts.pop() if len(texts) == 1 else None)
+
+
+def sample_stems(path: Path, competition: Competition) -> dict[str, str]:
+    """The stem of each photo of a sample submission by its id (see `read_sample`)."""
+    return read_sample(path, competition).stems
 
 
 def read_masks(path: Path, competition: Competition) -> Iterator[tuple[str, str]]:
@@ -55,20 +87,31 @@ def read_masks(path: Path, competition: Competition) -> Iterator[tuple[str, str]
 def read_rows(path: Path, competition: Competition) -> Iterator[tuple[int, list[str]]]:
     """Yield each row below the header as it is: its line, counted from 1, and its fields, however many.
 
+    Blank lines at the end are no rows.
+
     Raises:
-        InputError: the file is missing, damaged or not a CSV, or its header is not the competition's.
+        InputError: the file is missing, damaged or not a CSV, swells too much, or its header is not the competition's.
     """
-    csv.field_size_limit(LONGEST_FIELD)
+    csv.field_size_limit(LONGEST_LINE)
     try:
         with _open_text(path) as file:
-            reader = csv.reader(file, strict=True)
+            reader = csv.reader(_bounded_lines(path, file), strict=True)
             _require_header(path, next(reader, []), competition)
+            blank = 0
             for fields in reader:
+                if not fields:
+                    blank += 1
+                    continue
+                for before in range(blank, 0, -1):
+                    yield reader.line_num - before, []
+                blank = 0
                 yield reader.line_num, fields
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, UnicodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as a CSV ({error})") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: a folder, but a CSV is expected, plain, .gz or .zip") from error
+    except (*DAMAGED, OSError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a CSV ({str(error) or type(error).__name__})") from error
 
 
 def parse_mask(text: str, pixels: int | None, competition: Competition) -> rle.Runs:
@@ -89,28 +132,78 @@ def _require_form(path: Path, line: int, photo_id: str, competition: Competition
 
 @contextmanager
 def _open_text(path: Path) -> Iterator[TextIO]:
-    if path.suffix == ".gz":
-        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-            yield file
-    elif path.suffix == ".zip":
+    with _open_binary(path) as file:
+        _require_utf8(path, file.peek(4)[:4])
+        yield TextIOWrapper(file, encoding="utf-8", newline="")
+
+
+@contextmanager
+def _open_binary(path: Path) -> Iterator[BufferedReader]:
+    """The bytes of the CSV, unpacked."""
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        with gzip.open(path) as unpacked:
+            yield cast(BufferedReader, unpacked)
+    elif suffix == ".zip":
         with zipfile.ZipFile(path) as archive, archive.open(_only_member(path, archive)) as member:
-            yield TextIOWrapper(member, encoding="utf-8", newline="")
+            yield cast(BufferedReader, member)
     else:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open("rb") as file:
             yield file
 
 
 def _only_member(path: Path, archive: zipfile.ZipFile) -> str:
-    names = archive.namelist()
+    names = [info.filename for info in archive.infolist() if not (info.is_dir() or is_junk(info.filename))]
     if len(names) != 1:
         raise InputError(f"{path}: {len(names)} files in it, but there must be one, the CSV")
     return names[0]
 
 
+def _require_utf8(path: Path, start: bytes) -> None:
+    """Name what a spreadsheet, pandas or a lost ending may have made of the file, by the bytes that it begins with."""
+    found = next((what for mark, what in STARTS.items() if start.startswith(mark)), None)
+    if found is None and b"\0" in start:
+        found = STARTS[codecs.BOM_UTF16_LE]
+    if found:
+        raise InputError(f"{path}: {found}")
+
+
+def _bounded_lines(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of a file, as long as neither one of them nor all that a small packed file holds fills the memory."""
+    packed = path.suffix.lower() in (".gz", ".zip")
+    read, most = 0, MAX_RATIO * path.stat().st_size if packed else math.inf
+    while line := file.readline(LONGEST_LINE + 1):
+        read += len(line)
+        if len(line) > LONGEST_LINE:
+            raise InputError(f"{path}: a line of more than {LONGEST_LINE:,} characters, which is no row of a CSV")
+        if read > most:
+            raise InputError(f"{path}: holds more than {MAX_RATIO} times its own size, as no CSV of masks does")
+        yield line
+
+
 def _require_header(path: Path, found: list[str], competition: Competition) -> None:
     wanted = [competition.id_column, competition.rle_column]
     if found != wanted:
+        header = ",".join(found)[:80]
         raise InputError(
-            f"{path}: the header is {','.join(found)[:80]!r}, but {competition.title} wants {','.join(wanted)!r}. "
-            "For another competition, give --competition"
+            f"{path}: the header is {header!r}, but {competition.title} wants {','.join(wanted)!r}. "
+            f"{_advice_on_header(found, wanted)}"
         )
+
+
+def _advice_on_header(found: list[str], wanted: list[str]) -> str:
+    """What may have gone wrong, by the header that was found instead of the one that is wanted."""
+    if not found:
+        return "The file is empty, or its first line is"
+    if found[1:] == wanted:
+        return "The first column is an index: with pandas, write the table with index=False"
+    if sorted(found) == sorted(wanted):
+        return "Swap the columns"
+    if [name.strip().lower() for name in found] == wanted:
+        return "Spaces and capital letters count"
+    if len(found) == 1 and re.split("[;\t]", found[0]) == wanted:
+        return "Separate the fields by commas"
+    for other in COMPETITIONS.values():
+        if found == [other.id_column, other.rle_column]:
+            return f"This is a CSV of {other.title}: give another file or folder, or --competition {other.slug}"
+    return "Is it the file that was meant?"

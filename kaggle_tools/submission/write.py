@@ -56,8 +56,8 @@ def write_checked(
         csv: the file to be written.
         competition: says how ids, columns and run lengths are written.
         data: the competition's data folder; photos that are there say how large a mask must be.
-        force: let masks of unusual size pass whose photos are not there, and a CSV in which all masks are full, or all
-            blank.
+        force: let masks of unusual size pass whose photos are not there, and a CSV in which all masks are full, or
+            blank, or the sample submission's.
 
     Raises:
         InputError: the masks cannot be used, or the CSV does not pass the check.
@@ -67,7 +67,7 @@ def write_checked(
     compressed_path(csv).unlink(missing_ok=True)  # it is of the masks as they were before
     sizes = write_submission(masks, sample, csv, competition, size_of=lambda stem: size_of_photo(stem) or usual)
     try:
-        report = check_submission(csv, sample, competition, size_of=sizes.get, allow_degenerate=force)
+        report = check_submission(csv, sample, competition, size_of=sizes.get, data=data, allow_degenerate=force)
     except InputError:
         csv.unlink()  # a file of this name has passed the check
         raise

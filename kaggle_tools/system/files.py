@@ -68,6 +68,9 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
     temporary.mkdir(mode=0o700)
     try:
         yield temporary
+    except OSError as error:
+        _name(error, folder, temporary)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

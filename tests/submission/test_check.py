@@ -1,9 +1,13 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from submission_files import SHAPE, VALID, write_rows, write_sample
 
+from kaggle_tools import rle
 from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.submission.check import CheckReport, check_submission
@@ -96,3 +100,85 @@ def test_masks_of_photos_of_unknown_size_are_counted_and_warned_of(tmp_path: Pat
     report = check_submission(path, write_sample(tmp_path / "sample.csv"), replace(CARVANA, photo_size=None))
     assert report.unbounded == 3
     assert report.warnings() == ["3 of 3 masks could reach beyond the end of their photo, whose size is not known"]
+
+
+def test_the_sample_submission_itself_is_refused_unless_forced(tmp_path: Path) -> None:
+    rows = [(photo_id, "1 1") for photo_id, _ in VALID]
+    with pytest.raises(InputError, match="all 3 masks are as in the sample submission; if this is meant, use --force"):
+        check(tmp_path, rows)
+    assert check(tmp_path, rows, allow_degenerate=True).placeholder == 3
+
+
+def test_whatever_all_rows_of_the_sample_hold_is_its_placeholder(tmp_path: Path) -> None:
+    sample = write_rows(tmp_path / "sample.csv", [(photo_id, "2 3") for photo_id, _ in VALID])
+    path = write_rows(tmp_path / "submission.csv", [*VALID[:2], ("a_01.jpg", "2 3")])
+    report = check_submission(path, sample, CARVANA, size_of=lambda _: SHAPE)
+    assert report.warnings() == ["1 of 3 masks are `2 3`, as in the sample submission"]
+    with pytest.raises(InputError, match="all 3 masks are as in the sample"):
+        check_submission(sample, sample, CARVANA, size_of=lambda _: SHAPE)
+
+
+def test_a_list_of_ids_with_masks_that_differ_has_no_placeholder(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "submission.csv", VALID)
+    assert check_submission(path, path, CARVANA, size_of=lambda _: SHAPE).placeholder == 0
+
+
+def test_test_photos_that_the_sample_does_not_list_are_named(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    for name in ("b_01.jpg", "a_02.jpg", "c_02.jpg", "c_01.jpg", ".c_03.jpg", "notes.txt"):
+        (tmp_path / "test" / name).touch()
+    path, sample = write_rows(tmp_path / "submission.csv", VALID), write_sample(tmp_path / "sample.csv")
+    report = check_submission(path, sample, CARVANA, data=tmp_path)
+    assert report.unlisted == ("c_01", "c_02")
+    assert report.warnings() == ["2 test photos are not in the sample submission: c_01, c_02"]
+
+
+class TestNumberingOfPixels:
+    SIZE = (61, 97)
+
+    def masks(self) -> list[NDArray[np.bool_]]:
+        """Twelve discs that touch the left side, the right side, or none."""
+        rows, columns = np.indices(self.SIZE)
+        centres = [(20 + 2 * number, (12, 48, 85)[number % 3]) for number in range(12)]
+        return [(rows - y) ** 2 + (columns - x) ** 2 < 16**2 for y, x in centres]
+
+    def warnings(self, folder: Path, competition: Competition, order: rle.Order, first: int) -> list[str]:
+        """Of a CSV that numbers the pixels in this way."""
+        ids = [f"a_{number:02}.jpg" for number in range(12)]
+        encoded = [rle.encode(mask, order, first) for mask in self.masks()]
+        path = write_rows(folder / "submission.csv", list(zip(ids, encoded, strict=True)))
+        sample = write_sample(folder / "sample.csv", [photo_id[:-4] for photo_id in ids])
+        return check_submission(path, sample, competition, size_of=lambda _: self.SIZE).warnings()
+
+    @pytest.mark.parametrize("order", ["row-major", "column-major"])
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_the_competitions_own_numbering_passes_without_a_word(
+        self, tmp_path: Path, order: rle.Order, first: int
+    ) -> None:
+        assert self.warnings(tmp_path, replace(CARVANA, rle_order=order, rle_first=first), order, first) == []
+
+    @pytest.mark.parametrize(
+        ("order", "other", "question"),
+        [
+            ("row-major", "column-major", r"cross the end of a row, .*: are the pixels numbered column by column\?"),
+            ("column-major", "row-major", r"cross the end of a column, .*: are the pixels numbered row by row\?"),
+        ],
+    )
+    def test_the_other_order_is_warned_of(
+        self, tmp_path: Path, order: rle.Order, other: rle.Order, question: str
+    ) -> None:
+        (warning,) = self.warnings(tmp_path, replace(CARVANA, rle_order=order), other, 1)
+        assert re.search(question, warning)
+
+    @pytest.mark.parametrize(
+        ("meant", "first", "question"),
+        [
+            (1, 0, "begin with the last pixel of a row: are the pixels numbered one too low, as from 0 instead of 1"),
+            (0, 1, "end with the first pixel of a row: are the pixels numbered one too high, as from 1 instead of 0"),
+        ],
+    )
+    def test_another_number_of_the_first_pixel_is_warned_of(
+        self, tmp_path: Path, meant: int, first: int, question: str
+    ) -> None:
+        (warning,) = self.warnings(tmp_path, replace(CARVANA, rle_first=meant), "row-major", first)
+        assert question in warning
