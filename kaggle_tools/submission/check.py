@@ -162,7 +162,7 @@ class _Tally:
         self.full += int(runs[:, 1].sum()) == pixels
         self.unbounded += bool(len(runs)) and pixels is None
         if size and len(self.seen) % self.step == 0:
-            self.line_ends.add(runs, *size)
+            self.line_ends = self.line_ends.and_of(runs, *size)
 
     def _size(self, stem: str) -> tuple[int, int] | None:
         return (self.size_of(stem) if self.size_of else None) or self.competition.photo_size

@@ -15,7 +15,8 @@ So a wrong number is seen where foreground touches the sides, as in Salt. A wron
 square: there the same runs do not cross the ends of lines of the other length. It cannot be seen in Salt.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from kaggle_tools import rle
 
@@ -32,7 +33,7 @@ LOW = "are the pixels numbered one too low, as from 0 instead of 1?"
 HIGH = "are the pixels numbered one too high, as from 1 instead of 0?"
 
 
-@dataclass
+@dataclass(frozen=True)
 class LineEnds:
     """Counts of the runs that have been looked at."""
 
@@ -52,20 +53,23 @@ class LineEnds:
     end_behind: int = 0
     """Those that end with the first pixel of a line, and began before it."""
 
-    def add(self, runs: rle.Runs, height: int, width: int) -> None:
-        """Look at the runs of one mask, shape (n, 2) with pixels counted from 0."""
+    def and_of(self, runs: rle.Runs, height: int, width: int) -> Self:
+        """The counts with those of one mask more, from its runs of shape (n, 2), their pixels counted from 0."""
         length, other = (width, height) if self.order == "row-major" else (height, width)
         starts, lengths = runs[:, 0], runs[:, 1]
         first = starts % length
         end = first + lengths
         crosses = end > length
-        self.runs += len(runs)
-        self.crossing += int(crosses.sum())
-        self.crossing_other += int((starts % other + lengths > other).sum())
-        self.begin_at += int((first == 0).sum())
-        self.begin_before += int((crosses & (first == length - 1)).sum())
-        self.end_at += int((end % length == 0).sum())
-        self.end_behind += int((crosses & (end % length == 1)).sum())
+        return replace(
+            self,
+            runs=self.runs + len(runs),
+            crossing=self.crossing + int(crosses.sum()),
+            crossing_other=self.crossing_other + int((starts % other + lengths > other).sum()),
+            begin_at=self.begin_at + int((first == 0).sum()),
+            begin_before=self.begin_before + int((crosses & (first == length - 1)).sum()),
+            end_at=self.end_at + int((end % length == 0).sum()),
+            end_behind=self.end_behind + int((crosses & (end % length == 1)).sum()),
+        )
 
     def warnings(self) -> list[str]:
         """What the runs say against the competition's way of numbering, if anything."""
