@@ -135,11 +135,7 @@ def compare(runs: Sequence[Path], competition: Competition) -> Comparison:
 
 
 def comparable_neighbours(run: Path) -> list[Path]:
-    """The runs beside this one, in the same folder, that held out the same photos in its finished folds.
-
-    Raises:
-        InputError: a table of photos and masks is damaged.
-    """
+    """The runs beside this one, in the same folder, that held out the same photos in its finished folds."""
     folds = run_folder.finished_folds(run)
     if not folds:
         return []
@@ -149,9 +145,7 @@ def comparable_neighbours(run: Path) -> list[Path]:
     return [
         path
         for path in others
-        if set(folds) <= set(run_folder.finished_folds(path))
-        and _holds_out(path, folds, own)
-        and not _changed_files(run, path, {stem for stem, _ in own})
+        if set(folds) <= set(run_folder.finished_folds(path)) and _holds_out(path, folds, own, as_in=run)
     ]
 
 
@@ -219,10 +213,10 @@ def _photos(run: Path, folds: list[int]) -> set[tuple[str, int]]:
     return set(zip(table["image"], table["fold"], strict=True))
 
 
-def _holds_out(run: Path, folds: list[int], photos: set[tuple[str, int]]) -> bool:
+def _holds_out(run: Path, folds: list[int], photos: set[tuple[str, int]], as_in: Path) -> bool:
     try:
         run_folder.read_settings(run)
-        return _photos(run, folds) == photos
+        return _photos(run, folds) == photos and not _changed_files(as_in, run, {stem for stem, _ in photos})
     except InputError:  # damaged: for the command about that run to say
         return False
 

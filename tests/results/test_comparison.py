@@ -72,6 +72,10 @@ class TestFilesThatChanged:
         )
         assert comparison.comparable_neighbours(runs[0]) == []
 
+    def test_a_neighbour_whose_table_is_damaged_is_left_out(self, runs: list[Path]) -> None:
+        (runs[1] / "data.csv").write_text("image")
+        assert comparison.comparable_neighbours(runs[0]) == []
+
     def test_runs_are_compared_where_one_is_of_a_version_that_recorded_no_files(self, runs: list[Path]) -> None:
         (runs[1] / "data.csv").unlink()
         assert len(compare(runs)) == 2
