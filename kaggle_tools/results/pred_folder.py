@@ -26,7 +26,6 @@ from kaggle_tools.data.images import image_size, read_notes, read_texts
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results.provenance import RECORD_FILE, Record
-from kaggle_tools.results.run_folder import require_own_folder
 from kaggle_tools.system.files import locked, read_json, remove_left_behind, replacing, write_json
 
 PHOTOS_FILE = "photos.csv"
@@ -124,6 +123,8 @@ def begun(pred: Path, record: Record, process: int = 0) -> Iterator[None]:
         InputError: other settings or models made the masks that are there, or nobody knows what did, or another
             command is at work in the folder, or it holds something else.
     """
+    from kaggle_tools.results.run_folder import require_own_folder  # loads pandas, which `submit` does without
+
     require_own_folder(pred, RECORD_FILE, [Path(record.photos)] if record.photos else [])
     with held(pred, process):
         path, masks = pred / RECORD_FILE, masks_folder(pred)
