@@ -66,7 +66,7 @@ class Competition:
     train_photos: str
     """Pattern of the training photos."""
     train_masks: str
-    """Pattern of their masks. A pixel above 0 is foreground."""
+    """Pattern of their masks. What is foreground in them: see `data.checks.foreground`."""
     test_photos: str
     """Pattern of the photos to be masked."""
     sample_submission: str

@@ -14,7 +14,7 @@ from kaggle_tools import cli
 from kaggle_tools.config import DEFAULT_WORKERS, WORKERS_IN_WORDS, Tta
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import finite, parse_count, parse_numbers, parse_probability
-from kaggle_tools.system.output import say
+from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.processes import command_to_paste, is_first_process
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def infer(
     if run_weights and len(run_weights) != len(runs):
         raise InputError(f"--weights {weights}: {len(runs)} runs need {len(runs)} weights")
 
+    from kaggle_tools.data.checks.names import photos_below
     from kaggle_tools.data.listing import photos_in, photos_to_mask
     from kaggle_tools.inference import write_masks
     from kaggle_tools.inference.ensemble import Ensemble, choose_tta, load_members
@@ -139,6 +140,8 @@ def infer(
     members = load_members(selection.runs, selection.folds, selection.weights)
     spec = cli.agreed_competition(competition, {member.folder: member.card.competition for member in members})
     photos, unreadable = photos_to_mask(spec, source) if data else photos_in(source)
+    if images and (left_out := photos_below(source)) and is_first_process():
+        warn(f"{source}: subfolders are not searched; photos in {left_out} are left out")
     flips, scales = choose_tta(tta, given_scales, members)
     evidence = Evidence(selection, spec, data)
     used_threshold = given_threshold or evidence.best_threshold() or default_threshold(evidence.why_unknown)

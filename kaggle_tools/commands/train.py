@@ -26,10 +26,12 @@ from kaggle_tools.config import (
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.options import applied, takes
 from kaggle_tools.system.files import locked
+from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.processes import command_to_paste, is_first_process
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
+    from kaggle_tools.data.fingerprint import Fingerprint
     from kaggle_tools.data.listing import Photo
 
 
@@ -65,6 +67,7 @@ def train(
     from kaggle_tools.results import fold_table, run_folder
 
     photos = training_photos(spec, data)  # before torch is loaded, which takes seconds
+    new_files = look_at_new(out, photos, spec) if is_first_process() else None
     if automatic_batch:
         settings = replace(settings, batch_size=found_batch_size(out, photos, settings, execution))
     if not settings.takes_sizes({photo.size for photo in photos}):
@@ -73,8 +76,8 @@ def train(
     with locked(out, run_folder.WRITES):
         run_folder.write_config(out, settings, data, cli.this_command())
         fold_by_stem = fold_table.folds_of(out, spec, photos, settings)
-    if is_first_process():
-        fold_table.keep_files(out, photos)
+    if new_files is not None:
+        fold_table.record_files(out, new_files)
 
     from kaggle_tools.training import cross_validation
 
@@ -90,6 +93,29 @@ def train(
         write_run_page(out, spec, data)
     if out_of_time:
         raise out_of_time
+
+
+def look_at_new(run: Path, photos: "list[Photo]", spec: "Competition") -> "Fingerprint | None":
+    """Look at all photos and masks that the run has not recorded as they are, and print what a person should know.
+
+    Returns:
+        What is to be recorded; None where that was done, and so nothing looked at.
+
+    Raises:
+        InputError: files that cannot be read, masks that are all blank or all full, or the run was begun with others.
+    """
+    from kaggle_tools.data.checks.true_masks import inspect_masks
+    from kaggle_tools.data.fingerprint import fingerprint_of
+    from kaggle_tools.results.fold_table import are_unchanged
+
+    files = fingerprint_of(photos)
+    if are_unchanged(run, files):
+        return None
+    report = inspect_masks(photos)
+    say(f"true masks cover {report.coverage:.1%} of their photos on average")
+    for warning in report.warnings(spec.blank_usual):
+        warn(warning)
+    return files
 
 
 def initial_config(spec: "Competition", preset: str | None, config: Path | None) -> TrainingConfig:

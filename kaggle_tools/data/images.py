@@ -1,33 +1,47 @@
 """Photo and mask files to arrays and back. Knows nothing of torch, nor of which files there are.
 
+Pixels are read as they lie in the file: a rotation that is noted there is ignored, in all formats alike.
+
 H height, W width, of the image itself.
 """
 
 import io
-import os
-from collections.abc import Mapping
+import stat
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.ExifTags import Base
 from PIL.PngImagePlugin import PngInfo
 
+from kaggle_tools.data.checks.foreground import Foreground, foreground_of
 from kaggle_tools.errors import InputError
 from kaggle_tools.system.files import replacing
 
+Pixel = TypeVar("Pixel", bound=np.generic)
 Size = tuple[int, int]
 """(height, width) in pixels."""
 Notes = Mapping[str, float | str]
 """What is noted of an image in its own file, by names."""
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""What a file may hold, whatever its name. Pillow would go by the content and start Ghostscript for a page of text."""
+MOST_BYTES = 2**30
+"""No photo or mask is larger; what is, such as a device that never ends, would only fill the memory."""
 
 _JPEG = b"\xff\xd8"
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error, Image.DecompressionBombError)
 """What Pillow raises at damaged files, some of them only for some formats."""
+_DAMAGED = ("Corrupt JPEG data", "Premature end of JPEG")
+"""How libjpeg begins to say that pixels were lost; what else it says is harmless, or none of its business."""
 
 # OpenCV's names say grey, but with IMREAD_COLOR_RGB the colours stay.
 _REDUCED = {
@@ -45,18 +59,18 @@ def read_photo(path: Path, shrink: int = 1) -> NDArray[np.uint8]:
     shape is (H / shrink, W / shrink, 3): see `shrink_for`.
 
     Raises:
-        InputError: the file is missing, cut off or not an image.
+        InputError: the file is missing, cut off, damaged or not an image, or not one that may be read (see `FORMATS`).
     """
     content = _read_bytes(path)
     in_decoder = shrink if content.startswith(_JPEG) else 1  # other formats are only subsampled there
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[in_decoder]
     try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
-    except cv2.error:  # sides that cannot be, in a damaged header
-        pixels = None
-    if pixels is None or _is_cut_off(content):
-        raise InputError(f"{path}: not a photo that can be read; fetch it again")
-    photo_HW3 = np.asarray(pixels, dtype=np.uint8)
+        with Image.open(io.BytesIO(content), formats=FORMATS) as header:
+            own_size, turned = _stored_size(header), _noted_turn(header)
+        photo_HW3 = _decoded(content, own_size, in_decoder)
+    except (*_UNREADABLE, cv2.error) as error:  # OpenCV: sides that cannot be, in a damaged header
+        damage = f" ({error})" if "Corrupt" in str(error) else ""
+        raise InputError(f"{path}: not a photo that can be read; fetch it again{damage}") from error
+    photo_HW3 = _as_stored(photo_HW3, turned)
     if in_decoder == shrink:
         return photo_HW3
     return resize(photo_HW3, (photo_HW3.shape[0] // shrink, photo_HW3.shape[1] // shrink))
@@ -78,17 +92,23 @@ def shrink_for(path: Path, own_size: Size, size: Size) -> int:
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """A mask, shape (H, W): every pixel above 0 is foreground.
+    """A mask, shape (H, W). What is foreground in which kind of file: see `foreground`.
 
     Raises:
-        InputError: the file is missing, cut off or not an image.
+        InputError: the file is missing, cut off or not an image, or not one that may be read (see `FORMATS`).
     """
-    try:
-        with Image.open(path) as image:
-            # One bit a pixel, as our own masks have, needs no detour through gray; Pillow gives it as bytes of 255.
-            return np.asarray(image if image.mode == "1" else image.convert("L")).view(np.uint8) > 0
-    except _UNREADABLE as error:
-        raise InputError(f"{path}: not a mask that can be read ({error})") from error
+    return read_foreground(path).mask_HW
+
+
+def read_foreground(path: Path) -> Foreground:
+    """A mask, and what was taken as its foreground where the file leaves that open.
+
+    Raises:
+        InputError: as for `read_mask`.
+    """
+    with _opened(path, "a mask") as image:
+        turned, found = _noted_turn(image), foreground_of(image)
+    return found._replace(mask_HW=_as_stored(found.mask_HW, turned)) if turned else found
 
 
 def write_mask(path: Path, mask_HW: NDArray[np.bool_], notes: Notes | None = None) -> None:
@@ -120,11 +140,8 @@ def read_texts(path: Path) -> dict[str, str]:
     Raises:
         InputError: the file is missing or not an image.
     """
-    try:
-        with Image.open(path) as image:
-            return {str(name): value for name, value in image.info.items() if isinstance(value, str)}
-    except _UNREADABLE as error:
-        raise InputError(f"{path}: not an image that can be read ({error})") from error
+    with _opened(path) as image:
+        return {str(name): value for name, value in image.info.items() if isinstance(value, str)}
 
 
 def read_gray(path: Path) -> NDArray[np.uint8]:
@@ -133,11 +150,9 @@ def read_gray(path: Path) -> NDArray[np.uint8]:
     Raises:
         InputError: the file is missing, cut off or not an image.
     """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("L"))
-    except _UNREADABLE as error:
-        raise InputError(f"{path}: not an image that can be read ({error})") from error
+    with _opened(path) as image:
+        turned, gray_HW = _noted_turn(image), np.asarray(image.convert("L"))
+    return _as_stored(gray_HW, turned)
 
 
 def write_gray(path: Path, gray_HW: NDArray[np.uint8], notes: Notes | None = None) -> None:
@@ -179,26 +194,99 @@ def image_size(path: Path) -> Size:
     """(height, width) in pixels, from the file's header alone.
 
     Raises:
-        InputError: the file is missing or not an image.
+        InputError: the file is missing or not an image, or not one that may be read (see `FORMATS`).
+    """
+    with _opened(path) as image:
+        return _stored_size(image)
+
+
+@contextmanager
+def _opened(path: Path, what: str = "an image") -> Iterator[Image.Image]:
+    """Every file that Pillow opens, it opens here.
+
+    Raises:
+        InputError: also for what the block finds while it decodes.
     """
     try:
-        with Image.open(path) as image:
-            width, height = image.size
+        _require_file(path)
+        # From a path, Pillow would map an uncompressed TIFF into memory, and mix up its lines where these are turned.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            yield image
     except _UNREADABLE as error:
-        raise InputError(f"{path}: not an image that can be read ({error})") from error
-    return height, width
+        raise InputError(f"{path}: not {what} that can be read ({error})") from error
 
 
 def _read_bytes(path: Path) -> bytes:
     try:
+        _require_file(path)
         return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
+    except (OSError, ValueError) as error:  # ValueError: a name from a table that no file can have
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
-def _is_cut_off(content: bytes) -> bool:
-    """Whether a JPEG lacks its end marker: OpenCV fills what is missing with grey and only prints a warning."""
-    return content.startswith(_JPEG) and b"\xff\xd9" not in content[-4096:]
+def _require_file(path: Path) -> None:
+    """Refuse what waits for ever, as a named pipe does, and what never ends, as a device."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{path}: not a regular file")
+    if found.st_size > MOST_BYTES:
+        raise InputError(f"{path}: has {found.st_size:,} bytes; photos and masks have at most {MOST_BYTES:,}")
+
+
+def _decoded(content: bytes, size: Size, shrink: int) -> NDArray[np.uint8]:
+    """The pixels, shape (H, W, 3); of a JPEG of this size, in pixels, shrunken.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if content.startswith(_JPEG):
+        # The same library as in OpenCV, and the same bits; but OpenCV hides that pixels were lost.
+        height, width = (-(-side // shrink) for side in size)
+        try:
+            pixels = simplejpeg.decode_jpeg(content, "RGB", min_height=height, min_width=width, strict=True)
+            return np.asarray(pixels, dtype=np.uint8)
+        except ValueError as error:
+            if str(error).startswith(_DAMAGED):
+                raise
+            # Whole, but of a kind that only OpenCV decodes, as for printing (CMYK).
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[shrink]
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    if pixels is None:
+        raise ValueError("damaged")
+    return np.asarray(pixels, dtype=np.uint8)
+
+
+def _stored_size(image: Image.Image) -> Size:
+    width, height = image.size
+    if _noted_turn(image) >= 5:  # turned by 90 degrees: Pillow has exchanged the sides of a TIFF
+        return width, height
+    return height, width
+
+
+def _noted_turn(image: Image.Image) -> int:
+    """How pixels will be turned when they are decoded, as EXIF numbers it; 0 where they will not, or have been.
+
+    Both Pillow and OpenCV turn those of a TIFF, even where they are told not to; neither turns others.
+    """
+    tags = getattr(image, "tag_v2", {})
+    turn = tags.get(Base.Orientation, 0) if image.format == "TIFF" else 0
+    return turn if turn in range(2, 9) else 0
+
+
+def _as_stored(pixels: NDArray[Pixel], turn: int) -> NDArray[Pixel]:
+    """Pixels, (H, W) or (H, W, 3), that were turned as EXIF numbers it, as they lie in the file."""
+    if turn == 0:
+        return pixels
+    back: dict[int, NDArray[Pixel]] = {
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.swapaxes(0, 1),
+        6: np.rot90(pixels),
+        7: pixels[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(pixels, -1),
+    }
+    return np.ascontiguousarray(back[turn])
 
 
 def _as_texts(notes: Notes | None) -> PngInfo:

@@ -1,15 +1,27 @@
 """Which photos and masks there are in a folder, and whether they fit each other; only the files' headers are read."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.data.images import Size, image_size
+from kaggle_tools.data.checks.names import (
+    PHOTO_SUFFIXES,
+    found_instead,
+    photo_files,
+    photos_below,
+    refuse_other_spellings,
+    require_usable_names,
+    visible,
+)
+from kaggle_tools.data.images import Size, image_size, read_mask, read_photo
 from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.system.processes import CORES
+from kaggle_tools.system.progress import track
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-"""What counts as a photo in a folder that is not laid out by Kaggle."""
+UNREADABLE, NAMED = "unreadable", 20
+"""So many unreadable files are named at once."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +40,8 @@ def training_photos(competition: Competition, folder: Path) -> list[Photo]:
     """The training photos with their masks, in the order of their stems.
 
     Raises:
-        InputError: no photos, or photos or masks that are missing, unpaired, unreadable or differ in size;
-            one message names the first few of each kind.
+        InputError: no photos, or photos or masks that are missing, unpaired, unreadable or differ in size, or names
+            that cannot be used; one message names the first few of each kind.
     """
     photos = _files_by_stem(folder, competition, competition.train_photos)
     masks = _files_by_stem(folder, competition, competition.train_masks)
@@ -46,7 +58,9 @@ def training_photos(competition: Competition, folder: Path) -> list[Photo]:
             unequal.append(f"{stem} ({_text(photo_size)} and {_text(mask_size)})")
         if photo_size:
             pairs.append(Photo(stem, photos[stem], photo_size, masks[stem]))
-    problems["unreadable"] = unreadable
+    if unreadable:  # then all that cannot be read are named at once, not only those whose header is damaged
+        unreadable = _unreadable([(photos[stem], masks[stem]) for stem in sorted(photos.keys() & masks.keys())])
+    problems[UNREADABLE] = unreadable
     problems["whose photo and mask differ in size"] = unequal
     _refuse(folder, problems)
     return pairs
@@ -56,7 +70,7 @@ def photos_to_mask(competition: Competition, folder: Path) -> tuple[list[Photo],
     """The photos to be masked, in the order of their stems, and what is wrong with those that cannot be read.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or their names cannot be used.
     """
     return _readable(_files_by_stem(folder, competition, competition.test_photos))
 
@@ -65,17 +79,21 @@ def photos_in(folder: Path) -> tuple[list[Photo], list[str]]:
     """All photos that lie directly in a folder, in the order of their stems, and what is wrong with the unreadable.
 
     Raises:
-        InputError: there is no such folder, no photo in it, or two differ only in their extension.
+        InputError: there is no such folder, no photo in it, two differ only in their extension, or their names cannot
+            be used.
     """
-    paths = [path for path in _visible(folder.glob("*")) if path.suffix.lower() in PHOTO_SUFFIXES]
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
+    paths = photo_files(folder.iterdir())
     if not paths:
-        raise InputError(f"{folder}: no photos ({', '.join(sorted(PHOTO_SUFFIXES))}) in it")
+        below = photos_below(folder)
+        instead = f", but in {below} below it; subfolders are not searched, so give one of them" if below else ""
+        raise InputError(f"{folder}: no photos ({', '.join(sorted(PHOTO_SUFFIXES))}) in it{instead}")
     by_stem = {path.stem: path for path in paths}
     if len(by_stem) < len(paths):
         twice = sorted({path.name for path in paths} - {path.name for path in by_stem.values()})
         raise InputError(f"{folder}: photos that differ only in their extension would share a mask: {first_few(twice)}")
+    require_usable_names(folder, by_stem)
     return _readable(by_stem)
 
 
@@ -86,18 +104,16 @@ def folders_of(photos: Iterable[Photo]) -> set[Path]:
 
 def _files_by_stem(folder: Path, competition: Competition, pattern: str) -> dict[str, Path]:
     before, after = pattern.split("{stem}")
-    paths = _visible(folder.glob(f"{before}*{after}"))
+    paths = visible(folder.glob(f"{before}*{after}"))
     if not paths:
-        raise InputError(
-            f"{folder / pattern.replace('{stem}', '*')}: no such files; is {folder} the folder with the data of "
-            f"{competition.title}? For another competition, give --competition"
+        instead = found_instead(folder, before, after) or (
+            f"is {folder} the folder with the data of {competition.title}? For another competition, give --competition"
         )
-    return {path.relative_to(folder).as_posix()[len(before) : -len(after) or None]: path for path in paths}
-
-
-def _visible(paths: Iterable[Path]) -> list[Path]:
-    """Without what file managers leave behind, such as `._photo.jpg`."""
-    return [path for path in paths if not path.name.startswith(".")]
+        raise InputError(f"{folder / pattern.replace('{stem}', '*')}: no such files; {instead}")
+    by_stem = {path.relative_to(folder).as_posix()[len(before) : -len(after) or None]: path for path in paths}
+    require_usable_names(folder, by_stem)
+    refuse_other_spellings(folder, pattern, paths)
+    return by_stem
 
 
 def _readable(paths: dict[str, Path]) -> tuple[list[Photo], list[str]]:
@@ -117,6 +133,23 @@ def _size_or_none(path: Path) -> Size | None:
         return None
 
 
+def _unreadable(pairs: list[tuple[Path, Path]]) -> list[str]:
+    """The names of all photos and masks that cannot be decoded as a whole."""
+    with ThreadPoolExecutor(CORES) as pool:
+        found = list(track(pool.map(lambda pair: _damaged(*pair), pairs), len(pairs), "damaged files looked for"))
+    return [name for names in found for name in names]
+
+
+def _damaged(photo: Path, mask: Path) -> list[str]:
+    names = []
+    for path, read in ((photo, read_photo), (mask, read_mask)):
+        try:
+            read(path)
+        except InputError:
+            names.append(path.name)
+    return names
+
+
 def _fits(competition: Competition, stem: str) -> bool:
     try:
         competition.group_and_view(stem)
@@ -126,7 +159,11 @@ def _fits(competition: Competition, stem: str) -> bool:
 
 
 def _refuse(folder: Path, problems: dict[str, list[str]]) -> None:
-    found = [f"  {len(names):,} {what}: {first_few(names)}" for what, names in problems.items() if names]
+    found = [
+        f"  {len(names):,} {what}: {first_few(names, NAMED if what == UNREADABLE else 3)}"
+        for what, names in problems.items()
+        if names
+    ]
     if found:
         raise InputError("\n".join([f"{folder}: repair or remove these files first", *found]))
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from kaggle_tools.competition import Competition
+from kaggle_tools.data.checks.names import require_usable
 from kaggle_tools.data.fingerprint import sha256_of_all
 from kaggle_tools.data.images import image_size, read_notes, read_texts
 from kaggle_tools.data.listing import Photo
@@ -239,6 +240,7 @@ def read_photos(pred: Path) -> list[MaskedPhoto]:
         raise InputError(f"{path}: not a table of {','.join(PHOTO_COLUMNS)}")
     if any(len(row) < len(PHOTO_COLUMNS) for row in rows):
         raise InputError(f"{path}: damaged (a line breaks off); run `infer` again")
+    require_usable(path, [row[0] for row in rows], "the table is damaged; run `infer` again")
     try:
         return [_parsed(*row[: len(PHOTO_COLUMNS)]) for row in rows]
     except ValueError as error:

@@ -30,6 +30,7 @@ import pandas as pd
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import FULL, PATHS, TrainingConfig, settings_of
+from kaggle_tools.data.checks.names import require_usable
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import size_as_text
 from kaggle_tools.results.provenance import RECORD_FILE, RunConfig, Settings, Timing
@@ -313,14 +314,19 @@ def _is_same(name: str, before: Any, now: Any) -> bool:
 
 def _read_table(path: Path, columns: list[str], *optional: str) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype=_DTYPES)
+        # A car may be called NA or nan: what pandas takes for a missing value is one in columns of numbers alone.
+        missing = {name: ["", "nan", "NaN"] for name in (*OOF_COLUMNS[1:], EXPECTED_DICE, "fold", *METRICS_COLUMNS)}
+        table = pd.read_csv(path, dtype=_DTYPES, keep_default_na=False, na_values=missing)
         table = table[columns + [name for name in optional if name in table]]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a table of {','.join(columns)} ({error})") from error
     if table.empty:
         raise InputError(f"{path}: damaged (no rows in it)")
-    if columns != METRICS_COLUMNS and table[columns].isna().any(axis=None):  # a loss may have been NaN
+    if columns == METRICS_COLUMNS:  # where a loss may have been NaN
+        return table
+    if (table[columns].isna() | (table[columns] == "")).any(axis=None):
         raise InputError(f"{path}: damaged (values are missing)")
+    require_usable(path, table["image"].tolist(), "the table is damaged")
     return table
 
 

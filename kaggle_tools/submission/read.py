@@ -18,6 +18,7 @@ from typing import NamedTuple, TextIO, cast
 from kaggle_tools import rle
 from kaggle_tools.competition import COMPETITIONS, Competition
 from kaggle_tools.data.archives import DAMAGED, MAX_RATIO, is_junk
+from kaggle_tools.data.checks.names import fault_of
 from kaggle_tools.errors import InputError
 
 LONGEST_LINE = 1 << 25
@@ -125,9 +126,11 @@ def parse_mask(text: str, pixels: int | None, competition: Competition) -> rle.R
 
 def _require_form(path: Path, line: int, photo_id: str, competition: Competition) -> None:
     try:
-        competition.stem_of(photo_id)
+        stem = competition.stem_of(photo_id)
     except ValueError as error:
         raise InputError(f"{path}, line {line}: {error}") from error
+    if fault := fault_of(stem):
+        raise InputError(f"{path}, line {line}: the id {photo_id[:80]!a} {fault}")
 
 
 @contextmanager

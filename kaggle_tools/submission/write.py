@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from kaggle_tools import rle
 from kaggle_tools.competition import Competition
-from kaggle_tools.data.images import Size, image_size, read_mask
+from kaggle_tools.data.checks.foreground import lines_of_ambiguous
+from kaggle_tools.data.images import Size, image_size, read_foreground
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.submission.check import CheckReport, check_submission
 from kaggle_tools.submission.read import sample_stems
@@ -41,6 +42,21 @@ class Written(NamedTuple):
     """Its compressed form, which is uploaded."""
     report: CheckReport
     """What is in it."""
+    ambiguous: dict[str, list[str]]
+    """The files of the masks that are not plain, by what was taken as their foreground: see `foreground`."""
+
+    def ambiguous_masks(self) -> list[str]:
+        """A line for each way in which masks are not plain."""
+        return lines_of_ambiguous(self.ambiguous, self.report.rows)
+
+
+class Encoded(NamedTuple):
+    """What is known of the masks in a CSV, by the stems of their photos."""
+
+    sizes: dict[str, Size]
+    """(height, width) in pixels, for `check_submission`."""
+    ambiguous: dict[str, list[str]]
+    """As of `Written`."""
 
 
 def write_checked(
@@ -65,13 +81,15 @@ def write_checked(
     usual = None if force else competition.photo_size
     size_of_photo: SizeOf = size_of_photos(data, competition.test_photos) if data else lambda _: None
     compressed_path(csv).unlink(missing_ok=True)  # it is of the masks as they were before
-    sizes = write_submission(masks, sample, csv, competition, size_of=lambda stem: size_of_photo(stem) or usual)
+    encoded = write_submission(masks, sample, csv, competition, size_of=lambda stem: size_of_photo(stem) or usual)
     try:
-        report = check_submission(csv, sample, competition, size_of=sizes.get, data=data, allow_degenerate=force)
+        report = check_submission(
+            csv, sample, competition, size_of=encoded.sizes.get, data=data, allow_degenerate=force
+        )
     except InputError:
         csv.unlink()  # a file of this name has passed the check
         raise
-    return Written(csv, compress(csv), report)
+    return Written(csv, compress(csv), report, encoded.ambiguous)
 
 
 def write_submission(
@@ -82,19 +100,16 @@ def write_submission(
     *,
     size_of: SizeOf | None = None,
     workers: int | None = None,
-) -> dict[str, Size]:
+) -> Encoded:
     """Encode `masks/<stem>.png` for every row of the sample, in its order, into a CSV.
 
     Args:
-        masks: the folder of the mask files. Pixels above 0 are foreground.
+        masks: the folder of the mask files; see `foreground`.
         sample: the competition's sample submission, plain or compressed.
         destination: the CSV, which appears whole or not at all.
         competition: says how ids, columns and run lengths are written.
         size_of: the photos' sizes, as far as they are known: each mask must have its photo's.
         workers: how many processes encode; one for each core by default.
-
-    Returns:
-        The size of each mask by its stem, for `check_submission`.
 
     Raises:
         InputError: masks that are missing (noticed before any is encoded), that cannot be read, or
@@ -105,6 +120,7 @@ def write_submission(
     encode = partial(_encode_masks, masks, competition.rle_order, competition.rle_first)
     encoded_masks = _map_in_order(encode, list(stems.values()), workers or os.cpu_count() or 1)
     sizes: dict[str, Size] = {}
+    ambiguous: dict[str, list[str]] = {}
     problems = []
     with replacing(destination) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -112,10 +128,12 @@ def write_submission(
         shown = track(encoded_masks, len(stems), "masks encoded")
         for (photo_id, stem), encoded in zip(stems.items(), shown, strict=True):
             sizes[stem] = encoded.size
+            if encoded.taken:
+                ambiguous.setdefault(encoded.taken, []).append(f"{stem}.png")
             problems.append(encoded.problem or _size_problem(stem, encoded.size, size_of))
             writer.writerow((photo_id, encoded.text or competition.blank_mask))
         _refuse_unusable(list(filter(None, problems)), len(stems))
-    return sizes
+    return Encoded(sizes, ambiguous)
 
 
 def size_of_photos(folder: Path, pattern: str) -> SizeOf:
@@ -153,6 +171,8 @@ class _EncodedMask(NamedTuple):
     text: str
     size: Size
     problem: str = ""
+    taken: str = ""
+    """What was taken as foreground, if the mask is not plain."""
 
 
 def _encode_masks(masks: Path, order: rle.Order, first: int, stems: list[str]) -> list[_EncodedMask]:
@@ -162,11 +182,11 @@ def _encode_masks(masks: Path, order: rle.Order, first: int, stems: list[str]) -
 
 def _encode_mask(path: Path, order: rle.Order, first: int) -> _EncodedMask:
     try:
-        mask_HW = read_mask(path)
+        mask_HW, taken = read_foreground(path)
     except InputError as error:
         return _EncodedMask("", (0, 0), str(error))
     height, width = mask_HW.shape
-    return _EncodedMask(rle.encode(mask_HW, order, first), (height, width))
+    return _EncodedMask(rle.encode(mask_HW, order, first), (height, width), taken=taken)
 
 
 def _map_in_order(

@@ -345,3 +345,12 @@ class TestReport:
         said = str(raised.value).splitlines()
         assert said[0].startswith("1,011 photos could not be masked")
         assert [line.strip() for line in said[1:]] == [*(f"{number:04}" for number in range(10)), "and 1,001 more"]
+
+
+def test_photos_in_subfolders_are_not_left_out_without_a_word(run: Path, shown: Path, tmp_path: Path) -> None:
+    (shown / "more").mkdir()
+    shutil.copy(shown / "0.png", shown / "more")
+    done = invoke(run, "--images", shown, "--out", tmp_path / "pred", "--threshold", "0.6", "--no-report")
+    assert done.exit_code == 0
+    assert f"warning: {shown}: subfolders are not searched; photos in more are left out" in done.stderr
+    assert mask_path(tmp_path / "pred", "0").exists()

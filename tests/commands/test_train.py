@@ -4,15 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finished_runs import draw_photos
+from finished_runs import HEIGHT, WIDTH, draw_photos
+from PIL import Image
 from typer.testing import CliRunner
 
 from kaggle_tools import cli
 from kaggle_tools.commands import train
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.config import CONFIG_OPTIONS, TrainingConfig, config_from, settings_of
+from kaggle_tools.data.fingerprint import fingerprint_of
+from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import applied
+from kaggle_tools.results.fold_table import record_files
 from kaggle_tools.training import cross_validation
 
 
@@ -147,3 +151,50 @@ class TestCommand:
     def test_before_a_fold_is_finished_there_is_neither_a_summary_nor_a_page(self, tmp_path: Path) -> None:
         assert "held-out photos" not in self.invoke(tmp_path)
         assert not {"summary.json", "report.html"} & {path.name for path in (tmp_path / "run").iterdir()}
+
+
+class TestLookingAtTrueMasks:
+    STEMS = ("a_01", "a_02", "b_01")
+
+    @pytest.fixture
+    def photos(self, tmp_path: Path) -> list[Photo]:
+        draw_photos(tmp_path / "data", [*self.STEMS])
+        return training_photos(CARVANA, tmp_path / "data")
+
+    def test_the_mean_coverage_of_the_true_masks_is_printed(
+        self, tmp_path: Path, photos: list[Photo], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert train.look_at_new(tmp_path / "run", photos, CARVANA) == fingerprint_of(photos)
+        printed = capsys.readouterr()
+        assert "true masks cover 11.1% of their photos on average\n" in printed.out  # 20x30 of 60x90 pixels
+        assert printed.err == ""
+
+    def test_what_a_person_should_look_at_is_a_warning(
+        self, tmp_path: Path, photos: list[Photo], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert photos[1].mask
+        Image.new("L", (WIDTH, HEIGHT)).save(photos[1].mask)
+        train.look_at_new(tmp_path / "run", photos, CARVANA)
+        assert capsys.readouterr().err == "warning: 1 of 3 masks are blank: a_02_mask.gif\n"
+
+    def test_files_that_the_run_has_recorded_are_not_looked_at_again(
+        self, tmp_path: Path, photos: list[Photo], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        files = train.look_at_new(tmp_path / "run", photos, CARVANA)
+        assert files is not None
+        record_files(tmp_path / "run", files)
+        capsys.readouterr()
+        assert train.look_at_new(tmp_path / "run", photos, CARVANA) is None
+        assert capsys.readouterr().out == ""
+
+    def test_a_training_whose_true_masks_are_all_blank_is_refused_before_the_run_is_begun(
+        self, tmp_path: Path, photos: list[Photo]
+    ) -> None:
+        for photo in photos:
+            assert photo.mask
+            Image.new("L", (WIDTH, HEIGHT)).save(photo.mask)
+        options = ["--data", tmp_path / "data", "--out", tmp_path / "run", "--folds", "2", "--image-size", "16x16"]
+        error = CliRunner().invoke(cli.app_of(train.train), [*map(str, options)]).exception
+        assert isinstance(error, InputError)
+        assert str(error).startswith("all 3 true masks are blank: a_01_mask.gif, a_02_mask.gif, b_01_mask.gif; ")
+        assert not (tmp_path / "run").exists()

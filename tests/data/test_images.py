@@ -1,4 +1,6 @@
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 from faults import PAGE, mounted
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from PIL.PngImagePlugin import PngInfo
 
 from kaggle_tools.data import images
@@ -79,13 +81,24 @@ class TestReadingPhotos:
         cv2.imwrite(str(tmp_path / "p.png"), deep)
         assert np.array_equal(read_photo(tmp_path / "p.png"), pixels())
 
-    def test_a_rotation_noted_in_a_photo_is_ignored(self, tmp_path: Path) -> None:
-        orientation = Image.Exif()
-        orientation[0x0112] = 6  # to be shown turned by 90 degrees
-        plain = save(tmp_path / "plain.jpg", pixels())
-        turned = save(tmp_path / "turned.jpg", pixels(), exif=orientation)
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+    def test_a_rotation_noted_in_a_photo_is_ignored(self, tmp_path: Path, suffix: str, orientation: int) -> None:
+        noted = Image.Exif()
+        noted[0x0112] = orientation  # 6: to be shown turned by 90 degrees
+        options = {"lossless": True} if suffix == "webp" else {}
+        plain = save(tmp_path / f"plain.{suffix}", pixels(), **options)
+        turned = save(tmp_path / f"turned.{suffix}", pixels(), exif=noted, **options)
         assert np.array_equal(read_photo(turned), read_photo(plain))
         assert images.image_size(turned) == (HEIGHT, WIDTH)
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_a_rotation_noted_in_a_mask_is_ignored(self, tmp_path: Path, orientation: int) -> None:
+        noted = Image.Exif()
+        noted[0x0112] = orientation
+        path = save(tmp_path / "m.tif", mask().astype(np.uint8) * np.uint8(255), exif=noted)
+        assert np.array_equal(read_mask(path), mask())
+        assert np.array_equal(read_gray(path) > 0, mask())
 
     @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp", "webp"])
     def test_a_photo_of_any_format_that_is_cut_off_is_refused(self, tmp_path: Path, suffix: str) -> None:
@@ -103,11 +116,53 @@ class TestReadingPhotos:
         with pytest.raises(InputError, match=r"p\.jpg: not a photo that can be read; fetch it again"):
             read_photo(path, shrink)
 
-    def test_bytes_after_the_end_of_a_jpeg_do_no_harm(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("length", [100, 5000, 100_000])
+    def test_bytes_after_the_end_of_a_jpeg_do_no_harm(self, tmp_path: Path, length: int) -> None:
         path = save(tmp_path / "p.jpg", pixels())
         intact = read_photo(path)
-        path.write_bytes(path.read_bytes() + b"\0" * 100)
+        path.write_bytes(path.read_bytes() + b"\0" * length)
         assert np.array_equal(read_photo(path), intact)
+
+    @pytest.mark.parametrize("shrink", [1, 2, 8])
+    @pytest.mark.parametrize("progressive", [False, True])
+    def test_a_jpeg_whose_middle_was_lost_is_refused(self, tmp_path: Path, shrink: int, progressive: bool) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+        path = save(tmp_path / "p.jpg", noise, progressive=progressive)
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 300] = bytes(300)
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"p\.jpg: not a photo .*; fetch it again \(Corrupt JPEG data"):
+            read_photo(path, shrink)
+
+    @pytest.mark.parametrize("shrink", [1, 2, 4, 8])
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"quality": 95, "subsampling": 0},
+            {"quality": 60, "subsampling": 1},
+            {"subsampling": 2, "progressive": True},
+            {"restart_marker_blocks": 3},
+            {"keep_rgb": True},
+        ],
+    )
+    @pytest.mark.parametrize("size", [(45, 70), (64, 96), (33, 17)])
+    def test_a_jpeg_has_the_same_bits_as_from_opencv(
+        self, tmp_path: Path, size: tuple[int, int], options: dict[str, object], shrink: int
+    ) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+        path = save(tmp_path / "p.jpg", noise, **options)
+        reduced = {1: 0, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4}
+        flag = reduced.get(shrink, cv2.IMREAD_REDUCED_GRAYSCALE_8)
+        expected = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB | flag)
+        assert np.array_equal(read_photo(path, shrink), expected)
+
+    @pytest.mark.parametrize("mode", ["L", "CMYK"])
+    def test_a_jpeg_in_grey_or_for_printing_is_read_as_opencv_reads_it(self, tmp_path: Path, mode: str) -> None:
+        with Image.fromarray(pixels()).convert(mode) as image:
+            image.save(tmp_path / "p.jpg")
+        expected = cv2.imdecode(np.fromfile(tmp_path / "p.jpg", np.uint8), cv2.IMREAD_COLOR_RGB)
+        assert np.array_equal(read_photo(tmp_path / "p.jpg"), expected)
 
     @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\xff\xd8\xff\xe0"])
     def test_what_is_no_photo_is_refused(self, tmp_path: Path, content: bytes) -> None:
@@ -135,6 +190,47 @@ class TestReadingPhotos:
     def test_a_missing_photo_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"p\.jpg: cannot be read \(No such file or directory\)"):
             read_photo(tmp_path / "p.jpg")
+
+
+READERS = [read_photo, read_mask, read_gray, read_notes, images.image_size]
+
+
+class TestWhatIsOpened:
+    @pytest.mark.parametrize("read", READERS)
+    def test_only_formats_of_photos_and_masks_are_decoded_whatever_the_name(
+        self, tmp_path: Path, read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started = []
+        monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: started.append("gs"))
+        postscript = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+        (tmp_path / "x.png").write_text(postscript)
+        with pytest.raises(InputError, match=r"x\.png: not an? \w+ that can be read"):
+            read(tmp_path / "x.png")
+        assert started == []
+
+    @pytest.mark.parametrize("read", READERS)
+    def test_a_named_pipe_and_a_device_are_refused_instead_of_waited_for(
+        self, tmp_path: Path, read: Callable[[Path], object]
+    ) -> None:
+        os.mkfifo(tmp_path / "pipe.png")
+        (tmp_path / "zero.png").symlink_to("/dev/zero")
+        for name in ("pipe.png", "zero.png"):
+            with pytest.raises(InputError, match=rf"{name}: not a regular file"):
+                read(tmp_path / name)
+
+    @pytest.mark.parametrize("read", READERS)
+    def test_a_file_that_is_too_large_to_be_a_photo_is_refused_unread(
+        self, tmp_path: Path, read: Callable[[Path], object]
+    ) -> None:
+        with (tmp_path / "x.png").open("wb") as file:
+            file.truncate(images.MOST_BYTES + 1)  # a hole: takes no room on the disk
+        with pytest.raises(InputError, match=r"x\.png: has 1,073,741,825 bytes; photos and masks have at most"):
+            read(tmp_path / "x.png")
+
+    @pytest.mark.parametrize("read", READERS)
+    def test_a_name_that_no_file_can_have_is_refused(self, read: Callable[[Path], object]) -> None:
+        with pytest.raises(InputError, match="null"):
+            read(Path("a\0.png"))
 
 
 def waves(shift: int = 0) -> NDArray[np.uint8]:

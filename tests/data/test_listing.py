@@ -1,3 +1,4 @@
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -141,6 +142,60 @@ class TestFindingTrainingPhotos:
         found = listing.training_photos(nested, tmp_path)
         assert [(photo.stem, photo.path.parent.name) for photo in found] == [("x1", "x1"), ("x2", "x2")]
 
+    def test_all_unreadable_files_are_named_at_once_also_those_whose_header_is_whole(self, folder: Path) -> None:
+        (folder / "train" / "a_01.jpg").write_bytes(b"")
+        path = folder / "train" / "b_01.jpg"
+        path.write_bytes(path.read_bytes()[:-200])
+        mask_path = folder / "train_masks" / "a_02_mask.gif"
+        mask_path.write_bytes(mask_path.read_bytes()[:-100])
+        assert "  3 unreadable: a_01.jpg, a_02_mask.gif, b_01.jpg" in message_of(folder)
+
+    @pytest.mark.parametrize("name", ["a\n_01", "caf\udce9_01", "a\x1b_01"])
+    def test_names_that_no_table_can_hold_are_refused_at_the_start(self, folder: Path, name: str) -> None:
+        save(folder / "train" / "x.jpg", pixels()).rename(folder / "train" / f"{name}.jpg")
+        save(folder / "train_masks" / "x.gif", mask()).rename(folder / "train_masks" / f"{name}_mask.gif")
+        assert message_of(folder).startswith(f"{folder}: 1 names of photos cannot be used: {name!a} ")
+
+    def test_files_that_differ_in_capital_letters_are_not_left_out_silently(self, folder: Path) -> None:
+        (folder / "train" / "a_01.jpg").rename(folder / "train" / "a_01.JPG")
+        (folder / "train_masks" / "a_01_mask.gif").rename(folder / "train_masks" / "a_01_MASK.gif")
+        assert message_of(folder) == (
+            f"{folder}: 1 files are not quite named like train/{{stem}}.jpg: a_01.JPG; rename them"
+        )
+
+    def test_files_of_another_kind_in_the_same_folder_are_no_misspelt_ones(
+        self, tmp_path: Path, tiles: Competition
+    ) -> None:
+        together = replace(tiles, train_photos="all/img-{stem}.png", train_masks="all/mask-{stem}.png")
+        save(tmp_path / "all" / "img-a.png", pixels())
+        save(tmp_path / "all" / "mask-a.png", mask())
+        save(tmp_path / "all" / "Thumbs.PNG", mask())
+        assert [photo.stem for photo in listing.training_photos(together, tmp_path)] == ["a"]
+
+    def test_where_all_names_have_capital_letters_it_is_said_what_was_found(self, folder: Path) -> None:
+        for path in (folder / "train").iterdir():
+            path.rename(path.with_suffix(".JPG"))
+        assert message_of(folder) == (
+            f"{folder}/train/*.jpg: no such files; {folder}/train holds 3 files *.JPG instead; "
+            "their names must end with .jpg"
+        )
+
+    def test_where_the_photos_lie_one_folder_deeper_it_is_said_where(self, folder: Path) -> None:
+        (folder / "train").rename(folder / "moved")
+        (folder / "train").mkdir()
+        (folder / "moved").rename(folder / "train" / "train")
+        assert message_of(folder) == (
+            f"{folder}/train/*.jpg: no such files; {folder}/train/train holds 3 files *.jpg instead; "
+            f"they must lie in {folder}/train"
+        )
+
+    def test_where_the_data_lie_one_folder_deeper_it_is_said_where(self, folder: Path) -> None:
+        (folder / "carvana").mkdir()
+        (folder / "train").rename(folder / "carvana" / "train")
+        assert f"{folder}/carvana/train holds 3 files *.jpg instead; they must lie in {folder}/train" in (
+            message_of(folder)
+        )
+
 
 class TestFindingPhotosToMask:
     def test_test_photos_have_no_masks(self, folder: Path) -> None:
@@ -207,3 +262,29 @@ class TestFindingPhotosToMask:
         assert photos == [Photo("a", tmp_path / "a.png", (HEIGHT, WIDTH))]
         assert len(unreadable) == 1
         assert unreadable[0].startswith(f"{tmp_path}/b.png: not an image that can be read (")
+
+    @pytest.mark.parametrize("name", ["a\nb", "a\rb", "caf\udce9", "a\x1b[2J"])
+    def test_names_that_no_table_can_hold_are_refused_in_any_folder(self, tmp_path: Path, name: str) -> None:
+        save(tmp_path / "x.png", pixels()).rename(tmp_path / f"{name}.png")
+        save(tmp_path / "good.png", pixels())
+        with pytest.raises(InputError, match=re.escape(f"{tmp_path}: 1 names of photos cannot be used: {name!a} ")):
+            listing.photos_in(tmp_path)
+
+    def test_a_folder_whose_own_name_no_table_can_hold_is_refused(self, tmp_path: Path) -> None:
+        save(tmp_path / "photos" / "a.png", pixels())
+        folder = (tmp_path / "photos").rename(tmp_path / "caf\udce9")
+        with pytest.raises(InputError, match="a path that is not UTF-8 fits into no table; move the photos elsewhere"):
+            listing.photos_in(folder)
+
+    def test_where_only_subfolders_hold_photos_they_are_named(self, tmp_path: Path) -> None:
+        for name in ("monday", "tuesday"):
+            save(tmp_path / name / "a.png", pixels())
+        with pytest.raises(InputError, match="but in monday, tuesday below it; subfolders are not searched, so give"):
+            listing.photos_in(tmp_path)
+
+    def test_a_named_pipe_among_photos_is_named_as_unreadable(self, tmp_path: Path) -> None:
+        save(tmp_path / "a.png", pixels())
+        os.mkfifo(tmp_path / "b.png")
+        photos, unreadable = listing.photos_in(tmp_path)
+        assert [photo.stem for photo in photos] == ["a"]
+        assert unreadable == [f"{tmp_path}/b.png: not a regular file"]

@@ -20,13 +20,13 @@ from kaggle_tools.submission.write import Written, compress, size_of_photos, wri
 def test_the_rows_of_a_submission_stand_in_the_samples_order_and_hold_the_masks(tmp_path: Path) -> None:
     masks = draw_masks(tmp_path / "masks", STEMS)
     destination = tmp_path / "submission.csv"
-    sizes = write_submission(tmp_path / "masks", write_sample(tmp_path / "sample.csv"), destination, CARVANA)
+    written = write_submission(tmp_path / "masks", write_sample(tmp_path / "sample.csv"), destination, CARVANA)
     header, *rows = rows_of(destination)
     assert header == ["img", "rle_mask"]
     assert [photo_id for photo_id, _ in rows] == ["b_01.jpg", "a_02.jpg", "a_01.jpg"]
     for (_, text), stem in zip(rows, STEMS, strict=True):
         assert np.array_equal(rle.decode(text, SHAPE), masks[stem])
-    assert sizes == dict.fromkeys(STEMS, SHAPE)
+    assert written.sizes == dict.fromkeys(STEMS, SHAPE)
 
 
 def test_several_processes_write_the_same_submission_as_one(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_csv_is_written_checked_and_compressed(tmp_path: Path) -> None:
     draw_masks(tmp_path / "masks", STEMS)
     sample, csv = write_sample(tmp_path / "sample.csv"), tmp_path / "submission.csv"
     written = write_checked(tmp_path / "masks", sample, csv, CARVANA, force=True)
-    assert written == Written(csv, tmp_path / "submission.csv.gz", CheckReport(3, 0, 0, 0, 0))
+    assert written == Written(csv, tmp_path / "submission.csv.gz", CheckReport(3, 0, 0, 0, 0), {})
     assert gzip.decompress(written.packed.read_bytes()) == csv.read_bytes()
     with pytest.raises(InputError, match=r"b_01\.png \(is 6x4, its photo 1918x1280\)"):
         write_checked(tmp_path / "masks", sample, csv, CARVANA)
@@ -138,14 +138,14 @@ def test_real_masks_arrive_in_the_csv_as_a_picture_viewer_shows_them(tmp_path: P
     for stem, path in zip(stems, paths, strict=True):
         write_mask(tmp_path / "masks" / f"{stem}.png", read_mask(path))
     sample, destination = write_sample(tmp_path / "sample.csv", stems), tmp_path / "submission.csv"
-    sizes = write_submission(
+    written = write_submission(
         tmp_path / "masks",
         sample,
         destination,
         CARVANA,
         size_of=size_of_photos(carvana_photos, CARVANA.train_photos),
     )
-    assert check_submission(destination, sample, CARVANA, size_of=sizes.get).warnings() == []
+    assert check_submission(destination, sample, CARVANA, size_of=written.sizes.get).warnings() == []
     for (_, text), path in zip(rows_of(destination)[1:], paths, strict=True):
         with Image.open(path) as image:
             assert np.array_equal(rle.decode(text, (1280, 1918)), np.asarray(image.convert("L")) > 0)
@@ -184,3 +184,39 @@ def test_the_processes_that_encode_are_at_most_two_chunks_each_ahead(monkeypatch
     stems = [f"{number:02}" for number in range(21)]
     assert list(write._map_in_order(lambda chunk: chunk, stems, 3)) == stems  # type: ignore[arg-type, return-value]
     assert outstanding == [1, 2, 3, 4, 5, 6, 7, 7, 7, 7, 7]
+
+
+def test_masks_that_are_not_plain_are_counted_with_what_was_taken_and_the_others_written_as_before(
+    tmp_path: Path,
+) -> None:
+    masks = draw_masks(tmp_path / "masks", STEMS)
+    soft = np.where(masks["a_02"], 200, 9).astype(np.uint8)
+    soft[0, 0] = 90
+    Image.fromarray(soft).save(tmp_path / "masks" / "a_02.png")
+    with Image.fromarray(masks["b_01"].astype(np.uint8), "P") as image:
+        image.putpalette([255, 255, 255, 0, 0, 0])  # black on white
+        image.save(tmp_path / "masks" / "b_01.png")
+    sample, csv = write_sample(tmp_path / "sample.csv"), tmp_path / "submission.csv"
+    written = write_checked(tmp_path / "masks", sample, csv, CARVANA, force=True)
+    assert written.ambiguous_masks() == [
+        "1 of 3 masks are not plainly black and white: b_01.png; "
+        "taken as foreground: indices of the palette above 0, though index 0 is brighter",
+        "1 of 3 masks are not plainly black and white: a_02.png; taken as foreground: values above half of the highest",
+    ]
+    masks["a_02"][0, 0] = False
+    for photo_id, text in rows_of(csv)[1:]:
+        assert np.array_equal(rle.decode(text, SHAPE), masks[photo_id.removesuffix(".jpg")])
+
+
+@pytest.mark.parametrize("ink", [1, 255, (1, 0, 0), (255, 255, 255), (0, 0, 0, 255)])
+def test_masks_of_two_values_are_written_without_a_word_in_whatever_form(tmp_path: Path, ink: object) -> None:
+    masks = draw_masks(tmp_path / "masks", STEMS)
+    for stem, mask_HW in masks.items():
+        background = 0 if isinstance(ink, int) else (0,) * len(ink)  # type: ignore[arg-type]
+        pixels = np.array([[ink if one else background for one in row] for row in mask_HW], np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "masks" / f"{stem}.png")
+    sample, csv = write_sample(tmp_path / "sample.csv"), tmp_path / "submission.csv"
+    written = write_checked(tmp_path / "masks", sample, csv, CARVANA, force=True)
+    assert written.ambiguous_masks() == []
+    for photo_id, text in rows_of(csv)[1:]:
+        assert np.array_equal(rle.decode(text, SHAPE), masks[photo_id.removesuffix(".jpg")])

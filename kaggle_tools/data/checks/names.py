@@ -1,0 +1,104 @@
+"""The names of photos: which can be used, and what lies in a folder where they are not as expected.
+
+A photo is known by its stem, which comes from a folder, or from a table that someone else may have written. It must fit
+into a table, into a terminal's line and into a file name, and must not lead to another folder. No file is opened.
+"""
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from kaggle_tools.errors import InputError, first_few
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+"""What counts as a photo in a folder that is not laid out by Kaggle."""
+LONGEST = 251
+"""Bytes of a stem; with `.png` that is the longest file name that file systems take."""
+
+
+def fault_of(stem: str) -> str:
+    """Why a photo must not be known by this name, in words; empty where it may be."""
+    if not stem or stem.startswith(".") or Path(stem).name != stem:
+        return "is no file name"
+    if not is_utf8(stem):
+        return "is not UTF-8"
+    if any(unicodedata.category(letter) == "Cc" for letter in stem):
+        return "holds a line break or another control character"
+    return f"is longer than {LONGEST} bytes" if len(os.fsencode(stem)) > LONGEST else ""
+
+
+def require_usable(where: Path, stems: Iterable[str], advice: str) -> None:
+    """Check the names of photos, in a folder or in a table.
+
+    Raises:
+        InputError: names that must not be used; the first few are shown, with what is odd in them written out.
+    """
+    faults = [f"{stem[:80]!a} {fault}" for stem in stems if (fault := fault_of(stem))]
+    if faults:
+        found = f"{len(faults):,} names of photos cannot be used: {first_few(faults)}"
+        raise InputError(f"{where}: {found}; {advice}")
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a name was UTF-8; Python keeps the bytes of one that was not as letters that no text may hold."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Without what file managers leave behind, such as `._photo.jpg`."""
+    return [path for path in paths if not path.name.startswith(".")]
+
+
+def photo_files(paths: Iterable[Path]) -> list[Path]:
+    """Those that are photos, by their extensions."""
+    return [path for path in visible(paths) if path.suffix.lower() in PHOTO_SUFFIXES]
+
+
+def photos_below(folder: Path) -> str:
+    """Which subfolders hold photos, which `photos_in` leaves out: the first few names; empty if none does."""
+    return first_few(sorted({path.parent.name for path in photo_files(folder.glob("*/*"))}))
+
+
+def require_usable_names(folder: Path, stems: Iterable[str]) -> None:
+    """Check that tables can hold the names of these photos, and the path of their folder.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if not is_utf8(str(folder.absolute())):
+        raise InputError(f"{folder}: a path that is not UTF-8 fits into no table; move the photos elsewhere")
+    require_usable(folder, stems, "rename them")
+
+
+def found_instead(folder: Path, before: str, after: str) -> str:
+    """What lies there or nearby instead of the files that were looked for, and what to do; empty if nothing does."""
+    top = (folder / f"{before}*").parent
+    for place in (top, *sorted(top.glob("*/")), *sorted(folder.glob(f"*/{top.relative_to(folder)}"))):
+        suffixes = Counter(
+            path.suffix for path in visible(place.glob("*")) if path.suffix.lower() in PHOTO_SUFFIXES | {".gif"}
+        )
+        if suffixes:
+            suffix, count = suffixes.most_common(1)[0]
+            todo = f"their names must end with {after}" if place == top else f"they must lie in {top}"
+            return f"{place} holds {count:,} files *{suffix} instead; {todo}"
+    return ""
+
+
+def refuse_other_spellings(folder: Path, pattern: str, paths: list[Path]) -> None:
+    """Check that no file is left out for a capital letter, such as `a.JPG` beside these paths, all `*.jpg`.
+
+    Raises:
+        InputError: some would be.
+    """
+    name = Path(pattern).name.replace("{stem}", "*").lower()
+    if "*" not in name:  # the stem is a folder
+        return
+    others = set(visible(paths[0].parent.iterdir())) - set(paths)
+    strange = sorted(path.name for path in others if fnmatchcase(path.name.lower(), name))
+    if strange:
+        raise InputError(
+            f"{folder}: {len(strange):,} files are not quite named like {pattern}: {first_few(strange)}; rename them"
+        )
