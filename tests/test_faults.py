@@ -98,13 +98,6 @@ CASES = {
 }
 
 
-IN_WORK = ("unpack", "download")
-FULL = [
-    pytest.param(name, marks=pytest.mark.xfail(strict=False, reason="in work") if name in IN_WORK else ())
-    for name in CASES
-]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What all the commands read."""
@@ -208,14 +201,14 @@ def try_on_a_full_disk(name: str, world: World, expected: dict[str, bytes], free
         assert final(contents(disk.path)) == final(expected)
 
 
-@pytest.mark.parametrize("name", FULL)
+@pytest.mark.parametrize("name", CASES)
 def test_on_a_full_disk_a_command_ends_in_one_message_and_continues_once_there_is_room(name: str, world: World) -> None:
     expected, needed = done_on_a_healthy_disk(name, world)
     try_on_a_full_disk(name, world, expected, needed // 2)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FULL)
+@pytest.mark.parametrize("name", CASES)
 def test_wherever_a_command_meets_the_end_of_the_disk_nothing_is_half_written(name: str, world: World) -> None:
     expected, needed = done_on_a_healthy_disk(name, world)
     for free in range(0, needed - PAGE, max(PAGE, needed // PAGE // 10 * PAGE)):

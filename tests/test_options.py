@@ -143,3 +143,25 @@ def test_a_number_that_is_not_finite_is_refused_for_options_of_commands(
     refused = CliRunner().invoke(cli.app_of(command), ["folder", option, text]).exception
     assert isinstance(refused, InputError)
     assert str(refused) == f"{option} inf: must be a finite number"
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("count", [0, 3], [True, 1.0, "3", None]),
+        ("kind", ["a", "b"], [1, None, ("a",)]),
+        ("size", [(3, 4), None], [(3,), (3, 4, 5), [3, 4], (3.0, 4), 3]),
+        ("fast", [True, False], [0, 1, None]),
+        ("factors", [(), (1.0,), (1, 2.5, 3)], [(1.0, "2"), [1.0], 1.0, (True,), None]),
+        ("word", ["", "any", None], [3, ("any",)]),
+    ],
+)
+def test_a_value_of_another_type_than_that_of_the_option_is_refused(
+    name: str, right: list[object], wrong: list[object]
+) -> None:
+    (option,) = (option for option in OPTIONS if option.name == name)
+    for value in right:
+        option.check(value)
+    for value in wrong:
+        with pytest.raises(TypeError, match=f"{name} is "):
+            option.check(value)

@@ -294,6 +294,16 @@ def test_the_compressed_csv_is_sent_and_its_score_printed_and_noted(
     assert entry.submission == Submission(SLUG, 1000, f"[{entry.id}] mine", "COMPLETE", 0.99612, 0.99587)
 
 
+def test_before_a_submission_kaggle_is_asked_for_its_list_and_for_what_is_left_of_the_day(
+    run: Run, server: KaggleServer
+) -> None:
+    assert run().code == 0
+    asked = [method for method in server.calls if method != "IntrospectToken"]
+    assert asked[:5] == ["ListSubmissions", "GetSubmissionLimits", "StartSubmissionUpload", "PUT", "CreateSubmission"]
+    made = ("GetSubmissionLimits", "StartSubmissionUpload", "PUT", "CreateSubmission")
+    assert [server.calls[method] for method in made] == [1, 1, 1, 1]
+
+
 def test_the_same_command_finds_its_own_submission(run: Run, server: KaggleServer, ledger_path: Path) -> None:
     assert run().code == 0
     server.faults = {"ListSubmissions": say_nothing}  # the ledger knows it all

@@ -78,3 +78,10 @@ class TestDesign:
     def test_an_encoder_that_smp_does_not_have_has_no_pretrained_weights_either(self) -> None:
         with pytest.raises(InputError, match="--model smp:Unet/resnet19: no encoder resnet19"):
             design("smp:Unet/resnet19", pretrained=True)
+
+
+def test_the_normalisation_of_a_network_is_no_weight_of_it() -> None:
+    """It stands in `model.json`, and no file of weights holds it."""
+    model = Segmenter(Recorder(), mean=(0.5, 0.25, 0.0), std=(0.5, 0.1, 1.0), multiple=1)
+    assert model.state_dict() == {}
+    assert {name for name, _ in model.named_buffers()} == {"mean", "std"}

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,22 @@ def test_the_page_of_six_cars_shows_the_three_worst_and_says_that_unusual_areas_
     page = write_report(None, CARVANA, runs[:1], pred).read_text()
     assert "<h2>The 3 worst cars</h2>" in page
     assert "this needs photos of at least 10 cars, named as in the competition" in page
+
+
+def test_a_page_leads_to_the_sections_that_it_has_and_to_no_others(runs: list[Path], tmp_path: Path) -> None:
+    pred = write_pred(tmp_path / "pred", tmp_path / "data" / "train", dict.fromkeys(PHOTOS_OF_TWO_RUNS, 20))
+    of_run = ["trust", "photos", "scores", "probabilities", "learning", "made"]
+    of_masks = ["predictions", "unusual", "sheet"]
+    for given, masks, sections in (
+        (runs[:1], None, of_run),
+        (runs, None, ["comparison", *of_run]),
+        ([], pred, of_masks),
+        (runs[:1], pred, [*of_run, *of_masks]),
+    ):
+        page = write_report(tmp_path / "page.html", CARVANA, given, masks).read_text()
+        links = re.search("<nav.*?</nav>", page, re.DOTALL)
+        assert links
+        assert re.findall('href="#([a-z]+)"', links[0]) == sections
 
 
 @pytest.mark.parametrize(

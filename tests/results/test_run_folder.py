@@ -224,3 +224,9 @@ class TestTables:
         table = run_folder.read_folds(tmp_path)
         assert list(table) == ["image", "group", "fold"]
         assert table.to_numpy().tolist() == [["007_01", "007", 2], ["12", "1e3", 0]]
+
+
+def test_what_is_kept_of_a_held_out_photo_lies_in_the_folder_of_its_fold() -> None:
+    fold = Path("run/fold0")
+    assert run_folder.oof_mask_path(fold, "a_01") == fold / "oof" / "masks" / "a_01.png"
+    assert run_folder.oof_probability_path(fold, "a_01") == fold / "oof" / "probabilities" / "a_01.png"

@@ -56,6 +56,14 @@ def test_the_terminal_shows_the_same_words_and_digits_as_the_page() -> None:
     assert cells(TABLE.for_terminal()) == [["run", "photos", "Dice", "gain"], *TEXTS]
 
 
+def test_rows_in_the_terminal_are_parted_by_lines() -> None:
+    """A cell may break into several lines, as the model of a run does."""
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(TABLE.for_terminal())
+    assert capture.get().count("├") == len(TEXTS) - 1
+
+
 def test_a_turned_table_has_a_column_for_each_row() -> None:
     assert cells(TABLE.turned_for_terminal()) == [
         ["", "first", "[/] [red]hot[/red]"],

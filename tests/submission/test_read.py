@@ -10,9 +10,9 @@ from damaged_zips import CHANGES, KEPT, METHODS, damaged_zips
 from submission_files import VALID, write_rows
 
 from kaggle_tools import rle
-from kaggle_tools.competition import CARVANA
+from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.errors import InputError
-from kaggle_tools.submission.read import read_masks, read_rows, sample_stems
+from kaggle_tools.submission.read import parse_mask, read_masks, read_rows, sample_stems
 
 
 @pytest.mark.parametrize(
@@ -226,3 +226,9 @@ def test_a_mask_of_many_runs_is_not_too_long_for_a_field(tmp_path: Path) -> None
     assert len(dots) > 1 << 18
     path = write_rows(tmp_path / "submission.csv", [("a_01.jpg", dots)])
     assert list(read_masks(path, CARVANA)) == [("a_01.jpg", dots)]
+
+
+def test_only_the_competitions_own_word_for_a_blank_mask_is_blank(tiles: Competition) -> None:
+    """That is -1 here, and pixels are numbered from 0."""
+    assert [run.tolist() for run in parse_mask("-1", 24, tiles)] == []
+    assert [run.tolist() for run in parse_mask("4 2", 24, tiles)] == [[4, 2]]

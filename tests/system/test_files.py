@@ -170,6 +170,14 @@ class TestRemoveLeftBehind:
 
 
 class TestTemporaryFolder:
+    def test_a_fault_in_a_temporary_folder_names_the_folder_that_it_is_in(self, tmp_path: Path) -> None:
+        with mounted(tmp_path / "disk") as disk:
+            disk.resize(PAGE)
+            full = pytest.raises(OSError, match=rf"No space left on device: '{disk.path}'$")
+            with full, temporary_folder(disk.path) as temporary, (temporary / "photo").open("wb") as file:
+                file.write(bytes(2 * PAGE))
+            assert list(disk.path.iterdir()) == []
+
     def test_it_is_of_the_user_alone_and_goes_with_its_contents(self, tmp_path: Path) -> None:
         with temporary_folder(tmp_path) as temporary:
             assert temporary.parent == tmp_path

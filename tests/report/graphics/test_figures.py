@@ -194,3 +194,27 @@ def test_without_doubtful_pixels_the_expected_share_is_0() -> None:
 def test_the_axis_of_time_covers_the_submissions(estimates: list[Estimate | None], public: list[float | None]) -> None:
     plot = figures.over_time(DAYS[: len(public)], estimates, public)
     assert set(re.findall(r"\b\d{4}\b", " ".join(texts(plot)))) == {"2026"}
+
+
+def test_every_expected_score_is_drawn_over_time() -> None:
+    """Each by as many marks as the others, beside those of the legend."""
+
+    def marks(*estimates: Estimate | None) -> int:
+        drawn = ElementTree.fromstring(figures.over_time(DAYS, estimates, [0.9] * 3).svg).iter(f"{SVG}use")
+        return sum("var(--series-1)" in use.get("style", "") for use in drawn)
+
+    none, one, two = marks(None, None, None), marks(LONE, None, None), marks(LONE, None, LONE)
+    assert two - one == one - none > 0
+
+
+def test_the_bars_of_the_calibration_stand_in_the_middle_of_their_parts() -> None:
+    """Pixels in bins 8 and 248 of 256: their parts are the first and the last of 16, whose middles are 15/16 apart."""
+    plot = figures.calibration(histograms((8, 9, 1), (248, 1, 9)))
+    starts = [
+        float(re.findall(r"[-\d.]+", path.get("d", ""))[0])
+        for path in ElementTree.fromstring(plot.svg).iter(f"{SVG}path")
+        if "fill: var(--series-1)" in path.get("style", "") and (path.get("d") or "").rstrip().endswith("z")
+    ]
+    dotted = [use for use in ElementTree.fromstring(plot.svg).iter(f"{SVG}use") if "series-1)" in use.get("style", "")]
+    between = float(dotted[1].get("x", "")) - float(dotted[0].get("x", ""))
+    assert starts[1] - starts[0] == pytest.approx(between * (15 / 16) / (240 / 256), rel=1e-3)

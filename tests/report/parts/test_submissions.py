@@ -65,6 +65,12 @@ def test_scores_of_the_same_order_agree_and_of_the_opposite_order_disagree(sign:
     assert submissions_part(orderly).agreement == pytest.approx(agreement)
 
 
+def test_scores_that_differ_only_once_have_an_agreement() -> None:
+    """Six expected scores, the highest of which has another public score: ranks 1 to 6 against five times 3, and 6."""
+    part = submissions_part(entries(*((number / 10, 0.9 if number == 6 else 0.6) for number in range(1, 7))))
+    assert part.agreement == pytest.approx(7.5 / (17.5 * 7.5) ** 0.5)
+
+
 @pytest.mark.parametrize(
     "submissions",
     [
