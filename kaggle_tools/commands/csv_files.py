@@ -27,9 +27,9 @@ def score(
         write_text(per_image, table.to_csv(index=False, lineterminator="\n"))
     means = table[["score", "dice", "iou"]].mean()
     without = f", {unscored:,} without a known truth left out" if unscored else ""
-    print(f"{len(table):,} photos{without}")
-    print(f"{spec.score_name} (the competition's score) {means['score']:.5f}")
-    print(", ".join(f"{name} {means[column]:.5f}" for name, column in spec.further_scores.items()))
+    say(f"{len(table):,} photos{without}")
+    say(f"{spec.score_name} (the competition's score) {means['score']:.5f}")
+    say(", ".join(f"{name} {means[column]:.5f}" for name, column in spec.further_scores.items()))
 
 
 def check(

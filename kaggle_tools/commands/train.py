@@ -179,9 +179,9 @@ def print_summary(run: Path, spec: "Competition") -> None:
     name, interval = summary.score_name, summary.score.interval
     folds = ", ".join(f"{fold}: {score:.5f}" for fold, score in summary.score_by_fold.items())
     likely = f", 95 % interval {interval[0]:.5f} to {interval[1]:.5f}" if interval else ""
-    print(f"{run}: {summary.photos:,} held-out photos of {summary.groups:,} groups at their own size")
-    print(f"{name} {summary.score.score:.5f} (fold {folds}){likely}")
-    print(f"best threshold {summary.threshold:.4g}, with {name} {summary.score_at_threshold:.5f}")
+    say(f"{run}: {summary.photos:,} held-out photos of {summary.groups:,} groups at their own size")
+    say(f"{name} {summary.score.score:.5f} (fold {folds}){likely}")
+    say(f"best threshold {summary.threshold:.4g}, with {name} {summary.score_at_threshold:.5f}")
 
 
 def write_run_page(run: Path, spec: "Competition", data: Path) -> None:
