@@ -1,9 +1,12 @@
 # `make demo` and `make test` set up everything they need; `make check` is what must pass before a commit.
-# Options: PYTHON=python3.12, and TORCH_INDEX=https://download.pytorch.org/whl/cpu for PyTorch without CUDA.
+# Options: PYTHON=python3.12 (tested is 3.11), and TORCH_INDEX=https://download.pytorch.org/whl/cpu for PyTorch without CUDA.
 PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCKED := $(PIP) --no-deps --require-hashes --only-binary :all:
+# Leaves out of requirements.lock what only PyTorch for CUDA needs, each with its hashes.
+WITHOUT_CUDA := /^[^ ]/ {skip = /^(nvidia|cuda|triton)/} skip {next}
 # The tests of a file stay together, as they share fixtures that train and mask; the longest files are begun first.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 INSTALLED := .venv/installed
@@ -11,8 +14,9 @@ DEMO := demo
 MODULE ?=
 COUNT ?= 3
 SEED ?= 0
+UPGRADE ?=
 
-.PHONY: demo test test-all coverage mutants check format docs
+.PHONY: demo test test-all coverage mutants check format docs lock
 
 demo: $(INSTALLED)
 	rm -rf $(DEMO)/data $(DEMO)/run $(DEMO)/pred
@@ -55,15 +59,29 @@ format: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python -m docs.generate
 
+# Renews requirements.lock, and constraints.txt from it, after a change of the two lists of requirements; with
+# UPGRADE=--upgrade all of it in the newest versions. Releases of the last week are left out: most of the malicious ones
+# are found in that time.
+lock: $(INSTALLED)
+	$(BIN)/uv --quiet pip compile requirements-dev.txt --output-file requirements.lock $(UPGRADE) --universal \
+		--python-version 3.11 --generate-hashes --no-annotate --exclude-newer "1 week" --custom-compile-command "make lock"
+	( echo "# The versions in requirements.lock, without hashes and without what PyTorch brings for CUDA. Made by: make lock"; \
+		awk '$(WITHOUT_CUDA) /==/ {sub(/ *\\$$/, ""); print}' requirements.lock ) >constraints.txt
+
+# requirements.lock is complete, so nothing is resolved, and every file has its hash. What an index named by TORCH_INDEX
+# serves has hashes of its own: PyTorch comes from there without, and the CUDA libraries that it may need from PyPI.
 # Only touched when all of it went well, so that a broken installation is repeated.
-# With TORCH_INDEX, PyTorch comes from there; what else it needs is then found at PyPI, as without.
-$(INSTALLED): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
+$(INSTALLED): requirements.txt requirements-dev.txt requirements.lock constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 …"; exit 1; }
 	$(PYTHON) -m venv .venv
 ifneq ($(TORCH_INDEX),)
 	$(PIP) --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch torchvision
-endif
+	awk '$(WITHOUT_CUDA) /^torch(vision)?==/ {skip = 1} !skip' requirements.lock >.venv/without-torch.lock
+	$(LOCKED) -r .venv/without-torch.lock
 	$(PIP) -r requirements-dev.txt -c constraints.txt
+else
+	$(LOCKED) -r requirements.lock
+endif
 	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@

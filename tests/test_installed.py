@@ -4,6 +4,7 @@ Nothing is downloaded: the environment finds the libraries where this one has th
 """
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -148,6 +149,31 @@ def test_make_takes_pytorch_from_an_index_that_is_named(tmp_path: Path) -> None:
     pip("--python", environment, *arguments, cwd=ROOT)
     installed = {path.name for path in environment.glob("lib/python*/site-packages/*.dist-info")}
     assert installed == {f"{name}-{versions[name]}.dist-info" for name in ("torch", "torchvision")}
+
+
+def test_what_is_installed_beside_pytorch_of_another_index_is_locked_and_needs_no_cuda(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "requirements.lock", tmp_path)
+    (tmp_path / ".venv").mkdir()
+    said = run("make", "--always-make", "--dry-run", "test", "TORCH_INDEX=https://index", cwd=ROOT)
+    (line,) = (line for line in said.splitlines() if line.startswith("awk"))
+    run("sh", "-c", line, cwd=tmp_path)
+    whole, rest = (
+        re.findall(r"^[a-z0-9].*(?:\n +.*)*", (folder / name).read_text(), re.MULTILINE)
+        for folder, name in ((ROOT, "requirements.lock"), (tmp_path / ".venv", "without-torch.lock"))
+    )
+    of_torch = re.compile(r"(torch|torchvision|triton|nvidia-.*|cuda-.*)==")
+    assert rest == [pin for pin in whole if not of_torch.match(pin)]
+    assert len(rest) > 100
+
+
+def test_make_refuses_a_file_whose_hash_is_another(tmp_path: Path) -> None:
+    write_empty_wheel(tmp_path / "index", "six", "1.17.0")
+    (tmp_path / "requirements.lock").write_text(f"six==1.17.0 --hash=sha256:{'0' * 64}\n")
+    said = run("make", "--always-make", "--dry-run", "test", cwd=ROOT)
+    (line,) = (line for line in said.splitlines() if line.endswith("-r requirements.lock"))
+    arguments = [*shlex.split(line.partition(" -m pip ")[2]), "--no-index", "--find-links", tmp_path / "index"]
+    with pytest.raises(AssertionError, match="DO NOT MATCH THE HASHES"):
+        pip(*arguments, "--target", tmp_path / "installed", cwd=tmp_path)
 
 
 def write_empty_wheel(folder: Path, name: str, version: str) -> None:
