@@ -60,11 +60,9 @@ docs: $(INSTALLED)
 	$(BIN)/python -m docs.generate
 
 # Renews requirements.lock, and constraints.txt from it, after a change of the two lists of requirements; with
-# UPGRADE=--upgrade all of it in the newest versions. Releases of the last week are left out: most of the malicious ones
-# are found in that time.
+# UPGRADE=--upgrade all of it in the newest versions. How, stands in pyproject.toml.
 lock: $(INSTALLED)
-	$(BIN)/uv --quiet pip compile requirements-dev.txt --output-file requirements.lock $(UPGRADE) --universal \
-		--python-version 3.11 --generate-hashes --no-annotate --exclude-newer "1 week" --custom-compile-command "make lock"
+	$(BIN)/uv --quiet pip compile requirements-dev.txt --output-file requirements.lock $(UPGRADE)
 	( echo "# The versions in requirements.lock, without hashes and without what PyTorch brings for CUDA. Made by: make lock"; \
 		awk '$(WITHOUT_CUDA) /==/ {sub(/ *\\$$/, ""); print}' requirements.lock ) >constraints.txt
 
