@@ -77,7 +77,7 @@ ifneq ($(TORCH_INDEX),)
 	$(PIP) --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch torchvision
 	awk '$(WITHOUT_CUDA) /^torch(vision)?==/ {skip = 1} !skip' requirements.lock >.venv/without-torch.lock
 	$(LOCKED) -r .venv/without-torch.lock
-	$(PIP) -r requirements-dev.txt -c constraints.txt
+	$(PIP) -c constraints.txt torch torchvision
 else
 	$(LOCKED) -r requirements.lock
 endif

@@ -6,9 +6,16 @@ KaggleToolsError
 └── OutOfTimeError    stopped where it was asked to stop; the same command continues
 """
 
+LONGEST_MESSAGE = 4_000
+"""Characters. What was found may be as long as a file that is damaged."""
+
 
 class KaggleToolsError(Exception):
     """Says what was found, where, and what to do."""
+
+    def __init__(self, message: str) -> None:
+        half = LONGEST_MESSAGE // 2
+        super().__init__(message if len(message) <= LONGEST_MESSAGE else f"{message[:half]} … {message[-half:]}")
 
 
 class InputError(KaggleToolsError):

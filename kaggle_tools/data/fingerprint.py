@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few
-from kaggle_tools.system.files import sha256, write_text
+from kaggle_tools.system.files import LARGEST_TABLE, read_bytes, sha256, write_text
 from kaggle_tools.system.progress import track
 
 THREADS = 8
@@ -85,11 +85,13 @@ def read_fingerprint(path: Path) -> Fingerprint:
         InputError: the table is damaged.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
+        content = read_bytes(path, LARGEST_TABLE).decode("utf-8")
+        header, *rows = csv.reader(io.StringIO(content, newline=""))
         if header != COLUMNS or not all(_is_row(row) for row in rows):
             raise ValueError(f"not a table of {','.join(COLUMNS)}")
-    except (OSError, ValueError, csv.Error) as error:
+        if len({row[0] for row in rows}) < len(rows):
+            raise ValueError("a photo stands there twice")
+    except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: damaged ({error}); without it, photos and masks count as they are now") from error
     return {stem: FileHashes(photo, mask) for stem, photo, mask in rows}
 

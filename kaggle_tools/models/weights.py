@@ -16,6 +16,7 @@ from kaggle_tools.config import Tta, tuples
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import Architecture, Segmenter, build
 from kaggle_tools.system.files import read_json, replacing, write_json
+from kaggle_tools.system.json_values import mapping
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
@@ -81,7 +82,7 @@ def read_card(folder: Path) -> ModelCard:
         InputError: it is missing or damaged.
     """
     path = folder / CARD_FILE
-    fields = read_json(path, if_missing=f"is {folder} a fold of a run that `train` has finished?")
+    fields = read_json(path, f"is {folder} a fold of a run that `train` has finished?", mapping)
     try:
         architecture = Architecture(**tuples(fields.pop("architecture")))
         return ModelCard(architecture=architecture, **tuples(fields))

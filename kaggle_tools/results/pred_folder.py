@@ -12,7 +12,9 @@ Knows nothing of torch.
 """
 
 import csv
+import io
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -27,7 +29,15 @@ from kaggle_tools.data.images import image_size, read_notes, read_texts
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results.provenance import RECORD_FILE, Record
-from kaggle_tools.system.files import locked, read_json, remove_left_behind, replacing, write_json
+from kaggle_tools.system.files import (
+    LARGEST_TABLE,
+    locked,
+    read_bytes,
+    read_json,
+    remove_left_behind,
+    replacing,
+    write_json,
+)
 
 PHOTOS_FILE = "photos.csv"
 REPORT_FILE, SUBMISSION_FILE = "report.html", "submission.csv"
@@ -206,11 +216,7 @@ def read_record(pred: Path) -> Record:
     Raises:
         InputError: it is missing or damaged.
     """
-    recorded = _read_record_json(pred)
-    try:
-        return Record.from_json(recorded)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{pred / RECORD_FILE}: damaged ({type(error).__name__}: {error})") from error
+    return read_json(pred / RECORD_FILE, f"is {pred} a folder that `infer --out` made?", Record.from_json)
 
 
 def recorded_batch_size(pred: Path) -> int | None:
@@ -229,22 +235,18 @@ def read_photos(pred: Path) -> list[MaskedPhoto]:
         InputError: it is missing, as the folder is not finished, or damaged.
     """
     path = pred / PHOTOS_FILE
+    content = read_bytes(path, LARGEST_TABLE, "run `infer` to its end first")
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = [row for row in csv.reader(file) if row] or [[]]
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: missing; run `infer` to its end first") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+        header, *rows = [row for row in csv.reader(io.StringIO(content.decode("utf-8"), newline="")) if row] or [[]]
+        if header != PHOTO_COLUMNS:
+            raise ValueError(f"not a table of {','.join(PHOTO_COLUMNS)}")
+        photos = [_parsed(row) for row in rows]
+        require_usable(path, [photo.image for photo in photos], "the table is damaged; run `infer` again")
+        if len({photo.image for photo in photos}) < len(photos):
+            raise ValueError("a photo stands there twice")
+    except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: damaged ({error}); run `infer` again") from error
-    if header != PHOTO_COLUMNS:
-        raise InputError(f"{path}: not a table of {','.join(PHOTO_COLUMNS)}")
-    if any(len(row) < len(PHOTO_COLUMNS) for row in rows):
-        raise InputError(f"{path}: damaged (a line breaks off); run `infer` again")
-    require_usable(path, [row[0] for row in rows], "the table is damaged; run `infer` again")
-    try:
-        return [_parsed(*row[: len(PHOTO_COLUMNS)]) for row in rows]
-    except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}); run `infer` again") from error
+    return photos
 
 
 def photo_files(pred: Path) -> dict[str, Path]:
@@ -302,18 +304,28 @@ def _require_made_of(pred: Path, photos: Sequence[Photo]) -> None:
 
 
 def _row(pred: Path, photo: Photo) -> MaskedPhoto:
-    notes = read_notes(mask_path(pred, photo.stem))
-    known = {name: notes[name] for name in NOTES if name in notes}
+    notes = read_notes(mask_path(pred, photo.stem)).items()
+    known = {name: value for name, value in notes if name in NOTES and _is_possible(name, value)}
     return MaskedPhoto(image=photo.stem, file=photo.path.resolve(), **known)
 
 
-def _parsed(image: str, file: str, *numbers: str) -> MaskedPhoto:
+def _parsed(row: list[str]) -> MaskedPhoto:
+    if len(row) < len(PHOTO_COLUMNS):
+        raise ValueError("a line breaks off")
+    image, file, *numbers = row[: len(PHOTO_COLUMNS)]
     known = {name: float(number) for name, number in zip(NOTES, numbers, strict=True) if number}
+    odd = [name for name, value in known.items() if not _is_possible(name, value)] + ["file"] * ("\0" in file)
+    if odd:
+        raise ValueError(f"{odd[0]} of {image} cannot be")
     return MaskedPhoto(image=image, file=Path(file), **known)
 
 
+def _is_possible(note: str, value: float) -> bool:
+    return 0 <= value <= (math.inf if note == "border_width" else 1)
+
+
 def _require_same(pred: Path, record: Record, may_differ: set[str]) -> None:
-    begun, now = _read_record_json(pred), record.settings()
+    begun, now = read_record(pred).settings(), record.settings()
     changes = [
         change for name in now if name not in may_differ for change in _changes(name, begun.get(name), now[name])
     ]
@@ -336,11 +348,3 @@ def _changes(name: str, before: Any, now: Any) -> Iterator[str]:
 def _short(value: Any) -> str:
     text = json.dumps(value) if isinstance(value, list | dict) else str(value)
     return text if len(text) <= 80 else f"{text[:77]}…"
-
-
-def _read_record_json(pred: Path) -> dict[str, Any]:
-    path = pred / RECORD_FILE
-    recorded = read_json(path, if_missing=f"is {pred} a folder that `infer --out` made?")
-    if "competition" not in recorded:
-        raise InputError(f"{path}: damaged (no competition in it)")
-    return recorded

@@ -11,10 +11,29 @@ from typing import Any, Self
 from kaggle_tools.config import UNET
 from kaggle_tools.data.images import Size
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
-from kaggle_tools.system.json_values import floating, mapping, optional, text, whole
+from kaggle_tools.system.json_values import (
+    Fields,
+    between,
+    by_name,
+    each,
+    floating,
+    nullable,
+    pair,
+    plain,
+    text,
+    whole,
+)
 
 RECORD_FILE = "run.json"
 """The name of a `Record`'s file."""
+
+COUNT = between(whole, 1)
+"""How many of something that there is."""
+FOLDS = between(whole, 1, 10_000)
+LONGEST_SIDE = 65_535
+"""Pixels: the most of a JPEG."""
+SIZE = pair(between(whole, 1, LONGEST_SIDE))
+"""(height, width) in pixels."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +63,7 @@ class RunConfig:
     def batch_size(self) -> int | None:
         """Photos in each batch of the training; None where the settings hold no such number."""
         size = self.settings.get("batch_size")
-        return size if isinstance(size, int) else None
+        return size if type(size) is int and size > 0 else None
 
     def to_json(self) -> dict[str, Any]:
         """The contents of `config.json`."""
@@ -62,15 +81,16 @@ class RunConfig:
         """The inverse of `to_json`; all but the settings may be missing.
 
         Raises:
-            KeyError, TypeError: it is not of this form.
+            MalformedError: it is not of this form.
         """
+        fields = Fields(recorded)
         return cls(
-            settings=mapping(recorded["settings"]),
-            data=text(recorded.get("data") or ""),
-            command=text(recorded.get("command") or ""),
-            commit=optional(text, recorded.get("commit")),
-            versions={name: optional(text, one) for name, one in mapping(recorded.get("versions") or {}).items()},
-            machine=text(recorded.get("machine") or ""),
+            settings=fields.required("settings", by_name(plain)),
+            data=fields.optional("data", text, ""),
+            command=fields.optional("command", text, ""),
+            commit=fields.optional("commit", text, None),
+            versions=fields.optional("versions", by_name(nullable(text)), {}),
+            machine=fields.optional("machine", text, ""),
         )
 
 
@@ -103,16 +123,17 @@ class Settings:
         """From the settings that `config.json` holds.
 
         Raises:
-            KeyError, TypeError, ValueError: one is missing, or is not of its type.
+            MalformedError: one is missing, or is not as it must be.
         """
+        fields = Fields(recorded)
         return cls(
-            competition=text(recorded["competition"]),
-            model=text(recorded["model"]),
-            width=whole(recorded["width"]),
-            image_size=optional(_size, recorded["image_size"]),
-            folds=whole(recorded["folds"]),
-            epochs=whole(recorded["epochs"]),
-            tta=text(recorded["tta"]),
+            competition=fields.required("competition", text),
+            model=fields.required("model", text),
+            width=fields.required("width", COUNT),
+            image_size=fields.required("image_size", nullable(SIZE)),
+            folds=fields.required("folds", FOLDS),
+            epochs=fields.required("epochs", COUNT),
+            tta=fields.required("tta", text),
         )
 
 
@@ -138,14 +159,15 @@ class Timing:
         """The inverse of `to_json`.
 
         Raises:
-            KeyError, TypeError: it is not of this form.
+            MalformedError: it is not of this form.
         """
+        fields = Fields(recorded)
         return cls(
-            training_seconds=floating(recorded["training_seconds"]),
-            epochs=whole(recorded["epochs"]),
-            devices=whole(recorded["devices"]),
-            precision=text(recorded["precision"]),
-            hardware=text(recorded["hardware"]),
+            training_seconds=fields.required("training_seconds", floating),
+            epochs=fields.required("epochs", whole),
+            devices=fields.required("devices", COUNT),
+            precision=fields.required("precision", text),
+            hardware=fields.required("hardware", text),
         )
 
 
@@ -175,15 +197,16 @@ class Network:
         """The inverse of `to_json`; the weight may be missing.
 
         Raises:
-            KeyError, TypeError, ValueError: it is not of this form.
+            MalformedError: it is not of this form.
         """
+        fields = Fields(recorded)
         return cls(
-            run=text(recorded["run"]),
-            fold=whole(recorded["fold"]),
-            model=text(recorded["model"]),
-            image_size=optional(_size, recorded["image_size"]),
-            weight=optional(floating, recorded.get("weight")),
-            sha256=text(recorded["sha256"]),
+            run=fields.required("run", text),
+            fold=fields.required("fold", whole),
+            model=fields.required("model", text),
+            image_size=fields.required("image_size", nullable(SIZE)),
+            weight=fields.optional("weight", floating, None),
+            sha256=fields.required("sha256", text),
         )
 
 
@@ -233,9 +256,11 @@ class Blended(Origin):
         """The inverse of `to_json`.
 
         Raises:
-            KeyError, TypeError, ValueError: it is not of this form.
+            MalformedError: it is not of this form.
         """
-        return cls(pred=text(recorded["pred"]), weight=floating(recorded["weight"]), **_origin_of(recorded))
+        fields = Fields(recorded)
+        pred, weight = fields.required("pred", text), fields.required("weight", floating)
+        return cls(pred=pred, weight=weight, **_origin_of(fields))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,37 +309,29 @@ class Record(Origin):
         """The inverse of `to_json`; all but the competition may be missing.
 
         Raises:
-            KeyError, TypeError, ValueError: it is not of this form.
+            MalformedError: it is not of this form.
         """
+        fields = Fields(recorded)
         return cls(
-            competition=text(recorded["competition"]),
-            photos=optional(text, recorded.get("photos")),
-            threshold=optional(floating, recorded.get("threshold")),
-            batch_size=optional(whole, recorded.get("batch_size")),
-            cross_validation=tuple(ValidatedRun.from_json(run) for run in recorded.get("cross_validation", [])),
-            expected=ExpectedScore.from_json(recorded["estimate"]) if "estimate" in recorded else None,
-            count=optional(whole, recorded.get("count")),
-            sizes=optional(_counts, recorded.get("sizes")),
-            **_origin_of(recorded),
+            competition=fields.required("competition", text),
+            photos=fields.optional("photos", text, None),
+            threshold=fields.optional("threshold", between(floating, 0, 1), None),
+            batch_size=fields.optional("batch_size", COUNT, None),
+            cross_validation=fields.optional("cross_validation", each(ValidatedRun.from_json), ()),
+            expected=fields.optional("estimate", ExpectedScore.from_json, None),
+            count=fields.optional("count", whole, None),
+            sizes=fields.optional("sizes", by_name(whole), None),
+            **_origin_of(fields),
         )
 
 
-def _origin_of(recorded: Mapping[str, Any]) -> dict[str, Any]:
+def _origin_of(fields: Fields) -> dict[str, Any]:
     return {
-        "models": tuple(Network.from_json(model) for model in recorded.get("models", [])),
-        "blend": tuple(Blended.from_json(part) for part in recorded.get("blend", [])),
-        "tta": optional(text, recorded.get("tta")),
-        "tta_scales": tuple(floating(scale) for scale in recorded.get("tta_scales", [])),
+        "models": fields.optional("models", each(Network.from_json), ()),
+        "blend": fields.optional("blend", each(Blended.from_json), ()),
+        "tta": fields.optional("tta", text, None),
+        "tta_scales": fields.optional("tta_scales", each(floating), ()),
     }
-
-
-def _size(recorded: Any) -> Size:
-    height, width = recorded
-    return whole(height), whole(width)
-
-
-def _counts(recorded: Any) -> dict[str, int]:
-    return {size: whole(count) for size, count in mapping(recorded).items()}
 
 
 def _list(size: Size | None) -> list[int] | None:

@@ -20,9 +20,9 @@ RUN/fold<K>/oof/probabilities/<stem>.png     where asked for: their probabilitie
 Knows nothing of torch.
 """
 
+import math
 import platform
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,12 @@ import pandas as pd
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import FULL, PATHS, TrainingConfig, settings_of
-from kaggle_tools.data.checks.names import require_usable
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.options import size_as_text
 from kaggle_tools.results.provenance import RECORD_FILE, RunConfig, Settings, Timing
+from kaggle_tools.results.tables import Kind, read_table
 from kaggle_tools.system.files import LOCK_FILE, is_locked, read_json, write_json
+from kaggle_tools.system.json_values import MalformedError
 from kaggle_tools.system.version import commit, installed_versions
 
 CONFIG_FILE, FOLDS_FILE, OOF_FILE = "config.json", "folds.csv", "oof.csv"
@@ -45,11 +46,20 @@ CARD_FILE = "model.json"
 """What must be known of a fold's weights; the rest of this package does without torch, which loading them needs."""
 TENSORBOARD = "tensorboard"
 """The folder with a fold's learning curves for TensorBoard."""
-FOLDS_COLUMNS = ["image", "group", "fold"]
-OOF_COLUMNS = ["image", "fold", "score", "dice", "iou"]
 EXPECTED_DICE = "expected_dice"
 """A column of `oof.csv` that older runs lack."""
-METRICS_COLUMNS = ["epoch", "lr", "train_loss", "val_loss", "val_dice", "val_iou"]
+_IMAGE, _WHOLE, _SHARE = Kind(is_text=True, is_photo=True), Kind(is_whole=True, most=10**6), Kind(most=1)
+_LEARNING = Kind(least=-math.inf, may_be_missing=True)
+"""A loss may have been NaN."""
+FOLDS_COLUMNS = {"image": _IMAGE, "group": Kind(is_text=True), "fold": _WHOLE}
+OOF_COLUMNS = {
+    **{"image": _IMAGE, "fold": _WHOLE, "score": _SHARE, "dice": _SHARE, "iou": _SHARE},
+    EXPECTED_DICE: Kind(most=1 + 1e-6, may_be_missing=True),
+}
+METRICS_COLUMNS = {
+    "epoch": _WHOLE,
+    **dict.fromkeys(["lr", "train_loss", "val_loss", "val_dice", "val_iou"], _LEARNING),
+}
 BINS = 256
 """Probabilities are counted in this many equal bins; the thresholds tried are the bins' lower ends."""
 DEFAULT_THRESHOLD = 0.5
@@ -60,8 +70,6 @@ MADE_BY = {
     RECORD_FILE: "masks of `infer` or `blend`",
 }
 """The files by which folders are known that our commands made."""
-
-_DTYPES = {"image": str, "group": str, "fold": int, **dict.fromkeys(["score", "dice", "iou", EXPECTED_DICE], float)}
 
 
 def fold_folder(run: Path, fold: int) -> Path:
@@ -186,13 +194,7 @@ def read_config_file(path: Path) -> RunConfig:
     Raises:
         InputError: it is missing or damaged.
     """
-    recorded = read_json(path, if_missing=f"is {path.parent} a folder that `train --out` made?")
-    if not isinstance(recorded.get("settings"), dict):
-        raise InputError(f"{path}: damaged (no settings in it)")
-    try:
-        return RunConfig.from_json(recorded)
-    except TypeError as error:
-        raise InputError(f"{path}: damaged ({error})") from error
+    return read_json(path, f"is {path.parent} a folder that `train --out` made?", RunConfig.from_json)
 
 
 def read_settings(run: Path) -> Settings:
@@ -201,14 +203,10 @@ def read_settings(run: Path) -> Settings:
     Raises:
         InputError: it is missing or damaged, or lacks one of them.
     """
-    recorded = read_config(run).settings
-    missing = [one.name for one in fields(Settings) if one.name not in recorded]
-    if missing:
-        raise InputError(f"{run / CONFIG_FILE}: damaged (no {', '.join(missing)} in its settings)")
     try:
-        return Settings.from_json(recorded)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{run / CONFIG_FILE}: damaged ({error})") from error
+        return Settings.from_json(read_config(run).settings)
+    except MalformedError as error:
+        raise InputError(f"{run / CONFIG_FILE}: damaged ({error.within('settings')})") from error
 
 
 def recorded_batch_size(run: Path) -> int:
@@ -237,12 +235,7 @@ def read_timing(fold_folder: Path) -> Timing | None:
     path = fold_folder / TIMING_FILE
     if not path.exists():
         return None
-    try:
-        return Timing.from_json(read_json(path, if_missing="the fold was trained by an older version"))
-    except KeyError as error:
-        raise InputError(f"{path}: damaged (no {error} in it)") from error
-    except TypeError as error:
-        raise InputError(f"{path}: damaged ({error})") from error
+    return read_json(path, "the fold was trained by an older version", Timing.from_json)
 
 
 def size_name(image_size: Sequence[int] | None) -> str:
@@ -269,13 +262,18 @@ def read_oof(run: Path, folds: Sequence[int]) -> pd.DataFrame:
     Raises:
         InputError: a table is missing or damaged.
     """
-    paths = [fold_folder(run, fold) / OOF_FILE for fold in folds]
-    tables = [_read_table(path, OOF_COLUMNS, EXPECTED_DICE) for path in paths]
-    for path, table in zip(paths, tables, strict=True):
-        scores = table[["score", "dice", "iou"]].to_numpy()
-        if not ((scores >= 0) & (scores <= 1)).all():
-            raise InputError(f"{path}: damaged (scores that are not between 0 and 1)")
-    return pd.concat(tables, ignore_index=True)
+    tables = []
+    for fold in folds:
+        path = fold_folder(run, fold) / OOF_FILE
+        table = read_table(path, OOF_COLUMNS, optional=[EXPECTED_DICE])
+        if (table["fold"] != fold).any():
+            raise InputError(f"{path}: damaged (photos of another fold)")
+        tables.append(table)
+    whole = pd.concat(tables, ignore_index=True)
+    twice = whole.loc[whole["image"].duplicated(), "image"].tolist()
+    if twice:
+        raise InputError(f"{run}: photos that two folds held out, as their {OOF_FILE} say: {first_few(twice)}")
+    return whole
 
 
 def read_metrics(run: Path, fold: int) -> pd.DataFrame:
@@ -284,7 +282,7 @@ def read_metrics(run: Path, fold: int) -> pd.DataFrame:
     Raises:
         InputError: the table is missing or damaged.
     """
-    return _read_table(fold_folder(run, fold) / METRICS_FILE, METRICS_COLUMNS)
+    return read_table(fold_folder(run, fold) / METRICS_FILE, METRICS_COLUMNS)
 
 
 def read_folds(run: Path) -> pd.DataFrame:
@@ -293,7 +291,7 @@ def read_folds(run: Path) -> pd.DataFrame:
     Raises:
         InputError: it is missing or damaged.
     """
-    return _read_table(run / FOLDS_FILE, FOLDS_COLUMNS)
+    return read_table(run / FOLDS_FILE, FOLDS_COLUMNS)
 
 
 def learning_curves(run: Path) -> dict[int, pd.DataFrame]:
@@ -310,24 +308,6 @@ def _is_same(name: str, before: Any, now: Any) -> bool:
     if name in PATHS and isinstance(before, str) and isinstance(now, str):
         return Path(before).resolve() == Path(now).resolve()
     return bool(before == now)
-
-
-def _read_table(path: Path, columns: list[str], *optional: str) -> pd.DataFrame:
-    try:
-        # A car may be called NA or nan: what pandas takes for a missing value is one in columns of numbers alone.
-        missing = {name: ["", "nan", "NaN"] for name in (*OOF_COLUMNS[1:], EXPECTED_DICE, "fold", *METRICS_COLUMNS)}
-        table = pd.read_csv(path, dtype=_DTYPES, keep_default_na=False, na_values=missing)
-        table = table[columns + [name for name in optional if name in table]]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a table of {','.join(columns)} ({error})") from error
-    if table.empty:
-        raise InputError(f"{path}: damaged (no rows in it)")
-    if columns == METRICS_COLUMNS:  # where a loss may have been NaN
-        return table
-    if (table[columns].isna() | (table[columns] == "")).any(axis=None):
-        raise InputError(f"{path}: damaged (values are missing)")
-    require_usable(path, table["image"].tolist(), "the table is damaged")
-    return table
 
 
 def _folds_with(run: Path, name: str) -> list[int]:

@@ -11,13 +11,17 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.system.json_values import floating, optional, text, whole
+from kaggle_tools.system.json_values import Fields, between, each, floating, pair, text, whole
 
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
 
 Interval = tuple[float, float]
 """The lower and the upper end of a 95 % confidence interval."""
+
+SCORE = between(floating, 0, 1 + 1e-9)
+"""As it is recorded: a mean of ones may be a little more than one."""
+INTERVAL = pair(SCORE)
 
 
 class Estimate(NamedTuple):
@@ -63,11 +67,15 @@ class ValidatedRun:
         """The inverse of `to_json`; all but the run and its mean score may be missing.
 
         Raises:
-            KeyError, TypeError, ValueError: it is not of this form.
+            MalformedError: it is not of this form.
         """
-        score = Estimate(floating(recorded["score_mean"]), optional(_as_interval, recorded.get("score_interval")))
-        folds = tuple(whole(fold) for fold in recorded.get("folds") or ())
-        return cls(text(recorded["run"]), folds, text(recorded.get("score_name", "")), score)
+        fields = Fields(recorded)
+        return cls(
+            run=fields.required("run", text),
+            folds=fields.optional("folds", each(whole), ()),
+            score_name=fields.optional("score_name", text, ""),
+            score=Estimate(fields.required("score_mean", SCORE), fields.optional("score_interval", INTERVAL, None)),
+        )
 
 
 @dataclass(frozen=True)
@@ -89,11 +97,13 @@ class ExpectedScore:
         """The inverse of `to_json`; what is empty says nothing.
 
         Raises:
-            KeyError, TypeError, ValueError: it is not of this form.
+            MalformedError: it is not of this form.
         """
-        if "score" not in recorded:
-            return cls(None, text(recorded.get("unavailable", NOT_RECORDED.unavailable)))
-        return cls(Estimate(floating(recorded["score"]), optional(_as_interval, recorded.get("interval"))))
+        fields = Fields(recorded)
+        score = fields.optional("score", SCORE, None)
+        if score is None:
+            return cls(None, fields.optional("unavailable", text, NOT_RECORDED.unavailable))
+        return cls(Estimate(score, fields.optional("interval", INTERVAL, None)))
 
 
 NOT_RECORDED = ExpectedScore(None, "not recorded")
@@ -130,8 +140,3 @@ def interval(scores: NDArray[np.float64], groups: Sequence[str]) -> Interval | N
 
 def _as_list(interval: Interval | None) -> list[float] | None:
     return None if interval is None else list(interval)
-
-
-def _as_interval(recorded: Any) -> Interval:
-    low, high = recorded
-    return floating(low), floating(high)

@@ -3,18 +3,21 @@
 All of it follows from the folds' own files, at any time and on any machine that sees them. Knows nothing of torch.
 """
 
+import io
 import math
+import tokenize
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from kaggle_tools.competition import Competition
+from kaggle_tools.data.archives import DAMAGED
 from kaggle_tools.errors import InputError
 from kaggle_tools.metrics import Overlap
 from kaggle_tools.results.run_folder import (
@@ -29,9 +32,13 @@ from kaggle_tools.results.run_folder import (
     read_oof,
 )
 from kaggle_tools.results.scores import Estimate, ValidatedRun, interval
-from kaggle_tools.system.files import locked, write_json, write_text
+from kaggle_tools.system.files import LARGEST_TABLE, locked, read_bytes, write_json, write_text
 
 SUMMARY_FILE, THRESHOLDS_FILE = "summary.json", "thresholds.csv"
+LARGEST_HISTOGRAMS = 2**30
+"""Bytes, unpacked: those of 250,000 photos."""
+MOST_PIXELS = 10**12
+"""Of a photo; so that sums of them are numbers of 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,10 @@ def summarise(run: Path, competition: Competition) -> Summary:
     groups, views = groups_and_views(table["image"], competition)
     table = table.assign(group=groups, view=views)
     by_fold = {int(fold): score for fold, score in _mean_scores(table, "fold").items()}
-    threshold, score_at_threshold = best_threshold(held_out_by(run, folds).histograms, competition)
+    held_out = held_out_by(run, folds)
+    if sorted(held_out.stems) != sorted(table["image"]):
+        raise InputError(f"{run}: {OOF_FILE} and {HISTOGRAMS_FILE} of its folds are about different photos")
+    threshold, score_at_threshold = best_threshold(held_out.histograms, competition)
     return Summary(
         competition=competition.slug,
         folds=tuple(folds),
@@ -154,7 +164,7 @@ def estimate_at(held_out: HeldOut, competition: Competition, threshold: float) -
     It is the mean score of the held-out photos. Several folds together may score a little more than each of them alone.
     """
     scores = competition.score(overlap_at(held_out.histograms, math.ceil(threshold * BINS)))
-    groups = tuple(competition.group_and_view(stem)[0] for stem in held_out.stems)
+    groups = groups_and_views(held_out.stems, competition)[0]
     return Estimate(float(scores.mean()), interval(scores, groups))
 
 
@@ -188,8 +198,9 @@ def held_out_by(run: Path, folds: Sequence[int]) -> HeldOut:
     Raises:
         InputError: a file is missing or damaged.
     """
-    stems, histograms = zip(*(_read_histograms(fold_folder(run, fold)) for fold in folds), strict=True)
-    return HeldOut([stem for of_fold in stems for stem in of_fold], np.concatenate(histograms))
+    by_fold = [_read_histograms(run, fold) for fold in folds]
+    stems = [stem for of_fold in by_fold for stem in of_fold.stems]
+    return HeldOut(stems, np.concatenate([of_fold.histograms for of_fold in by_fold]))
 
 
 def _mean_scores(table: pd.DataFrame, part: str) -> dict[str, float]:
@@ -197,12 +208,35 @@ def _mean_scores(table: pd.DataFrame, part: str) -> dict[str, float]:
     return {str(value): float(score) for value, score in table.groupby(part)["score"].mean().items()}
 
 
-def _read_histograms(folder: Path) -> tuple[list[str], NDArray[np.int64]]:
+def _read_histograms(run: Path, fold: int) -> HeldOut:
+    folder = fold_folder(run, fold)
     path = folder / HISTOGRAMS_FILE
+    way_on = f"delete {folder / OOF_FILE} and run `train` again"
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return archive["images"].tolist(), archive["histograms"].astype(np.int64)
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
-        raise InputError(
-            f"{path}: missing or damaged ({error}); delete {folder / OOF_FILE} and run `train` again"
-        ) from error
+        content = io.BytesIO(read_bytes(path, LARGEST_TABLE, way_on))
+        with zipfile.ZipFile(content) as archive:
+            if sum(part.file_size for part in archive.infolist()) > LARGEST_HISTOGRAMS:
+                raise ValueError(f"more than {LARGEST_HISTOGRAMS:,} bytes when unpacked")
+        with np.load(content, allow_pickle=False) as arrays:
+            found = HeldOut(_stems(arrays["images"]), _counts(arrays["histograms"]))
+        if len(found.stems) != len(found.histograms):
+            raise ValueError(f"{len(found.stems)} images, {len(found.histograms)} histograms")
+    except (*DAMAGED, OSError, KeyError, tokenize.TokenError) as error:
+        raise InputError(f"{path}: damaged ({error}); {way_on}") from error
+    return found
+
+
+def _stems(recorded: NDArray[Any]) -> list[str]:
+    if recorded.ndim != 1 or recorded.dtype.kind != "U":
+        raise ValueError(f"images of shape {recorded.shape} and type {recorded.dtype}")
+    stems: list[str] = recorded.tolist()
+    return stems
+
+
+def _counts(recorded: NDArray[Any]) -> NDArray[np.int64]:
+    if recorded.ndim != 3 or recorded.shape[1:] != (2, BINS) or not np.issubdtype(recorded.dtype, np.integer):
+        raise ValueError(f"histograms of shape {recorded.shape} and type {recorded.dtype}")
+    counts = recorded.astype(np.int64)
+    if not ((counts >= 0) & (counts <= MOST_PIXELS)).all():
+        raise ValueError("numbers of pixels that cannot be")
+    return counts

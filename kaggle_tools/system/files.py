@@ -6,19 +6,23 @@ import json
 import os
 import platform
 import re
+import reprlib
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from kaggle_tools.errors import InputError
 from kaggle_tools.system.output import warn
+
+T = TypeVar("T")
 
 LOCK_FILE = ".lock"
 MACHINE = re.sub(r"\W", "_", platform.node())[:64]
@@ -28,6 +32,9 @@ LEFT_BEHIND_SECONDS = 24 * 3600
 """After which a temporary file of another machine, to which nobody wrote, is removed."""
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 """What a file system answers that has no locks, as some network drives."""
+
+LARGEST_JSON, LARGEST_TABLE = 16 * 2**20, 256 * 2**20
+"""Bytes of what we record; a large competition takes a tenth of it."""
 
 
 @contextmanager
@@ -142,27 +149,54 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def read_json(path: Path, if_missing: str) -> dict[str, Any]:
-    """Read a JSON object; `if_missing` says what its absence may mean.
+def read_bytes(path: Path, most: int, if_missing: str = "") -> bytes:
+    """The contents of a regular file; `if_missing` says what its absence may mean.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: it is missing, no regular file, cannot be read, or has more than `most` bytes.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: damaged (not a file)")
+        with path.open("rb") as file:
+            content = file.read(most + 1)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: missing; {if_missing}") from error
-    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: missing" + (f"; {if_missing}" if if_missing else "")) from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(content) > most:
+        raise InputError(f"{path}: damaged (more than {most:,} bytes)")
+    return content
+
+
+def read_json(path: Path, if_missing: str, read: Callable[[Any], T]) -> T:
+    """What `read` makes of a JSON file; `if_missing` says what its absence may mean.
+
+    Raises:
+        InputError: it is missing or damaged; of a value that `read` refuses, where it stands.
+    """
+    content = read_bytes(path, LARGEST_JSON, if_missing)
+    try:
+        return read(json.loads(content.decode("utf-8"), object_pairs_hook=_without_duplicates))
+    except ValueError as error:  # also a MalformedError
         raise InputError(f"{path}: damaged ({error})") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: damaged (not a JSON object)")
-    return value
+    except RecursionError as error:
+        raise InputError(f"{path}: damaged (nested too deeply)") from error
 
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The names and values of a JSON object; which of two values of one name is meant, nobody can know."""
+    counts = Counter(name for name, _ in pairs)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise ValueError(f"{reprlib.repr(twice[0])} stands there twice")
+    return dict(pairs)
 
 
 def _temporary_name() -> str:

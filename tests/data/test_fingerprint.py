@@ -77,7 +77,7 @@ class TestTable:
     def test_a_damaged_table_is_refused(self, tmp_path: Path, content: bytes | None) -> None:
         if content is not None:
             (tmp_path / "data.csv").write_bytes(content)
-        with pytest.raises(InputError, match=r"data\.csv: damaged \("):
+        with pytest.raises(InputError, match=r"data\.csv: (damaged \(|missing$)"):
             read_fingerprint(tmp_path / "data.csv")
 
 

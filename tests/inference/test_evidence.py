@@ -147,9 +147,9 @@ class TestOneRun:
         self, runs: list[Path], tiles: Competition
     ) -> None:
         (runs[0] / "fold0" / run_folder.HISTOGRAMS_FILE).write_bytes(b"")
-        with pytest.raises(InputError, match=f"{run_folder.HISTOGRAMS_FILE}: missing or damaged"):
+        with pytest.raises(InputError, match=f"{run_folder.HISTOGRAMS_FILE}: damaged"):
             evidence(runs[:1], tiles).best_threshold()
-        assert f"{run_folder.HISTOGRAMS_FILE}: missing or damaged" in reason(runs[:1], tiles)
+        assert f"{run_folder.HISTOGRAMS_FILE}: damaged" in reason(runs[:1], tiles)
 
     def test_a_damaged_table_of_scores_keeps_the_threshold_and_is_a_reason_not_to_know_the_score(
         self, runs: list[Path], tiles: Competition

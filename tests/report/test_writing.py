@@ -58,12 +58,16 @@ def test_a_page_leads_to_the_sections_that_it_has_and_to_no_others(runs: list[Pa
     ("name", "text", "message"),
     [
         ("fold0/oof.csv", "image,fold,score,dice,iou\n", "oof.csv: damaged (no rows in it)"),
-        ("fold0/oof.csv", "image,fold,score,dice,iou\na_01,0,,1,1\n", "oof.csv: damaged (values are missing)"),
-        ("fold0/oof.csv", "image,fold,score,dice,iou\na_01,0,7,1,1\n", "oof.csv: damaged (scores that are not between"),
+        ("fold0/oof.csv", "image,fold,score,dice,iou\na_01,0,,1,1\n", "oof.csv: damaged (values of score are missing)"),
+        (
+            "fold0/oof.csv",
+            "image,fold,score,dice,iou\na_01,0,7,1,1\n",
+            "oof.csv: damaged (values of score that are not from 0 to 1)",
+        ),
         ("fold0/oof.csv", "image,fold,score,dice,iou\na_01,0,abc,1,1\n", "oof.csv: not a table of image,fold,score"),
         ("fold0/oof.csv", "image,fold,score,dice,iou\na,0,1,1,1\n", "'a' is not of the form {group}_{view}"),
         ("fold1/metrics.csv", "epoch\n0\n", "metrics.csv: not a table of epoch,lr,"),
-        ("config.json", '{"settings": {"model": "unet"}}', "config.json: damaged (no competition, width, "),
+        ("config.json", '{"settings": {"model": "unet"}}', "config.json: damaged (settings: no competition in it)"),
     ],
 )
 def test_a_damaged_file_of_a_run_is_named(runs: list[Path], name: str, text: str, message: str) -> None:

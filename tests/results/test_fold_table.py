@@ -231,4 +231,4 @@ class TestUnseen:
         assert said.startswith(f"--init {tmp_path / 'gone'}: no such folder; ")
 
     def test_a_parent_without_folds_is_refused(self, tmp_path: Path) -> None:
-        assert "not a table of image,group,fold" in refusal(fold_table.require_unseen, tmp_path, 0, PHOTOS, CARVANA)
+        assert "folds.csv: missing" in refusal(fold_table.require_unseen, tmp_path, 0, PHOTOS, CARVANA)

@@ -219,7 +219,7 @@ class TestRecordedBatchSize:
         '{"competition": "roof-tiles", "models": [{"fold": 0}]}',
         '{"competition": "roof-tiles", "models": 5}',
         '{"competition": "roof-tiles", "models": ["unet"]}',
-        '{"competition": "roof-tiles", "estimate": null}',
+        '{"competition": "roof-tiles", "estimate": 3}',
         '{"competition": "roof-tiles", "threshold": "abc"}',
         '{"competition": "roof-tiles", "count": "x"}',
     ],

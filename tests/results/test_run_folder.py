@@ -217,7 +217,8 @@ class TestTables:
         if text is not None:
             path.write_text(text)
         said = refusal(run_folder.read_metrics, tmp_path, 3)
-        assert f"{path}: not a table of epoch,lr,train_loss,val_loss,val_dice,val_iou (" in said
+        fault = "missing" if text is None else "not a table of epoch,lr,train_loss,val_loss,val_dice,val_iou ("
+        assert f"{path}: {fault}" in said
 
     def test_the_table_of_folds_keeps_names_that_look_like_numbers(self, tmp_path: Path) -> None:
         (tmp_path / "folds.csv").write_text("fold,group,image\n2,007,007_01\n0,1e3,12\n")

@@ -45,7 +45,7 @@ def finish_fold(run: Path, fold: int, rows: list[tuple], histograms: list[NDArra
     folder = run_folder.fold_folder(run, fold)
     folder.mkdir(parents=True)
     table = pd.DataFrame(rows, columns=["image", "score", "dice", "iou"])
-    table.assign(fold=fold)[run_folder.OOF_COLUMNS].to_csv(folder / "oof.csv", index=False)
+    table.assign(fold=fold)[["image", "fold", "score", "dice", "iou"]].to_csv(folder / "oof.csv", index=False)
     stacked = np.stack(histograms or [histogram({0: 1}, {255: 1})] * len(rows))
     np.savez_compressed(folder / run_folder.HISTOGRAMS_FILE, images=table["image"].to_numpy(str), histograms=stacked)
 
@@ -150,7 +150,7 @@ class TestSummary:
         if keep is not None:
             path.write_bytes(content[:keep])
         message = refusal(summarise, run, CARVANA)
-        assert f"{path}: missing or damaged" in message
+        assert f"{path}: {'missing' if keep is None else 'damaged'}" in message
         assert f"delete {run / 'fold2' / 'oof.csv'} and run `train` again" in message
 
 

@@ -1,9 +1,13 @@
+import math
 import re
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from rich.console import Console, RenderableType
 
-from kaggle_tools.results.tables import Column, Table
+from kaggle_tools.errors import InputError
+from kaggle_tools.results.tables import Column, Kind, Table, read_table
 
 TABLE = Table(
     [Column("run"), Column("photos", "{:,}"), Column("Dice", "{:.3f}"), Column("gain", "{:+.2f}")],
@@ -77,3 +81,46 @@ def test_brackets_in_the_heading_of_a_table_are_shown() -> None:
     table = Table([Column("run"), Column("[red] cars")], [["first", 1]])
     assert cells(table.for_terminal())[0] == ["run", "[red] cars"]
     assert cells(table.turned_for_terminal())[1] == ["[red] cars", "1"]
+
+
+class TestReadTable:
+    KINDS: ClassVar = {
+        "image": Kind(is_text=True, is_photo=True),
+        "fold": Kind(is_whole=True, most=9),
+        "score": Kind(most=1, may_be_missing=True),
+    }
+
+    def read(self, folder: Path, text: str) -> list[list[Any]]:
+        (folder / "oof.csv").write_text(text)
+        return read_table(folder / "oof.csv", self.KINDS, optional=["score"]).to_numpy().tolist()
+
+    def test_a_table_is_read_with_the_types_of_its_columns_in_their_order(self, tmp_path: Path) -> None:
+        rows = self.read(tmp_path, "fold,other,image,score\n1,x,007,0.5\n0,y,NA,\n")
+        assert [row[:2] for row in rows] == [["007", 1], ["NA", 0]]
+        assert rows[0][2] == 0.5
+        assert math.isnan(rows[1][2])
+
+    def test_an_optional_column_may_be_missing(self, tmp_path: Path) -> None:
+        assert self.read(tmp_path, "image,fold\na,1\n") == [["a", 1]]
+
+    @pytest.mark.parametrize(
+        ("row", "fault"),
+        [
+            ("a,,1", "values of fold are missing"),
+            (",1,1", "names of photos cannot be used"),
+            ("../a,1,1", "names of photos cannot be used"),
+            ("b,1,1", "values of image stand there twice: b"),
+            ("a,1,1.5", "values of score that are not from 0 to 1"),
+            ("a,1,-0.1", "values of score that are not from 0 to 1"),
+            ("a,1,inf", "values of score that are not from 0 to 1"),
+            ("a,10,1", "values of fold that are not from 0 to 9"),
+            ("a,1e400,1", "values of fold that are not from 0 to 9"),
+            ("a,1.5,1", "values of fold that are not whole"),
+            ("a,x,1", "not a table of image,fold,score"),
+        ],
+    )
+    def test_a_value_that_cannot_be_is_refused(self, tmp_path: Path, row: str, fault: str) -> None:
+        with pytest.raises(InputError) as refusal:
+            self.read(tmp_path, f"image,fold,score\nb,1,1\n{row}\n")
+        assert str(refusal.value).startswith(f"{tmp_path / 'oof.csv'}: ")
+        assert fault in str(refusal.value)

@@ -2,6 +2,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from kaggle_tools.system import files
 from kaggle_tools.system.files import (
     is_locked,
     locked,
+    read_bytes,
     read_json,
     remove_left_behind,
     replacing,
@@ -25,6 +27,7 @@ from kaggle_tools.system.files import (
     write_json,
     write_text,
 )
+from kaggle_tools.system.json_values import Fields, by_name, mapping, whole
 
 
 @contextmanager
@@ -261,23 +264,67 @@ class TestJson:
     def test_json_is_written_with_a_key_on_each_line_in_the_given_order(self, tmp_path: Path) -> None:
         write_json(tmp_path / "run.json", {"b": [1], "a": None})
         assert (tmp_path / "run.json").read_bytes() == b'{\n  "b": [\n    1\n  ],\n  "a": null\n}\n'
-        assert list(read_json(tmp_path / "run.json", "").items()) == [("b", [1]), ("a", None)]
+        assert list(read_json(tmp_path / "run.json", "", mapping).items()) == [("b", [1]), ("a", None)]
 
     def test_a_missing_json_file_is_refused_with_what_its_absence_may_mean(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=rf"^{tmp_path / 'run.json'}: missing; is it a run\?$"):
-            read_json(tmp_path / "run.json", "is it a run?")
+            read_json(tmp_path / "run.json", "is it a run?", mapping)
 
     @pytest.mark.parametrize("content", [b"", b"{", b"\xff{}"])
     def test_a_json_file_that_cannot_be_parsed_is_refused_as_damaged(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "run.json").write_bytes(content)
         with pytest.raises(InputError, match=rf"^{tmp_path / 'run.json'}: damaged \("):
-            read_json(tmp_path / "run.json", "is it a run?")
+            read_json(tmp_path / "run.json", "is it a run?", mapping)
 
     @pytest.mark.parametrize("content", ["[]", "null", "3", '"text"'])
     def test_json_that_is_no_object_is_refused_as_damaged(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "run.json").write_text(content)
-        with pytest.raises(InputError, match=r"run\.json: damaged \(not a JSON object\)$"):
-            read_json(tmp_path / "run.json", "is it a run?")
+        with pytest.raises(InputError, match=r"run\.json: damaged \(.* is not a JSON object\)$"):
+            read_json(tmp_path / "run.json", "is it a run?", mapping)
+
+    @pytest.mark.parametrize(
+        ("content", "fault"),
+        [
+            ('{"a": 1, "a": 2}', "'a' stands there twice"),
+            ('{"a": {"b": 1, "b": 1}}', "'b' stands there twice"),
+            ("[" * 100_000, "nested too deeply"),
+            ('{"a":' * 100_000, "nested too deeply"),
+        ],
+    )
+    def test_json_that_can_be_read_in_two_ways_or_not_at_all_is_refused(
+        self, tmp_path: Path, content: str, fault: str
+    ) -> None:
+        (tmp_path / "run.json").write_text(content)
+        with pytest.raises(InputError, match=re.escape(f"{tmp_path / 'run.json'}: damaged ({fault})")):
+            read_json(tmp_path / "run.json", "", mapping)
+
+    def test_of_a_value_that_is_refused_the_file_and_the_place_are_named(self, tmp_path: Path) -> None:
+        write_json(tmp_path / "run.json", {"sizes": {"2x3": "many"}})
+        with pytest.raises(InputError, match=r"run\.json: damaged \(sizes\.2x3: 'many' is not a whole number\)$"):
+            read_json(tmp_path / "run.json", "", lambda value: Fields(value).required("sizes", by_name(whole)))
+
+
+class TestReadBytes:
+    def test_a_file_is_read_up_to_its_bound(self, tmp_path: Path) -> None:
+        (tmp_path / "table.csv").write_bytes(b"12345")
+        assert read_bytes(tmp_path / "table.csv", 5) == b"12345"
+        with pytest.raises(InputError, match=r"table\.csv: damaged \(more than 4 bytes\)$"):
+            read_bytes(tmp_path / "table.csv", 4)
+
+    def test_an_endless_file_is_not_read(self) -> None:
+        with pytest.raises(InputError, match=r"^/dev/zero: damaged \(not a file\)$"):
+            read_bytes(Path("/dev/zero"), 5)
+
+    def test_a_pipe_that_nobody_writes_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "run.json")
+        with pytest.raises(InputError, match=r"run\.json: damaged \(not a file\)$"):
+            read_bytes(tmp_path / "run.json", 5)
+
+    def test_a_missing_file_is_refused_with_what_its_absence_may_mean(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"run\.json: missing$"):
+            read_bytes(tmp_path / "run.json", 5)
+        with pytest.raises(InputError, match=r"run\.json: missing; is it a run\?$"):
+            read_bytes(tmp_path / "run.json", 5, "is it a run?")
 
 
 def test_text_is_written_as_utf_8_with_unix_line_ends(tmp_path: Path) -> None:
