@@ -51,8 +51,8 @@ def submit(
         bool,
         typer.Option(
             "--force",
-            help="Submit even if all masks are full, or all blank, or of unusual size, or the same CSV was "
-            "submitted from elsewhere or without success.",
+            help="Submit even if all masks are full, or blank, or the sample submission's, or of unusual size, or the "
+            "same CSV was submitted from elsewhere or without success.",
         ),
     ] = False,
     timeout: Annotated[

@@ -2,10 +2,12 @@
 
 import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from kaggle_tools.competition import Archive, Competition
-from kaggle_tools.errors import LeaderboardError, first_few
+from kaggle_tools.data.archives import DAMAGED, is_damage
+from kaggle_tools.errors import InputError, LeaderboardError, first_few
 from kaggle_tools.kaggle_api.client import ANSWER_SECONDS, NoAnswerError, ask
 
 STALL_SECONDS = 120.0
@@ -30,11 +32,13 @@ def download(
         The files, in the competition's order.
 
     Raises:
+        InputError: the disk is too small for what is not there yet.
         LeaderboardError: Kaggle lists no such archive, refuses, fails, or stops sending.
     """
     wanted = [archive for archive in competition.archives if high_quality or not archive.on_request]
     sizes: dict[str, int] = ask("list_files", "list the data files", competition.slug, ANSWER_SECONDS)
     names = [_listed_name(archive, sizes, competition.slug) for archive in wanted]
+    _require_room({name: sizes[name] for name in names}, to)
     return [_fetched(competition.slug, name, sizes[name], to, patience) for name in names]
 
 
@@ -47,12 +51,31 @@ def _listed_name(archive: Archive, sizes: dict[str, int], slug: str) -> str:
     raise LeaderboardError(f"{slug}: Kaggle does not list {archive.name}; what it lists: {there}")
 
 
+def _require_room(sizes: Mapping[str, int], to: Path) -> None:
+    """Compare what is still to come with what is free."""
+    parts = {name: to / _parts_name(name) for name, size in sizes.items() if not _found(name, size, to)}
+    needed = sum(max(0, sizes[name] - _bytes_in(folder)) for name, folder in parts.items())
+    free = shutil.disk_usage(next(folder for folder in (to, *to.absolute().parents) if folder.is_dir())).free
+    if needed > free:
+        raise InputError(f"{to}: {needed:,} bytes are to come, but {free:,} are free there; nothing was fetched")
+
+
+def _found(name: str, size: int, to: Path) -> Path | None:
+    """The file where it has been downloaded before."""
+    return next((path for path in (to / name, to / f"{name}.zip") if _is_whole(path, size)), None)
+
+
+def _parts_name(name: str) -> str:
+    """Of a folder, for the client keeps its notes for resuming beside the file."""
+    return f".{name}.part"
+
+
 def _fetched(slug: str, name: str, size: int, to: Path, patience: float) -> Path:
     """The file at its place in `to`, downloaded unless it is there."""
-    here = next((path for path in (to / name, to / f"{name}.zip") if _is_whole(path, size)), None)
-    if here:
+    if here := _found(name, size, to):
         return here
-    parts = to / f".{name}.part"  # a folder, for the client keeps its notes for resuming beside the file
+    parts = to / _parts_name(name)
+    _remove_links(parts)
     folder = str(parts.resolve())
     try:
         ask("fetch", f"send {name}", slug, patience, progress=lambda: _bytes_in(parts), name=name, folder=folder)
@@ -69,6 +92,14 @@ def _fetched(slug: str, name: str, size: int, to: Path, patience: float) -> Path
     return to / f"{name}{suffix}"
 
 
+def _remove_links(parts: Path) -> None:
+    """Keep a folder that came from elsewhere from having the client write to what its links lead to."""
+    links = [parts, *(parts.iterdir() if parts.is_dir() and not parts.is_symlink() else ())]
+    for path in links:
+        if path.is_symlink():
+            path.unlink()
+
+
 def _is_whole(path: Path, size: int) -> bool:
     """Whether the file is the one that Kaggle lists with `size` bytes; it may send a table `x.csv` as a zip of it."""
     if not path.is_file():
@@ -78,7 +109,9 @@ def _is_whole(path: Path, size: int) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return [member.file_size for member in archive.infolist()] == [size]
-    except zipfile.BadZipFile:
+    except (*DAMAGED, OSError) as error:
+        if not is_damage(error):
+            raise
         return False
 
 

@@ -3,12 +3,15 @@ import os
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from damaged_zips import KEPT, METHODS, damaged_zips
 from kaggle_server import SLUG, KaggleServer, pausing, refuse, stall_after
 
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.errors import LeaderboardError
+from kaggle_tools.errors import InputError, LeaderboardError
+from kaggle_tools.kaggle_api import download as downloading
 from kaggle_tools.kaggle_api.download import download
 
 
@@ -119,3 +122,53 @@ def test_downloading_before_the_rules_are_accepted_names_their_page(server: Kagg
     with pytest.raises(LeaderboardError, match=rf"https://www\.kaggle\.com/c/{SLUG}/rules"):
         download(CARVANA, tmp_path / "zips")
     assert not (tmp_path / "zips").exists()
+
+
+def test_room_for_what_is_still_to_come_is_asked_for_before_anything_is_fetched(
+    server: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 1,000 bytes 400 lie there whole and 100 of the second have arrived."""
+    sizes = dict(zip((archive.name for archive in CARVANA.archives[:5]), (400, 300, 100, 100, 100), strict=True))
+    server.files = {name: os.urandom(size) for name, size in sizes.items()}
+    to = tmp_path / "zips"
+    (to / ".train_masks.zip.part").mkdir(parents=True)
+    (to / ".train_masks.zip.part/train_masks.zip").write_bytes(server.files["train_masks.zip"][:100])
+    (to / "train.zip").write_bytes(server.files["train.zip"])
+    monkeypatch.setattr(downloading.shutil, "disk_usage", lambda _: SimpleNamespace(free=499))
+    with pytest.raises(InputError, match="zips: 500 bytes are to come, but 499 are free there; nothing was fetched"):
+        download(CARVANA, to)
+    assert server.calls["DownloadDataFile"] == 0
+    monkeypatch.setattr(downloading.shutil, "disk_usage", lambda _: SimpleNamespace(free=500))
+    downloading._require_room(sizes, to)
+    with pytest.raises(InputError, match="new/zips: 1,000 bytes are to come"):
+        downloading._require_room(sizes, tmp_path / "new/zips")
+
+
+@pytest.mark.parametrize("place", [".train.zip.part", ".train.zip.part/train.zip"])
+def test_a_link_in_the_place_of_what_has_arrived_is_not_followed(
+    server: KaggleServer, tmp_path: Path, place: str
+) -> None:
+    offer_data(server)
+    for name in server.files:
+        if name != "train.zip":
+            (tmp_path / name).write_bytes(server.files[name])
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim/train.zip").write_bytes(b"precious")
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).symlink_to(tmp_path / ("victim" if place.endswith(".part") else "victim/train.zip"))
+    assert download(CARVANA, tmp_path)[0].read_bytes() == server.files["train.zip"]
+    assert [path.read_bytes() for path in (tmp_path / "victim").iterdir()] == [b"precious"]
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_a_damaged_zip_file_is_not_the_listed_one(path: Path) -> None:
+    assert not downloading._is_whole(path, 1)
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_whatever_is_damaged_a_zip_file_is_looked_into_without_an_error(tmp_path: Path, method: int) -> None:
+    file = tmp_path / "metadata.csv.zip"
+    for content in damaged_zips(method, "metadata.csv", b"id,year\n"):
+        file.unlink(missing_ok=True)  # some file systems take milliseconds to write over a file
+        file.write_bytes(content)
+        assert downloading._is_whole(file, 8) in (True, False)
