@@ -36,3 +36,9 @@ def first_few(items: list[str], limit: int = 3) -> str:
     """`a, b, c and 7 more`: enough names to find the fault, not so many that nobody reads them."""
     named = ", ".join(items[:limit])
     return named if len(items) <= limit else f"{named} and {len(items) - limit:,} more"
+
+
+def in_lines(found: str, items: list[str], limit: int) -> str:
+    """`found:`, and below it the first items, a line for each, and how many more there are."""
+    more = [f"and {len(items) - limit:,} more"] if len(items) > limit else []
+    return "\n  ".join([f"{found}:", *items[:limit], *more])

@@ -12,7 +12,7 @@ import typer
 
 from kaggle_tools import cli
 from kaggle_tools.config import DEFAULT_WORKERS, WORKERS_IN_WORDS, Tta
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, in_lines
 from kaggle_tools.options import finite, parse_count, parse_numbers, parse_probability
 from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.processes import command_to_paste, is_first_process
@@ -190,6 +190,5 @@ def print_result(pred: Path, masks: int, failures: list[str]) -> None:
     """
     say(f"{pred}: {masks:,} masks")
     if failures:
-        named = sorted(failures)[:NAMED] + ([f"and {len(failures) - NAMED:,} more"] if len(failures) > NAMED else [])
         found = f"{len(failures):,} photos could not be masked; repair them, and the same command continues"
-        raise InputError("\n  ".join([f"{found}:", *named]))
+        raise InputError(in_lines(found, sorted(failures), NAMED))

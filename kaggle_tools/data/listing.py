@@ -8,19 +8,20 @@ from pathlib import Path
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.checks.names import (
     PHOTO_SUFFIXES,
+    files_by_stem,
     found_instead,
     photo_files,
     photos_below,
     refuse_other_spellings,
     require_usable_names,
-    visible,
 )
 from kaggle_tools.data.images import Size, image_size, read_mask, read_photo
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.system.processes import CORES
 from kaggle_tools.system.progress import track
 
-UNREADABLE, NAMED = "unreadable", 20
+UNREADABLE = "unreadable"
+NAMED = 20
 """So many unreadable files are named at once."""
 
 
@@ -103,16 +104,14 @@ def folders_of(photos: Iterable[Photo]) -> set[Path]:
 
 
 def _files_by_stem(folder: Path, competition: Competition, pattern: str) -> dict[str, Path]:
-    before, after = pattern.split("{stem}")
-    paths = visible(folder.glob(f"{before}*{after}"))
-    if not paths:
-        instead = found_instead(folder, before, after) or (
+    by_stem = files_by_stem(folder, pattern)
+    if not by_stem:
+        instead = found_instead(folder, pattern) or (
             f"is {folder} the folder with the data of {competition.title}? For another competition, give --competition"
         )
         raise InputError(f"{folder / pattern.replace('{stem}', '*')}: no such files; {instead}")
-    by_stem = {path.relative_to(folder).as_posix()[len(before) : -len(after) or None]: path for path in paths}
     require_usable_names(folder, by_stem)
-    refuse_other_spellings(folder, pattern, paths)
+    refuse_other_spellings(folder, pattern, list(by_stem.values()))
     return by_stem
 
 

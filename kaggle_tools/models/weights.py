@@ -51,9 +51,7 @@ def save(model: Segmenter, card: ModelCard, folder: Path) -> None:
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.net.state_dict().items()}
     with replacing(folder / WEIGHTS_FILE) as temporary:
-        temporary.write_bytes(
-            as_safetensors(weights)
-        )  # `save_file` fails with an error of its own, which is no OSError
+        temporary.write_bytes(as_safetensors(weights))  # `save_file` fails with an error that is no OSError
     write_json(folder / CARD_FILE, asdict(card))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kaggle_tools.competition import Competition
+from kaggle_tools.data.checks.names import files_by_stem
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.submission.line_ends import LineEnds
 from kaggle_tools.submission.read import Sample, parse_mask, read_rows, read_sample
@@ -82,11 +83,9 @@ def check_submission(
 
 
 def unlisted_photos(data: Path, stems: Mapping[str, str], competition: Competition) -> tuple[str, ...]:
-    """The test photos in a data folder that are not among the stems of a sample submission, by ids; also as stems."""
-    before, after = competition.test_photos.split("{stem}")
-    paths = (path for path in data.glob(f"{before}*{after}") if not path.name.startswith("."))
-    there = {path.relative_to(data).as_posix()[len(before) : -len(after) or None] for path in paths}
-    return tuple(sorted(there.difference(stems.values())))
+    """The stems of the test photos in a data folder that a sample submission, its `stems` by ids, does not list."""
+    there = files_by_stem(data, competition.test_photos)
+    return tuple(sorted(there.keys() - set(stems.values())))
 
 
 @dataclass
@@ -105,6 +104,8 @@ class _Tally:
     full: int = 0
     unbounded: int = 0
     line_ends: LineEnds = field(init=False)
+    step: int = field(init=False)
+    """One mask of so many is looked at for `line_ends`."""
 
     def __post_init__(self) -> None:
         self.line_ends = LineEnds(self.competition.rle_order)
@@ -162,7 +163,7 @@ class _Tally:
         self.full += int(runs[:, 1].sum()) == pixels
         self.unbounded += bool(len(runs)) and pixels is None
         if size and len(self.seen) % self.step == 0:
-            self.line_ends = self.line_ends.and_of(runs, *size)
+            self.line_ends = self.line_ends.with_mask(runs, *size)
 
     def _size(self, stem: str) -> tuple[int, int] | None:
         return (self.size_of(stem) if self.size_of else None) or self.competition.photo_size

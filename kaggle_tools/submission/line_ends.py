@@ -53,8 +53,8 @@ class LineEnds:
     end_behind: int = 0
     """Those that end with the first pixel of a line, and began before it."""
 
-    def and_of(self, runs: rle.Runs, height: int, width: int) -> Self:
-        """The counts with those of one mask more, from its runs of shape (n, 2), their pixels counted from 0."""
+    def with_mask(self, runs: rle.Runs, height: int, width: int) -> Self:
+        """The counts, those of one more mask included, from its runs of shape (n, 2), their pixels counted from 0."""
         length, other = (width, height) if self.order == "row-major" else (height, width)
         starts, lengths = runs[:, 0], runs[:, 1]
         first = starts % length

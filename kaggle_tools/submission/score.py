@@ -9,6 +9,7 @@ import pandas as pd
 
 from kaggle_tools import metrics, rle
 from kaggle_tools.competition import Competition
+from kaggle_tools.data.checks.names import files_by_stem
 from kaggle_tools.data.images import read_mask
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.submission.read import parse_mask, read_masks
@@ -76,11 +77,9 @@ def _table(counts: dict[str, metrics.Overlap], competition: Competition) -> pd.D
 def _mask_files(folder: Path, competition: Competition) -> dict[str, Path]:
     """The mask files of a folder by the ids of their photos."""
     name = Path(competition.train_masks).name
-    for before, after in (name.split("{stem}"), ("", ".png")):
-        paths = sorted(path for path in folder.glob(f"{before}*{after}") if not path.name.startswith("."))
-        if paths:
-            stems = [path.name[len(before) : len(path.name) - len(after)] for path in paths]
-            return dict(zip(map(competition.id_of, stems), paths, strict=True))
+    for pattern in (name, "{stem}.png"):
+        if by_stem := files_by_stem(folder, pattern):
+            return {competition.id_of(stem): path for stem, path in by_stem.items()}
     raise InputError(f"{folder}: no masks named {name} or {{stem}}.png in it")
 
 

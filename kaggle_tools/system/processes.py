@@ -181,5 +181,5 @@ def _run(command: Sequence[str], gpu: str, prefix: str) -> int:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            say(f"{prefix} {line.removesuffix(chr(10))}")
+            say(f"{prefix} {line}".removesuffix("\n"))
     return process.returncode

@@ -19,7 +19,7 @@ from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.errors import OutOfTimeError
 from kaggle_tools.system.files import write_text
 from kaggle_tools.system.json_values import floating, mapping
-from kaggle_tools.system.output import say
+from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.progress import duration
 
 
@@ -188,7 +188,7 @@ def _warn_of_a_constant_prediction(values: Mapping[str, Tensor]) -> None:
     predicted, true = float(values["val_foreground"]), float(values["val_foreground_true"])
     constant = "background" if predicted == 0 < true else "foreground" if predicted == 1 > true else None
     if constant:
-        say(
-            f"warning: the model predicts every pixel of every validation photo as {constant}. Unless that changes in "
-            "the next epochs: lower --lr, use --dice-weight 1, and look whether the masks fit the photos.",
+        warn(
+            f"the model predicts every pixel of every validation photo as {constant}. Unless that changes in the next "
+            "epochs: lower --lr, use --dice-weight 1, and look whether the masks fit the photos."
         )

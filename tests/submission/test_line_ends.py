@@ -19,13 +19,13 @@ def looked_at(masks: list[NDArray[np.bool_]], order: rle.Order, written: rle.Ord
     for mask_HW in masks:
         runs = rle.find_runs(mask_HW, written)
         runs[:, 0] += shift
-        line_ends = line_ends.and_of(runs[runs[:, 0] >= 0], *mask_HW.shape)
+        line_ends = line_ends.with_mask(runs[runs[:, 0] >= 0], *mask_HW.shape)
     return line_ends
 
 
 def test_the_runs_at_the_ends_of_lines_are_counted() -> None:
     """Rows of 6 pixels, columns of 4: 0 1 2 3 4 5 | 6 7 8 9 10 11 | 12 …"""
-    line_ends = LineEnds("row-major").and_of(runs_of((0, 2), (3, 3), (11, 3), (16, 3), (22, 2)), 4, 6)
+    line_ends = LineEnds("row-major").with_mask(runs_of((0, 2), (3, 3), (11, 3), (16, 3), (22, 2)), 4, 6)
     assert line_ends == LineEnds(
         "row-major",
         runs=5,
@@ -39,7 +39,7 @@ def test_the_runs_at_the_ends_of_lines_are_counted() -> None:
 
 
 def test_in_column_major_order_the_lines_are_columns() -> None:
-    line_ends = LineEnds("column-major").and_of(runs_of((3, 2)), 4, 6)
+    line_ends = LineEnds("column-major").with_mask(runs_of((3, 2)), 4, 6)
     assert (line_ends.crossing, line_ends.crossing_other) == (1, 0)
 
 

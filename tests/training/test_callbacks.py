@@ -102,7 +102,7 @@ class TestEpochLines:
         given_up = trainer(val_foreground=predicted, val_foreground_true=true)
         lines.on_train_epoch_start(given_up, module())
         lines.on_train_epoch_end(given_up, module())
-        said = capsys.readouterr().out
+        said = capsys.readouterr().err
         assert ("warning" in said) is bool(named)
         assert f"every pixel of every validation photo as {named}" in said or not named
 

@@ -52,6 +52,16 @@ def visible(paths: Iterable[Path]) -> list[Path]:
     return [path for path in paths if not path.name.startswith(".")]
 
 
+def files_by_stem(folder: Path, pattern: str) -> dict[str, Path]:
+    """The files below a folder that are named like a pattern, such as `train/{stem}.jpg`, in the order of their paths.
+
+    By their stems, as far as these come from the pattern: they need not be usable as names.
+    """
+    before, after = pattern.split("{stem}")
+    paths = sorted(visible(folder.glob(f"{before}*{after}")))
+    return {path.relative_to(folder).as_posix()[len(before) : -len(after) or None]: path for path in paths}
+
+
 def photo_files(paths: Iterable[Path]) -> list[Path]:
     """Those that are photos, by their extensions."""
     return [path for path in visible(paths) if path.suffix.lower() in PHOTO_SUFFIXES]
@@ -73,8 +83,12 @@ def require_usable_names(folder: Path, stems: Iterable[str]) -> None:
     require_usable(folder, stems, "rename them")
 
 
-def found_instead(folder: Path, before: str, after: str) -> str:
-    """What lies there or nearby instead of the files that were looked for, and what to do; empty if nothing does."""
+def found_instead(folder: Path, pattern: str) -> str:
+    """What lies there or nearby instead of the files of a pattern, and what to do; empty if nothing does.
+
+    For `train/{stem}.jpg` these places are looked at: `train`, `train/*` and `*/train`.
+    """
+    before, after = pattern.split("{stem}")
     top = (folder / f"{before}*").parent
     for place in (top, *sorted(top.glob("*/")), *sorted(folder.glob(f"*/{top.relative_to(folder)}"))):
         suffixes = Counter(

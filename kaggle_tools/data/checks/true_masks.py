@@ -14,7 +14,7 @@ import numpy as np
 from kaggle_tools.data.checks.foreground import lines_of_ambiguous
 from kaggle_tools.data.images import read_foreground, read_photo, shrink_for
 from kaggle_tools.data.listing import NAMED, Photo
-from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.errors import InputError, first_few, in_lines
 from kaggle_tools.system.processes import CORES
 from kaggle_tools.system.progress import track
 
@@ -67,8 +67,7 @@ def inspect_masks(photos: Sequence[Photo]) -> MaskReport:
     faults = [fault for look in looks for fault in look.faults]
     if faults:
         found = f"{len(faults):,} photos or masks cannot be read; repair or remove them first"
-        more = [f"and {len(faults) - NAMED:,} more"] if len(faults) > NAMED else []
-        raise InputError("\n  ".join([f"{found}:", *faults[:NAMED], *more]))
+        raise InputError(in_lines(found, faults, NAMED))
     report = _report(looks)
     for kind, names in (("blank", report.blank), ("full", report.full)):
         if len(names) == len(looks):
