@@ -9,10 +9,12 @@ import pandas as pd
 
 from kaggle_tools import metrics, rle
 from kaggle_tools.competition import Competition
+from kaggle_tools.data.checks.foreground import lines_of_ambiguous
 from kaggle_tools.data.checks.names import files_by_stem
-from kaggle_tools.data.images import read_mask
+from kaggle_tools.data.images import read_foreground
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.submission.read import parse_mask, read_masks
+from kaggle_tools.system.output import warn
 
 
 class Scores(NamedTuple):
@@ -28,7 +30,8 @@ class Scores(NamedTuple):
 def score_submission(path: Path, truth: Path, competition: Competition) -> Scores:
     """Score each mask of a CSV whose truth is known.
 
-    Photos without a known truth are not scored, as a competition may count only a part of what is submitted.
+    Photos without a known truth are not scored, as a competition may count only a part of what is submitted. True
+    masks in files that are not plain are named in a warning, with what was taken as foreground.
 
     Args:
         path: the CSV, plain or compressed.
@@ -44,16 +47,19 @@ def score_submission(path: Path, truth: Path, competition: Competition) -> Score
     if not truths:
         raise InputError(f"{truth}: no rows below the header")
     counts: dict[str, metrics.Overlap] = {}
+    ambiguous: dict[str, list[str]] = {}
     unscored = 0
     for photo_id, text in read_masks(path, competition):
         if photo_id not in truths:
             unscored += 1
             continue
-        true_runs, pixels = _true_runs(truth, photo_id, truths[photo_id], competition)
+        true_runs, pixels = _true_runs(truth, photo_id, truths[photo_id], ambiguous, competition)
         counts[photo_id] = _overlap(_runs(path, photo_id, text, pixels, competition), true_runs)
     missing = [photo_id for photo_id in truths if photo_id not in counts]
     if missing:
         raise InputError(f"{path}: {len(missing):,} photos of {truth} are missing: {first_few(missing)}")
+    for line in lines_of_ambiguous(ambiguous, len(counts)):
+        warn(line)
     return Scores(_table(counts, competition), unscored)
 
 
@@ -83,11 +89,18 @@ def _mask_files(folder: Path, competition: Competition) -> dict[str, Path]:
     raise InputError(f"{folder}: no masks named {name} or {{stem}}.png in it")
 
 
-def _true_runs(truth: Path, photo_id: str, source: Path | str, competition: Competition) -> tuple[rle.Runs, int | None]:
-    """The runs of a true mask, and its pixels where they are known: run lengths alone do not say."""
+def _true_runs(
+    truth: Path, photo_id: str, source: Path | str, ambiguous: dict[str, list[str]], competition: Competition
+) -> tuple[rle.Runs, int | None]:
+    """The runs of a true mask, and its pixels where they are known: run lengths alone do not say.
+
+    The name of a file that is not plain is added to `ambiguous`, by what was taken as foreground.
+    """
     if isinstance(source, str):
         return _runs(truth, photo_id, source, None, competition), None
-    mask_HW = read_mask(source)
+    mask_HW, taken = read_foreground(source)
+    if taken:
+        ambiguous.setdefault(taken, []).append(source.name)
     return rle.find_runs(mask_HW, competition.rle_order), mask_HW.size
 
 

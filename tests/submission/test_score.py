@@ -75,3 +75,18 @@ def test_a_truth_without_masks_is_refused(tmp_path: Path) -> None:
         score_submission(path, tmp_path / "empty", CARVANA)
     with pytest.raises(InputError, match="no rows below the header"):
         score_submission(path, write_rows(tmp_path / "truth.csv", []), CARVANA)
+
+
+def test_true_masks_that_are_not_plain_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_rows(tmp_path / "submission.csv", list(SUBMITTED))
+    (tmp_path / "masks").mkdir()
+    for photo_id, text in TRUTH:
+        soft = np.where(rle.decode(text, SHAPE), 200, 90).astype(np.uint8)
+        soft[-1, -1] = 0
+        Image.fromarray(soft).save(tmp_path / "masks" / f"{CARVANA.stem_of(photo_id)}.png")
+    table, _ = score_submission(path, tmp_path / "masks", CARVANA)
+    assert table["dice"].tolist() == pytest.approx([4 / 8, 12 / 30])
+    assert capsys.readouterr().err == (
+        "warning: 2 of 2 masks are not plainly black and white: b_01.png, a_01.png; "
+        "taken as foreground: values above half of the highest\n"
+    )
