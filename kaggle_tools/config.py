@@ -4,7 +4,6 @@
 `train`, `config.json`, the processes of `--parallel-folds` and the tables in the docs follow from both.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from kaggle_tools.options import (
     SHARE,
     Check,
     Option,
+    between,
     check_options,
     options_of,
     parse_count,
@@ -63,8 +63,15 @@ def path_text(_option: str, text: str) -> str:
     return str(Path(text).resolve())
 
 
-SCALES = Check(lambda scales: bool(scales) and all(0 < scale < math.inf for scale in scales), "must be numbers above 0")
-SIDES = Check(lambda size: min(size) >= 16, "each side must be at least 16")
+# A stranger's `model.json` must not ask for all memory either; nobody needs more.
+WIDEST, DEEPEST, LONGEST_SIDE, LARGEST_SCALE, MOST_SCALES = 1024, 10, 8192, 4, 16
+SCALES = Check(
+    lambda scales: 0 < len(scales) <= MOST_SCALES and all(0 < scale <= LARGEST_SCALE for scale in scales),
+    f"must be numbers above 0 and up to {LARGEST_SCALE}, at most {MOST_SCALES} of them",
+)
+SIDES = Check(
+    lambda size: min(size) >= 16 and max(size) <= LONGEST_SIDE, f"each side must be from 16 to {LONGEST_SIDE:,} pixels"
+)
 TWO_FOLDS = Check(lambda folds: folds >= 2, "must be at least 2, to train on and to validate on")
 
 
@@ -79,8 +86,8 @@ class TrainingConfig:
     competition: str
     """The slug of the competition."""
     model: Annotated[str, Option("`unet` or `smp:ARCHITECTURE/ENCODER`, such as smp:Unet/resnet34.", MODEL)] = UNET
-    width: Annotated[int, Option("Channels of the U-Net's first block.", MODEL, check=ABOVE_0)] = 64
-    depth: Annotated[int, Option("How often the U-Net halves the size.", MODEL, check=ABOVE_0)] = 4
+    width: Annotated[int, Option("Channels of the U-Net's first block.", MODEL, check=between(1, WIDEST))] = 64
+    depth: Annotated[int, Option("How often the U-Net halves the size.", MODEL, check=between(1, DEEPEST))] = 4
     pretrained: Annotated[bool, Option("Start from ImageNet weights (smp models only).", MODEL)] = False
     init: Annotated[
         str | None,
@@ -269,6 +276,16 @@ PATHS = ("init", "extra")
 """The settings that are paths of folders."""
 CONFIG_OPTIONS = options_of(TrainingConfig, preset=DEFAULT_PRESET)
 EXECUTION_OPTIONS = options_of(Execution)
+
+
+def check_setting(name: str, value: Any) -> None:
+    """Check a value wherever it was read as `TrainingConfig` checks its field of this name.
+
+    Raises:
+        InputError: it is not possible.
+        TypeError: it is not of the field's type.
+    """
+    next(option for option in CONFIG_OPTIONS if option.name == name).check(value)
 
 
 def config_from(preset: str, competition: str, options: Mapping[str, Any]) -> TrainingConfig:

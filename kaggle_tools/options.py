@@ -46,6 +46,11 @@ FINITE = "must be a finite number"
 SHARE = Check(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
 
 
+def between(lowest: int, highest: int) -> Check:
+    """A number from the lowest to the highest, both included."""
+    return Check(lambda value: lowest <= value <= highest, f"must be from {lowest:,} to {highest:,}")
+
+
 @dataclass(frozen=True)
 class Option:
     """What the command line says of a field, as a part of the field's type."""

@@ -133,6 +133,7 @@ def infer(
     from kaggle_tools.inference import write_masks
     from kaggle_tools.inference.ensemble import Ensemble, choose_tta, load_members
     from kaggle_tools.inference.evidence import Evidence, Selection
+    from kaggle_tools.inference.predict import require_sizes
     from kaggle_tools.results import pred_folder
     from kaggle_tools.system import memory, processes
 
@@ -149,6 +150,7 @@ def infer(
     memory.keep_freed_memory()
     device = processes.launch(devices, nodes).device
     ensemble = Ensemble(members, device, tta=flips, scales=scales, threshold=used_threshold)
+    require_sizes(ensemble, photos)
     if compiled:
         ensemble.compile()
     at_once = given_batch_size or write_masks.batch_size_for(out, ensemble, photos)

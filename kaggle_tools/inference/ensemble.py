@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kaggle_tools.config import Tta
+from kaggle_tools.config import Tta, check_setting
 from kaggle_tools.data.datasets import InputSize
 from kaggle_tools.data.images import Size
 from kaggle_tools.errors import InputError
@@ -95,12 +95,13 @@ def choose_tta(
     """The flips and scales that are given, or those with which the members' held-out photos were predicted.
 
     Raises:
-        InputError: the members' own differ, and none are given.
+        InputError: the members' own differ, and none are given; or the scales are not possible.
     """
     own = [member.own_tta for member in members]
     if (tta is None or scales is None) and len(set(own)) > 1:
         raise InputError("the runs were scored with different TTA; give --tta and --tta-scales")
     chosen = tta or own[0][0], scales or own[0][1]
+    check_setting("tta_scales", chosen[1])
     if chosen != own[0] and is_first_process():
         say("note: the run's score and threshold were measured with another TTA than these masks")
     return chosen

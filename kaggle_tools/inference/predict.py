@@ -17,6 +17,8 @@ from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Mix
+from kaggle_tools.models import probe
+from kaggle_tools.models.segmenter import Architecture
 
 BATCH_PIXELS = 8 * 1280 * 1918
 """A batch chosen automatically holds no more pixels than this: more of them are no faster, but need more memory."""
@@ -34,6 +36,25 @@ class Prediction(NamedTuple):
     """Why the photo could not be read; empty if it could. Then the other fields are of a black photo."""
     photo_sha256: str = ""
     """Of the photo's file; empty where it is not known."""
+
+
+def require_sizes(ensemble: Ensemble, photos: Sequence[Photo]) -> None:
+    """Check, before photos are read, that the networks take them at the sizes that they will be given.
+
+    Raises:
+        InputError: one of the networks does not; says which size, and which it would take.
+    """
+    sizes = probe.some_sizes(photo.size for photo in photos)
+    passes: dict[Architecture, list[probe.Pass]] = {}
+    for member in ensemble.members:
+        at = [InputSize(member.card.image_size, scale) for scale in ensemble.scales]
+        passes.setdefault(member.card.architecture, []).extend(
+            probe.Pass(1, one.of(size), training=False, given_by=f"--tta-scales {one.scale:g}")
+            for one in at
+            for size in sizes
+        )
+    for architecture, wanted in passes.items():
+        probe.require(architecture, wanted)
 
 
 def predict(

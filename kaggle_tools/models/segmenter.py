@@ -5,21 +5,28 @@ Knows nothing of training, folds or competitions.
 B batch, H height, W width.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from kaggle_tools.config import UNET
+from kaggle_tools.config import UNET, check_setting
 from kaggle_tools.errors import InputError
 from kaggle_tools.models import smp
 from kaggle_tools.models.smp import RGB
 from kaggle_tools.models.unet import UNet, pad_to_multiple
+from kaggle_tools.system.hardware import GIB, memory_bytes
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that is needed to build a network for given weights."""
+    """Everything that is needed to build a network for given weights.
+
+    Raises:
+        InputError: a value that is not possible.
+        TypeError: one that is not of its type.
+    """
 
     name: str = UNET
     """`unet`, or `smp:ARCHITECTURE/ENCODER` for any of segmentation-models-pytorch."""
@@ -31,6 +38,13 @@ class Architecture:
     """Subtracted from photos in [0, 1], RGB."""
     std: RGB = (1.0, 1.0, 1.0)
     """Divided by, after the mean is subtracted."""
+
+    def __post_init__(self) -> None:
+        for name, value in {"model": self.name, "width": self.width, "depth": self.depth}.items():
+            check_setting(name, value)
+        numbers = (*self.mean, *self.std)
+        if not (len(self.mean) == len(self.std) == 3 and all(map(math.isfinite, numbers)) and min(self.std) > 0):
+            raise InputError(f"no mean and standard deviation of colours: {self.mean}, {self.std}")
 
 
 class Segmenter(nn.Module):
@@ -76,11 +90,43 @@ def build(architecture: Architecture, pretrained: bool = False) -> Segmenter:
     """A network with fresh weights, or with an encoder trained on ImageNet.
 
     Raises:
-        InputError: there is no such network, or its pretrained weights cannot be fetched.
+        InputError: there is no such network, it is larger than this machine's memory, or its pretrained weights
+            cannot be fetched.
     """
+    if architecture.name == UNET:
+        _require_memory(architecture)  # the others are as large as their encoders, and those are listed
+    return _built(architecture, pretrained)
+
+
+def blueprint(architecture: Architecture) -> Segmenter:
+    """The network on PyTorch's meta device: shapes without contents, which take no memory.
+
+    Draws no random number.
+
+    Raises:
+        InputError: there is no such network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return _built(architecture)
+        except InputError:  # the `mit` encoders compute with numbers when they are built
+            return _built(architecture).to("meta")
+
+
+def _built(architecture: Architecture, pretrained: bool = False) -> Segmenter:
     net: nn.Module
     if architecture.name == UNET:
         net, multiple = UNet(architecture.width, architecture.depth), 1  # pads itself
     else:
         net, multiple = smp.build(architecture.name, pretrained), smp.MULTIPLE
     return Segmenter(net, architecture.mean, architecture.std, multiple)
+
+
+def _require_memory(architecture: Architecture) -> None:
+    needed, there_is = sum(weights.nbytes for weights in blueprint(architecture).parameters()), memory_bytes()
+    if there_is and needed > there_is:
+        raise InputError(
+            f"--width {architecture.width} --depth {architecture.depth}: the weights of this U-Net need "
+            f"{needed / GIB:,.0f} GiB, and this machine has {there_is / GIB:,.0f} GiB of memory"
+        )

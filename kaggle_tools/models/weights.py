@@ -3,18 +3,18 @@
 safetensors cannot run code when it is opened.
 """
 
-import math
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import get_args
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as as_safetensors
 
-from kaggle_tools.config import Tta, tuples
+from kaggle_tools.config import Tta, check_setting, tuples
 from kaggle_tools.errors import InputError
-from kaggle_tools.models.segmenter import Architecture, Segmenter, build
+from kaggle_tools.models.segmenter import Architecture, Segmenter, blueprint, build
+from kaggle_tools.system import json_values
 from kaggle_tools.system.files import read_json, replacing, write_json
 from kaggle_tools.system.json_values import mapping
 
@@ -24,7 +24,12 @@ CARD_FILE = "model.json"
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What must be known of saved weights in order to use them: the contents of `model.json`."""
+    """What must be known of saved weights in order to use them: the contents of `model.json`.
+
+    Raises:
+        InputError: a value that is not possible.
+        TypeError: one that is not of its type.
+    """
 
     architecture: Architecture
     image_size: tuple[int, int] | None
@@ -39,8 +44,10 @@ class ModelCard:
     """The factors of `image_size` over which they were averaged."""
 
     def __post_init__(self) -> None:
-        if self.tta not in get_args(Tta) or not self.tta_scales or not all(0 < s < math.inf for s in self.tta_scales):
-            raise ValueError(f"no such test-time augmentation: {self.tta}, {self.tta_scales}")
+        for name in ("image_size", "tta", "tta_scales"):
+            check_setting(name, getattr(self, name))
+        json_values.text(self.competition)
+        json_values.whole(self.fold)
 
 
 def save(model: Segmenter, card: ModelCard, folder: Path) -> None:
@@ -62,15 +69,39 @@ def load(folder: Path) -> tuple[Segmenter, ModelCard]:
         InputError: a file is missing or damaged, or the weights do not fit the card.
     """
     card = read_card(folder)
+    path = folder / WEIGHTS_FILE
     try:
+        _require_shapes(path, card.architecture)
         model = build(card.architecture)
-        model.net.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        model.net.load_state_dict(load_file(path))
+    except InputError as error:
+        raise InputError(f"{folder / CARD_FILE}: {error}") from error
     except (OSError, SafetensorError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{folder / WEIGHTS_FILE}: cannot be loaded as the {CARD_FILE} beside it says ({reason})"
-        ) from error
+        raise InputError(f"{path}: cannot be loaded as the {CARD_FILE} beside it says ({reason})") from error
     return model.eval(), card
+
+
+def _require_shapes(path: Path, architecture: Architecture) -> None:
+    """Check that a file holds the weights of this network, before memory is asked for.
+
+    Raises:
+        InputError: there is no such network.
+        ValueError: it holds others.
+        OSError, SafetensorError: it cannot be read.
+    """
+    with safe_open(path, "pt") as file:
+        names = file.keys()
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    expected = _shapes(architecture)
+    if found != expected:
+        name = min(name for name in found | expected if found.get(name) != expected.get(name))
+        raise ValueError(f"{name} has the shape {found.get(name)}, not {expected.get(name)}")
+
+
+@cache
+def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in blueprint(architecture).net.state_dict().items()}
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -84,5 +115,5 @@ def read_card(folder: Path) -> ModelCard:
     try:
         architecture = Architecture(**tuples(fields.pop("architecture")))
         return ModelCard(architecture=architecture, **tuples(fields))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (InputError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: not a model card of this version ({error})") from error

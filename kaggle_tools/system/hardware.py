@@ -19,9 +19,14 @@ def hardware() -> str:
     """
     gpus = Counter(_gpu(index) for index in range(torch.cuda.device_count()))
     parts = [f"{count} x {gpu}" for gpu, count in gpus.items()] + [f"{CORES} cores of {_cpu()}"]
-    if hasattr(os, "sysconf"):
-        parts.append(f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIB:.0f} GiB of memory")
+    if memory := memory_bytes():
+        parts.append(f"{memory / GIB:.0f} GiB of memory")
     return ", ".join(parts)
+
+
+def memory_bytes() -> int | None:
+    """How much main memory there is; None where the system does not tell."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
 
 
 def best_device() -> torch.device:

@@ -1,6 +1,7 @@
 """Train several folds of a run: one after the other, or each on a GPU of its own."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.processes import device_count, is_first_process, own_command, run_on_gpus, visible_gpus
 from kaggle_tools.training.callbacks import TimeLimit
 from kaggle_tools.training.fold import train_fold
-from kaggle_tools.training.trial import estimated_hours, find_batch_size
+from kaggle_tools.training.trial import estimated_hours, find_batch_size, require_passes
 
 LONG_HOURS = 24.0
 LAPTOP_WIDTH = 16
@@ -60,13 +61,15 @@ def train_one_by_one(
     """Train those of these folds that are not finished, in this process.
 
     Raises:
-        InputError: see `fold.train_fold`; or the weights to start from, or the masks to add, cannot be used; or photos
-            or masks are not those that the run was begun with.
+        InputError: see `fold.train_fold`; or the network does not take the photos' sizes; or the weights to start from,
+            or the masks to add, cannot be used; or photos or masks are not those that the run was begun with.
         OutOfTimeError: the deadline is near.
     """
     unfinished = _unfinished(work.run, folds)
     extra = _extra_photos(work)
     _keep_extra(work.run, extra)
+    if unfinished:
+        _require_passes(work, unfinished, extra, execution)
     if unfinished and is_first_process():
         _warn_of_a_long_run(work, len(unfinished), execution)
     limit = None if deadline is None else TimeLimit(deadline)
@@ -100,7 +103,8 @@ def train_in_parallel(
     """Train those of these folds that are not finished, each in a process of its own on a GPU of its own.
 
     Raises:
-        InputError: there is no GPU, or a fold failed; what it printed says why.
+        InputError: there is no GPU, the network does not take the photos' sizes, or a fold failed; what it printed
+            says why.
         OutOfTimeError: the deadline is near.
     """
     unfinished = _unfinished(work.run, folds)
@@ -110,12 +114,13 @@ def train_in_parallel(
     if not gpus:
         raise InputError("--parallel-folds: this machine has no GPU; without it the folds are trained one by one")
 
+    alone = replace(execution, devices="1", nodes=1, parallel_folds=False, report=False)
+    _require_passes(work, unfinished, [], alone)  # each fold does so for --extra as well
     folds_by_name = {f"fold {fold}": fold for fold in unfinished}
 
     def command(name: str) -> list[str]:
         hours = None if deadline is None else max(0.0, deadline - time.monotonic()) / 3600
-        alone = replace(execution, devices="1", nodes=1, parallel_folds=False, max_hours=hours, report=False)
-        return fold_command(work, folds_by_name[name], alone)
+        return fold_command(work, folds_by_name[name], replace(alone, max_hours=hours))
 
     exit_codes = run_on_gpus([*folds_by_name], gpus, command)
     stopped = [name for name, exit_code in exit_codes.items() if exit_code == OutOfTimeError.exit_code]
@@ -180,10 +185,17 @@ def _unfinished(run: Path, folds: Sequence[int]) -> list[int]:
     return [fold for fold in folds if not run_folder.is_finished(run, fold)]
 
 
+def _require_passes(work: CrossValidation, folds: Sequence[int], extra: Sequence[Photo], execution: Execution) -> None:
+    held_out = Counter(work.fold_by_stem.values())
+    training_photos = len(work.photos) - max(held_out[fold] for fold in folds) + len(extra)
+    sizes = {photo.size for photo in (*work.photos, *extra)}
+    require_passes(work.config, sizes, training_photos, execution)
+
+
 def _warn_of_a_long_run(work: CrossValidation, folds: int, execution: Execution) -> None:
     """Warn, before the training starts, that it would take more than a day on this machine."""
     hours = estimated_hours(work.photos, work.config, folds, execution)
-    if hours > LONG_HOURS:
+    if hours is not None and hours > LONG_HOURS:
         instead = "a smaller --image-size" if work.config.width <= LAPTOP_WIDTH else "--preset laptop --fold 0"
         about = f"about {hours / 24:.1f} days for {folds} of {work.config.folds} folds on this machine"
         warn(f"{about}; try {instead}")

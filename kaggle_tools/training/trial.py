@@ -1,14 +1,13 @@
-"""Training steps on trial: how long they take, which batch fits into memory, and what to do where none does.
+"""Training steps on trial: which the network takes, how long they take, which fit into memory, what to do if none does.
 
 H height, W width.
 """
 
 import copy
 import gc
-import math
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from tempfile import TemporaryDirectory
@@ -18,11 +17,12 @@ from lightning import Trainer
 from lightning.pytorch.tuner.tuning import Tuner
 
 from kaggle_tools.config import Execution, TrainingConfig
-from kaggle_tools.data.datasets import plain_worker_errors
+from kaggle_tools.data.datasets import InputSize, plain_worker_errors
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
-from kaggle_tools.models.segmenter import build, design
+from kaggle_tools.models import probe
+from kaggle_tools.models.segmenter import Architecture, build, design
 from kaggle_tools.results.fold_table import Split
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device, half_precision
@@ -43,18 +43,55 @@ SMALL = 128  # pixels
 LONG_ENOUGH = 0.5  # seconds
 
 
+def require_passes(config: TrainingConfig, sizes: Iterable[Size], training_photos: int, execution: Execution) -> None:
+    """Check, before hours are spent, that the network takes all batches that a training will bring.
+
+    Args:
+        config: what decides the result.
+        sizes: the photos' own sizes, (height, width), of those to train on and those held out.
+        training_photos: how many there are to train on, at least.
+        execution: on how many devices.
+
+    Raises:
+        InputError: there is no such network, or a batch that it does not take.
+    """
+    probe.require(_architecture(config), _passes(config, sizes, training_photos, execution))
+
+
+def _passes(
+    config: TrainingConfig, sizes: Iterable[Size], training_photos: int, execution: Execution
+) -> Iterator[probe.Pass]:
+    devices = device_count(execution.devices, execution.nodes)
+    a_device = max(1, config.batch_size // devices)
+    share = -(-training_photos // devices)  # of one device; the smaller batch at its end is left out, see `task`
+    photos = min(a_device, share) * (devices if torch.cuda.is_available() else 1)  # GPUs share batch statistics
+    why = f"--batch-size {config.batch_size}" if share >= a_device else f"{training_photos} photos to train on"
+    for own_size in [config.image_size] if config.image_size else probe.some_sizes(sizes):
+        yield probe.Pass(photos, own_size, training=True, given_by=why)
+        yield probe.Pass(1, own_size, training=False, given_by="--image-size")
+        for scale in config.tta_scales:
+            size = InputSize(config.image_size, scale).of(own_size)
+            yield probe.Pass(1, size, training=False, given_by=f"--tta-scales {scale:g}")
+
+
+def _architecture(config: TrainingConfig) -> Architecture:
+    """As `design` has it, without what a pretrained encoder would need to be asked for."""
+    return Architecture(config.model, config.width, config.depth)
+
+
 def find_batch_size(split: Split, config: TrainingConfig, execution: Execution) -> int:
     """The largest batch, a power of two, that one GPU holds in training.
 
     Raises:
-        InputError: not even one photo fits.
+        InputError: not even one photo fits, or the network does not take photos of this size.
     """
-    task = SegmentationTask(initial_model(config, fold=0)[1].to(memory_format=torch.channels_last), config)
     own_size = split.training[0].size
-    data = FoldData(split, replace(config, batch_size=1), execution)
+    smallest = probe.smallest_batch(_architecture(config), config.image_size or own_size)
+    task = SegmentationTask(initial_model(config, fold=0)[1].to(memory_format=torch.channels_last), config)
+    data = FoldData(split, replace(config, batch_size=smallest), execution)
     with TemporaryDirectory() as folder, plain_worker_errors(), quiet_lightning(), explained_memory(task, own_size):
         with trial_steps(task, best_device()) as step:  # Lightning's tuner would try no photos after one
-            step(1, config.image_size or own_size)
+            step(smallest, config.image_size or own_size)
         trainer = Trainer(
             devices=1,
             precision=precision_of(config),
@@ -64,18 +101,20 @@ def find_batch_size(split: Split, config: TrainingConfig, execution: Execution) 
             default_root_dir=folder,
             max_epochs=-1,
         )
-        found = Tuner(trainer).scale_batch_size(task, datamodule=data, mode="power", init_val=1, max_trials=10)
+        found = Tuner(trainer).scale_batch_size(task, datamodule=data, mode="power", init_val=smallest, max_trials=10)
     assert found is not None
     return found
 
 
-def estimated_hours(photos: Sequence[Photo], config: TrainingConfig, folds: int, execution: Execution) -> float:
-    """About how many hours it takes to train `folds` folds, from a step timed on this machine."""
+def estimated_hours(photos: Sequence[Photo], config: TrainingConfig, folds: int, execution: Execution) -> float | None:
+    """About how many hours it takes to train `folds` folds, from a step timed here; None if no step succeeds."""
     memory.keep_freed_memory()
     device = best_device()
     model = build(design(config.model, config.width, config.depth)).to(memory_format=torch.channels_last)
     with trial_steps(SegmentationTask(model, config), device) as step:
         seconds = seconds_per_photo(step, config.image_size or photos[0].size)
+    if seconds is None:
+        return None
     training_photos = len(photos) * (config.folds - 1) / config.folds
     devices = device_count(execution.devices, execution.nodes)
     return seconds / devices * training_photos * config.epochs * folds / 3600
@@ -111,34 +150,44 @@ def trial_steps(task: SegmentationTask, device: torch.device) -> Iterator[Step]:
         task.load_state_dict(state)
 
 
-def seconds_per_photo(step: Step, size: Size) -> float:
-    """About how many seconds one photo of this size, (height, width), takes in training.
+def seconds_per_photo(step: Step, size: Size) -> float | None:
+    """About how many seconds one photo of this size, (height, width), takes in training; None if no step succeeds.
 
     Steps of two small photos are timed, then of larger ones, until the time of a step is well above the fixed cost
     of any step; it is then scaled by the number of pixels.
     """
-    seconds = math.inf
-    height, width = (min(side, SMALL) for side in size)
-    while True:
+    seconds = None
+    for height, width in _growing(size):
         try:
             step(2, (height, width))  # the first one of a size chooses its algorithms
             start = time.perf_counter()
             step(2, (height, width))
         except torch.OutOfMemoryError:
             return seconds
+        except Exception:  # some networks take no photos as small as that, each with an error of its own
+            continue
         step_seconds = time.perf_counter() - start
         seconds = step_seconds / 2 * (size[0] * size[1]) / (height * width)
-        if step_seconds > LONG_ENOUGH or (height, width) == size:
-            return seconds
+        if step_seconds > LONG_ENOUGH:
+            break
+    return seconds
+
+
+def _growing(size: Size) -> Iterator[Size]:
+    """Sizes from a small one to this one, each with twice the sides of the one before."""
+    height, width = (min(side, SMALL) for side in size)
+    while (height, width) != size:
+        yield height, width
         height, width = min(2 * height, size[0]), min(2 * width, size[1])
+    yield size
 
 
 def what_fits(step: Step, batch_size: int, size: Size) -> tuple[int, Size] | None:
-    """The first smaller batch, or then smaller photo, with which a training step does not run out of memory."""
+    """The first smaller batch, or then smaller photo, with which a training step succeeds."""
     for smaller_batch, smaller_size in _smaller(batch_size, size):
         try:
             step(smaller_batch, smaller_size)
-        except torch.OutOfMemoryError:
+        except Exception:  # out of memory, or a batch or a size that the network does not take
             continue
         return smaller_batch, smaller_size
     return None

@@ -18,7 +18,8 @@ from kaggle_tools.data.images import read_gray, read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.inference import tta as test_time_augmentation
-from kaggle_tools.models.segmenter import Segmenter
+from kaggle_tools.models.segmenter import Architecture, Segmenter, build
+from kaggle_tools.models.weights import ModelCard, save
 from kaggle_tools.results.pred_folder import mask_path, overlay_path, probability_path
 
 
@@ -84,6 +85,7 @@ class TestRefusals:
             (["--batch-size", "all"], "--batch-size all: must be a whole number above 0, or auto"),
             (["--threshold", "1"], "--threshold 1: must be a number between 0 and 1, or auto"),
             (["--devices", "two"], "--devices two --nodes 1: .*"),
+            (["--tta-scales", "1,1000"], "--tta-scales 1,1000: must be numbers above 0 and up to 4, .*"),
             (["--fold", "2"], ".*/run/fold2/model.json: missing.*"),
             (["--competition", "titanic"], "these belong to different competitions: .*: carvana.*; .*: titanic"),
         ],
@@ -93,6 +95,15 @@ class TestRefusals:
     ) -> None:
         with pytest.raises(InputError, match=f"^{message}$"):
             raise_from(invoke(run, "--images", shown, "--out", tmp_path / "pred", *options))
+        assert not (tmp_path / "pred").exists()
+
+    def test_a_network_that_cannot_take_a_scale_is_refused_before_anything_is_written(
+        self, shown: Path, tmp_path: Path
+    ) -> None:
+        pan = Architecture("smp:PAN/mobilenet_v2")
+        save(build(pan), ModelCard(pan, (160, 240), CARVANA.slug, fold=0), tmp_path / "pan" / "fold0")
+        given = (tmp_path / "pan", "--images", shown, "--out", tmp_path / "pred", "--tta-scales", "0.5,1")
+        assert "smp:PAN/mobilenet_v2 cannot take 1 photo of 80x120 in evaluation (--tta-scales 0.5)" in refusal(*given)
         assert not (tmp_path / "pred").exists()
 
     def test_other_settings_for_a_folder_that_is_begun_are_named(self, run: Path, shown: Path, tmp_path: Path) -> None:

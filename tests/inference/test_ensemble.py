@@ -48,7 +48,7 @@ class TestEnsembles:
         assert found == pytest.approx(0.5506084)
 
     def test_every_network_counts_once_whatever_its_size(self) -> None:
-        members = [member(Constant(4), (8, 8)), member(Constant(0), (4, 4)), member(Constant(4), (8, 8))]
+        members = [member(Constant(4), (32, 32)), member(Constant(0), (16, 16)), member(Constant(4), (32, 32))]
         found = probability(members, noise((16, 20)), "flips")
         assert found == pytest.approx((0.9820138 + 0.5 + 0.9820138) / 3)
 

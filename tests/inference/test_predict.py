@@ -1,5 +1,6 @@
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from known_networks import (
     RampNet,
     Size,
     bilinear,
+    card_of,
     member,
     noise,
     ramp_probabilities,
@@ -30,7 +32,8 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference import predict as prediction_module
 from kaggle_tools.inference.ensemble import Ensemble, Member, Mix
-from kaggle_tools.inference.predict import Prediction, as_bytes, batch_size_that_fits, predict
+from kaggle_tools.inference.predict import Prediction, as_bytes, batch_size_that_fits, predict, require_sizes
+from kaggle_tools.models.segmenter import Architecture
 from kaggle_tools.system.files import sha256
 
 
@@ -54,6 +57,29 @@ def predictions(
 
 def same_bits(one: Prediction, two: Prediction) -> bool:
     return torch.equal(one.probability_HW, two.probability_HW) and torch.equal(one.votes_HW, two.votes_HW)
+
+
+class TestSizes:
+    def pan(self, image_size: Size | None) -> Member:
+        """Its pyramid needs more than 64x64 pixels; only its name is looked at."""
+        card = card_of(image_size, architecture=Architecture("smp:PAN/mobilenet_v2"))
+        return replace(member(nn.Identity()), card=card)
+
+    def test_a_network_that_cannot_take_a_scale_is_refused_before_a_photo_is_read(self) -> None:
+        photo, pan = Photo("a", Path("is nowhere"), (1280, 1918)), self.pan((160, 240))
+        require_sizes(Ensemble([pan], CPU, tta="none", scales=(1.0,)), [photo])
+        with pytest.raises(InputError) as refusal:
+            require_sizes(Ensemble([pan], CPU, tta="none", scales=(1.0, 0.5)), [photo])
+        assert str(refusal.value).startswith(
+            "smp:PAN/mobilenet_v2 cannot take 1 photo of 80x120 in evaluation (--tta-scales 0.5): "
+        )
+        assert "It takes 160x240" in str(refusal.value)
+
+    def test_photos_of_their_own_sizes_are_each_tried(self) -> None:
+        own = self.pan(None)
+        photos = [Photo(str(side), Path("is nowhere"), (side, side)) for side in (512, 64, 256)]
+        with pytest.raises(InputError, match="cannot take 1 photo of 64x64 in evaluation"):
+            require_sizes(Ensemble([own], CPU, tta="none"), photos)
 
 
 class TestPhotos:

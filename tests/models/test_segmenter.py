@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from trained_networks import SMALL_UNET, SMP, trained, two_photos
 
 from kaggle_tools.errors import InputError
-from kaggle_tools.models.segmenter import Architecture, Segmenter, build, design
+from kaggle_tools.models.segmenter import Architecture, Segmenter, blueprint, build, design
 from kaggle_tools.models.smp import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -49,6 +49,26 @@ class TestSegmenter:
     def test_the_unet_is_given_photos_without_padding(self) -> None:
         model = trained(SMALL_UNET)
         assert torch.allclose(model(two_photos(61, 93)), model.net(two_photos(61, 93) / 255), atol=1e-6)
+
+
+class TestBlueprint:
+    @pytest.mark.parametrize("name", ["unet", SMP, "smp:Unet/mit_b0"])
+    def test_a_blueprint_has_the_shapes_of_the_network_and_draws_no_random_numbers(self, name: str) -> None:
+        architecture = Architecture(name, width=4, depth=2)
+        torch.manual_seed(0)
+        before = torch.get_rng_state()
+        planned = blueprint(architecture).state_dict()
+        assert torch.equal(torch.get_rng_state(), before)
+        assert {str(tensor.device) for tensor in planned.values()} == {"meta"}
+        built = build(architecture).state_dict()
+        assert {name: t.shape for name, t in planned.items()} == {name: t.shape for name, t in built.items()}
+
+    def test_a_network_larger_than_the_memory_is_refused_before_it_is_built(self) -> None:
+        with pytest.raises(
+            InputError,
+            match=r"--width 1024 --depth 10: the weights of this U-Net need [\d,]+ GiB, and this machine has",
+        ):
+            build(Architecture("unet", width=1024, depth=10))
 
 
 class TestDesign:

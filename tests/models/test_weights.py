@@ -134,10 +134,64 @@ class TestDamage:
         (saved / CARD_FILE).write_text(text)
         assert f"{saved / CARD_FILE}: not a model card of this version" in self.refusal(saved)
 
-    @pytest.mark.parametrize("wrong", [{"tta": "sideways"}, {"tta_scales": []}, {"tta_scales": [1, 0]}])
-    def test_a_card_with_an_impossible_tta_is_refused(self, saved: Path, wrong: dict) -> None:
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"tta": "sideways"},
+            {"tta_scales": []},
+            {"tta_scales": [1, 0]},
+            {"tta_scales": [1000.0]},
+            {"tta_scales": [1.0] * 1000},
+            {"tta_scales": ["1"]},
+            {"image_size": [60000, 60000]},
+            {"image_size": [96]},
+            {"image_size": [96.5, 160]},
+            {"image_size": "96x160"},
+            {"competition": 3},
+            {"fold": "3"},
+            {"fold": None},
+        ],
+        ids=str,
+    )
+    def test_a_card_with_an_impossible_value_is_refused(self, saved: Path, wrong: dict[str, Any]) -> None:
         self.edit_card(saved, **wrong)
-        assert "not a model card of this version (no such test-time augmentation" in self.refusal(saved)
+        assert f"{saved / CARD_FILE}: not a model card of this version (" in self.refusal(saved)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"width": 1e30},
+            {"depth": 10**30},
+            {"depth": 30},
+            {"width": 100_000},
+            {"width": True},
+            {"name": None},
+            {"mean": [0.1, 0.2]},
+            {"mean": [0.1, 0.2, "0.3"]},
+            {"std": [1.0, 0.0, 1.0]},
+            {"std": [1.0, 1.0, float("nan")]},
+        ],
+        ids=str,
+    )
+    def test_a_card_with_an_impossible_architecture_is_refused(self, saved: Path, wrong: dict[str, Any]) -> None:
+        self.edit_card(saved, architecture=asdict(SMALL_UNET) | wrong)
+        assert f"{saved / CARD_FILE}: not a model card of this version (" in self.refusal(saved)
+
+    def test_a_network_much_larger_than_its_file_is_refused_before_it_is_built(
+        self, saved: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("kaggle_tools.models.weights.build", lambda _: pytest.fail("memory was asked for"))
+        self.edit_card(saved, architecture=asdict(SMALL_UNET) | {"width": 1024, "depth": 10})
+        said = self.refusal(saved)
+        assert said == (
+            f"{saved / WEIGHTS_FILE}: cannot be loaded as the {CARD_FILE} beside it says "
+            "(down.0.1.0.weight has the shape (8, 4, 3, 3), not (2048, 1024, 3, 3))"
+        )
+
+    def test_an_encoder_that_is_not_listed_is_refused_with_the_name_of_the_card(self, saved: Path) -> None:
+        self.edit_card(saved, architecture=asdict(SMALL_UNET) | {"name": "smp:Unet/tu-hf-hub:timm/resnet18"})
+        said = self.refusal(saved)
+        assert said.startswith(f"{saved / CARD_FILE}: --model smp:Unet/tu-hf-hub:timm/resnet18: no encoder")
 
     def test_a_card_of_another_version_is_refused(self, saved: Path) -> None:
         self.edit_card(saved, tricks=3)

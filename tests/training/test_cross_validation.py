@@ -56,6 +56,51 @@ class TestOneByOne:
         assert "fold 1: 9 photos" in said
         assert (tmp_path / "fold0" / "model.safetensors").stat().st_mtime_ns == before
 
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (
+                {"model": "smp:PAN/mobilenet_v2", "image_size": (160, 240), "tta_scales": (0.5, 1.0)},
+                r"smp:PAN/mobilenet_v2 cannot take 1 photo of 80x120 in evaluation \(--tta-scales 0.5\): ",
+            ),
+            (
+                {"model": "smp:DeepLabV3Plus/mobilenet_v2", "batch_size": 1},
+                r"smp:DeepLabV3Plus/mobilenet_v2 cannot take 1 photo of 16x24 in training \(--batch-size 1\): ",
+            ),
+            (
+                {"model": "smp:Unet/tu-swin_tiny_patch4_window7_224"},
+                "smp:Unet/tu-swin_tiny_patch4_window7_224 cannot take 2 photos .*\nIt takes 224x224",
+            ),
+            ({"model": "smp:Unet/tu-hf-hub:timm/resnet18"}, "--model smp:Unet/tu-hf-hub:timm/resnet18: no encoder"),
+        ],
+        ids=["scale", "batch", "size", "hub"],
+    )
+    def test_a_network_that_cannot_take_the_photos_is_refused_before_the_training(
+        self,
+        train: Any,
+        config: TrainingConfig,
+        tmp_path: Path,
+        options: dict[str, Any],
+        message: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        for step in ("estimated_hours", "train_fold"):
+            monkeypatch.setattr(cross_validation, step, lambda *_, **__: pytest.fail("the training began"))
+        with pytest.raises(InputError, match=message):
+            train(tmp_path, [0], replace(config, **options))
+
+    def test_the_smallest_fold_decides_how_many_photos_there_are_to_train_on(
+        self, train: Any, config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[tuple[set[Any], int]] = []
+        monkeypatch.setattr(
+            cross_validation, "require_passes", lambda _, sizes, count, __: asked.append((sizes, count))
+        )
+        monkeypatch.setattr(cross_validation, "train_fold", lambda *_, **__: None)
+        train(tmp_path, [0, 1], config)
+        train(tmp_path, [2], config)
+        assert asked == [({(20, 30)}, 8), ({(20, 30)}, 9)]
+
     def test_masks_that_changed_between_two_folds_of_one_command_are_refused(
         self,
         photos: list[Photo],

@@ -83,8 +83,73 @@ def test_the_seconds_per_photo_follow_from_the_last_trial_step_that_fits(monkeyp
     assert trial.seconds_per_photo(limited, (256, 256)) == pytest.approx((0.1 + 2 * 128 * 128 / 1e6) / 2 * 4)
 
 
-HERE = Execution(devices="1", workers=0)
+def test_a_step_on_photos_that_are_too_small_for_the_network_does_not_end_the_estimate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with Swin at its own size, of which the smaller ones are refused in words of its own."""
+    step = Timed(monkeypatch)
+
+    def one_size(batch_size: int, size: Size) -> None:
+        assert size == (224, 224), "Input height (128) doesn't match model (224)."
+        step(batch_size, size)
+
+    assert trial.seconds_per_photo(one_size, (224, 224)) == pytest.approx((0.1 + 2 * 224 * 224 / 1e6) / 2)
+
+
+def test_where_no_step_succeeds_there_is_no_estimate(photos: list[Photo], tiles: Competition) -> None:
+    def never(*_: object) -> None:
+        raise ValueError("no such size")
+
+    assert trial.seconds_per_photo(never, (256, 256)) is None
+    config = config_from("demo", tiles.slug, TINY | {"model": "smp:Unet/tu-swin_tiny_patch4_window7_224"})
+    assert estimated_hours(photos, config, 1, Execution(devices="1")) is None
+
+
+def test_sizes_that_the_network_refuses_are_left_out_where_one_that_fits_is_looked_for() -> None:
+    def step(batch_size: int, size: Size) -> None:
+        if batch_size == 1:
+            raise ValueError("Expected more than 1 value per channel when training")
+        raise torch.OutOfMemoryError if batch_size > 2 else AssertionError(f"{size}")
+
+    assert trial.what_fits(step, 8, (64, 96)) is None
+
+
 TINY: dict[str, Any] = {"width": 4, "depth": 2, "image_size": (16, 24), "epochs": 3, "batch_size": 2, "lr": 1e-2}
+
+
+class TestPasses:
+    """What a training brings: 13 photos, of which 8 are trained on."""
+
+    sizes = frozenset({(20, 30), (40, 50)})
+
+    def passes(self, photos: int = 8, devices: str = "1", **options: Any) -> list[tuple[int, Size, bool, str]]:
+        config = config_from("demo", "roof-tiles", TINY | options)
+        return [tuple(one) for one in trial._passes(config, self.sizes, photos, Execution(devices=devices))]
+
+    def test_the_batch_is_tried_in_training_and_single_photos_in_evaluation_at_each_scale(self) -> None:
+        assert self.passes(batch_size=4, tta_scales=(0.5, 2.0)) == [
+            (4, (16, 24), True, "--batch-size 4"),
+            (1, (16, 24), False, "--image-size"),
+            (1, (8, 12), False, "--tta-scales 0.5"),
+            (1, (32, 48), False, "--tta-scales 2"),
+        ]
+
+    def test_the_batch_is_what_the_photos_and_the_devices_leave_of_it(self) -> None:
+        assert self.passes(batch_size=16)[0] == (8, (16, 24), True, "8 photos to train on")
+        assert self.passes(batch_size=4, devices="2")[0] == (2, (16, 24), True, "--batch-size 4")
+        assert self.passes(batch_size=16, devices="2", photos=3)[0] == (2, (16, 24), True, "3 photos to train on")
+        assert self.passes(batch_size=4, devices="4")[0] == (1, (16, 24), True, "--batch-size 4")
+
+    def test_gpus_that_share_the_statistics_of_a_batch_count_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        assert self.passes(batch_size=4, devices="4")[0] == (4, (16, 24), True, "--batch-size 4")
+
+    def test_photos_of_their_own_sizes_are_each_tried(self) -> None:
+        tried = self.passes(image_size=None, batch_size=1)
+        assert {one[:3] for one in tried} == {(1, size, training) for size in self.sizes for training in (True, False)}
+
+
+HERE = Execution(devices="1", workers=0)
 
 
 class OutOfMemory(nn.Module):
@@ -126,6 +191,19 @@ class TestMemory:
     def test_the_largest_batch_size_that_fits_is_found(self, photos: list[Photo], tiles: Competition) -> None:
         config = config_from("demo", tiles.slug, TINY)
         assert find_batch_size(Split(photos[:9], photos[9:]), config, HERE) == 2
+
+    def test_the_search_begins_with_as_many_photos_as_the_network_needs(
+        self, photos: list[Photo], tiles: Competition, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(trial.probe, "smallest_batch", lambda *_: 2)
+        tried = []
+        forward = OutOfMemory.forward
+        monkeypatch.setattr(
+            OutOfMemory, "forward", lambda net, images: (tried.append(len(images)), forward(net, images))[1]
+        )
+        config = config_from("demo", tiles.slug, TINY)
+        assert find_batch_size(Split(photos[:9], photos[9:]), config, HERE) == 2
+        assert min(tried) == 2
 
     def test_a_size_of_which_not_one_photo_fits_is_refused_with_one_that_would(
         self, photos: list[Photo], tiles: Competition
