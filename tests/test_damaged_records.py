@@ -15,7 +15,7 @@ from kaggle_tools.commands.train import config_in_file
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.data import fingerprint
 from kaggle_tools.errors import InputError
-from kaggle_tools.models.weights import ModelCard
+from kaggle_tools.models.weights import ModelCard, read_card
 from kaggle_tools.results import pred_folder, run_folder, summary
 from kaggle_tools.results.provenance import Record, Settings, Timing
 from kaggle_tools.results.scores import Estimate, ExpectedScore
@@ -93,6 +93,7 @@ READERS = [
     Reader("run/config.json", of_json, lambda file: run_folder.read_settings(file.parent), are_settings),
     Reader("run/config.json", of_json, lambda file: config_in_file(file, CARVANA), lambda config: config.folds >= 2),
     Reader("run/fold0/timing.json", of_json, lambda file: run_folder.read_timing(file.parent), is_timing),
+    Reader("run/fold0/model.json", of_json, lambda file: read_card(file.parent), is_card),
     Reader("pred/run.json", of_json, lambda file: pred_folder.read_record(file.parent), is_record),
     Reader("run/fold0/oof.csv", of_table, lambda file: run_folder.read_oof(file.parents[1], [0]), is_oof),
     Reader("run/folds.csv", of_table, lambda file: run_folder.read_folds(file.parent), are_folds),

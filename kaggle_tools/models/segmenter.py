@@ -5,7 +5,6 @@ Knows nothing of training, folds or competitions.
 B batch, H height, W width.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,7 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.models import smp
 from kaggle_tools.models.smp import RGB
 from kaggle_tools.models.unet import UNet, pad_to_multiple
+from kaggle_tools.system import json_values
 from kaggle_tools.system.hardware import GIB, memory_bytes
 
 
@@ -25,7 +25,7 @@ class Architecture:
 
     Raises:
         InputError: a value that is not possible.
-        TypeError: one that is not of its type.
+        TypeError, ValueError: one that is not of its type.
     """
 
     name: str = UNET
@@ -42,9 +42,9 @@ class Architecture:
     def __post_init__(self) -> None:
         for name, value in {"model": self.name, "width": self.width, "depth": self.depth}.items():
             check_setting(name, value)
-        numbers = (*self.mean, *self.std)
-        if not (len(self.mean) == len(self.std) == 3 and all(map(math.isfinite, numbers)) and min(self.std) > 0):
-            raise InputError(f"no mean and standard deviation of colours: {self.mean}, {self.std}")
+        numbers = [json_values.floating(number) for number in (*self.mean, *self.std)]
+        if not len(self.mean) == len(self.std) == 3 or min(numbers[3:]) <= 0:
+            raise InputError(f"not the mean and the standard deviation of three colours: {self.mean}, {self.std}")
 
 
 class Segmenter(nn.Module):

@@ -28,7 +28,7 @@ class ModelCard:
 
     Raises:
         InputError: a value that is not possible.
-        TypeError: one that is not of its type.
+        TypeError, ValueError: one that is not of its type.
     """
 
     architecture: Architecture

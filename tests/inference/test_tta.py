@@ -119,7 +119,7 @@ class TestScales:
 
         found = probability([member(Width())], noise((10, 20)), scales=(0.5, 1, 1.5))
         assert found == pytest.approx((0.1 + 0.2 + 0.3) / 3)
-        assert probability([member(Width(), (10, 40))], noise((10, 20)), scales=(0.5, 2)) == pytest.approx(0.5)
+        assert probability([member(Width(), (20, 40))], noise((10, 20)), scales=(0.5, 2)) == pytest.approx(0.5)
 
     def test_each_photo_of_a_batch_has_its_own_mean_over_scales(self) -> None:
         photos = [noise((31, 47), seed) for seed in range(3)]
