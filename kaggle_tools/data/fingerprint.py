@@ -3,17 +3,16 @@
 Contents count and nothing else: copies of a file are the same wherever they lie and whenever they were made.
 """
 
-import csv
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from kaggle_tools.data.images import MOST_BYTES
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few
-from kaggle_tools.system.files import LARGEST_TABLE, read_bytes, sha256, write_text
+from kaggle_tools.system.files import read_csv, require_regular, sha256, write_csv
 from kaggle_tools.system.progress import track
 
 THREADS = 8
@@ -40,9 +39,10 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, as 64 hexadecimal digits.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, or is no file of a photo or mask (see `MOST_BYTES`).
     """
     try:
+        require_regular(path, MOST_BYTES)
         return sha256(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
@@ -72,10 +72,7 @@ def fingerprint_of(photos: Sequence[Photo]) -> Fingerprint:
 
 def write_fingerprint(path: Path, fingerprint: Fingerprint) -> None:
     """Write it as a table: image,photo_sha256,mask_sha256."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerows([COLUMNS, *((stem, *hashes) for stem, hashes in fingerprint.items())])
-    write_text(path, table.getvalue())
+    write_csv(path, COLUMNS, [(stem, *hashes) for stem, hashes in fingerprint.items()])
 
 
 def read_fingerprint(path: Path) -> Fingerprint:
@@ -84,16 +81,8 @@ def read_fingerprint(path: Path) -> Fingerprint:
     Raises:
         InputError: the table is damaged.
     """
-    try:
-        content = read_bytes(path, LARGEST_TABLE).decode("utf-8")
-        header, *rows = csv.reader(io.StringIO(content, newline=""))
-        if header != COLUMNS or not all(_is_row(row) for row in rows):
-            raise ValueError(f"not a table of {','.join(COLUMNS)}")
-        if len({row[0] for row in rows}) < len(rows):
-            raise ValueError("a photo stands there twice")
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"{path}: damaged ({error}); without it, photos and masks count as they are now") from error
-    return {stem: FileHashes(photo, mask) for stem, photo, mask in rows}
+    without = "without it, photos and masks count as they are now"
+    return dict(read_csv(path, COLUMNS, _parsed, if_damaged=without))
 
 
 def differences(before: Fingerprint, now: Fingerprint) -> str:
@@ -114,5 +103,7 @@ def _hashed(paths: Sequence[Path]) -> Iterator[str]:
             yield from pool.map(sha256_of, paths[start : start + CHUNK])
 
 
-def _is_row(row: list[str]) -> bool:
-    return len(row) == len(COLUMNS) and all(re.fullmatch("[0-9a-f]{64}", one) for one in row[1:])
+def _parsed(stem: str, *hashes: str) -> tuple[str, FileHashes]:
+    if not all(re.fullmatch("[0-9a-f]{64}", one) for one in hashes):
+        raise ValueError(f"no two SHA-256 of {stem!r:.80}")
+    return stem, FileHashes(*hashes)

@@ -6,7 +6,6 @@ H height, W width, of the image itself.
 """
 
 import io
-import stat
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from kaggle_tools.data.checks.foreground import Foreground, foreground_of
 from kaggle_tools.errors import InputError
-from kaggle_tools.system.files import replacing
+from kaggle_tools.system.files import replacing, require_regular
 
 Pixel = TypeVar("Pixel", bound=np.generic)
 Size = tuple[int, int]
@@ -208,7 +207,7 @@ def _opened(path: Path, what: str = "an image") -> Iterator[Image.Image]:
         InputError: also for what the block finds while it decodes.
     """
     try:
-        _require_file(path)
+        require_regular(path, MOST_BYTES)
         # From a path, Pillow would map an uncompressed TIFF into memory, and mix up its lines where these are turned.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             yield image
@@ -218,19 +217,10 @@ def _opened(path: Path, what: str = "an image") -> Iterator[Image.Image]:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        _require_file(path)
+        require_regular(path, MOST_BYTES)
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name from a table that no file can have
         raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-
-
-def _require_file(path: Path) -> None:
-    """Refuse what waits for ever, as a named pipe does, and what never ends, as a device."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise InputError(f"{path}: not a regular file")
-    if found.st_size > MOST_BYTES:
-        raise InputError(f"{path}: has {found.st_size:,} bytes; photos and masks have at most {MOST_BYTES:,}")
 
 
 def _decoded(content: bytes, size: Size, shrink: int) -> NDArray[np.uint8]:

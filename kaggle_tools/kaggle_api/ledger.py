@@ -27,6 +27,7 @@ from kaggle_tools.errors import first_few
 from kaggle_tools.kaggle_api.submissions import Submission, describe
 from kaggle_tools.results.scores import NOT_RECORDED, ExpectedScore, ValidatedRun
 from kaggle_tools.system.files import locked
+from kaggle_tools.system.json_values import MalformedError
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def _validated(recorded: Any) -> tuple[ValidatedRun, ...]:
     """The scores of the runs, which are only shown: those that are not of a known form are left out."""
     runs = []
     for run in recorded if isinstance(recorded, list) else ():
-        with suppress(KeyError, TypeError, ValueError, AttributeError):
+        with suppress(MalformedError):
             runs.append(ValidatedRun.from_json(run))
     return tuple(runs)
 
@@ -225,7 +226,7 @@ def _validated(recorded: Any) -> tuple[ValidatedRun, ...]:
 def _expected(recorded: Any) -> ExpectedScore:
     try:
         return ExpectedScore.from_json(recorded or {})
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except MalformedError:
         return NOT_RECORDED
 
 

@@ -11,8 +11,6 @@ PRED/submission.csv             the checked submission; beside it `submission.cs
 Knows nothing of torch.
 """
 
-import csv
-import io
 import json
 import math
 from collections import Counter
@@ -29,15 +27,7 @@ from kaggle_tools.data.images import image_size, read_notes, read_texts
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results.provenance import RECORD_FILE, Record
-from kaggle_tools.system.files import (
-    LARGEST_TABLE,
-    locked,
-    read_bytes,
-    read_json,
-    remove_left_behind,
-    replacing,
-    write_json,
-)
+from kaggle_tools.system.files import locked, read_csv, read_json, remove_left_behind, write_csv, write_json
 
 PHOTOS_FILE = "photos.csv"
 REPORT_FILE, SUBMISSION_FILE = "report.html", "submission.csv"
@@ -200,10 +190,7 @@ def finish(pred: Path, record: Record, photos: Sequence[Photo]) -> int:
     """Record what is known of the masks of these photos, of those that are there, and return how many are."""
     masked = [photo for photo in photos if mask_path(pred, photo.stem).exists()]
     rows = sorted((_row(pred, photo) for photo in masked), key=lambda row: (row.expected_dice or 0.0, row.image))
-    with replacing(pred / PHOTOS_FILE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(PHOTO_COLUMNS)
-        writer.writerows([getattr(row, name) for name in PHOTO_COLUMNS] for row in rows)
+    write_csv(pred / PHOTOS_FILE, PHOTO_COLUMNS, [[getattr(row, name) for name in PHOTO_COLUMNS] for row in rows])
     sizes = Counter(photo.size for photo in masked)
     by_size = {f"{height}x{width}": count for (height, width), count in sorted(sizes.items())}
     write_json(pred / RECORD_FILE, replace(record, count=len(masked), sizes=by_size).to_json())
@@ -235,17 +222,9 @@ def read_photos(pred: Path) -> list[MaskedPhoto]:
         InputError: it is missing, as the folder is not finished, or damaged.
     """
     path = pred / PHOTOS_FILE
-    content = read_bytes(path, LARGEST_TABLE, "run `infer` to its end first")
-    try:
-        header, *rows = [row for row in csv.reader(io.StringIO(content.decode("utf-8"), newline="")) if row] or [[]]
-        if header != PHOTO_COLUMNS:
-            raise ValueError(f"not a table of {','.join(PHOTO_COLUMNS)}")
-        photos = [_parsed(row) for row in rows]
-        require_usable(path, [photo.image for photo in photos], "the table is damaged; run `infer` again")
-        if len({photo.image for photo in photos}) < len(photos):
-            raise ValueError("a photo stands there twice")
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"{path}: damaged ({error}); run `infer` again") from error
+    again = "run `infer` again"
+    photos = read_csv(path, PHOTO_COLUMNS, _parsed, if_missing="run `infer` to its end first", if_damaged=again)
+    require_usable(path, [photo.image for photo in photos], f"the table is damaged; {again}")
     return photos
 
 
@@ -309,10 +288,7 @@ def _row(pred: Path, photo: Photo) -> MaskedPhoto:
     return MaskedPhoto(image=photo.stem, file=photo.path.resolve(), **known)
 
 
-def _parsed(row: list[str]) -> MaskedPhoto:
-    if len(row) < len(PHOTO_COLUMNS):
-        raise ValueError("a line breaks off")
-    image, file, *numbers = row[: len(PHOTO_COLUMNS)]
+def _parsed(image: str, file: str, *numbers: str) -> MaskedPhoto:
     known = {name: float(number) for name, number in zip(NOTES, numbers, strict=True) if number}
     odd = [name for name, value in known.items() if not _is_possible(name, value)] + ["file"] * ("\0" in file)
     if odd:

@@ -1,7 +1,9 @@
 """Files that appear whole or not at all, however the process ends."""
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import platform
@@ -9,9 +11,10 @@ import re
 import reprlib
 import secrets
 import shutil
+import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -156,17 +159,26 @@ def read_bytes(path: Path, most: int, if_missing: str = "") -> bytes:
         InputError: it is missing, no regular file, cannot be read, or has more than `most` bytes.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path}: damaged (not a file)")
-        with path.open("rb") as file:
-            content = file.read(most + 1)
+        require_regular(path, most)
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing" + (f"; {if_missing}" if if_missing else "")) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(content) > most:
-        raise InputError(f"{path}: damaged (more than {most:,} bytes)")
-    return content
+
+
+def require_regular(path: Path, most: int) -> None:
+    """Refuse what waits for ever, as a named pipe does, and what never ends, as a device.
+
+    Raises:
+        InputError: it is no regular file, or has more than `most` bytes.
+        OSError: it is missing, or must not be looked at.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{path}: not a regular file")
+    if found.st_size > most:
+        raise InputError(f"{path}: has {found.st_size:,} bytes; such a file has at most {most:,}")
 
 
 def read_json(path: Path, if_missing: str, read: Callable[[Any], T]) -> T:
@@ -184,6 +196,36 @@ def read_json(path: Path, if_missing: str, read: Callable[[Any], T]) -> T:
         raise InputError(f"{path}: damaged (nested too deeply)") from error
 
 
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table as UTF-8 text with Unix line ends."""
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([columns, *rows])
+    write_text(path, table.getvalue())
+
+
+def read_csv(
+    path: Path, columns: Sequence[str], parse: Callable[..., T], *, if_missing: str = "", if_damaged: str
+) -> list[T]:
+    """What `parse` makes of each row of a table, without pandas. It takes the fields, of which the first names the row.
+
+    `if_missing` says what the absence of the file may mean, `if_damaged` what to do about a table that is damaged.
+
+    Raises:
+        InputError: it is missing or damaged, or `parse` refuses a row with a ValueError.
+    """
+    content = read_bytes(path, LARGEST_TABLE, if_missing)
+    try:
+        header, *rows = [row for row in csv.reader(io.StringIO(content.decode("utf-8"), newline="")) if row] or [[]]
+        if header != list(columns):
+            raise ValueError(f"not a table of {','.join(columns)}")
+        if odd := next((row for row in rows if len(row) != len(columns)), None):
+            raise ValueError(f"a line of {len(odd)} fields")
+        _refuse_repetition(row[0] for row in rows)
+        return [parse(*row) for row in rows]
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path}: damaged ({error}); {if_damaged}") from error
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as file:
@@ -192,11 +234,14 @@ def sha256(path: Path) -> str:
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The names and values of a JSON object; which of two values of one name is meant, nobody can know."""
-    counts = Counter(name for name, _ in pairs)
-    twice = [name for name, count in counts.items() if count > 1]
+    _refuse_repetition(name for name, _ in pairs)
+    return dict(pairs)
+
+
+def _refuse_repetition(names: Iterable[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"{reprlib.repr(twice[0])} stands there twice")
-    return dict(pairs)
 
 
 def _temporary_name() -> str:

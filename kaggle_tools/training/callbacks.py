@@ -60,7 +60,7 @@ class MetricsTable(Callback):
 
         Raises:
             KeyError: there are none.
-            TypeError: a value in them is no number.
+            MalformedError: a value in them is no number from 0 on.
         """
         self.rows = [{name: floating(value) for name, value in mapping(row).items()} for row in state_dict["rows"]]
 
@@ -147,7 +147,7 @@ class TimeLimit(Callback):
 
         Raises:
             KeyError: it is not said.
-            TypeError: it is no number.
+            MalformedError: it is no number from 0 on.
         """
         self.epoch_seconds = floating(state_dict["epoch_seconds"])
 

@@ -44,6 +44,11 @@ class TestHashes:
         with pytest.raises(InputError, match=r"/gone\.jpg: cannot be read \(No such file or directory\)$"):
             sha256_of_all([*written(tmp_path, b"one"), tmp_path / "gone.jpg"], "files")
 
+    def test_a_named_pipe_is_refused_instead_of_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe.jpg")
+        with pytest.raises(InputError, match=r"/pipe\.jpg: not a regular file$"):
+            sha256_of_all([tmp_path / "pipe.jpg"], "files")
+
     def test_the_fingerprint_of_photos_holds_photo_and_mask_of_each(self, tmp_path: Path) -> None:
         paths = written(tmp_path, b"photo of x", b"mask of x", b"photo of y", b"mask of y")
         photos = [Photo("x", paths[0], (1, 1), paths[1]), Photo("y", paths[2], (1, 1), paths[3])]

@@ -224,7 +224,7 @@ class TestWhatIsOpened:
     ) -> None:
         with (tmp_path / "x.png").open("wb") as file:
             file.truncate(images.MOST_BYTES + 1)  # a hole: takes no room on the disk
-        with pytest.raises(InputError, match=r"x\.png: has 1,073,741,825 bytes; photos and masks have at most"):
+        with pytest.raises(InputError, match=r"x\.png: has 1,073,741,825 bytes; such a file has at most"):
             read(tmp_path / "x.png")
 
     @pytest.mark.parametrize("read", READERS)

@@ -288,7 +288,7 @@ def test_a_photos_csv_that_breaks_off_is_refused(tmp_path: Path) -> None:
     pred_folder.finish(tmp_path, RECORD, [masked(tmp_path, "a_01")])
     table = tmp_path / "photos.csv"
     table.write_text(table.read_text().rstrip().rpartition(",0.9")[0])
-    assert refusal(pred_folder.photo_files, tmp_path) == f"{table}: damaged (a line breaks off); run `infer` again"
+    assert refusal(pred_folder.photo_files, tmp_path) == f"{table}: damaged (a line of 3 fields); run `infer` again"
 
 
 class TestOutdated:
