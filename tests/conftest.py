@@ -154,3 +154,10 @@ def virtual_time(server: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> Virtu
     monkeypatch.setattr(submissions, "time", passing)
     monkeypatch.setattr(client, "_output", passing.output)
     return passing
+
+
+@pytest.fixture
+def starved(virtual_time: VirtualTime, monkeypatch: pytest.MonkeyPatch) -> VirtualTime:
+    """On a machine that is so busy that each start of Kaggle's client takes longer than any limit, as virtual time."""
+    monkeypatch.setattr(client.os, "read", virtual_time.read_late)
+    return virtual_time

@@ -4,6 +4,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 import torch
 import warm_python
 from drawn_runs import run_of_unets
-from faults import PAGE, mounted
+from faults import PAGE, in_small_shared_memory, mounted
 from finished_runs import write_two_runs
 from kaggle_server import SLUG, KaggleServer
 from PIL import Image
@@ -223,3 +225,24 @@ def test_on_a_read_only_disk_a_command_ends_in_one_message(name: str, world: Wor
         disk.make_read_only()
         assert_one_message(warm_python.run(*command), world)
         assert contents(disk.path) == before
+
+
+@pytest.mark.slow  # an interpreter that starts by itself takes seconds
+@pytest.mark.parametrize("name", ["train", "infer", "blend"])
+def test_with_little_shared_memory_a_command_says_so_and_continues_without_workers(name: str, world: World) -> None:
+    with mounted(world.disk):
+        command = start(name, world)
+        of_workers = command.index("--workers") + 1
+        with_workers = [sys.executable, *command[:of_workers], "2", *command[of_workers + 1 :]]
+        said = world.disk / "said"
+
+        def run() -> None:
+            with said.open("w") as file:
+                subprocess.run(with_workers, cwd=warm_python.ROOT, stdout=file, stderr=file)
+
+        in_small_shared_memory("8k", run)
+        assert said.read_text().count("error: ") == 1
+        assert "error: /dev/shm: too small for the photos" in said.read_text()
+        assert "Traceback" not in said.read_text()
+        done = warm_python.run(*command)
+        assert done.returncode == 0, done

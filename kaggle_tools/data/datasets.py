@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from kaggle_tools.data.augment import Augmenter
 from kaggle_tools.data.fingerprint import sha256_of
@@ -34,6 +35,9 @@ WORKER_NICENESS = 10
 SHARED_MEMORY = Path("/dev/shm")
 LITTLE = 1 << 20  # bytes of shared memory, with which no worker can do anything
 SIGNS_OF_LITTLE_SHARED_MEMORY = ("Bus error", "shared memory", "No space left on device")
+
+# An iterator of torch that could not be set up would print a traceback when it is removed, as it then looks for this.
+_MultiProcessingDataLoaderIter._shutdown = True
 """In a message of torch."""
 
 

@@ -121,6 +121,14 @@ def test_download_keeps_the_archives_in_a_folder_of_their_own_and_unpacks_them_b
     assert (data / "train_hq").exists() == high_quality
 
 
+@pytest.mark.usefixtures("starved")
+def test_on_a_starved_machine_the_data_are_downloaded(server: KaggleServer, zips: Path, tmp_path: Path) -> None:
+    server.files = {path.name: path.read_bytes() for path in zips.iterdir()}
+    result = CliRunner().invoke(app, ["download", "--to", str(tmp_path / "data")])
+    assert result.exit_code == 0, result.exception
+    assert files_of(tmp_path / "data" / "zips") == sorted(CONTENTS)
+
+
 def test_demo_data_draws_as_many_groups_of_the_size_and_seed_as_are_asked_for(tmp_path: Path) -> None:
     asked = ["demo-data", str(tmp_path), "--train-groups", "2", "--test-groups", "1", "--size", "36x50"]
     assert CliRunner().invoke(app, asked).output.splitlines() == [

@@ -124,3 +124,10 @@ def test_scores_are_shown_although_the_ledger_cannot_be_written(
     assert result.output.count("0.99612") == 2
     assert "the submission was made, as 1000" in result.output
     assert "could not be noted: [Errno 30] Read-only file system" in result.output
+
+
+@pytest.mark.usefixtures("starved")
+def test_on_a_starved_machine_the_scores_are_picked_up(submitted: KaggleServer) -> None:
+    result = submissions()
+    assert result.exit_code == 0, result.exception
+    assert result.output.count("0.99612") == 2

@@ -304,6 +304,14 @@ def test_before_a_submission_kaggle_is_asked_for_its_list_and_for_what_is_left_o
     assert [server.calls[method] for method in made] == [1, 1, 1, 1]
 
 
+@pytest.mark.usefixtures("starved")
+def test_on_a_starved_machine_a_submission_is_made_and_scored(run: Run, server: KaggleServer) -> None:
+    ended = run()
+    assert ended.code == 0, ended.said
+    assert "public score 0.99612" in ended.said
+    assert len(server.submissions) == 1
+
+
 def test_the_same_command_finds_its_own_submission(run: Run, server: KaggleServer, ledger_path: Path) -> None:
     assert run().code == 0
     server.faults = {"ListSubmissions": say_nothing}  # the ledger knows it all

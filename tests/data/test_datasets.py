@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from kaggle_tools.data import datasets
 from kaggle_tools.data.datasets import (
@@ -373,6 +374,10 @@ class TestLittleSharedMemory:
                 list(loader(MaskedPhotos(photos, None), workers=1, batch_size=2))
 
         in_small_shared_memory(size, load)
+
+    def test_what_of_a_loader_could_not_be_set_up_is_removed_without_a_traceback(self) -> None:
+        half_set_up = object.__new__(_MultiProcessingDataLoaderIter)
+        half_set_up.__del__()
 
     @pytest.mark.parametrize("hidden", [False, True])
     def test_workers_that_cannot_be_started_for_want_of_it_are_named_too(

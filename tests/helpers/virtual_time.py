@@ -3,6 +3,7 @@
 The bounds stay those of real use, a busy machine does not exceed them, and no test sits them out.
 """
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,8 +12,12 @@ from kaggle_server import KaggleServer
 
 from kaggle_tools.kaggle_api import client
 
+STARVED_SECONDS = 5000.0
+"""How long the start of each child process takes on a machine that is far too busy: more than all limits."""
 LOOK_SECONDS = 0.02
 """How often to look whether the server has fallen silent."""
+
+_read = os.read
 
 
 class VirtualTime:
@@ -34,6 +39,14 @@ class VirtualTime:
         """As `time.sleep`."""
         self.pauses.append(seconds)
         self.skipped += seconds
+
+    def read_late(self, handle: int, size: int) -> bytes:
+        """As `os.read`; but until the first character comes, by which a child process says that it is ready, much
+        time passes: far more than any call may take.
+        """
+        if size == 1:
+            self.skipped += STARVED_SECONDS
+        return _read(handle, size)
 
     def output(self, child: subprocess.Popen[str], seconds: float, progress: Callable[[], int]) -> str:
         """As `client._output`, of a child that makes no progress: its time is up once the server is silent."""

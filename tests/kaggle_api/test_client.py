@@ -1,6 +1,5 @@
 """One call of the real `kaggle` package to a server on loopback: its time limit, and what its failure means."""
 
-import os
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ from kaggle_server import (
     reset_halfway,
     say_nothing,
 )
-from virtual_time import VirtualTime
+from virtual_time import STARVED_SECONDS, VirtualTime
 
 from kaggle_tools.errors import LeaderboardError
 from kaggle_tools.kaggle_api import client
@@ -269,20 +268,11 @@ def test_the_time_of_a_call_begins_when_the_child_is_ready(
     assert looks == [True]
 
 
-def test_the_start_of_the_child_takes_nothing_of_the_time_limit(
-    server: KaggleServer, virtual_time: VirtualTime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read_late(number: int, size: int) -> bytes:
-        if size == 1:  # the client waits for the child
-            virtual_time.skipped += 1000
-        return read(number, size)
-
-    read = os.read
-    monkeypatch.setattr(client.os, "read", read_late)
+def test_the_start_of_the_child_takes_nothing_of_the_time_limit(server: KaggleServer, starved: VirtualTime) -> None:
     deadline = Deadline.after(PLENTY)
     for _ in range(2):
         assert limits(seconds=deadline.left) == LEFT
-    assert virtual_time.skipped == 2000
+    assert starved.skipped == 2 * STARVED_SECONDS
 
 
 def test_a_child_that_never_starts_is_given_up(server: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> None:
