@@ -20,8 +20,8 @@ SIZE = (96, 144)
 GRID = (12, 8)
 WEIGHTS = (0.5, 0.3, 0.2)
 """Of red, green and blue, no two alike."""
-TOLERANCE = 2.0
-"""Of 255 levels: one pixel of the 144 in a field of the grid may turn from foreground to background."""
+TOLERANCE = 0.3
+"""Of 255 levels, as the mean of the 144 pixels in a field of the grid: far below what anybody sees."""
 DRAWN = {"cars": (8, (0, 5)), "salt": (8, (0,))}
 """Of each kind the number of subjects, and which scenes of each."""
 
