@@ -63,8 +63,10 @@ def path_text(_option: str, text: str) -> str:
     return str(Path(text).resolve())
 
 
-# A stranger's `model.json` must not ask for all memory either; nobody needs more.
-WIDEST, DEEPEST, LONGEST_SIDE, LARGEST_SCALE, MOST_SCALES = 1024, 10, 8192, 4, 16
+# Nobody needs more, and the `model.json` of a stranger must not ask for all memory.
+WIDEST, DEEPEST = 1024, 10
+LONGEST_SIDE = 8192  # pixels
+LARGEST_SCALE, MOST_SCALES = 4, 16
 SCALES = Check(
     lambda scales: 0 < len(scales) <= MOST_SCALES and all(0 < scale <= LARGEST_SCALE for scale in scales),
     f"must be numbers above 0 and up to {LARGEST_SCALE}, at most {MOST_SCALES} of them",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from kaggle_tools.config import UNET
+from kaggle_tools.config import LONGEST_SIDE, UNET
 from kaggle_tools.data.images import Size
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
 from kaggle_tools.system.json_values import (
@@ -30,8 +30,6 @@ RECORD_FILE = "run.json"
 COUNT = between(whole, 1)
 """How many of something that there is."""
 FOLDS = between(whole, 1, 10_000)
-LONGEST_SIDE = 65_535
-"""Pixels: the most of a JPEG."""
 SIZE = pair(between(whole, 1, LONGEST_SIDE))
 """(height, width) in pixels."""
 

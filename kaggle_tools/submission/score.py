@@ -53,14 +53,25 @@ def score_submission(path: Path, truth: Path, competition: Competition) -> Score
         if photo_id not in truths:
             unscored += 1
             continue
-        true_runs, pixels = _true_runs(truth, photo_id, truths[photo_id], ambiguous, competition)
-        counts[photo_id] = _overlap(_runs(path, photo_id, text, pixels, competition), true_runs)
+        source = truths[photo_id]
+        true = _true_mask(truth, photo_id, source, competition)
+        if true.taken:
+            ambiguous.setdefault(true.taken, []).append(Path(source).name)
+        counts[photo_id] = _overlap(_runs(path, photo_id, text, true.pixels, competition), true.runs)
     missing = [photo_id for photo_id in truths if photo_id not in counts]
     if missing:
         raise InputError(f"{path}: {len(missing):,} photos of {truth} are missing: {first_few(missing)}")
     for line in lines_of_ambiguous(ambiguous, len(counts)):
         warn(line)
     return Scores(_table(counts, competition), unscored)
+
+
+class _TrueMask(NamedTuple):
+    runs: rle.Runs
+    pixels: int | None = None
+    """How many the mask has; run lengths alone do not say."""
+    taken: str = ""
+    """What was taken as foreground, if the mask is not plain."""
 
 
 def _overlap(runs: rle.Runs, true_runs: rle.Runs) -> metrics.Overlap:
@@ -89,19 +100,11 @@ def _mask_files(folder: Path, competition: Competition) -> dict[str, Path]:
     raise InputError(f"{folder}: no masks named {name} or {{stem}}.png in it")
 
 
-def _true_runs(
-    truth: Path, photo_id: str, source: Path | str, ambiguous: dict[str, list[str]], competition: Competition
-) -> tuple[rle.Runs, int | None]:
-    """The runs of a true mask, and its pixels where they are known: run lengths alone do not say.
-
-    The name of a file that is not plain is added to `ambiguous`, by what was taken as foreground.
-    """
+def _true_mask(truth: Path, photo_id: str, source: Path | str, competition: Competition) -> _TrueMask:
     if isinstance(source, str):
-        return _runs(truth, photo_id, source, None, competition), None
+        return _TrueMask(_runs(truth, photo_id, source, None, competition))
     mask_HW, taken = read_foreground(source)
-    if taken:
-        ambiguous.setdefault(taken, []).append(source.name)
-    return rle.find_runs(mask_HW, competition.rle_order), mask_HW.size
+    return _TrueMask(rle.find_runs(mask_HW, competition.rle_order), mask_HW.size, taken)
 
 
 def _runs(path: Path, photo_id: str, text: str, pixels: int | None, competition: Competition) -> rle.Runs:

@@ -13,7 +13,7 @@ grey                Of two values the higher. Of more, those above half of the h
  floating point)    numbers of classes, of which each above 0 is foreground.
 colours             The highest of red, green and blue, as grey; where that is the same everywhere: the brightness.
 
-Knows nothing of files. H height, W width.
+Knows nothing of files. H height, W width, N how many pixels or colours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -96,21 +96,22 @@ def _of_values(values_HW: NDArray[Any]) -> Foreground:
 
 def _of_palette(image: Image.Image) -> Foreground:
     indices_HW = np.asarray(image)
-    used = np.array(sorted(index for _, index in image.getcolors(256) or []))
-    colours = np.array(image.getpalette("RGB")).reshape(-1, 3)
-    if used[-1] >= len(colours):
+    used_N = np.array(sorted(index for _, index in image.getcolors(256) or []))
+    palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
+    if used_N[-1] >= len(palette):
         raise ValueError("its palette is too short")
-    colours = colours[used]
-    if len(used) == 1:
-        bright = used[0] == 0 and colours.any()
-        return Foreground(np.full(indices_HW.shape, bright or used[0] > 0), ONLY if bright else "")
-    brightness = colours.sum(axis=1)
-    if (colours == colours[:, :1]).all() and (np.diff(brightness) > 0).all():
-        shades = _of_values(colours[:, 0])  # of the shades in use, as of all pixels
-        return Foreground(indices_HW >= used[shades.mask_HW][0], shades.taken)
-    if used[0] == 0 and brightness[0] > brightness[1:].max():
+    colours_N3 = palette[used_N]
+    if len(used_N) == 1:
+        bright = used_N[0] == 0 and colours_N3.any()
+        return Foreground(np.full(indices_HW.shape, bright or used_N[0] > 0), ONLY if bright else "")
+    brightness_N = colours_N3.sum(axis=1)
+    if (colours_N3 == colours_N3[:, :1]).all() and (np.diff(brightness_N) > 0).all():
+        # Grey, and rising with the index: the lowest index whose shade is foreground parts the indices.
+        shades = _of_values(colours_N3[:, 0])
+        return Foreground(indices_HW >= used_N[shades.mask_HW][0], shades.taken)
+    if used_N[0] == 0 and brightness_N[0] > brightness_N[1:].max():
         return Foreground(indices_HW > 0, DARKER)
-    plain = used[0] == 0 and len(used) == 2
+    plain = used_N[0] == 0 and len(used_N) == 2
     return Foreground(indices_HW > 0, "" if plain else INDICES)
 
 
