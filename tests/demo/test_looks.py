@@ -51,5 +51,11 @@ def test_what_is_drawn_looks_as_recorded(kind: str) -> None:
         assert grid == pytest.approx(recorded[name], abs=TOLERANCE), name
 
 
+@pytest.mark.parametrize(("kind", "train", "test"), [("cars", 192, 64), ("salt", 240, 80)])
+def test_a_demo_has_as_many_photos_as_the_figures_were_measured_with(kind: str, train: int, test: int) -> None:
+    subject = SUBJECTS[kind]
+    assert (subject.train * subject.photos, subject.test * subject.photos) == (train, test)
+
+
 if __name__ == "__main__":
     RECORDED.write_text(json.dumps({kind: looks(kind) for kind in SUBJECTS}, indent=0).replace(",\n", ",") + "\n")

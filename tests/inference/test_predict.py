@@ -318,6 +318,22 @@ class TestBatchSize:
         monkeypatch.setattr(prediction_module, "_try", attempt)
         return tried
 
+    def test_a_size_is_tried_with_black_photos_twice_as_one_mix_is_written_during_the_next(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ensemble = Ensemble([member(RampNet(), (16, 24)), member(RampNet())], CPU, tta="none")
+        seen: list[list[tuple[int, ...]]] = []
+
+        def mix(_: Ensemble, photos_at: Any, own_size: Size, batch_size: int) -> None:
+            assert (own_size, batch_size) == ((20, 30), 2)
+            assert not any(photos.any() for photos in photos_at.values())
+            seen.append(sorted(tuple(photos.shape) for photos in photos_at.values()))
+
+        monkeypatch.setattr(prediction_module, "_mix", mix)
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+        prediction_module._try(ensemble, 2, (20, 30))
+        assert seen == [[(2, 3, 16, 24), (2, 3, 20, 30)]] * 2
+
     def fitting(self, *sizes: Size) -> int:
         photos = [Photo("a", Path("a.png"), size) for size in sizes]
         return batch_size_that_fits(SimpleNamespace(device=torch.device("cuda")), photos)  # type: ignore[arg-type]
