@@ -118,9 +118,7 @@ def infer(
 ) -> None:
     """Mask photos with trained networks, at the photos' own size."""
     deadline = time.monotonic() + max_hours * 3600 if max_hours is not None else float("inf")
-    source = data or images
-    if source is None or (data and images):
-        raise InputError("give either --data DIR or --images DIR: where the photos are")
+    source = folder_of_photos(data, images)
     given_threshold = None if threshold == "auto" else parse_probability("--threshold", threshold)
     given_batch_size = None if batch_size == "auto" else parse_count("--batch-size", batch_size)
     given_scales = parse_numbers("--tta-scales", tta_scales) if tta_scales else None
@@ -128,7 +126,6 @@ def infer(
     if run_weights and len(run_weights) != len(runs):
         raise InputError(f"--weights {weights}: {len(runs)} runs need {len(runs)} weights")
 
-    from kaggle_tools.data.checks.names import photos_below
     from kaggle_tools.data.listing import photos_in, photos_to_mask
     from kaggle_tools.inference import write_masks
     from kaggle_tools.inference.ensemble import Ensemble, choose_tta, load_members
@@ -141,8 +138,8 @@ def infer(
     members = load_members(selection.runs, selection.folds, selection.weights)
     spec = cli.agreed_competition(competition, {member.folder: member.card.competition for member in members})
     photos, unreadable = photos_to_mask(spec, source) if data else photos_in(source)
-    if images and (left_out := photos_below(source)) and is_first_process():
-        warn(f"{source}: subfolders are not searched; photos in {left_out} are left out")
+    if images and is_first_process():
+        warn_of_subfolders(images)
     flips, scales = choose_tta(tta, given_scales, members)
     evidence = Evidence(selection, spec, data)
     used_threshold = given_threshold or evidence.best_threshold() or default_threshold(evidence.why_unknown)
@@ -165,6 +162,27 @@ def infer(
             if page and masked:
                 write_masks_page(out, spec)
             print_result(out, masked, unreadable)
+
+
+def folder_of_photos(data: Path | None, images: Path | None) -> Path:
+    """The folder that is given by one of the two options.
+
+    Raises:
+        InputError: not exactly one of them is given.
+    """
+    if data and not images:
+        return data
+    if images and not data:
+        return images
+    raise InputError("give either --data DIR or --images DIR: where the photos are")
+
+
+def warn_of_subfolders(images: Path) -> None:
+    """Say that photos in subfolders are left out, if there are any."""
+    from kaggle_tools.data.checks.names import photos_below
+
+    if below := photos_below(images):
+        warn(f"{images}: subfolders are not searched; photos in {below} are left out")
 
 
 def default_threshold(why_unknown: str) -> float:

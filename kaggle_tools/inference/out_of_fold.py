@@ -23,7 +23,7 @@ from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mas
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Member
-from kaggle_tools.inference.predict import as_bytes, predict
+from kaggle_tools.inference.predict import Prediction, as_bytes, predict
 from kaggle_tools.inference.write_masks import measured, sums_of
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.summary import HeldOut
@@ -66,32 +66,10 @@ def score_fold(
     share = photos[rank::ranks]
     ensemble = Ensemble([member], device, tta=member.card.tta, scales=member.card.tta_scales)
     predictions = predict(ensemble, share, equal_size_batches(share, batch_size), workers=workers)
-    scored: list[ScoredPhoto] = []
-    for prediction in track(predictions, len(share), "out-of-fold masks"):
-        photo, probability_HW = prediction.photo, prediction.probability_HW
-        if prediction.error:
-            raise InputError(prediction.error)
-        mask_HW = probability_HW >= run_folder.DEFAULT_THRESHOLD
-        sums = sums_of(measured(probability_HW, mask_HW, prediction.votes_HW).tolist(), photo)
-        assert photo.mask is not None, f"{photo.stem} has no mask"
-        truth_HW = read_mask(photo.mask)
-        predicted_HW = mask_HW.cpu().numpy()
-        write_mask(run_folder.oof_mask_path(member.folder, photo.stem), predicted_HW)
-        if save_probabilities:
-            path = run_folder.oof_probability_path(member.folder, photo.stem)
-            write_gray(path, as_bytes(probability_HW).cpu().numpy())
-        counts = metrics.overlap(predicted_HW, truth_HW)
-        scored.append(
-            ScoredPhoto(
-                image=photo.stem,
-                fold=member.card.fold,
-                score=float(competition.score(counts)),
-                dice=float(metrics.dice(counts)),
-                iou=float(metrics.iou(counts)),
-                expected_dice=sums.expected_dice,
-                histogram=histogram(probability_HW, torch.from_numpy(truth_HW).to(probability_HW.device)),
-            )
-        )
+    scored = [
+        _scored(prediction, member, competition, save_probabilities)
+        for prediction in track(predictions, len(share), "out-of-fold masks")
+    ]
     scored = [photo for of_process in gathered(scored) for photo in of_process]
     if rank == 0:
         _write_tables(member.folder, sorted(scored, key=lambda photo: photo.image))
@@ -126,6 +104,32 @@ def histogram(probability_HW: Tensor, truth_HW: Tensor) -> NDArray[np.uint32]:
     bins_HW = (probability_HW * run_folder.BINS).long().clamp(max=run_folder.BINS - 1)
     counts = torch.bincount((bins_HW + truth_HW * run_folder.BINS).ravel(), minlength=2 * run_folder.BINS)
     return counts.view(2, run_folder.BINS).cpu().numpy().astype(np.uint32)
+
+
+def _scored(prediction: Prediction, member: Member, competition: Competition, save_probabilities: bool) -> ScoredPhoto:
+    """The scores of a held-out photo, whose mask, and where asked for its probabilities, are written."""
+    photo, probability_HW = prediction.photo, prediction.probability_HW
+    if prediction.error:
+        raise InputError(prediction.error)
+    mask_HW = probability_HW >= run_folder.DEFAULT_THRESHOLD
+    sums = sums_of(measured(probability_HW, mask_HW, prediction.votes_HW).tolist(), photo)
+    assert photo.mask is not None, f"{photo.stem} has no mask"
+    truth_HW = read_mask(photo.mask)
+    predicted_HW = mask_HW.cpu().numpy()
+    write_mask(run_folder.oof_mask_path(member.folder, photo.stem), predicted_HW)
+    if save_probabilities:
+        path = run_folder.oof_probability_path(member.folder, photo.stem)
+        write_gray(path, as_bytes(probability_HW).cpu().numpy())
+    counts = metrics.overlap(predicted_HW, truth_HW)
+    return ScoredPhoto(
+        image=photo.stem,
+        fold=member.card.fold,
+        score=float(competition.score(counts)),
+        dice=float(metrics.dice(counts)),
+        iou=float(metrics.iou(counts)),
+        expected_dice=sums.expected_dice,
+        histogram=histogram(probability_HW, torch.from_numpy(truth_HW).to(probability_HW.device)),
+    )
 
 
 def _probabilities(path: Path, shape: tuple[int, ...], photo: Photo) -> NDArray[np.float64]:

@@ -71,12 +71,8 @@ def mask_photos(
     rank, ranks = rank_and_ranks()
     if rank == 0:
         say_outdated(forget_outdated(pred, photos))
-    unfinished = [
-        batch
-        for batch in equal_size_batches(photos, batch_size)
-        if not all(is_complete(pred, photos[index].stem, outputs) for index in batch)
-    ]
-    unfinished = of_the_first(unfinished)  # which others may find longer or shorter, while the first deletes and writes
+    # Others may find more or fewer, while the first one deletes and writes.
+    unfinished = of_the_first(_unfinished_batches(pred, photos, outputs, batch_size))
     share = unfinished[rank::ranks]
     predictions = predict(ensemble, photos, share, workers=workers)
     if rank == 0:
@@ -114,6 +110,14 @@ def batch_size_for(pred: Path, ensemble: Ensemble, photos: Sequence[Photo]) -> i
         InputError: PRED's record is damaged, or not even one photo fits.
     """
     return min(gathered(recorded_batch_size(pred) or batch_size_that_fits(ensemble, photos)))
+
+
+def _unfinished_batches(pred: Path, photos: Sequence[Photo], outputs: Outputs, batch_size: int) -> list[list[int]]:
+    return [
+        batch
+        for batch in equal_size_batches(photos, batch_size)
+        if not all(is_complete(pred, photos[index].stem, outputs) for index in batch)
+    ]
 
 
 class MaskWriter:

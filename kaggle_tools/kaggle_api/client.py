@@ -79,6 +79,41 @@ class UnknownOutcomeError(LeaderboardError):
     """It could not be found out whether the submission was made. The same command, run again, looks first."""
 
 
+MESSAGES: dict[str, tuple[type[LeaderboardError], str]] = {
+    "credentials": (LeaderboardError, "{said}"),
+    "rejected": (
+        LeaderboardError,
+        "Kaggle does not know the token in {source}, which may have expired. Make a new one at "
+        "https://www.kaggle.com/settings",
+    ),
+    "login": (
+        LeaderboardError,
+        "the kaggle client failed on this machine, with the credentials in {source}{quoted}. Kaggle was not asked",
+    ),
+    "disk": (LeaderboardError, "this machine cannot do its part when Kaggle is asked to {task}{quoted}"),
+    "installation": (
+        LeaderboardError,
+        "the kaggle package cannot be imported{quoted}. Install requirements.txt again",
+    ),
+    "address": (
+        LeaderboardError,
+        "the kaggle client cannot use an address{quoted}.{proxies} Kaggle was not asked to {task}",
+    ),
+    "connection": (
+        NoAnswerError,
+        "the connection to Kaggle failed when it was asked to {task}{quoted}. "
+        "Is this machine connected to the internet?{proxies} Then try again.",
+    ),
+    "garbled": (
+        NoAnswerError,
+        "Kaggle was asked to {task} but gave an answer that its client cannot read ({said}). Its pages may be down for "
+        "maintenance, or a proxy answers in its place.{proxies} Try again in a few minutes.",
+    ),
+    "other": (NoAnswerError, "the kaggle client failed when Kaggle was asked to {task}{quoted}."),
+}
+"""What is said of a failure, by its kind (see `child_process`); those of the kind `http` have their status."""
+
+
 class Clock:
     """Time as limits count it: it stands still while a child process starts, which a busy machine makes long."""
 
@@ -265,41 +300,10 @@ def _start_of_output(child: subprocess.Popen[str]) -> str:
 
 def _error(failure: Failure, task: str, slug: str) -> LeaderboardError:
     quoted = f": {failure.said}" if failure.said else ""
-    match failure.kind:
-        case "credentials":
-            return LeaderboardError(failure.said)
-        case "rejected":
-            return LeaderboardError(
-                f"Kaggle does not know the token in {failure.source}, which may have expired. Make a new one at "
-                "https://www.kaggle.com/settings"
-            )
-        case "login":
-            return LeaderboardError(
-                f"the kaggle client failed on this machine, with the credentials in {failure.source}{quoted}. Kaggle "
-                "was not asked"
-            )
-        case "disk":
-            return LeaderboardError(f"this machine cannot do its part when Kaggle is asked to {task}{quoted}")
-        case "installation":
-            return LeaderboardError(f"the kaggle package cannot be imported{quoted}. Install requirements.txt again")
-        case "address":
-            return LeaderboardError(
-                f"the kaggle client cannot use an address{quoted}.{_proxies()} Kaggle was not asked to {task}"
-            )
-        case "http":
-            return _http_error(failure, quoted, task, slug)
-        case "connection":
-            return NoAnswerError(
-                f"the connection to Kaggle failed when it was asked to {task}{quoted}. "
-                f"Is this machine connected to the internet?{_proxies()} Then try again."
-            )
-        case "garbled":
-            return NoAnswerError(
-                f"Kaggle was asked to {task} but gave an answer that its client cannot read ({failure.said}). Its "
-                f"pages may be down for maintenance, or a proxy answers in its place.{_proxies()} Try again in a few "
-                "minutes."
-            )
-    return NoAnswerError(f"the kaggle client failed when Kaggle was asked to {task}{quoted}.")
+    if failure.kind == "http":
+        return _http_error(failure, quoted, task, slug)
+    error, message = MESSAGES.get(failure.kind, MESSAGES["other"])
+    return error(message.format(said=failure.said, quoted=quoted, task=task, source=failure.source, proxies=_proxies()))
 
 
 def _proxies() -> str:
