@@ -15,8 +15,9 @@ MODULE ?=
 COUNT ?= 3
 SEED ?= 0
 UPGRADE ?=
+MINUTES ?= 60
 
-.PHONY: demo test test-all coverage mutants check format docs lock
+.PHONY: demo test test-all coverage mutants fuzz check format docs lock
 
 demo: $(INSTALLED)
 	rm -rf $(DEMO)/data $(DEMO)/run $(DEMO)/pred
@@ -44,6 +45,10 @@ coverage: $(INSTALLED)
 # Bugs planted in a module, or in each, and those that its tests do not notice: make mutants MODULE=kaggle_tools/rle.py
 mutants: $(INSTALLED)
 	$(BIN)/python -m tests.mutants --count $(COUNT) --seed $(SEED) $(MODULE)
+
+# Files with bytes changed, put in and taken out, to every reader; what is found is kept in tests/fuzz_corpus.
+fuzz: $(INSTALLED)
+	FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest -m slow tests/test_fuzz.py
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from damage import Damage, of_arrays, of_json, of_table
-from finished_runs import draw_photos, write_pred, write_run
+from shared_folder import write_shared_folder
 
 from kaggle_tools.commands.train import config_in_file
 from kaggle_tools.competition import CARVANA
@@ -18,11 +18,7 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.models.weights import ModelCard, read_card
 from kaggle_tools.results import pred_folder, run_folder, summary
 from kaggle_tools.results.provenance import Record, Settings, Timing
-from kaggle_tools.results.scores import Estimate, ExpectedScore
-
-PHOTOS = {"a_01": (5, 0), "b_01": (1, 2), "b_02": (0, 1)}
-CARD = b"""{"architecture": {"name": "unet", "width": 8, "depth": 2, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
-"image_size": [96, 160], "competition": "carvana", "fold": 0, "tta": "hflip", "tta_scales": [1.0, 1.25]}"""
+from kaggle_tools.results.scores import Estimate
 
 pytestmark = pytest.mark.slow
 
@@ -110,26 +106,17 @@ READERS = [
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run, and masks that were made with it."""
-    folder = tmp_path_factory.mktemp("world")
-    draw_photos(folder / "data", list(PHOTOS))
-    run = write_run(folder / "run", folder / "data", {0: PHOTOS})
-    (run / "fold0" / "model.json").write_bytes(CARD)
-    fingerprint.write_fingerprint(
-        run / "data.csv", {stem: fingerprint.FileHashes("0" * 64, "1" * 64) for stem in PHOTOS}
-    )
-    scores = summary.cross_validation([run], CARVANA)
-    record = {"cross_validation": scores, "expected": ExpectedScore(scores[0].score), "batch_size": 2}
-    write_pred(folder / "pred", folder / "data" / "train", dict.fromkeys(PHOTOS, 25), **record)
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shared")
+    write_shared_folder(folder)
     return folder
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.file)
 def test_a_record_that_was_changed_in_one_place_is_read_as_it_can_be_or_refused_by_name(
-    world: Path, reader: Reader
+    shared: Path, reader: Reader
 ) -> None:
-    path = world / reader.file
+    path = shared / reader.file
     whole, wrong = path.read_bytes(), []
     assert reader.is_possible(reader.read(path))
     for damage in reader.damages(whole):

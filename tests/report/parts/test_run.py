@@ -98,7 +98,7 @@ class TestScore:
     def test_a_run_that_lacks_a_score_is_refused(self, tmp_path: Path) -> None:
         path = write_run(tmp_path, tmp_path, FEW) / "fold1" / "oof.csv"
         path.write_text(path.read_text().replace("d_01,1,1.0,", "d_01,1,,"))
-        with pytest.raises(InputError, match=re.escape("fold1/oof.csv: damaged (values are missing)")):
+        with pytest.raises(InputError, match=re.escape("fold1/oof.csv: damaged (values of score are missing)")):
             run_part(tmp_path, CARVANA)
 
 
