@@ -125,10 +125,7 @@ def planted(copy: Path, module: Path, count: int, seed: int) -> Iterator[Mutant]
         in_copy = f"env --chdir={shlex.quote(str(copy))} {shlex.join(command)}"
         result = mutate_and_test([spec], in_copy, patience)
         outcome = result.test_outcome.value if result.output != "timeout" else "timeout"
-        changed = [
-            line for line in (result.diff or "").splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")
-        ]
-        before, after = (" ".join(line[1:].strip() for line in changed if line[0] == sign) for sign in "-+")
+        before, after = before_and_after(result.diff or "")
         yield Mutant(spec, outcome, before, after)
 
 

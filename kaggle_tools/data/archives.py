@@ -3,39 +3,20 @@
 Knows nothing of Kaggle or of what is inside the files.
 """
 
-import errno
-import lzma
 import os
 import shutil
-import stat
-import struct
-import time
-import zipfile
-import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from kaggle_tools.competition import Archive
+from kaggle_tools.data.checks.zip_files import MAX_RATIO, Member, opened
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.system.files import temporary_folder
 
 MAX_UNPACKED_BYTES = 100 * 2**30
 """What one archive may hold, unpacked. Carvana's largest, the high-quality test photos, stays far below."""
-MAX_RATIO = 200
-"""How many times its own size an archive may hold. Photos reach 1, tables of ids about 20, zip bombs 1,000 and more."""
-
-DAMAGED = (
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, IndexError, OverflowError),
-    NotImplementedError,  # an unknown compression
-    RuntimeError,  # a password
-    ValueError,  # also a name that is not UTF-8
-    MemoryError,  # a dictionary of LZMA that is larger than the memory
-)
-"""What zipfile raises on archives with random bytes changed, besides an OSError (see `is_damage`)."""
 
 
 class Found(NamedTuple):
@@ -57,33 +38,10 @@ class Unpacked(NamedTuple):
     """Those that do not belong in this archive."""
 
 
-class _Member(NamedTuple):
-    """A file in an archive, or the file that came without an archive."""
-
-    name: str
-    size: int
-    modified_ns: int
-    """When it was changed last, in nanoseconds since 1970."""
-    open: Callable[[], IO[bytes]]
-
-
 class _Placed(NamedTuple):
-    member: _Member
+    member: Member
     target: Path
     """Where it belongs."""
-
-
-def is_damage(error: BaseException) -> bool:
-    """Whether an error that was raised while a zip file was read comes from its bytes, not from the disk."""
-    if isinstance(error, OSError):
-        return error.errno in (None, errno.EINVAL)  # what bz2 raises, and a seek to nowhere
-    return isinstance(error, DAMAGED)
-
-
-def is_junk(name: str) -> bool:
-    """Whether a Mac added this member, as it does to every zip file that it makes."""
-    parts = PurePosixPath(name).parts
-    return "__MACOSX" in parts or ".DS_Store" in parts
 
 
 def unpack_all(
@@ -164,11 +122,11 @@ def unpack(file: Path, data: Path, archive: Archive) -> Unpacked:
             is too small.
     """
     data.mkdir(parents=True, exist_ok=True)
-    with _opened(file) as members:
+    with opened(file) as members:
         return _unpack_members(file, members, data, archive)
 
 
-def _unpack_members(file: Path, members: list[_Member], data: Path, archive: Archive) -> Unpacked:
+def _unpack_members(file: Path, members: list[Member], data: Path, archive: Archive) -> Unpacked:
     places = {member.name: archive.place(member.name) for member in members}
     placed = [_Placed(member, data / place) for member in members if (place := places[member.name])]
     _require_usable(file, placed, members, archive)
@@ -183,7 +141,7 @@ def _unpack_bundle(file: Path, data: Path, archives: Sequence[Archive]) -> Itera
     data.mkdir(parents=True, exist_ok=True)
     whole = Archive(file.name, holds=tuple(pattern for archive in archives for pattern in archive.expected))
     known = {archive.name: archive for archive in archives if archive.name.endswith(".zip")}
-    with _opened(file) as members:
+    with opened(file) as members:
         inner = [member for member in members if PurePosixPath(member.name).name in known]
         for member in inner:
             with temporary_folder(data) as temporary:
@@ -202,46 +160,7 @@ def _bundles(source: Path, everything: str) -> list[Path]:
     return sorted(path for path in source.glob("*.zip") if everything and path.name.startswith(everything))
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[list[_Member]]:
-    """The files in an archive, once it is certain that they may be unpacked; the only one of a plain file."""
-    if file.suffix.lower() != ".zip" and not zipfile.is_zipfile(file):
-        status = file.stat()
-        yield [_Member(file.name, status.st_size, status.st_mtime_ns, lambda: file.open("rb"))]
-        return
-    try:
-        with zipfile.ZipFile(file) as archive:
-            infos = [info for info in archive.infolist() if not (info.is_dir() or is_junk(info.filename))]
-            for info in infos:
-                _require_harmless(file, info)
-            yield [_member(archive, info) for info in infos]
-    except (*DAMAGED, OSError) as error:
-        if not is_damage(error):
-            raise
-        raise InputError(
-            f"{file}: not a whole zip file ({str(error) or type(error).__name__}); delete it and download it again"
-        ) from error
-
-
-def _require_harmless(file: Path, info: zipfile.ZipInfo) -> None:
-    path, kind = PurePosixPath(info.filename), stat.S_IFMT(info.external_attr >> 16)
-    # On Windows a backslash parts folders and a colon follows a drive; no competition's names hold either.
-    foreign = "\\" in info.filename or ":" in info.filename
-    faults = {
-        "leads outside of the folder": path.is_absolute() or ".." in path.parts or not path.parts or foreign,
-        "is a link or a device, not a file": kind not in (0, stat.S_IFREG),
-        "is locked with a password": info.flag_bits & 1,
-    }
-    if fault := next((what for what, found in faults.items() if found), None):
-        raise InputError(f"{file}: {info.filename!r} {fault}; nothing was unpacked")
-
-
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
-    modified = int(time.mktime((*info.date_time, 0, 0, -1)))
-    return _Member(info.filename, info.file_size, modified * 10**9, partial(archive.open, info))
-
-
-def _require_usable(file: Path, placed: list[_Placed], members: list[_Member], archive: Archive) -> None:
+def _require_usable(file: Path, placed: list[_Placed], members: list[Member], archive: Archive) -> None:
     if not members:
         raise InputError(f"{file}: an empty archive, without a file in it; download it again")
     if not placed:
@@ -332,7 +251,7 @@ def _existing_folder(folder: Path) -> Path:
     return _existing_folder(folder.parent)
 
 
-def _extract(member: _Member, to: Path) -> None:
+def _extract(member: Member, to: Path) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
     with member.open() as packed, to.open("wb") as unpacked:
         shutil.copyfileobj(packed, unpacked, length=2**20)

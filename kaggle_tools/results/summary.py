@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.data.archives import DAMAGED
+from kaggle_tools.data.checks.zip_files import DAMAGED
 from kaggle_tools.errors import InputError
 from kaggle_tools.metrics import Overlap
 from kaggle_tools.results.run_folder import (

@@ -17,8 +17,8 @@ from typing import NamedTuple, TextIO, cast
 
 from kaggle_tools import rle
 from kaggle_tools.competition import COMPETITIONS, Competition
-from kaggle_tools.data.archives import DAMAGED, MAX_RATIO, is_junk
 from kaggle_tools.data.checks.names import fault_of
+from kaggle_tools.data.checks.zip_files import DAMAGED, MAX_RATIO, is_junk
 from kaggle_tools.errors import InputError
 
 LONGEST_LINE = 1 << 25

@@ -1,1 +1,1 @@
-"""Names and masks as others made them: which can be used, and what in them is foreground."""
+"""What others made, before it is used: names, masks and zip files."""

@@ -1,0 +1,55 @@
+import errno
+from pathlib import Path
+
+import pytest
+from damaged_zips import CHANGES, METHODS, damaged_zips
+
+from kaggle_tools.data.checks.zip_files import is_damage, is_junk, opened
+from kaggle_tools.errors import InputError
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_whatever_is_damaged_an_archive_is_read_or_named(tmp_path: Path, method: int) -> None:
+    file, messages = tmp_path / "train.zip", []
+    for content in damaged_zips(method, "train/a_01.jpg", b"first photo, second photo"):
+        file.unlink(missing_ok=True)  # some file systems take milliseconds to write over a file
+        file.write_bytes(content)
+        try:
+            with opened(file) as members:
+                for member in members:
+                    with member.open() as packed:
+                        packed.read()
+        except InputError as error:
+            messages.append(str(error))
+    assert len(messages) > CHANGES / 2
+    assert all(message.startswith(f"{file}: ") for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("error", "damage"),
+    [
+        (EOFError(), True),
+        (OSError("Invalid data stream"), True),
+        (OSError(errno.EINVAL, "Invalid argument"), True),
+        (OSError(errno.EIO, "Input/output error"), False),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (KeyError("a file"), False),
+    ],
+)
+def test_a_fault_of_the_disk_is_not_taken_for_damage(error: Exception, damage: bool) -> None:
+    assert is_damage(error) is damage
+
+
+@pytest.mark.parametrize(
+    ("name", "junk"),
+    [("__MACOSX/train/._a.jpg", True), ("train/.DS_Store", True), ("train/a.jpg", False), ("MACOSX/a.jpg", False)],
+)
+def test_what_a_mac_adds_to_a_zip_file_is_junk(name: str, junk: bool) -> None:
+    assert is_junk(name) is junk
+
+
+def test_a_plain_file_is_its_own_only_member(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_bytes(b"id\n")
+    with opened(tmp_path / "metadata.csv") as members, members[0].open() as content:
+        assert [(member.name, member.size) for member in members] == [("metadata.csv", 3)]
+        assert content.read() == b"id\n"
