@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-from damage import Damage, of_arrays, of_json, of_table
+from damage import Damage, of_arrays, of_json, of_lines, of_table
 from shared_folder import write_shared_folder
 
 from kaggle_tools.commands.train import config_in_file
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.data import fingerprint
 from kaggle_tools.errors import InputError
+from kaggle_tools.kaggle_api import ledger, overview
 from kaggle_tools.models.weights import ModelCard, read_card
 from kaggle_tools.results import pred_folder, run_folder, summary
 from kaggle_tools.results.provenance import Record, Settings, Timing
@@ -85,12 +86,26 @@ def are_photos(photos: list[pred_folder.MaskedPhoto]) -> bool:
     return all(map(is_score, known)) and len({photo.image for photo in photos}) == len(photos)
 
 
+def read_ledger(file: Path) -> list[ledger.Entry]:
+    entries = ledger.read(file)
+    overview.table(entries).turned_for_terminal()
+    overview.known_scores(entries)
+    ledger.left_out(file)
+    return entries
+
+
+def are_entries(entries: list[ledger.Entry]) -> bool:
+    scores = [score for entry in entries for score in (entry.public_score, entry.private_score)]
+    return all(score is None or math.isfinite(score) for score in scores)
+
+
 READERS = [
     Reader("run/config.json", of_json, lambda file: run_folder.read_settings(file.parent), are_settings),
     Reader("run/config.json", of_json, lambda file: config_in_file(file, CARVANA), lambda config: config.folds >= 2),
     Reader("run/fold0/timing.json", of_json, lambda file: run_folder.read_timing(file.parent), is_timing),
     Reader("run/fold0/model.json", of_json, lambda file: read_card(file.parent), is_card),
     Reader("pred/run.json", of_json, lambda file: pred_folder.read_record(file.parent), is_record),
+    Reader("ledger.jsonl", of_lines, read_ledger, are_entries),
     Reader("run/fold0/oof.csv", of_table, lambda file: run_folder.read_oof(file.parents[1], [0]), is_oof),
     Reader("run/folds.csv", of_table, lambda file: run_folder.read_folds(file.parent), are_folds),
     Reader("run/data.csv", of_table, fingerprint.read_fingerprint, lambda files: isinstance(files, dict)),

@@ -68,6 +68,18 @@ def of_json(content: bytes) -> Iterator[Damage]:
             yield Damage(f"{name} is {str(value)[:20]!r}", _dumped(_changed(whole, path, value)))
 
 
+def of_lines(content: bytes) -> Iterator[Damage]:
+    """Each line of JSON in turn damaged, left out, there twice, or glued to the next one."""
+    lines = content.splitlines(keepends=True)
+    for at, line in enumerate(lines):
+        before, after = b"".join(lines[:at]), b"".join(lines[at + 1 :])
+        yield Damage(f"no line {at}", before + after)
+        yield Damage(f"line {at} twice", before + line + line + after)
+        yield Damage(f"line {at} glued", before + line.rstrip() + after)
+        for damage in of_json(line):
+            yield Damage(f"line {at}: {damage.what}", before + damage.content + b"\n" + after)
+
+
 def of_table(content: bytes) -> Iterator[Damage]:
     """Each column in turn removed, named otherwise or with another value in one row; rows left out, broken or twice."""
     header, *rows = list(csv.reader(io.StringIO(content.decode(), newline="")))
