@@ -1,4 +1,5 @@
 import errno
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,14 @@ def test_a_plain_file_is_its_own_only_member(tmp_path: Path) -> None:
     with opened(tmp_path / "metadata.csv") as members, members[0].open() as content:
         assert [(member.name, member.size) for member in members] == [("metadata.csv", 3)]
         assert content.read() == b"id\n"
+
+
+def test_an_archive_with_a_password_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "train.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("train/a.jpg", b"photo")
+    content = bytearray(file.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag in the list of files
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"train\.zip: 'train/a\.jpg' is locked with a password"), opened(file):
+        pass
