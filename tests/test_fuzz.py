@@ -41,49 +41,10 @@ CPU_SECONDS, MEMORY_BYTES = 60, 2 * 2**30
 """What one small file may cost at most. Usual are milliseconds and megabytes."""
 
 TOKENS = [
-    *(
-        b"",
-        b"\0",
-        b"\xff",
-        b"\n",
-        b"\r",
-        b",",
-        b'"',
-        b" ",
-        b"[",
-        b"]",
-        b"{",
-        b"}",
-        b":",
-        b"-",
-        b"../",
-        b"/",
-        b"e",
-        b".",
-    ),
-    *(
-        b"NaN",
-        b"Infinity",
-        b"null",
-        b"true",
-        b"1e999",
-        b"-1",
-        b"9" * 30,
-        b"[" * 2000,
-        b'{"a":' * 2000,
-        b"\\ud800",
-        b"\\u0000",
-    ),
-    *(
-        b"\xef\xbb\xbf",
-        b"\xff\xfe",
-        b"PK\x03\x04",
-        b"\x1f\x8b",
-        b"%!PS",
-        b"\0\0\0\0",
-        b"\xff\xff\xff\xff",
-        b"\x7f\xff\xff\xff",
-    ),
+    *b'[ ] { } : , " - . / ../ e NaN Infinity null true 1e999 -1 \\ud800 \\u0000'.split(),
+    *(b"", b" ", b"\n", b"\r", b"\0", b"\xff", b"9" * 30, b"[" * 2000, b'{"a":' * 2000),
+    *(b"\xef\xbb\xbf", b"\xff\xfe", b"PK\x03\x04", b"\x1f\x8b", b"%!PS"),
+    *(b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff"),
 ]
 """What is put in the place of bytes: the words of these formats, the starts of others, and large numbers."""
 
