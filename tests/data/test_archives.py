@@ -398,9 +398,9 @@ class TestDownloadAll:
     def test_the_zip_file_may_be_given_under_any_name_instead_of_the_folder(self, tmp_path: Path, packed: bool) -> None:
         file = self.pack(tmp_path / "zips/all.zip", packed)
         for written in (4, 0):
-            results = unpack_all(file, tmp_path / "data", self.ARCHIVES, "cars")
+            results = unpack_all(file, tmp_path / "new" / "data", self.ARCHIVES, "cars")
             assert sum(unpacked.written for _, unpacked in results) == written
-        assert files_in(tmp_path / "data") == self.INSIDE
+        assert files_in(tmp_path / "new" / "data") == self.INSIDE
 
     def test_an_archive_within_that_swells_too_much_is_refused(self, tmp_path: Path) -> None:
         file = make_zip(tmp_path / "cars.zip", {"train.zip": bytes(10**7)}, zipfile.ZIP_DEFLATED)

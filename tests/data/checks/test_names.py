@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from kaggle_tools.data.checks.names import fault_of, require_usable
+from kaggle_tools.data.checks.names import fault_of, found_instead, require_usable
 from kaggle_tools.errors import InputError
 
 
@@ -62,3 +62,22 @@ def test_names_that_cannot_be_used_are_counted_and_shown_as_any_terminal_can_pri
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         require_usable(Path("photos"), stems, "rename them")
+
+
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        ([], ""),
+        (["train/a.txt"], ""),
+        (["train/a.JPG", "train/b.JPG", "train/c.png"], "train holds 2 files *.JPG instead; their names must end "),
+        (["train/train/a.jpg"], "train/train holds 1 files *.jpg instead; they must lie in train"),
+        (["all/train/a.jpg"], "all/train holds 1 files *.jpg instead; they must lie in train"),
+    ],
+)
+def test_what_lies_nearby_instead_of_the_photos_is_named_with_what_to_do(
+    tmp_path: Path, there: list[str], found: str
+) -> None:
+    for name in there:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert found_instead(tmp_path, "train/{stem}.jpg").replace(f"{tmp_path}/", "").removesuffix("with .jpg") == found

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from kaggle_tools.data.checks import foreground
+from kaggle_tools.data.checks import foreground, true_masks
 from kaggle_tools.data.checks.true_masks import MaskReport, inspect_masks
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo
@@ -121,3 +121,12 @@ def test_a_mask_that_was_written_here_is_plain(tmp_path: Path) -> None:
     assert one.mask
     write_mask(one.mask, box())
     assert inspect_masks([one]).ambiguous == {}
+
+
+@pytest.mark.parametrize(("edge", "pixels"), [("top", 22), ("bottom", 22), ("left", 12), ("right", 12)])
+def test_each_edge_of_a_mask_counts(tmp_path: Path, edge: str, pixels: int) -> None:
+    """Of 10 rows and 20 columns; a corner counts for both of its edges, which have 60 pixels in all."""
+    place = {"top": np.s_[0], "bottom": np.s_[-1], "left": np.s_[:, 0], "right": np.s_[:, -1]}[edge]
+    mask_HW = np.zeros(SIZE, bool)
+    mask_HW[place] = True
+    assert true_masks._look(photo(tmp_path, "a", mask_HW)).at_edge == pytest.approx(pixels / 60)
