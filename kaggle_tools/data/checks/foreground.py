@@ -5,7 +5,8 @@ read by one of these rules, and `Foreground.taken` says by which:
 
 one bit a pixel     The bits that are set.
 transparency        Where pixels differ in it and what is visible has one colour: what is visible. Where it has
-                    several: its colours, as below; what is invisible is background.
+                    several: its colours, as below; what is invisible is background, and so is all where nothing
+                    is visible.
 a palette           Every index above 0, whatever its colour. Where the colours in use are shades of grey that rise
                     with the index: these shades, as below. Where index 0 alone is in use: all, but for black.
 grey                Of two values the higher. Of more, those above half of the highest: blurred edges and the noise of
@@ -33,6 +34,7 @@ INDICES = "every index of the palette above 0"
 DARKER = "indices of the palette above 0, though index 0 is brighter"
 ONLY = "the only colour of the palette, as it is not black"
 COLOURS = "every colour but black"
+FIRST = "that of the first of several images in the file"
 
 CLASS_NUMBERS = 32
 """Whole numbers below this are taken for the numbers of classes: nobody draws that dark."""
@@ -52,23 +54,13 @@ def foreground_of(image: Image.Image) -> Foreground:
     """What is foreground in an image of any of Pillow's modes, by the rules above.
 
     Raises:
-        OSError, SyntaxError, ValueError: as Pillow raises them while it decodes; or pixels are NaN or infinite.
+        OSError, SyntaxError, ValueError: as Pillow raises them while it decodes; or pixels are NaN or infinite, or have
+            more than two values and none above 0.
     """
-    if image.mode == "1" and "transparency" not in image.info:
-        # As our own masks are: no detour. Pillow gives a bit as a byte of 255.
-        return Foreground(np.asarray(image).view(np.uint8) > 0)
-    if image.mode in _DEEP:
-        return _of_values(np.asarray(image))
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        low, high = rgba.getchannel("A").getextrema()
-        if low != high:
-            return _of_transparency(rgba)
-    if image.mode == "P":
-        return _of_palette(image)
-    if image.mode == "L":
-        return _of_values(np.asarray(image))
-    return _of_colours(image.convert("RGB"))
+    found = _of_first(image)
+    if not getattr(image, "is_animated", False):  # Pillow's word for pages as well
+        return found
+    return found._replace(taken=f"{found.taken}; {FIRST}" if found.taken else FIRST)
 
 
 def lines_of_ambiguous(names_by_taken: Mapping[str, Sequence[str]], masks: int) -> list[str]:
@@ -80,6 +72,27 @@ def lines_of_ambiguous(names_by_taken: Mapping[str, Sequence[str]], masks: int) 
     ]
 
 
+def _of_first(image: Image.Image) -> Foreground:
+    """Of an image, or of the first of several in a file."""
+    if image.mode == "1" and "transparency" not in image.info:
+        # As our own masks are: no detour. Pillow gives a bit as a byte of 255.
+        return Foreground(np.asarray(image).view(np.uint8) > 0)
+    if image.mode in _DEEP:
+        return _of_values(np.asarray(image))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        low, high = rgba.getchannel("A").getextrema()
+        if high == 0:
+            return Foreground(np.zeros((image.height, image.width), bool))
+        if low != high:
+            return _of_transparency(rgba)
+    if image.mode == "P":
+        return _of_palette(image)
+    if image.mode == "L":
+        return _of_values(np.asarray(image))
+    return _of_colours(image.convert("RGB"))
+
+
 def _of_values(values_HW: NDArray[Any]) -> Foreground:
     if not np.isfinite(low := values_HW.min()) or not np.isfinite(high := values_HW.max()):
         raise ValueError("pixels are NaN or infinite")
@@ -88,6 +101,8 @@ def _of_values(values_HW: NDArray[Any]) -> Foreground:
     mask_HW = values_HW == high
     if np.count_nonzero(mask_HW) + np.count_nonzero(values_HW == low) == values_HW.size:
         return Foreground(mask_HW, "" if low == 0 else HIGHER)
+    if high <= 0:
+        raise ValueError("no pixel is above 0, though their values differ")
     if high < CLASS_NUMBERS and np.issubdtype(values_HW.dtype, np.integer):
         return Foreground(values_HW > 0, CLASSES)
     half = high // 2 if np.issubdtype(values_HW.dtype, np.integer) else high / 2

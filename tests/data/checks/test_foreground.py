@@ -123,6 +123,20 @@ def test_a_blank_mask_and_a_full_one_are_plain(mode: str, full: bool) -> None:
         assert found_in(image) == ([[int(full)] * 4] * 3, "")
 
 
+@pytest.mark.parametrize("hidden", [(255, 255, 255), (0, 0, 0)], ids=["white", "black"])
+def test_where_nothing_is_visible_nothing_is_foreground(hidden: tuple[int, int, int]) -> None:
+    assert found_in(drawn((*hidden, 0), (*hidden, 0))) == ([[0] * 3] * 2, "")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG"])
+def test_that_only_the_first_of_several_images_is_read_is_said(kind: str) -> None:
+    blank = Image.new("L", (3, 2))
+    first = reread(drawn(0, 255), kind, save_all=True, append_images=[blank])
+    assert found_in(first) == (WANTED, foreground.FIRST)
+    grey = reread(Image.fromarray(np.array([[0, 99, 255]], np.uint8)), kind, save_all=True, append_images=[blank])
+    assert found_in(grey)[1] == f"{foreground.HALF}; {foreground.FIRST}"
+
+
 def disc(size: int = 200) -> NDArray[np.bool_]:
     rows, columns = np.indices((size, size)) - size / 2
     return rows**2 + columns**2 < (size * 0.3) ** 2
@@ -147,6 +161,12 @@ def test_neither_a_blurred_edge_nor_the_noise_of_a_jpeg_changes_the_area(spoilt:
 def test_pixels_that_are_no_numbers_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match="pixels are NaN or infinite"):
         foreground_of(Image.fromarray(np.array([[0, value, 1]], np.float32)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_logarithms_and_other_values_of_which_none_is_above_0_are_refused(dtype: type) -> None:
+    with pytest.raises(ValueError, match="no pixel is above 0"):
+        foreground_of(Image.fromarray(np.array([[-9, -5, -1]], dtype)))
 
 
 @pytest.mark.parametrize("suffix", ["gif", "png"])
