@@ -41,7 +41,6 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.
 """What Pillow raises at damaged files, some of them only for some formats."""
 _DAMAGED = ("Corrupt JPEG data", "Premature end of JPEG")
 """How libjpeg begins to say that pixels were lost; what else it says is harmless, or none of its business."""
-
 # OpenCV's names say grey, but with IMREAD_COLOR_RGB the colours stay.
 _REDUCED = {
     1: 0,
@@ -65,6 +64,8 @@ def read_photo(path: Path, shrink: int = 1) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as header:
             own_size, turned = _stored_size(header), _noted_turn(header)
+            if header.format == "TIFF":
+                _require_whole_tiff(path, header)
         photo_HW3 = _decoded(content, own_size, in_decoder)
     except (*_UNREADABLE, cv2.error) as error:  # OpenCV: sides that cannot be, in a damaged header
         damage = f" ({error})" if "Corrupt" in str(error) else ""
@@ -244,6 +245,18 @@ def _decoded(content: bytes, size: Size, shrink: int) -> NDArray[np.uint8]:
     if pixels is None:
         raise ValueError("damaged")
     return np.asarray(pixels, dtype=np.uint8)
+
+
+def _require_whole_tiff(path: Path, image: Image.Image) -> None:
+    """Decode it with Pillow as well: of damaged pixels in a TIFF, OpenCV takes no notice.
+
+    Raises:
+        InputError: it is of a kind that OpenCV does not decode.
+        OSError, ValueError: it is damaged.
+    """
+    if image.mode in ("I", "F"):
+        raise InputError(f"{path}: has 32 bits in a pixel; photos have 8 or 16 for each colour")
+    image.load()
 
 
 def _stored_size(image: Image.Image) -> Size:

@@ -116,6 +116,24 @@ class TestReadingPhotos:
         with pytest.raises(InputError, match=r"p\.jpg: not a photo that can be read; fetch it again"):
             read_photo(path, shrink)
 
+    @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])
+    def test_a_tiff_whose_middle_was_lost_is_refused(self, tmp_path: Path, compression: str) -> None:
+        path = tmp_path / "photo.tif"
+        noise_HW3 = np.random.default_rng(0).integers(0, 256, (98, 146, 3), dtype=np.uint8)
+        Image.fromarray(noise_HW3).save(path, compression=compression)
+        np.testing.assert_array_equal(read_photo(path), noise_HW3)
+        content = path.read_bytes()
+        path.write_bytes(content[:20_000] + bytes(200) + content[20_200:])
+        with pytest.raises(InputError, match="photo.tif: not a photo that can be read; fetch it again$"):
+            read_photo(path)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.int32])
+    def test_a_tiff_with_more_bits_than_photos_have_is_called_so(self, tmp_path: Path, dtype: type) -> None:
+        path = tmp_path / "photo.tif"
+        Image.fromarray(np.ones((4, 6), dtype)).save(path)
+        with pytest.raises(InputError, match="photo.tif: has 32 bits in a pixel; photos have 8 or 16 for each colour"):
+            read_photo(path)
+
     @pytest.mark.parametrize("length", [100, 5000, 100_000])
     def test_bytes_after_the_end_of_a_jpeg_do_no_harm(self, tmp_path: Path, length: int) -> None:
         path = save(tmp_path / "p.jpg", pixels())
