@@ -268,7 +268,11 @@ def test_the_batch_size_is_searched_on_one_gpu_alone(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.setattr(cross_validation, "find_batch_size", lambda *_: 8)
+    tried: list[Any] = []
+    monkeypatch.setattr(cross_validation, "find_batch_size", lambda *given: tried.append(given) or 8)
     assert cross_validation.automatic_batch_size(tmp_path, photos, config, Execution(devices="1")) == 8
+    assert tried == [
+        (fold_table.Split(photos, photos[:1]), config, Execution(devices="1"))
+    ]  # any photo may be held out
     with pytest.raises(InputError, match="--batch-size auto: needs one GPU"):
         cross_validation.automatic_batch_size(tmp_path, photos, config, Execution(devices="auto"))
