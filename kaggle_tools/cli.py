@@ -113,6 +113,10 @@ def show(table: "Table") -> None:
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
+NO_MEMORY = "the memory of this machine does not suffice; less is needed with a smaller --image-size or --batch-size"
+SIGNS_OF_NO_MEMORY = ("can't allocate memory", "Insufficient memory")
+"""How torch and OpenCV say so, in errors of no class of their own."""
+
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
 
@@ -138,8 +142,11 @@ def _exit_code(app: typer.Typer) -> int:
     except (KaggleToolsError, OSError) as error:
         say(f"error: {error}", to=sys.stderr)
         return 1
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except Exception as error:
+        if _lacks_memory(error):
+            say(f"error: {NO_MEMORY} ({_last_line(error)})", to=sys.stderr)
+            return 1
+        if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
             raise
         say(f"error: {str(error).strip()} The same command continues from here", to=sys.stderr)
         return 1
@@ -148,3 +155,12 @@ def _exit_code(app: typer.Typer) -> int:
             say("interrupted; the same command continues from here", to=sys.stderr)
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether main memory was asked for more than there is: by Python or NumPy, by torch, or by OpenCV."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in SIGNS_OF_NO_MEMORY)
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -4,6 +4,7 @@
 `train`, `config.json`, the processes of `--parallel-folds` and the tables in the docs follow from both.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -47,6 +48,8 @@ AUTO = "auto"
 DEFAULT_WORKERS = min(8, CORES)
 """More processes than that do not load photos any faster than a network takes them."""
 WORKERS_IN_WORDS = "one a core, at most 8"
+MOST_WORKERS = 1024
+"""More would only fill the memory and the table of processes."""
 
 
 def size_or_full(option: str, text: str) -> tuple[int, int] | None:
@@ -73,6 +76,10 @@ SCALES = Check(
 )
 SIDES = Check(
     lambda size: min(size) >= 16 and max(size) <= LONGEST_SIDE, f"each side must be from 16 to {LONGEST_SIDE:,} pixels"
+)
+DEVICES = Check(
+    lambda text: re.fullmatch(r"auto|-1|[1-9]\d*|\d+(,\d+)+", text) is not None,
+    "must be auto, how many, or the numbers of GPUs with commas between them, as 0,1",
 )
 TWO_FOLDS = Check(lambda folds: folds >= 2, "must be at least 2, to train on and to validate on")
 
@@ -174,7 +181,10 @@ class TrainingConfig:
         ),
     ] = (1.0,)
     folds: Annotated[int, Option("Folds into which the groups (cars) are split.", DATA, check=TWO_FOLDS)] = 5
-    seed: Annotated[int, Option("Seed of folds, weights, order and augmentation.", STEPS, check=AT_LEAST_0)] = 0
+    seed: Annotated[
+        int, Option("Seed of folds, weights, order and augmentation.", STEPS, check=between(0, 2**32 - 1))
+    ] = 0
+    """As NumPy takes it."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -209,13 +219,19 @@ class Execution:
         InputError: a value that is not possible.
     """
 
-    devices: Annotated[str, Option("How many GPUs to use; `0,1` for these two.", MACHINE)] = "auto"
+    devices: Annotated[str, Option("How many GPUs to use; `0,1` for these two.", MACHINE, check=DEVICES)] = "auto"
     """As Lightning takes it."""
     nodes: Annotated[int, Option("How many machines take part in each fold.", MACHINE, minimum=1)] = 1
     parallel_folds: Annotated[bool, Option("Train one fold on each GPU.", MACHINE, names="--parallel-folds")] = False
     workers: Annotated[
         int,
-        Option("Processes that load photos, for each device.", MACHINE, minimum=0, default=WORKERS_IN_WORDS),
+        Option(
+            "Processes that load photos, for each device.",
+            MACHINE,
+            minimum=0,
+            check=between(0, MOST_WORKERS),
+            default=WORKERS_IN_WORDS,
+        ),
     ] = DEFAULT_WORKERS
     compiled: Annotated[bool, Option("Compile the network; meant for GPUs.", MACHINE, names="--compile")] = False
     max_hours: Annotated[

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, 
 import typer
 
 from kaggle_tools.errors import InputError
+from kaggle_tools.system.json_values import LARGEST_NUMBER
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -43,6 +44,9 @@ class Check(NamedTuple):
 ABOVE_0 = Check(lambda value: value > 0, "must be above 0")
 AT_LEAST_0 = Check(lambda value: value >= 0, "must not be below 0")
 FINITE = "must be a finite number"
+TOO_LARGE = f"must not be above {LARGEST_NUMBER:,}"  # nor could what records it be read again
+MOST_DIGITS = 15
+"""Python itself refuses to read whole numbers of thousands of them."""
 SHARE = Check(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
 
 
@@ -114,8 +118,8 @@ class OptionField:
             raise TypeError(f"{self.name} is {value!r}")
         if value is None:
             return
-        if not _is_finite(value):
-            raise InputError(f"{self.flag} {self.text(value)}: {FINITE}")
+        if fault := _fault_of_numbers(value):
+            raise InputError(f"{self.flag} {self.text(value)}: {fault}")
         choices = get_args(self.type) if get_origin(self.type) is Literal else ()
         if choices and value not in choices:
             raise InputError(f"{self.flag} {value}: must be one of {', '.join(choices)}")
@@ -237,8 +241,10 @@ def parse_numbers(option: str, text: str) -> tuple[float, ...]:
         InputError: it is not of this form.
     """
     numbers = tuple(_number(part) for part in text.split(","))
-    if not all(0 < number < math.inf for number in numbers):
+    if not all(number > 0 and math.isfinite(number) for number in numbers):
         raise InputError(f"{option} {text}: must be numbers above 0 with commas between them, as 0.75,1,1.25")
+    if fault := _fault_of_numbers(numbers):
+        raise InputError(f"{option} {text}: {fault}")
     return numbers
 
 
@@ -248,9 +254,10 @@ def parse_count(option: str, text: str) -> int:
     Raises:
         InputError: it is none.
     """
-    if not (text.isdecimal() and int(text) > 0):
+    count = _whole(text)
+    if not count:
         raise InputError(f"{option} {text}: must be a whole number above 0, or auto")
-    return int(text)
+    return count
 
 
 def parse_size(option: str, text: str) -> tuple[int, int]:
@@ -260,9 +267,10 @@ def parse_size(option: str, text: str) -> tuple[int, int]:
         InputError: it is not of this form.
     """
     height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
+    sides = _whole(height), _whole(width)
+    if sides[0] is None or sides[1] is None:
         raise InputError(f"{option} {text}: must be HEIGHTxWIDTH in pixels, as 256x384")
-    return int(height), int(width)
+    return sides[0], sides[1]
 
 
 def size_as_text(size: Sequence[int]) -> str:
@@ -274,10 +282,10 @@ def finite(option: typer.CallbackParam, value: float | None) -> float | None:
     """Refuse infinity, which a lowest number lets pass: the `callback` of an option that no dataclass has.
 
     Raises:
-        InputError: the value is infinite, or NaN.
+        InputError: the value is infinite, or NaN, or larger than any should be.
     """
-    if not _is_finite(value):
-        raise InputError(f"{option.opts[0]} {value}: {FINITE}")
+    if fault := _fault_of_numbers(value):
+        raise InputError(f"{option.opts[0]} {value}: {fault}")
     return value
 
 
@@ -296,15 +304,21 @@ def _is_of(expected: Any, value: object) -> bool:
     return isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
 
 
-def _is_finite(value: object) -> bool:
-    """Whether all numbers in the value of an option are: neither NaN nor infinite, nor too large for a float."""
+def _fault_of_numbers(value: object) -> str:
+    """What is wrong with the numbers in the value of an option, if it holds any: empty where nothing is."""
     if isinstance(value, tuple):
-        return all(_is_finite(one) for one in value)
-    return not isinstance(value, int | float) or abs(value) <= sys.float_info.max
+        return next(filter(None, map(_fault_of_numbers, value)), "")
+    if not isinstance(value, int | float) or abs(value) <= LARGEST_NUMBER:
+        return ""
+    return TOO_LARGE if abs(value) <= sys.float_info.max else FINITE
 
 
 def _parsed(field: OptionField, given: Any) -> Any:
     return field.option.parse(field.flag, given) if field.option.parse else given
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 
 def _number(text: str) -> float:

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import pytest
 import typer
 
@@ -33,6 +34,23 @@ def test_an_error_of_input_is_one_line_and_exit_code_1(
     failure: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert outcome_of(failure, capsys, monkeypatch) == (1, "error: repair this\n")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        MemoryError("Unable to allocate 8.00 TiB"),
+        RuntimeError("enforce fail at alloc_cpu.cpp:1\nDefaultCPUAllocator: can't allocate memory: 8 bytes."),
+        RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nDefaultCPUAllocator: can't allocate memory"),
+        cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 8 bytes"),
+    ],
+    ids=["NumPy", "torch", "in a worker", "OpenCV"],
+)
+def test_want_of_main_memory_is_one_line_and_exit_code_1(
+    failure: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last_line = str(failure).rpartition("\n")[2]
+    assert outcome_of(failure, capsys, monkeypatch) == (1, f"error: {cli.NO_MEMORY} ({last_line})\n")
 
 
 def test_an_unexpected_exception_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def test_an_unknown_preset_is_refused_and_the_known_ones_named() -> None:
         ({"clip_norm": -1.0}, "--clip-norm -1.0: must be above 0"),
         ({"warm_up": 1.0}, "--warm-up 1.0: must be at least 0 and below 1"),
         ({"ema_decay": 1.0}, "--ema-decay 1.0: must be at least 0 and below 1"),
-        ({"seed": -1}, "--seed -1: must not be below 0"),
+        ({"seed": -1}, "--seed -1: must be from 0 to 4,294,967,295"),
         ({"border_weight": -1.0}, "--border-weight -1.0: must not be below 0"),
         ({"dice_weight": -1.0}, "--bce-weight, --dice-weight and --lovasz-weight: none below 0, not all 0"),
         ({"bce_weight": 0.0}, "--bce-weight, --dice-weight and --lovasz-weight: none below 0, not all 0"),
@@ -158,6 +158,38 @@ def test_a_number_that_is_not_finite_is_refused_for_every_option(number: OptionF
     make = Execution if number in EXECUTION_OPTIONS else partial(TrainingConfig, SLUG)
     with pytest.raises(InputError, match=rf"^{number.flag} .*: must be a finite number$"):
         make(**given)
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda one: one.name)
+def test_a_number_that_no_record_could_hold_is_refused_for_every_option(number: OptionField) -> None:
+    given = {number.name: (1.0, 1e13) if number.name == "tta_scales" else 1e13}
+    make = Execution if number in EXECUTION_OPTIONS else partial(TrainingConfig, SLUG)
+    with pytest.raises(InputError, match=rf"^{number.flag} .*: must not be above 1,000,000,000,000$"):
+        make(**given)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**12])
+def test_a_seed_is_one_that_numpy_takes(seed: int) -> None:
+    with pytest.raises(InputError, match=f"^--seed {seed}: must be from 0 to 4,294,967,295$"):
+        TrainingConfig(SLUG, seed=seed)
+    assert TrainingConfig(SLUG, seed=2**32 - 1).seed == 2**32 - 1
+
+
+@pytest.mark.parametrize("devices", ["0", "", "-2", "two", "1.5", "0,", "0,x"])
+def test_devices_that_cannot_be_are_refused(devices: str) -> None:
+    message = "must be auto, how many, or the numbers of GPUs with commas between them, as 0,1"
+    with pytest.raises(InputError, match=f"^--devices {devices}: {message}$"):
+        Execution(devices=devices)
+
+
+@pytest.mark.parametrize("devices", ["auto", "1", "10", "-1", "0,1", "2,0,1"])
+def test_devices_as_lightning_takes_them_are_taken(devices: str) -> None:
+    assert Execution(devices=devices).devices == devices
+
+
+def test_processes_that_no_machine_holds_are_refused() -> None:
+    with pytest.raises(InputError, match="^--workers 1025: must be from 0 to 1,024$"):
+        Execution(workers=1025)
 
 
 @pytest.mark.parametrize(

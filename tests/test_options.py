@@ -135,6 +135,19 @@ def test_numbers_that_are_not_above_0_are_refused(text: str) -> None:
         options.parse_numbers("--weights", text)
 
 
+def test_a_number_that_no_record_could_hold_is_refused_in_a_list() -> None:
+    with pytest.raises(InputError, match="^--weights 1,1e13: must not be above 1,000,000,000,000$"):
+        options.parse_numbers("--weights", "1,1e13")
+
+
+def test_whole_numbers_of_thousands_of_digits_are_refused() -> None:
+    digits = "9" * 5000  # Python reads no more than 4300
+    with pytest.raises(InputError, match="^--batch-size 9.*9: must be a whole number above 0, or auto$"):
+        options.parse_count("--batch-size", digits)
+    with pytest.raises(InputError, match="^--image-size 32x9.*9: must be HEIGHTxWIDTH in pixels, as 256x384$"):
+        options.parse_size("--image-size", f"32x{digits}")
+
+
 @pytest.mark.parametrize("text", ["inf", "1e999"])  # NaN is refused by its lowest number
 @pytest.mark.parametrize(("command", "option"), [(infer, "--max-hours"), (submit, "--timeout")])
 def test_a_number_that_is_not_finite_is_refused_for_options_of_commands(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kaggle_tools.config import DEFAULT_WORKERS, WORKERS_IN_WORDS
+from kaggle_tools.config import DEFAULT_WORKERS, MOST_WORKERS, WORKERS_IN_WORDS
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import parse_numbers
 from kaggle_tools.system.output import say
@@ -21,7 +21,8 @@ def blend(
     ] = None,
     threshold: Annotated[float, typer.Option(help="Foreground from this probability on.")] = 0.5,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that read probabilities.", show_default=WORKERS_IN_WORDS)
+        int,
+        typer.Option(min=0, max=MOST_WORKERS, help="Processes that read probabilities.", show_default=WORKERS_IN_WORDS),
     ] = DEFAULT_WORKERS,
     save_probabilities: Annotated[
         bool, typer.Option("--save-probabilities", help="Keep the mean probabilities.")
@@ -29,7 +30,7 @@ def blend(
     overlays: Annotated[bool, typer.Option("--overlays", help="Draw the outlines on the photos, to look at.")] = False,
 ) -> None:
     """Average the probabilities that several folders hold, and make masks of the mean."""
-    counts = parse_numbers("--weights", weights) if weights else (1.0,) * len(preds)
+    counts = parse_numbers("--weights", weights) if weights is not None else (1.0,) * len(preds)
     if len(counts) != len(preds):
         raise InputError(f"--weights {weights}: {len(preds)} folders need {len(preds)} weights")
     if not 0 < threshold < 1:

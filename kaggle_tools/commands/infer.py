@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.config import DEFAULT_WORKERS, WORKERS_IN_WORDS, Tta
+from kaggle_tools.config import DEFAULT_WORKERS, MOST_WORKERS, WORKERS_IN_WORDS, Tta
 from kaggle_tools.errors import InputError, in_lines
 from kaggle_tools.options import finite, parse_count, parse_numbers, parse_probability
 from kaggle_tools.system.output import say, warn
@@ -88,6 +88,7 @@ def infer(
         int,
         typer.Option(
             min=0,
+            max=MOST_WORKERS,
             help="Processes that load photos, for each device.",
             show_default=WORKERS_IN_WORDS,
             rich_help_panel=MACHINE,
@@ -121,8 +122,8 @@ def infer(
     source = folder_of_photos(data, images)
     given_threshold = None if threshold == "auto" else parse_probability("--threshold", threshold)
     given_batch_size = None if batch_size == "auto" else parse_count("--batch-size", batch_size)
-    given_scales = parse_numbers("--tta-scales", tta_scales) if tta_scales else None
-    run_weights = parse_numbers("--weights", weights) if weights else None
+    given_scales = parse_numbers("--tta-scales", tta_scales) if tta_scales is not None else None
+    run_weights = parse_numbers("--weights", weights) if weights is not None else None
     if run_weights and len(run_weights) != len(runs):
         raise InputError(f"--weights {weights}: {len(runs)} runs need {len(runs)} weights")
 

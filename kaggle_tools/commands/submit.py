@@ -72,7 +72,7 @@ def submit(
     Writes PRED/submission.csv, its compressed form, and a line for each step of the submission into the ledger.
     Run again, the same command finds its own submission instead of making another.
     """
-    if not message and not dry_run:
+    if not message.strip() and not dry_run:
         raise InputError('give -m "…": Kaggle shows it beside the score, so say what made these masks')
     from kaggle_tools.kaggle_api.client import Deadline
     from kaggle_tools.kaggle_api.ledger import default_path

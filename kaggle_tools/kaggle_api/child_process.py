@@ -140,13 +140,13 @@ def _submission(row: Any) -> dict[str, Any] | None:
     """A row of the list, where fields with a default value are missing; None where not even its number can be read."""
     if not isinstance(row, dict) or _integer(row.get("ref")) is None:
         return None
-    odd = []
+    odd = {}
 
     def field(name: str, read: Callable[[Any], T | None]) -> T | None:
         sent = row.get(name)
         value = None if sent in (None, "") else read(sent)
         if value is None and sent not in (None, ""):
-            odd.append(f"{name} {sent!r:.40}")
+            odd[name] = repr(sent)
         return value
 
     return {
@@ -157,7 +157,7 @@ def _submission(row: Any) -> dict[str, Any] | None:
         "private_score": field("privateScore", _number),
         "error": field("errorDescription", _text) or "",
         "date": field("date", _text) or "",
-        "odd": ", ".join(odd),
+        "odd": odd,  # whole: what is cut off a secret could not be struck out any more
     }
 
 

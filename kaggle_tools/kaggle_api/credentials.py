@@ -107,6 +107,8 @@ def _tokens(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def _named_file(environment: Mapping[str, str], variable: str) -> tuple[str, str]:
     path = environment[variable]
+    if not _exists(Path(path)):
+        return f"the variable {variable}", ""  # a message must not quote it: it may be a token that was put there
     return f"{path}, which the variable {variable} names", _text(Path(path)).strip()
 
 

@@ -3,8 +3,9 @@
 Knows nothing of masks: it takes files. Knows nothing of the ledger.
 """
 
+import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,9 @@ PAGE = 100
 """Submissions to a page of Kaggle's list."""
 MOST = 1000
 """After so many submissions the list is not followed further."""
+
+LONGEST_ODD = 40
+"""Characters that are shown of a value of Kaggle's list that is not understood."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +252,8 @@ def latest(competition_slug: str, *, most: int = MOST, timeout: float = ANSWER_S
         LeaderboardError: Kaggle refused.
     """
     found = ask("list_submissions", "list the submissions", competition_slug, timeout, most=most)
-    return Listing([Submission(competition_slug, **row) for row in found["rows"]], found["more"], found["unreadable"])
+    rows = [Submission(competition_slug, **(row | {"odd": _in_words(row["odd"])})) for row in found["rows"]]
+    return Listing(rows, found["more"], found["unreadable"])
 
 
 def rank(submission: Submission, *, timeout: float = ANSWER_SECONDS) -> Rank | None:
@@ -269,8 +274,12 @@ def rank(submission: Submission, *, timeout: float = ANSWER_SECONDS) -> Rank | N
 
 
 def _id_and_message(description: str) -> tuple[str, str]:
-    opening, closing, message = description.partition("] ")
-    return (opening[1:], message) if closing and opening.startswith("[") else ("", description)
+    found = re.fullmatch(r"\[(.*?)\](?:\s+(.*))?", description, re.DOTALL)  # without a message: spaces were stripped
+    return (found[1], found[2] or "") if found else ("", description)
+
+
+def _in_words(odd: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {sent:.{LONGEST_ODD}}" for name, sent in odd.items())
 
 
 def _refuse_without_allowance(slug: str, deadline: Deadline) -> None:

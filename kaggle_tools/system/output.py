@@ -59,12 +59,25 @@ def printable(text: str) -> str:
 
 def make_lasting() -> None:
     """Let no fault of stdout and stderr end the command: closed, full, or in an encoding without the characters."""
+    _open_closed()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed before the start, by `>&-`
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         elif type(stream) is io.TextIOWrapper:
             setattr(sys, name, _lasting(stream))
+
+
+def _open_closed() -> None:
+    """Open those of stdin, stdout and stderr that were closed before the start, also for the processes that follow.
+
+    Otherwise a file that is opened later takes the place of one, and Kaggle's client starts without stderr.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # which takes the lowest free number: this one
 
 
 def _lasting(stream: io.TextIOWrapper) -> LastingOutput:

@@ -46,7 +46,8 @@ class SegmentationTask(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Begin every batch from a seed of its own, so that a resumed training draws what an uninterrupted one does."""
-        torch.manual_seed((self.config.seed * 10_007 + self.current_epoch) * 1_000_003 + batch_idx)
+        of_batch = (self.config.seed * 10_007 + self.current_epoch) * 1_000_003 + batch_idx
+        torch.manual_seed(of_batch % 2**64)  # of which torch takes no more bits
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """The loss of a batch.

@@ -69,6 +69,8 @@ class TestRefusals:
             (["--data", "a", "--images", "b"], "give either --data DIR or --images DIR: where the photos are"),
             (["--images", "a", "--weights", "1,2"], "--weights 1,2: 1 runs need 1 weights"),
             (["--images", "a", "--weights", "0"], "--weights 0: must be numbers above 0 with commas between them.*"),
+            (["--images", "a", "--weights", ""], "--weights : must be numbers above 0 with commas between them.*"),
+            (["--images", "a", "--tta-scales", ""], "--tta-scales : must be numbers above 0 with commas.*"),
             (["--images", "a", "--tta-scales", "1;2"], "--tta-scales 1;2: must be numbers above 0 with commas.*"),
         ],
     )

@@ -172,6 +172,7 @@ def test_only_full_masks_are_refused_unless_forced(pred: Path, data: Path) -> No
 
 def test_a_submission_must_have_a_message(pred: Path, data: Path) -> None:
     assert refusal(pred, "--data", data).startswith("give -m")
+    assert refusal(pred, "--data", data, "-m", " \n").startswith("give -m")
     assert not (pred / "submission.csv").exists()
 
 

@@ -133,6 +133,11 @@ def test_a_file_with_credentials_that_cannot_be_read_is_named(home: Path, monkey
     assert refusal() == f"{home / 'access_token'}: cannot be read (Permission denied)"
 
 
+def test_a_token_in_the_place_of_a_files_name_is_not_quoted(home: Path) -> None:
+    notebook = {"KAGGLE_KERNEL_RUN_TYPE": "Interactive", "KAGGLE_DATA_PROXY_URL": "https://localhost"}
+    assert refusal(notebook | {"KAGGLE_API_V1_TOKEN": "5ec2e7" * 100}).startswith("no valid Kaggle credentials")
+
+
 def test_without_credentials_it_is_said_where_they_come_from(home: Path) -> None:
     assert refusal() == credentials.NONE_FOUND
     (home / "kaggle.json").write_text('{"username": "tester"}')

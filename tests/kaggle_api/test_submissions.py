@@ -121,7 +121,13 @@ def test_a_leaderboard_that_is_not_shown_is_no_failure(server: KaggleServer, fau
 
 @pytest.mark.parametrize(
     ("description", "unique_id", "message"),
-    [("[cafe-2] my [best] one", "cafe-2", "my [best] one"), ("by hand", "", "by hand"), ("[a]b", "", "[a]b")],
+    [
+        ("[cafe-2] my [best] one", "cafe-2", "my [best] one"),
+        ("by hand", "", "by hand"),
+        ("[a]b", "", "[a]b"),
+        ("[cafe]", "cafe", ""),
+        ("[cafe]\nmy\nown", "cafe", "my\nown"),
+    ],
 )
 def test_the_id_of_a_submission_stands_in_brackets_before_its_message(
     description: str, unique_id: str, message: str
@@ -305,6 +311,19 @@ def test_rows_of_kaggles_list_are_read_one_by_one_and_what_is_odd_is_said(
     server.faults["ListSubmissions"] = refuse(200, {"submissions": [row(**odd), row(ref=8)]})
     found = submissions.latest(SLUG)
     assert found == ([replace(SOUND, **read), replace(SOUND, ref=8)], False, 0)
+
+
+@pytest.mark.parametrize("name", ["status", "publicScore", "description"])
+@pytest.mark.parametrize("before", ["", " " * 25])
+def test_no_part_of_a_secret_is_shown_where_the_list_quotes_it(
+    server: KaggleServer, monkeypatch: pytest.MonkeyPatch, name: str, before: str
+) -> None:
+    key = "5ec2e7" * 10
+    monkeypatch.setenv("KAGGLE_USERNAME", "tester")
+    monkeypatch.setenv("KAGGLE_KEY", key)
+    server.faults["ListSubmissions"] = refuse(200, {"submissions": [row(**{name: [f"{before}{key}"]})]})
+    [found] = submissions.latest(SLUG).submissions
+    assert found.odd == f"{name} ['{before}***']"
 
 
 def test_rows_that_are_about_no_submission_are_counted(server: KaggleServer) -> None:

@@ -25,9 +25,27 @@ cli.run(app)
 """
 
 
-def run(tmp_path: Path, redirected: str, **environment: str) -> tuple[int, str]:
+STARTS_ANOTHER = """
+import subprocess
+import sys
+from pathlib import Path
+from kaggle_tools import cli
+
+LOOK = "import sys; open(sys.argv[1], 'w').write(str([sys.stdin is None, sys.stdout is None, sys.stderr is None]))"
+
+app = cli.new_app()
+
+@app.command()
+def command(done: Path) -> None:
+    subprocess.run([sys.executable, "-c", LOOK, done], check=True)
+
+cli.run(app)
+"""
+
+
+def run(tmp_path: Path, redirected: str, command: str = COMMAND, **environment: str) -> tuple[int, str]:
     """The exit code and stderr of a command that prints a lot and then leaves a file, after it was run in a shell."""
-    (tmp_path / "command.py").write_text(COMMAND, encoding="utf-8")
+    (tmp_path / "command.py").write_text(command, encoding="utf-8")
     line = f"set -o pipefail; {sys.executable} {tmp_path / 'command.py'} {tmp_path / 'done'} {redirected}"
     package = str(Path(__file__).parents[2])
     ended = subprocess.run(
@@ -67,6 +85,12 @@ def test_a_reader_that_ends_does_not_end_the_command(tmp_path: Path) -> None:
 def test_an_output_that_was_closed_before_does_not_end_the_command(tmp_path: Path) -> None:
     assert run(tmp_path, ">&-") == (0, "")
     assert (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_what_was_closed_before_is_open_for_the_processes_that_a_command_starts(tmp_path: Path, closed: str) -> None:
+    assert run(tmp_path, closed, STARTS_ANOTHER) == (0, "")
+    assert (tmp_path / "done").read_text() == "[False, False, False]"
 
 
 def test_a_full_disk_beneath_the_output_is_an_error_after_the_work_is_done(tmp_path: Path) -> None:

@@ -108,6 +108,12 @@ def test_pixels_near_the_outline_have_both_classes_in_their_window() -> None:
     assert near_outline(torch.ones(1, 1, 4, 4), 2).sum() == 0, "the edge of the photo is no outline"
 
 
+def test_a_border_wider_than_the_photo_reaches_all_of_it_and_asks_for_no_more_memory() -> None:
+    targets = row(0, 0, 0, 1, 1, 1, 1)
+    for width in (6, 7, 10**12):
+        assert near_outline(targets, width).flatten().tolist() == [1] * 7
+
+
 def test_pixels_near_the_outline_are_found_in_both_directions() -> None:
     targets = torch.zeros(1, 1, 5, 5)
     targets[..., 2, 2] = 1

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -64,6 +65,14 @@ def test_precision_auto_is_16_bits_where_the_device_has_them(
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
     assert precision_of(config_from("laptop", "roof-tiles", {})) == expected
     assert precision_of(config_from("laptop", "roof-tiles", {"precision": "32-true"})) == "32-true"
+
+
+def test_every_seed_that_is_taken_begins_a_batch(task: SegmentationTask) -> None:
+    task.config = replace(task.config, seed=2**32 - 1)
+    task._trainer = SimpleNamespace(current_epoch=0)
+    task.on_train_batch_start(None, 3)
+    # (4294967295 x 10007 + 0) x 1000003 + 3, of which torch takes 64 bits
+    assert torch.initial_seed() == 42979866660278163198 % 2**64
 
 
 class TestLossThatIsNotFinite:
