@@ -86,6 +86,7 @@ class HardLovasz(nn.Module):
 
 def near_outline(targets_B1HW: Tensor, width: int) -> Tensor:
     """1.0 for pixels within `width` pixels (in rows and in columns) of both foreground and background, else 0.0."""
+    width = min(width, max(targets_B1HW.shape[-2:]))  # which reaches every pixel from every other
     window = 2 * width + 1
     highest_B1HW = F.max_pool2d(targets_B1HW, window, stride=1, padding=width)
     lowest_B1HW = -F.max_pool2d(-targets_B1HW, window, stride=1, padding=width)
