@@ -58,6 +58,7 @@ def check_submission(
     size_of: Callable[[str], tuple[int, int] | None] | None = None,
     data: Path | None = None,
     allow_degenerate: bool = False,
+    called: Path | None = None,
 ) -> CheckReport:
     """Check the header, the ids and every mask of a CSV.
 
@@ -69,6 +70,7 @@ def check_submission(
             competition's `photo_size` counts.
         data: the competition's data folder, whose test photos are compared with those that the sample lists.
         allow_degenerate: let a CSV pass in which all masks are full, or blank, or the sample submission's.
+        called: the name that the CSV will have, for messages, where it is not yet that of `path`.
 
     Raises:
         InputError: one message with all that is wrong: of each kind how many rows, and the first few.
@@ -76,9 +78,9 @@ def check_submission(
     tally = _Tally(competition, read_sample(sample, competition), size_of)
     for line, fields in read_rows(path, competition):
         tally.add_row(line, fields)
-    tally.refuse_problems(path)
+    tally.refuse_problems(called or path)
     if not allow_degenerate:
-        tally.refuse_degenerate(path)
+        tally.refuse_degenerate(called or path)
     return replace(tally.report(), unlisted=unlisted_photos(data, tally.sample.stems, competition) if data else ())
 
 

@@ -80,15 +80,19 @@ def write_checked(
     """
     usual = None if force else competition.photo_size
     size_of_photo: SizeOf = size_of_photos(data, competition.test_photos) if data else lambda _: None
-    compressed_path(csv).unlink(missing_ok=True)  # it is of the masks as they were before
-    encoded = write_submission(masks, sample, csv, competition, size_of=lambda stem: size_of_photo(stem) or usual)
-    try:
-        report = check_submission(
-            csv, sample, competition, size_of=encoded.sizes.get, data=data, allow_degenerate=force
+    for path in (csv, compressed_path(csv)):
+        path.unlink(missing_ok=True)  # it is of the masks as they were before
+    with replacing(csv) as temporary:  # a file of the CSV's name has passed the check, however this process ends
+        encoded = write_submission(
+            masks, sample, temporary, competition, size_of=lambda stem: size_of_photo(stem) or usual
         )
-    except InputError:
-        csv.unlink()  # a file of this name has passed the check
-        raise
+        report = check_submission(
+            *(temporary, sample, competition),
+            size_of=encoded.sizes.get,
+            data=data,
+            allow_degenerate=force,
+            called=csv,
+        )
     return Written(csv, compress(csv), report, encoded.ambiguous)
 
 

@@ -114,8 +114,36 @@ def test_a_csv_that_does_not_pass_the_check_leaves_no_file(tmp_path: Path) -> No
         write_mask(tmp_path / "masks" / f"{stem}.png", np.zeros((1280, 1918), dtype=bool))
     for path in (csv, tmp_path / "submission.csv.gz"):
         path.write_text("of the masks as they were before")
-    with pytest.raises(InputError, match="all 3 masks are blank"):
+    with pytest.raises(InputError, match=r"submission\.csv: all 3 masks are blank"):
         write_checked(tmp_path / "masks", sample, csv, CARVANA)
+    assert not list(tmp_path.glob("*submission*"))
+
+
+@pytest.mark.parametrize("stopped_by", [KeyboardInterrupt, OSError])
+def test_a_csv_whose_check_does_not_end_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_by: type[BaseException]
+) -> None:
+    draw_masks(tmp_path / "masks", STEMS)
+    (tmp_path / "submission.csv").write_text("of the masks as they were before")
+
+    def stopped(*_: object, **__: object) -> None:
+        assert not (tmp_path / "submission.csv").exists()
+        raise stopped_by
+
+    monkeypatch.setattr(write, "check_submission", stopped)
+    with pytest.raises(stopped_by):
+        write_checked(
+            tmp_path / "masks", write_sample(tmp_path / "sample.csv"), tmp_path / "submission.csv", CARVANA, force=True
+        )
+    assert not list(tmp_path.glob("*submission*"))
+
+
+def test_masks_that_are_refused_leave_no_csv_of_the_masks_before_them(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    for path in (tmp_path / "submission.csv", tmp_path / "submission.csv.gz"):
+        path.write_text("of the masks as they were before")
+    with pytest.raises(InputError, match="3 of 3 masks are missing"):
+        write_checked(tmp_path / "masks", write_sample(tmp_path / "sample.csv"), tmp_path / "submission.csv", CARVANA)
     assert not list(tmp_path.glob("*submission*"))
 
 
