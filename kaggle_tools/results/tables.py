@@ -46,6 +46,11 @@ class Column:
     """As `str.format` takes it: `{:.5f}`."""
 
     @property
+    def heading(self) -> str:
+        """The name as it is read; that of a run may hold anything."""
+        return printable(self.name)
+
+    @property
     def is_number(self) -> bool:
         """Whether its values stand to the right."""
         return ":" in self.form
@@ -68,7 +73,7 @@ class Table:
 
     def for_terminal(self) -> RichTable:
         """A row for each row."""
-        table = RichTable(*(escape(column.name) for column in self.columns), show_lines=True)
+        table = RichTable(*(escape(column.heading) for column in self.columns), show_lines=True)
         for row in self.texts():
             table.add_row(*map(Text, row))  # as plain text: a message may hold brackets, which are rich's markup
         return table
@@ -80,7 +85,7 @@ class Table:
         for row in texts:
             table.add_column(Text(row[0]))
         for at, column in list(enumerate(self.columns))[1:]:
-            table.add_row(escape(column.name), *(Text(row[at]) for row in texts))
+            table.add_row(escape(column.heading), *(Text(row[at]) for row in texts))
         return table
 
 

@@ -83,6 +83,12 @@ def test_brackets_in_the_heading_of_a_table_are_shown() -> None:
     assert cells(table.turned_for_terminal())[1] == ["[red] cars", "1"]
 
 
+def test_what_could_command_a_terminal_is_written_out_in_headings_too() -> None:
+    table = Table([Column("run"), Column("to a\x1b[31m\x07")], [["first", 1]])
+    assert cells(table.for_terminal())[0] == ["run", r"to a\x1b[31m\x07"]
+    assert cells(table.turned_for_terminal())[1] == [r"to a\x1b[31m\x07", "1"]
+
+
 class TestReadTable:
     KINDS: ClassVar = {
         "image": Kind(is_text=True, is_photo=True),
