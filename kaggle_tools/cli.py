@@ -113,7 +113,7 @@ def show(table: "Table") -> None:
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
-NO_MEMORY = "the memory of this machine does not suffice; less is needed with a smaller --image-size or --batch-size"
+NO_MEMORY = "out of main memory; a smaller --batch-size, --image-size or --width needs less"
 SIGNS_OF_NO_MEMORY = ("can't allocate memory", "Insufficient memory")
 """How torch and OpenCV say so, in errors of no class of their own."""
 

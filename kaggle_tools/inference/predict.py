@@ -19,7 +19,6 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Mix
 from kaggle_tools.models import probe
 from kaggle_tools.models.segmenter import Architecture
-from kaggle_tools.system.hardware import explained_main_memory
 
 BATCH_PIXELS = 8 * 1280 * 1918
 """A batch chosen automatically holds no more pixels than this: more of them are no faster, but need more memory."""
@@ -72,7 +71,7 @@ def predict(
     device, sizes = ensemble.device, ensemble.input_sizes
     dataset = ResizedPhotos(photos, sizes)
     decoded = loader(dataset, batch_sampler=batches, workers=workers, device=device.type)
-    with plain_worker_errors(), explained_main_memory():
+    with plain_worker_errors():
         for indices, (images, errors, hashes) in zip(batches, decoded, strict=True):
             own_size = photos[indices[0]].size
             try:

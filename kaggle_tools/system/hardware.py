@@ -3,13 +3,10 @@
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from kaggle_tools.errors import InputError
 from kaggle_tools.system.processes import CORES
 
 GIB = 2**30
@@ -30,24 +27,6 @@ def hardware() -> str:
 def memory_bytes() -> int | None:
     """How much main memory there is; None where the system does not tell."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
-
-
-@contextmanager
-def explained_main_memory() -> Iterator[None]:
-    """Say so where the main memory, in which a CPU computes, does not suffice.
-
-    Raises:
-        InputError: PyTorch could not get memory in the block, which it reports as one RuntimeError among others.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        _, allocator, reason = str(error).partition("DefaultCPUAllocator: ")
-        if not allocator:
-            raise
-        raise InputError(
-            f"out of main memory ({reason.partition('.')[0]}); take a smaller --batch-size, --image-size or --width"
-        ) from error
 
 
 def best_device() -> torch.device:

@@ -25,7 +25,7 @@ from kaggle_tools.models import probe
 from kaggle_tools.models.segmenter import Architecture, build, design
 from kaggle_tools.results.fold_table import Split
 from kaggle_tools.system import memory
-from kaggle_tools.system.hardware import best_device, explained_main_memory, half_precision
+from kaggle_tools.system.hardware import best_device, half_precision
 from kaggle_tools.system.processes import device_count
 from kaggle_tools.training.optim import make_optimizer
 from kaggle_tools.training.task import (
@@ -195,10 +195,9 @@ def what_fits(step: Step, batch_size: int, size: Size) -> tuple[int, Size] | Non
 
 @contextmanager
 def explained_memory(task: SegmentationTask, own_size: Size, devices: int = 1) -> Iterator[None]:
-    """Say what would fit where the GPU's memory does not suffice, and that the main memory does not."""
+    """Say what would fit where the GPU's memory does not suffice."""
     try:
-        with explained_main_memory():
-            yield
+        yield
     except torch.OutOfMemoryError as error:
         _forget(error)
         config = task.config

@@ -59,15 +59,6 @@ def same_bits(one: Prediction, two: Prediction) -> bool:
     return torch.equal(one.probability_HW, two.probability_HW) and torch.equal(one.votes_HW, two.votes_HW)
 
 
-def test_out_of_main_memory_is_one_message(draw: Callable[..., list[Photo]]) -> None:
-    class Large(nn.Module):
-        def forward(self, images_BCHW: Tensor) -> Tensor:
-            return torch.empty(2**60, dtype=torch.uint8)
-
-    with pytest.raises(InputError, match=r"^out of main memory .* bytes\); take a smaller --batch-size"):
-        predictions([member(Large())], draw((20, 30)))
-
-
 class TestSizes:
     def pan(self, image_size: Size | None) -> Member:
         """Its pyramid needs more than 64x64 pixels; only its name is looked at."""

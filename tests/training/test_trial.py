@@ -188,17 +188,6 @@ class TestMemory:
             "--batch-size 2 --image-size 16x24 would fit; --accumulate 2 keeps 4 photos in each gradient step" in said
         )
 
-    def test_out_of_main_memory_is_one_message(self, photos: list[Photo], tiles: Competition, tmp_path: Path) -> None:
-        config = config_from("demo", tiles.slug, TINY)
-        task = SegmentationTask(trial.initial_model(config, 0)[1], config)
-        with (
-            pytest.raises(
-                InputError, match=r"^out of main memory \(can't allocate memory: you tried to allocate \d+ bytes\); "
-            ),
-            trial.explained_memory(task, (16, 24)),
-        ):
-            torch.empty(2**60, dtype=torch.uint8)
-
     def test_the_largest_batch_size_that_fits_is_found(self, photos: list[Photo], tiles: Competition) -> None:
         config = config_from("demo", tiles.slug, TINY)
         assert find_batch_size(Split(photos[:9], photos[9:]), config, HERE) == 2
