@@ -1,10 +1,12 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from kaggle_tools.errors import InputError
 from kaggle_tools.models import probe
 from kaggle_tools.models.probe import Pass, require, smallest_batch, some_sizes
-from kaggle_tools.models.segmenter import Architecture
+from kaggle_tools.models.segmenter import Architecture, blueprint, build
 
 PAN, DEEPLAB, SWIN = (
     Architecture(f"smp:{name}")
@@ -58,6 +60,29 @@ def test_a_batch_that_a_network_cannot_take_is_refused_with_what_it_takes(
 )
 def test_a_batch_that_a_network_takes_is_not_refused(architecture: Architecture, wanted: Pass) -> None:
     require(architecture, [wanted])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "wanted", "taken"),
+    [
+        (PAN, batch(1, (80, 120), False), False),
+        (PAN, batch(1, (160, 240), False), True),
+        (DEEPLAB, batch(1, (96, 96), True), False),
+        (DEEPLAB, batch(2, (96, 96), True), True),
+        (SWIN, batch(1, (96, 96), True), False),
+        (SWIN, batch(1, (224, 224), True), True),
+        (Architecture(width=4), batch(1, (16, 16), True), False),
+        (Architecture(width=4), batch(1, (32, 16), True), True),
+    ],
+)
+def test_a_network_with_weights_agrees_with_its_probe(architecture: Architecture, wanted: Pass, taken: bool) -> None:
+    photos = torch.zeros(wanted.photos, 3, *wanted.size, dtype=torch.uint8)
+    network = build(architecture).to(memory_format=torch.channels_last).train(wanted.training)
+    with nullcontext() if taken else pytest.raises((RuntimeError, ValueError, AssertionError)):
+        logits = network(photos.to(memory_format=torch.channels_last))
+        assert logits.shape == (wanted.photos, 1, *wanted.size)
+        logits.square().mean().backward()
+    assert (probe._failure(blueprint(architecture), wanted) is None) == taken
 
 
 def test_an_answer_of_another_size_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
