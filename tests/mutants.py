@@ -33,10 +33,9 @@ TESTED_BESIDES = {"": "tests/docs/test_design.py", "demo/": "tests/demo/test_loo
 TESTED_ELSEWHERE = {
     "__main__": ["tests/commands/test_help.py"],
     "demo/subjects": ["tests/demo/test_cars.py", "tests/demo/test_salt.py"],
-    "kaggle_api/child_process": ["tests/kaggle_api/test_client.py"],
+    "kaggle_api/child_process": ["tests/kaggle_api/test_client.py", "tests/kaggle_api/test_submissions.py"],
     "kaggle_api/submit_once": ["tests/commands/test_submit.py"],
     "report/graphics/svg": ["tests/report/graphics/test_figures.py"],
-    "system/json_values": ["tests/results/test_provenance.py", "tests/results/test_run_folder.py"],
 }
 """Modules without a test file of their own."""
 

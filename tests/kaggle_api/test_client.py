@@ -364,3 +364,22 @@ def test_neither_kaggle_nor_torch_is_imported_by_the_client() -> None:
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (400, "If it is the daily limit: the day begins at 00:00 UTC"),
+        (401, "make new ones at https://www.kaggle.com/settings"),
+        (403, f"https://www.kaggle.com/c/{SLUG}/rules"),
+        (404, f"Is the name right? https://www.kaggle.com/c/{SLUG} must open"),
+        (418, f"The competition's page: https://www.kaggle.com/c/{SLUG}"),
+        (429, "too many requests: wait a few minutes"),
+        (500, "Try again in a few minutes"),
+    ],
+)
+def test_a_refusal_without_a_word_has_the_advice_of_its_status(server: KaggleServer, status: int, advice: str) -> None:
+    server.faults["GetSubmissionLimits"] = refuse(status, {"code": status, "message": ""})
+    found = str(failure())
+    assert f"HTTP {status}" in found
+    assert advice in found
