@@ -77,14 +77,16 @@ def load_members(
     With `weights`, one for each run, the folds of a run share its weight; without, every network counts once.
 
     Raises:
-        InputError: a run has no trained fold, or not the one that is asked for, or a file is damaged.
+        InputError: a run has no trained fold, or not the one that is asked for, or a file is damaged, or a fold's
+            folder holds the network of another fold.
     """
     members = []
     for number, run in enumerate(runs):
         trained = run_folder.trained_folds(run) if folds is None else sorted(set(folds))
         weight = weights[number] / len(trained) if weights else 1.0
-        for folder in (run_folder.fold_folder(run, fold) for fold in trained):
-            model, card = load(folder)
+        for fold in trained:
+            folder = run_folder.fold_folder(run, fold)
+            model, card = load(folder, fold)
             members.append(Member(model.to(memory_format=torch.channels_last), card, folder, weight))
     return members
 

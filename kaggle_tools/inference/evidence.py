@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.listing import Photo, training_photos
-from kaggle_tools.errors import InputError
-from kaggle_tools.inference.ensemble import Ensemble
+from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.inference.ensemble import Ensemble, Member
 from kaggle_tools.inference.out_of_fold import held_out_by_mix
 from kaggle_tools.results import run_folder
-from kaggle_tools.results.provenance import Record
+from kaggle_tools.results.provenance import Network, Record
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
 from kaggle_tools.results.summary import HeldOut, best_threshold, cross_validation, estimate_at, held_out_by
+from kaggle_tools.system.output import warn
 from kaggle_tools.system.processes import is_first_process
 
 
@@ -88,6 +89,7 @@ class Evidence:
         )
         if not is_first_process():
             return record
+        _warn_of_copies(ensemble.members, record.models)
         same_tta = all(member.own_tta == (ensemble.tta, ensemble.scales) for member in ensemble.members)
         scores = self.scores(ensemble.threshold, same_tta=same_tta)
         return replace(record, cross_validation=scores.cross_validation, expected=scores.expected)
@@ -148,3 +150,13 @@ class Evidence:
                 return photos
             why = f"{folder} holds none of the photos that the runs held out"
         return why
+
+
+def _warn_of_copies(members: Sequence[Member], recorded: Sequence[Network]) -> None:
+    """Say so where a network is there twice, as when a fold's file was copied over another's: it then counts twice."""
+    folders: dict[str, list[str]] = {}
+    for member, network in zip(members, recorded, strict=True):
+        folders.setdefault(network.sha256, []).append(str(member.folder))
+    for same in folders.values():
+        if len(same) > 1:
+            warn(f"the same weights are in {first_few(same)}, and count {len(same)} times")

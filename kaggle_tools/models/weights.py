@@ -15,11 +15,13 @@ from kaggle_tools.config import Tta, check_setting, tuples
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import Architecture, Segmenter, blueprint, build
 from kaggle_tools.system import json_values
-from kaggle_tools.system.files import read_json, replacing, write_json
+from kaggle_tools.system.files import read_json, replacing, require_regular, write_json
 from kaggle_tools.system.json_values import mapping
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
+MOST_BYTES = 2**36
+"""No network that a machine can hold is larger."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,18 @@ def save(model: Segmenter, card: ModelCard, folder: Path) -> None:
     write_json(folder / CARD_FILE, asdict(card))
 
 
-def load(folder: Path) -> tuple[Segmenter, ModelCard]:
-    """Read a network in evaluation mode, on the CPU, and its card.
+def load(folder: Path, fold: int | None = None) -> tuple[Segmenter, ModelCard]:
+    """Read a network in evaluation mode, on the CPU, and its card; with `fold`, it must be the network of this fold.
 
     Raises:
-        InputError: a file is missing or damaged, or the weights do not fit the card.
+        InputError: a file is missing or damaged, or the weights do not fit the card, or are of another fold.
     """
     card = read_card(folder)
+    if fold not in (None, card.fold):
+        raise InputError(f"{folder}: holds the network of fold {card.fold}; put back that of fold {fold}")
     path = folder / WEIGHTS_FILE
+    if path.exists():
+        require_regular(path, MOST_BYTES)
     try:
         _require_shapes(path, card.architecture)
         model = build(card.architecture)

@@ -25,7 +25,17 @@ from kaggle_tools.data.folds import assign_folds
 from kaggle_tools.data.images import read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few
-from kaggle_tools.results.run_folder import DATA_FILE, FOLDS_FILE, WRITES, is_begun, read_folds
+from kaggle_tools.results.run_folder import (
+    DATA_FILE,
+    FOLDS_FILE,
+    OOF_FILE,
+    WRITES,
+    finished_folds,
+    groups_and_views,
+    is_begun,
+    read_folds,
+    read_oof,
+)
 from kaggle_tools.system.files import locked, write_text
 from kaggle_tools.system.output import say
 
@@ -44,7 +54,8 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
     """The fold of each photo by its stem: read from `folds.csv`, or drawn and written there.
 
     Raises:
-        InputError: too few groups for the folds, or `folds.csv` is about other photos.
+        InputError: too few groups for the folds, or `folds.csv` is about other photos, lets a group leak, or has other
+            folds than those that were trained.
     """
     path = run / FOLDS_FILE
     if not path.exists():
@@ -57,8 +68,10 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
         raise InputError(f"{path}: not about the photos in the data folder; they differ in {first_few(strange)}")
     if folds_per_group.gt(1).any():
         raise InputError(f"{path}: leak: a group is in two folds, so that the score would be too high")
+    _require_whole_groups(path, competition, folds)
     if set(folds.values()) != set(range(config.folds)):
         raise InputError(f"{path}: its folds are {sorted(set(folds.values()))}, but {config.folds} were asked for")
+    _require_trained_folds(run, folds)
     return folds
 
 
@@ -125,7 +138,8 @@ def require_unseen(parent: Path, fold: int, held_out: list[Photo], competition: 
         raise InputError(f"--init {parent}: no such folder; give it again, if `--config` recorded it in another one")
     path = parent / FOLDS_FILE
     table = read_folds(parent)
-    seen = set(table.loc[table["fold"] != fold, "group"])
+    trained_on = table.loc[table["fold"] != fold]
+    seen = {*trained_on["group"], *groups_and_views(trained_on["image"], competition)[0]}
     leaked = sorted({competition.group_and_view(photo.stem)[0] for photo in held_out} & seen)
     if leaked:
         raise InputError(
@@ -138,6 +152,30 @@ def split(photos: Sequence[Photo], fold_by_stem: Mapping[str, int], fold: int) -
     """The photos to train on and those that are held out, for one fold."""
     held_out = [photo for photo in photos if fold_by_stem[photo.stem] == fold]
     return Split([photo for photo in photos if fold_by_stem[photo.stem] != fold], held_out)
+
+
+def _require_whole_groups(path: Path, competition: Competition, folds: Mapping[str, int]) -> None:
+    """Check the groups that follow from the names of the photos: those in the table may be somebody's own.
+
+    Raises:
+        InputError: one is in two folds.
+    """
+    folds_of_group: dict[str, set[int]] = {}
+    for group, fold in zip(groups_and_views(folds, competition)[0], folds.values(), strict=True):
+        folds_of_group.setdefault(group, set()).add(fold)
+    leaked = sorted(group for group, found in folds_of_group.items() if len(found) > 1)
+    if leaked:
+        found = f"{len(leaked):,} groups are in two folds or more ({first_few(leaked)})"
+        raise InputError(f"{path}: leak: {found}, so that the score would be too high")
+
+
+def _require_trained_folds(run: Path, folds: Mapping[str, int]) -> None:
+    for fold in finished_folds(run):
+        if set(read_oof(run, [fold])["image"]) != {stem for stem, own in folds.items() if own == fold}:
+            raise InputError(
+                f"{run / FOLDS_FILE}: not the folds that were trained: fold {fold} held out other photos, as its "
+                f"{OOF_FILE} says. Put back the {FOLDS_FILE} of this run, or give another --out."
+            )
 
 
 def _write_folds(path: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> None:

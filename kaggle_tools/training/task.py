@@ -183,7 +183,7 @@ def initial_model(config: TrainingConfig, fold: int) -> tuple[Architecture, Segm
     architecture = design(config.model, config.width, config.depth, config.pretrained)
     if config.init is None:
         return architecture, build(architecture, config.pretrained)
-    model, card = load(run_folder.fold_folder(Path(config.init), fold))
+    model, card = load(run_folder.fold_folder(Path(config.init), fold), fold)
     theirs, ours = ((of.name, of.width, of.depth) for of in (card.architecture, architecture))
     if theirs != ours:
         raise InputError(f"--init {config.init}: its network is {theirs}, not {ours}; give the same model options")

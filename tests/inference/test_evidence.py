@@ -103,6 +103,17 @@ class TestRecord:
         assert [one.run for one in record.cross_validation] == ["a"]
         assert record.expected == known(runs[:1], tiles, 0.75).expected
 
+    def test_a_network_that_is_there_twice_is_named(
+        self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        evidence(runs[:1], tiles).record(ensemble, data, 3)
+        assert capsys.readouterr().err == ""
+        (runs[1] / "fold0" / WEIGHTS_FILE).write_bytes(b"abcd")
+        ensemble.members = [*ensemble.members, replace(ensemble.members[0], folder=runs[1] / "fold0")]
+        evidence(runs, tiles).record(ensemble, data, 3)
+        folders = f"{runs[0] / 'fold0'}, {runs[1] / 'fold0'}"
+        assert capsys.readouterr().err == f"warning: the same weights are in {folders}, and count 2 times\n"
+
     def test_masks_of_a_tta_that_is_not_that_of_the_held_out_photos_are_recorded_without_an_estimate(
         self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path
     ) -> None:

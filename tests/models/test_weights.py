@@ -1,4 +1,5 @@
 import json
+import os
 import resource
 import signal
 from collections.abc import Iterator
@@ -117,6 +118,17 @@ class TestDamage:
 
     def edit_card(self, folder: Path, **fields: Any) -> None:
         (folder / CARD_FILE).write_text(json.dumps(asdict(card_of(SMALL_UNET)) | fields))
+
+    def test_the_network_of_another_fold_is_refused_where_one_is_asked_for(self, saved: Path) -> None:
+        own = card_of(SMALL_UNET).fold
+        assert load(saved, own)[1].fold == own
+        with pytest.raises(InputError, match=f"{saved}: holds the network of fold {own}; put back that of fold 7$"):
+            load(saved, 7)
+
+    def test_weights_that_are_a_named_pipe_are_refused_instead_of_waited_for(self, saved: Path) -> None:
+        (saved / WEIGHTS_FILE).unlink()
+        os.mkfifo(saved / WEIGHTS_FILE)
+        assert self.refusal(saved) == f"{saved / WEIGHTS_FILE}: not a regular file"
 
     def test_a_missing_card_is_refused(self, saved: Path) -> None:
         (saved / CARD_FILE).unlink()

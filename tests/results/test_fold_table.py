@@ -61,6 +61,25 @@ class TestFolds:
             fold_table.folds_of, tmp_path, CARVANA, PHOTOS, FOLDS
         )
 
+    def test_a_group_that_somebody_called_otherwise_is_a_leak_all_the_same(self, tmp_path: Path) -> None:
+        rows = [f"{photo.stem},{photo.stem},{number % 3}" for number, photo in enumerate(PHOTOS)]
+        (tmp_path / "folds.csv").write_text("\n".join(["image,group,fold", *rows]))
+        assert "folds.csv: leak: 7 groups are in two folds or more (car0, car1, car2 and 4 more)" in refusal(
+            fold_table.folds_of, tmp_path, CARVANA, PHOTOS, FOLDS
+        )
+
+    def test_folds_that_were_changed_after_one_was_trained_are_refused(self, tmp_path: Path) -> None:
+        folds = fold_table.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS)
+        held_out = [stem for stem, fold in folds.items() if fold == 1]
+        (tmp_path / "fold1").mkdir()
+        table = ["image,fold,score,dice,iou", *(f"{stem},1,0.5,0.5,0.5" for stem in held_out)]
+        (tmp_path / "fold1" / "oof.csv").write_text("\n".join(table))
+        assert fold_table.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS) == folds
+        rows = [f"{stem},{stem[:-3]},{(fold + 1) % 3}" for stem, fold in folds.items()]
+        (tmp_path / "folds.csv").write_text("\n".join(["image,group,fold", *rows]))
+        said = refusal(fold_table.folds_of, tmp_path, CARVANA, PHOTOS, FOLDS)
+        assert "folds.csv: not the folds that were trained: fold 1 held out other photos, as its oof.csv says" in said
+
     @pytest.mark.parametrize("photos", [PHOTOS[:-1], [*PHOTOS, replace(PHOTOS[0], stem="car9_01")]])
     def test_folds_of_other_photos_are_refused(self, tmp_path: Path, photos: list[Photo]) -> None:
         fold_table.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS)
@@ -216,6 +235,13 @@ class TestUnseen:
     def test_weights_may_start_from_a_fold_that_held_out_the_same_cars(self, tmp_path: Path) -> None:
         parent = self.parent(tmp_path / "parent", car1=2, car2=2, car3=0)
         fold_table.require_unseen(parent, 2, [photo for photo in PHOTOS if photo.stem[:4] in ("car1", "car2")], CARVANA)
+
+    def test_cars_that_the_parent_called_otherwise_were_seen_all_the_same(self, tmp_path: Path) -> None:
+        rows = [f"{photo.stem},{photo.stem},0" for photo in PHOTOS]
+        (tmp_path / "folds.csv").write_text("\n".join(["image,group,fold", *rows]))
+        assert "leak: its fold 1 was trained on car0, car1, car2 and 4 more" in refusal(
+            fold_table.require_unseen, tmp_path, 1, PHOTOS, CARVANA
+        )
 
     def test_cars_that_the_parent_does_not_know_at_all_are_unseen(self, tmp_path: Path) -> None:
         fold_table.require_unseen(self.parent(tmp_path / "parent", other=0), 2, PHOTOS, CARVANA)
