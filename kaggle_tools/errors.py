@@ -32,10 +32,17 @@ class OutOfTimeError(KaggleToolsError):
     exit_code = 75  # "try again", as sysexits.h has it: neither success nor failure
 
 
-def first_few(items: list[str], limit: int = 3) -> str:
-    """`a, b, c and 7 more`: enough names to find the fault, not so many that nobody reads them."""
+FEW = 3
+
+
+def first_few(items: list[str], limit: int = FEW, *, count: int | None = None) -> str:
+    """`a, b, c and 7 more`: enough names to find the fault, not so many that nobody reads them.
+
+    With `count` there are so many, of which `items` are the first.
+    """
+    count = len(items) if count is None else count
     named = ", ".join(items[:limit])
-    return named if len(items) <= limit else f"{named} and {len(items) - limit:,} more"
+    return named if count <= limit else f"{named} and {count - limit:,} more"
 
 
 def in_lines(found: str, items: list[str], limit: int) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.checks.names import files_by_stem
-from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.errors import FEW, InputError, first_few
 from kaggle_tools.submission.line_ends import LineEnds
 from kaggle_tools.submission.read import Sample, parse_mask, read_rows, read_sample
 
@@ -91,6 +91,20 @@ def unlisted_photos(data: Path, stems: Mapping[str, str], competition: Competiti
 
 
 @dataclass
+class _Places:
+    """Where there is a problem of one kind. A damaged CSV may have it in a hundred million places."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+    """As many as a message names."""
+
+    def add(self, place: str) -> None:
+        self.count += 1
+        if self.count <= FEW:
+            self.first.append(place)
+
+
+@dataclass
 class _Tally:
     """What a check has seen so far, and what was wrong with it."""
 
@@ -99,7 +113,7 @@ class _Tally:
     """Whose ids must be there."""
     size_of: Callable[[str], tuple[int, int] | None] | None
     seen: set[str] = field(default_factory=set)
-    problems: dict[str, list[str]] = field(default_factory=dict)
+    problems: dict[str, _Places] = field(default_factory=dict)
     """The places of each kind of problem."""
     blank: int = 0
     placeholder: int = 0
@@ -129,9 +143,12 @@ class _Tally:
     def refuse_problems(self, path: Path) -> None:
         missing = [photo_id for photo_id in self.sample.stems if photo_id not in self.seen]
         if missing:
-            self.problems["ids of the sample submission are missing"] = missing
+            self.problems["ids of the sample submission are missing"] = _Places(len(missing), missing[:FEW])
         if self.problems:
-            found = [f"  {len(places):,} {what}: {first_few(places)}" for what, places in self.problems.items()]
+            found = [
+                f"  {places.count:,} {what}: {first_few(places.first, count=places.count)}"
+                for what, places in self.problems.items()
+            ]
             raise InputError("\n".join([f"{path}: cannot be submitted", *found]))
 
     def refuse_degenerate(self, path: Path) -> None:
@@ -171,4 +188,4 @@ class _Tally:
         return (self.size_of(stem) if self.size_of else None) or self.competition.photo_size
 
     def _note(self, what: str, place: str) -> None:
-        self.problems.setdefault(what, []).append(place)
+        self.problems.setdefault(what, _Places()).add(place)

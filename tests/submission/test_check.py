@@ -1,4 +1,5 @@
 import re
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,22 @@ def test_all_faults_of_a_submission_come_in_one_message(tmp_path: Path) -> None:
         "  2 ids are not in the sample submission: line 4 (c_01.jpg), line 5 (d_01.jpg)",
         "  2 ids of the sample submission are missing: a_02.jpg, a_01.jpg",
     ]
+
+
+@pytest.mark.parametrize("row", [(), ("b_01.jpg", "1 1"), ("c_01.jpg", "1 1")], ids=["blank", "twice", "unknown"])
+def test_rows_that_are_wrong_are_counted_and_not_kept(tmp_path: Path, row: tuple[str, ...]) -> None:
+    """A file of half a megabyte may unpack to a hundred million of them."""
+    rows = [*VALID, *[row] * 50_000, ("d_01.jpg", "1 1")]
+    write_rows(tmp_path / "submission.csv", rows)
+    sample = write_sample(tmp_path / "sample.csv")
+    tracemalloc.start()
+    with pytest.raises(
+        InputError, match=r" 50,00\d .*: line 5 \(.*\), line 6 \(.*\), line 7 \(.*\) and 49,99[78] more"
+    ):
+        check_submission(tmp_path / "submission.csv", sample, CARVANA)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2**20
 
 
 def test_blank_masks_are_refused_where_the_competition_has_none(tmp_path: Path) -> None:
