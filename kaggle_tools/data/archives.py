@@ -123,13 +123,14 @@ def unpack(file: Path, data: Path, archive: Archive) -> Unpacked:
     """
     data.mkdir(parents=True, exist_ok=True)
     with opened(file) as members:
-        return _unpack_members(file, members, data, archive)
+        return _unpack_members(file, members, data, archive, file.stat().st_size)
 
 
-def _unpack_members(file: Path, members: list[Member], data: Path, archive: Archive) -> Unpacked:
+def _unpack_members(file: Path, members: list[Member], data: Path, archive: Archive, packed: int) -> Unpacked:
+    """As `unpack`, of an archive that takes `packed` bytes, or that came in one which does."""
     places = {member.name: archive.place(member.name) for member in members}
     placed = [_Placed(member, data / place) for member in members if (place := places[member.name])]
-    _require_usable(file, placed, members, archive)
+    _require_usable(file, placed, members, archive, packed)
     todo, kept = _sorted_out(placed)
     _write(file, todo)
     left_out = [name for name, place in places.items() if not place]
@@ -143,16 +144,20 @@ def _unpack_bundle(file: Path, data: Path, archives: Sequence[Archive]) -> Itera
     known = {archive.name: archive for archive in archives if archive.name.endswith(".zip")}
     with opened(file) as members:
         inner = [member for member in members if PurePosixPath(member.name).name in known]
+        _require_one_of_each(file, [PurePosixPath(member.name).name for member in inner])
+        size = file.stat().st_size
         for member in inner:
             with temporary_folder(data) as temporary:
                 packed = _Placed(member, temporary / PurePosixPath(member.name).name)
-                _require_bounded(file, [packed])
+                _require_bounded(file, [packed], size)
                 _require_space(file, {data: [packed]})
                 _extract(packed.member, packed.target)
-                yield packed.target.name, unpack(packed.target, data, known[packed.target.name])
+                with opened(packed.target) as held:
+                    name = packed.target.name
+                    yield name, _unpack_members(packed.target, held, data, known[name], size)
         others = [member for member in members if member not in inner]
         if not inner or any(whole.place(member.name) for member in others):
-            yield file.name, _unpack_members(file, others, data, whole)
+            yield file.name, _unpack_members(file, others, data, whole, size)
 
 
 def _bundles(source: Path, everything: str) -> list[Path]:
@@ -160,21 +165,25 @@ def _bundles(source: Path, everything: str) -> list[Path]:
     return sorted(path for path in source.glob("*.zip") if everything and path.name.startswith(everything))
 
 
-def _require_usable(file: Path, placed: list[_Placed], members: list[Member], archive: Archive) -> None:
+def _require_usable(file: Path, placed: list[_Placed], members: list[Member], archive: Archive, packed: int) -> None:
     if not members:
         raise InputError(f"{file}: an empty archive, without a file in it; download it again")
     if not placed:
         expected, there = " or ".join(archive.expected), first_few([member.name for member in members])
         raise InputError(f"{file}: should hold {expected}, but holds {there}; nothing was unpacked")
-    if len({each.target for each in placed}) < len(placed):
+    _require_one_of_each(file, [each.target for each in placed])
+    _require_bounded(file, placed, packed)
+
+
+def _require_one_of_each(file: Path, names: Sequence[str | Path]) -> None:
+    if len(set(names)) < len(names):
         raise InputError(f"{file}: holds several files of the same name; nothing was unpacked")
-    _require_bounded(file, placed)
 
 
-def _require_bounded(file: Path, placed: list[_Placed]) -> None:
+def _require_bounded(file: Path, placed: list[_Placed], packed: int) -> None:
     # zipfile never unpacks more of a member than the size that its entry states, so that the sum is a bound.
     unpacked = sum(each.member.size for each in placed)
-    if unpacked > MAX_UNPACKED_BYTES or unpacked > MAX_RATIO * file.stat().st_size:
+    if unpacked > MAX_UNPACKED_BYTES or unpacked > MAX_RATIO * packed:
         raise InputError(
             f"{file}: would unpack to {unpacked:,} bytes; at most {MAX_UNPACKED_BYTES:,} and {MAX_RATIO} times "
             "its own size are allowed; nothing was unpacked"

@@ -408,6 +408,25 @@ class TestDownloadAll:
             list(unpack_all(file, tmp_path / "data", self.ARCHIVES, "cars"))
         assert files_in(tmp_path / "data") == {}
 
+    def test_an_archive_within_counts_for_no_more_than_what_it_came_in(self, tmp_path: Path) -> None:
+        """Each of the two swells 160 times at most, and both together more than 1,600 times."""
+        inner = make_zip(tmp_path / "inner", {"train/a_01.jpg": bytes(10**6)}, zipfile.ZIP_DEFLATED)
+        with zipfile.ZipFile(inner, "a") as archive:
+            archive.comment = bytes(6_000)
+        assert 160 * inner.stat().st_size > 10**6
+        file = make_zip(tmp_path / "cars.zip", {"train.zip": inner.read_bytes()}, zipfile.ZIP_DEFLATED)
+        assert inner.stat().st_size < 160 * file.stat().st_size < 10**6 / 10
+        with pytest.raises(InputError, match=r"train\.zip: would unpack to 1,000,000 bytes"):
+            list(unpack_all(file, tmp_path / "data", self.ARCHIVES, "cars"))
+        assert files_in(tmp_path / "data") == {}
+
+    def test_two_archives_of_one_name_are_refused(self, tmp_path: Path) -> None:
+        inner = make_zip(tmp_path / "inner", PHOTOS).read_bytes()
+        file = make_zip(tmp_path / "cars.zip", {"one/train.zip": inner, "two/train.zip": inner})
+        with pytest.raises(InputError, match=r"cars\.zip: holds several files of the same name"):
+            list(unpack_all(file, tmp_path / "data", self.ARCHIVES, "cars"))
+        assert files_in(tmp_path / "data") == {}
+
     def test_the_archives_that_are_lacking_are_those_that_are_needed(self, tmp_path: Path) -> None:
         unpack(make_zip(tmp_path / "train.zip", PHOTOS), tmp_path / "data", TRAIN)
         assert lacking(tmp_path / "data", self.ARCHIVES) == ["masks.zip", "metadata.csv.zip"]
