@@ -9,9 +9,12 @@ from kaggle_tools.competition import Archive, Competition
 from kaggle_tools.data.checks.zip_files import DAMAGED, is_damage
 from kaggle_tools.errors import InputError, LeaderboardError, first_few
 from kaggle_tools.kaggle_api.client import ANSWER_SECONDS, NoAnswerError, ask
+from kaggle_tools.system.files import locked
 
 STALL_SECONDS = 120.0
 """How long a download may receive nothing before it is given up."""
+LOCK_SECONDS = 60.0
+"""How long to wait for another command that downloads into the same folder."""
 
 
 def download(
@@ -32,14 +35,17 @@ def download(
         The files, in the competition's order.
 
     Raises:
-        InputError: the disk is too small for what is not there yet.
+        InputError: the disk is too small for what is not there yet, or another command downloads into the folder.
         LeaderboardError: Kaggle lists no such archive, refuses, fails, or stops sending.
     """
     wanted = [archive for archive in competition.archives if high_quality or not archive.on_request]
     sizes: dict[str, int] = ask("list_files", "list the data files", competition.slug, ANSWER_SECONDS)
     names = [_listed_name(archive, sizes, competition.slug) for archive in wanted]
-    _require_room({name: sizes[name] for name in names}, to)
-    return [_fetched(competition.slug, name, sizes[name], to, patience) for name in names]
+    with locked(
+        to, "downloads into it", LOCK_SECONDS
+    ):  # two clients would write to the same file, and then move it away
+        _require_room({name: sizes[name] for name in names}, to)
+        return [_fetched(competition.slug, name, sizes[name], to, patience) for name in names]
 
 
 def _listed_name(archive: Archive, sizes: dict[str, int], slug: str) -> str:

@@ -13,6 +13,7 @@ from kaggle_tools.competition import CARVANA
 from kaggle_tools.errors import InputError, LeaderboardError
 from kaggle_tools.kaggle_api import download as downloading
 from kaggle_tools.kaggle_api.download import download
+from kaggle_tools.system.files import LOCK_FILE, locked
 
 
 def zipped(**contents: bytes) -> bytes:
@@ -29,13 +30,18 @@ def offer_data(server: KaggleServer) -> None:
     server.files = {archive.name: zipped(**{archive.name[:-4]: b"x" * 50}) for archive in CARVANA.archives}
 
 
+def left_in(folder: Path) -> list[str]:
+    """The names of what lies there, but for the lock."""
+    return sorted(path.name for path in folder.iterdir() if path.name != LOCK_FILE)
+
+
 def test_archives_that_come_on_request_are_not_downloaded_by_default(server: KaggleServer, tmp_path: Path) -> None:
     offer_data(server)
     server.page_size = 3
     paths = download(CARVANA, tmp_path / "zips")
     assert [path.name for path in paths] == [archive.name for archive in CARVANA.archives if not archive.on_request]
     assert all(path.read_bytes() == server.files[path.name] for path in paths)
-    assert sorted(path.name for path in (tmp_path / "zips").iterdir()) == sorted(path.name for path in paths)
+    assert left_in(tmp_path / "zips") == sorted(path.name for path in paths)
     assert server.calls["ListDataFiles"] == 3
 
 
@@ -113,7 +119,21 @@ def test_a_download_of_another_size_than_listed_does_not_get_its_name(server: Ka
     server.sent_as["train.zip"] = ("train.zip", b"short")
     with pytest.raises(LeaderboardError, match=r"train\.zip: Kaggle lists \d+ bytes but sent 5"):
         download(CARVANA, tmp_path / "zips")
-    assert list((tmp_path / "zips").iterdir()) == []
+    assert left_in(tmp_path / "zips") == []
+
+
+def test_a_folder_into_which_another_command_downloads_is_left_to_it(
+    server: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer_data(server)
+    monkeypatch.setattr(downloading, "LOCK_SECONDS", 0)
+    with (
+        locked(tmp_path / "zips", "is the other one"),
+        pytest.raises(InputError, match=f"{tmp_path}/zips: another command downloads into it; wait for it"),
+    ):
+        download(CARVANA, tmp_path / "zips")
+    assert server.calls["DownloadDataFile"] == 0
+    assert left_in(tmp_path / "zips") == []
 
 
 def test_downloading_before_the_rules_are_accepted_names_their_page(server: KaggleServer, tmp_path: Path) -> None:
@@ -121,7 +141,7 @@ def test_downloading_before_the_rules_are_accepted_names_their_page(server: Kagg
     server.faults["DownloadDataFile"] = refuse(403, {"code": 403, "message": "You must accept the rules"})
     with pytest.raises(LeaderboardError, match=rf"https://www\.kaggle\.com/c/{SLUG}/rules"):
         download(CARVANA, tmp_path / "zips")
-    assert not (tmp_path / "zips").exists()
+    assert left_in(tmp_path / "zips") == []
 
 
 def test_room_for_what_is_still_to_come_is_asked_for_before_anything_is_fetched(
