@@ -11,7 +11,6 @@ Read, the events of one submission are one `Entry`. This module alone knows the 
 
 import codecs
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ from kaggle_tools.errors import first_few
 from kaggle_tools.kaggle_api.submissions import Submission, describe
 from kaggle_tools.results.scores import NOT_RECORDED, ExpectedScore, ValidatedRun
 from kaggle_tools.system.files import locked
-from kaggle_tools.system.json_values import MalformedError
+from kaggle_tools.system.json_values import LARGEST_NUMBER, MalformedError
 
 
 @dataclass(frozen=True)
@@ -286,7 +285,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
 
 
 def _list_of(is_item: Callable[[Any], bool]) -> Callable[[Any], bool]:

@@ -249,6 +249,9 @@ def test_of_glued_lines_the_one_that_is_cut_off_is_left_out_and_named(path: Path
         (b'{"event": "intended", "id": "bb", "time": "t", "runs": [5]}', "no usable runs"),
         (b'{"event": "intended", "id": "bb", "time": "t", "tta_scales": ["1"]}', "no usable tta_scales"),
         (b'{"event": "intended", "id": "bb", "time": "t", "threshold": "0.5"}', "no usable threshold"),
+        (b'{"event": "intended", "id": "bb", "time": "t", "threshold": 1%s}' % (b"0" * 400), "no usable threshold"),
+        (b'{"event": "intended", "id": "bb", "time": "t", "tta_scales": [1%s]}' % (b"0" * 400), "no usable tta_scales"),
+        (b'{"event": "scored", "id": "aa", "time": "t", "public_score": -1e13}', "no usable public_score"),
     ],
     ids=lambda value: str(value)[:60],
 )
