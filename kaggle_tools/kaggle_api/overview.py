@@ -12,6 +12,7 @@ from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.results.scores import Estimate
 from kaggle_tools.results.tables import Column, Table
 from kaggle_tools.system.files import replacing
+from kaggle_tools.system.output import printable
 
 COLUMNS = [
     Column("submission"),
@@ -72,7 +73,7 @@ class KnownScores(NamedTuple):
 
 def known_scores(entries: Sequence[Entry]) -> list[KnownScores]:
     """Of the submissions that have both an expected and a public score."""
-    both = [(expected_score(entry), entry.public_score, entry.id[:7]) for entry in entries]
+    both = [(expected_score(entry), entry.public_score, printable(entry.id[:7])) for entry in entries]
     return [KnownScores(expected, public, name) for expected, public, name in both if expected and public is not None]
 
 
@@ -80,7 +81,9 @@ def draw_scores(axes: Axes, known: Sequence[KnownScores], points: str | None = N
     """Draw public scores over expected ones; `points` and `diagonal` are colours."""
     for expected, public, name in known:
         axes.errorbar(expected.score, public, xerr=expected.spread, fmt="o", capsize=3, color=points)
-        axes.annotate(name, (expected.score, public), textcoords="offset points", xytext=(6, 4))
+        axes.annotate(
+            name, (expected.score, public), textcoords="offset points", xytext=(6, 4), parse_math=False
+        )  # a $ is a $
     axes.axline(
         (known[0].expected.score, known[0].expected.score), slope=1, color=diagonal, linewidth=1, linestyle="--"
     )

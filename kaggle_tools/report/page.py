@@ -44,7 +44,7 @@ class Page:
 
 
 def write_page(path: Path, page: Page) -> None:
-    """Write a page, whole or not at all."""
+    """Write a page, whole or not at all; what UTF-8 does not have, as the path of a folder may, is written out."""
     environment = Environment(
         loader=PackageLoader("kaggle_tools.report"),
         autoescape=True,
@@ -58,7 +58,8 @@ def write_page(path: Path, page: Page) -> None:
     made = {"time": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "commit": (commit() or "")[:7]}
     values = {field.name: getattr(page, field.name) for field in fields(page)}
     template = environment.get_template("page.html")
-    write_text(path, template.render(script=script, script_hash=_hash(script), made=made, **values))
+    html = template.render(script=script, script_hash=_hash(script), made=made, **values)
+    write_text(path, html.encode("utf-8", "backslashreplace").decode())
 
 
 def _hash(script: str) -> str:

@@ -19,6 +19,7 @@ from kaggle_tools.results import run_folder
 from kaggle_tools.results.fold_table import recorded_files
 from kaggle_tools.results.scores import Estimate, Interval, interval
 from kaggle_tools.results.tables import Column, Table
+from kaggle_tools.system.output import printable
 
 Verdict = Literal["better", "worse", "cannot tell"]
 FEWEST_GROUPS = 6
@@ -95,9 +96,10 @@ class Comparison:
         return _difference(self.scores[run], self.scores[other], self.groups)
 
     def names(self) -> list[str]:
-        """The runs as they are called: by their folders' names where these are enough to tell them apart."""
+        """The runs as tables, plots and sentences call them: by their folders' names where these tell them apart."""
         names = [compared.run.resolve().name for compared in self.runs]
-        return names if len(set(names)) == len(names) else [str(compared.run) for compared in self.runs]
+        told_apart = names if len(set(names)) == len(names) else [str(compared.run) for compared in self.runs]
+        return list(map(printable, told_apart))
 
     def in_words(self) -> str:
         """Which run is the best, and whether that is more than chance."""

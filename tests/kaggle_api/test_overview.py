@@ -84,6 +84,11 @@ def test_the_plot_shows_submissions_that_have_both_scores(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["plot.png"]
 
 
+@pytest.mark.parametrize("name", [r"$\frac$", "\udcff\udcffab", "\x1b[31m"], ids=ascii)
+def test_whatever_a_submission_is_called_it_can_be_plotted(tmp_path: Path, name: str) -> None:
+    assert overview.plot([replace(SCORED, id=name)], tmp_path / "scores.png") == 1
+
+
 def test_a_plot_without_any_submission_that_has_both_scores_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to plot"):
         overview.plot([UNSCORED], tmp_path / "plot.png")

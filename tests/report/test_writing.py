@@ -22,6 +22,12 @@ def test_a_page_lies_with_what_it_shows(runs: list[Path], tmp_path: Path) -> Non
     assert write_report(tmp_path / "new" / "page.html", CARVANA, runs) == tmp_path / "new" / "page.html"
 
 
+def test_the_page_of_runs_whose_paths_are_not_utf8_has_them_written_out(runs: list[Path]) -> None:
+    odd = [run.rename(run.with_name(f"{run.name}\udcff")) for run in runs]
+    for given in (odd[:1], odd):
+        assert rf"{given[0].name[:-1]}\udcff" in write_report(None, CARVANA, given).read_text(encoding="utf-8")
+
+
 def test_the_best_of_several_is_shown_in_depth_and_a_single_one_whatever_it_is(runs: list[Path]) -> None:
     of_both, of_worse = write_report(None, CARVANA, runs), write_report(None, CARVANA, runs[:1])
     worst_of_better = f"Dice {2 * 29 / (29 + 30 + 1):.5f}, fold 1"
