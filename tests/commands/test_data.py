@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from kaggle_tools.__main__ import app
 from kaggle_tools.errors import InputError
+from kaggle_tools.system.files import LOCK_FILE
 
 CONTENTS = {
     "train.zip": {"train/a_01.jpg": "photo"},
@@ -116,7 +117,7 @@ def test_download_keeps_the_archives_in_a_folder_of_their_own_and_unpacks_them_b
     result = CliRunner().invoke(app, ["download", "--to", str(data), *options])
     assert result.exit_code == 0, result.exception
     assert result.output.splitlines()[-1] == f"{data / 'zips'} may be deleted now"
-    assert files_of(data / "zips") == sorted([*CONTENTS, *larger] if high_quality else CONTENTS)
+    assert files_of(data / "zips") == sorted([LOCK_FILE, *CONTENTS, *(larger if high_quality else ())])
     assert (data / "train" / "a_01.jpg").read_text() == "photo"
     assert (data / "train_hq").exists() == high_quality
 
@@ -126,7 +127,7 @@ def test_on_a_starved_machine_the_data_are_downloaded(server: KaggleServer, zips
     server.files = {path.name: path.read_bytes() for path in zips.iterdir()}
     result = CliRunner().invoke(app, ["download", "--to", str(tmp_path / "data")])
     assert result.exit_code == 0, result.exception
-    assert files_of(tmp_path / "data" / "zips") == sorted(CONTENTS)
+    assert files_of(tmp_path / "data" / "zips") == sorted([LOCK_FILE, *CONTENTS])
 
 
 def test_demo_data_draws_as_many_groups_of_the_size_and_seed_as_are_asked_for(tmp_path: Path) -> None:
