@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError
+from kaggle_tools.system.files import is_utf8
 from kaggle_tools.system.output import LOST, make_lasting, say, warn
 from kaggle_tools.system.processes import is_first_process
 
@@ -133,6 +134,7 @@ def run(app: typer.Typer) -> NoReturn:
 
 def _exit_code(app: typer.Typer) -> int:
     try:
+        _require_utf8()
         app()
     except OutOfTimeError as stopped:
         if not is_first_process():
@@ -155,6 +157,18 @@ def _exit_code(app: typer.Typer) -> int:
             say("interrupted; the same command continues from here", to=sys.stderr)
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0
+
+
+def _require_utf8() -> None:
+    """Check arguments and working folder: paths go into tables and records, which hold nothing but UTF-8.
+
+    Raises:
+        InputError: one of them is not UTF-8.
+    """
+    words = sys.argv[1:]
+    for word in words if "--help" in words else [*words, str(Path.cwd())]:
+        if not is_utf8(word):
+            raise InputError(f"{word!a}: is not UTF-8, so that no table and no record can hold it; rename it")
 
 
 def _lacks_memory(error: Exception) -> bool:

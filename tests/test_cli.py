@@ -53,6 +53,28 @@ def test_want_of_main_memory_is_one_line_and_exit_code_1(
     assert outcome_of(failure, capsys, monkeypatch) == (1, f"error: {cli.NO_MEMORY} ({last_line})\n")
 
 
+def test_arguments_and_a_working_folder_that_are_not_utf8_are_refused_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(*arguments: str) -> tuple[object, str]:
+        app = typer.Typer()
+        app.command()(lambda out: print("begun", out))
+        monkeypatch.setattr("sys.argv", ["command", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.run(app)
+        return ended.value.code, capsys.readouterr().err
+
+    advice = "is not UTF-8, so that no table and no record can hold it; rename it"
+    assert said("pred\udcff") == (1, f"error: 'pred\\udcff': {advice}\n")
+    folder = tmp_path / "data\udcff"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert said("pred") == (1, f"error: '{tmp_path}/data\\udcff': {advice}\n")
+    assert said("--help")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    assert said("pred") == (0, "")
+
+
 def test_an_unexpected_exception_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     app = typer.Typer()
 

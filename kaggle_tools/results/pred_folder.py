@@ -14,7 +14,7 @@ Knows nothing of torch.
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -165,6 +165,17 @@ def photos_now(photos: Sequence[Photo]) -> list[str]:
     return sha256_of_all([photo.path for photo in photos], "photos compared with those of the masks")
 
 
+def of_other_photos(pred: Path, photos: Mapping[str, Path]) -> list[str]:
+    """The stems of masks that note another photo than the one that is there now, of these photos by their stems.
+
+    Raises:
+        InputError: a photo or a mask cannot be read.
+    """
+    noted = {stem: made_of for stem in photos if (made_of := noted_photo(mask_path(pred, stem)))}
+    now = sha256_of_all([photos[stem] for stem in noted], "photos compared with those of the masks")
+    return [stem for (stem, made_of), current in zip(noted.items(), now, strict=True) if made_of != current]
+
+
 def forget_outdated(
     pred: Path, photos: Sequence[Photo], now: Callable[[Sequence[Photo]], Sequence[str]] = photos_now
 ) -> list[str]:
@@ -274,9 +285,7 @@ def _has_other_size(pred: Path, photo: Photo) -> bool:
 
 
 def _require_made_of(pred: Path, photos: Sequence[Photo]) -> None:
-    noted = [(photo, made_of) for photo in photos if (made_of := noted_photo(mask_path(pred, photo.stem)))]
-    now = photos_now([photo for photo, _ in noted])
-    changed = [photo.stem for (photo, made_of), current in zip(noted, now, strict=True) if made_of != current]
+    changed = of_other_photos(pred, {photo.stem: photo.path for photo in photos})
     if changed:
         found = f"{len(changed):,} masks are of other photos than those that are there now: {first_few(changed)}"
         raise InputError(f"{pred}: {found}; run `infer` again, which makes them anew")

@@ -167,6 +167,11 @@ def read_bytes(path: Path, most: int, if_missing: str = "") -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a name was UTF-8; Python keeps the bytes of one that was not as letters that no text may hold."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def require_regular(path: Path, most: int) -> None:
     """Refuse what waits for ever, as a named pipe does, and what never ends, as a device.
 

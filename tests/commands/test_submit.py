@@ -796,3 +796,26 @@ def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
+
+
+def test_masks_that_were_made_of_other_photos_are_named(pred: Path, data: Path) -> None:
+    def noting(mask: str, photo: str) -> None:
+        content = (data / "test" / f"{photo}.jpg").read_bytes()
+        notes = {"photo_sha256": hashlib.sha256(content).hexdigest()}
+        write_mask(pred / "masks" / f"{mask}.png", np.eye(20, 30, dtype=bool), notes)
+
+    for number, stem in enumerate(["a_01", "a_02", "b_01"]):
+        Image.new("RGB", (30, 20), (100 * number, 0, 0)).save(data / "test" / f"{stem}.jpg")
+    noting("a_01", photo="a_01")
+    assert "other photos" not in submit(pred, "--data", data, "--dry-run").output  # the two others note none
+    noting("a_01", photo="a_02")
+    noting("a_02", photo="a_01")
+    noting("b_01", photo="b_01")
+    warning = (
+        f"warning: 2 masks were made of other photos than those in {data}: a_01, a_02; "
+        "if photos were replaced or masks exchanged, run `infer` again"
+    )
+    assert warning in submit(pred, "--data", data, "--dry-run").output.splitlines()
+    (data / "test" / "a_01.jpg").unlink()
+    (data / "test" / "a_02.jpg").unlink()
+    assert "other photos" not in submit(pred, "--data", data, "--dry-run", "--force").output

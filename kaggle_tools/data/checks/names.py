@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.system.files import is_utf8
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 """What counts as a photo in a folder that is not laid out by Kaggle."""
@@ -40,11 +41,6 @@ def require_usable(where: Path, stems: Iterable[str], advice: str) -> None:
     if faults:
         found = f"{len(faults):,} names of photos cannot be used: {first_few(faults)}"
         raise InputError(f"{where}: {found}; {advice}")
-
-
-def is_utf8(text: str) -> bool:
-    """Whether a name was UTF-8; Python keeps the bytes of one that was not as letters that no text may hold."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def visible(paths: Iterable[Path]) -> list[Path]:
