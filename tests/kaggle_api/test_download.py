@@ -96,9 +96,10 @@ def test_a_download_that_stands_still_is_given_up_and_then_continued(server: Kag
     with pytest.raises(LeaderboardError, match=r"send train\.zip\. What has arrived is kept"):
         download(CARVANA, tmp_path, patience=2)
     assert not (tmp_path / "train.zip").exists()
+    arrived = downloading._bytes_in(tmp_path / ".train.zip.part")  # 2 MiB, less where the machine is very busy
     del server.faults["GET"]
     assert download(CARVANA, tmp_path)[0].read_bytes() == server.files["train.zip"]
-    assert server.ranges == [f"bytes={2 * 2**20}-"]
+    assert server.ranges == [f"bytes={arrived}-"]
     assert not (tmp_path / ".train.zip.part").exists()
 
 
