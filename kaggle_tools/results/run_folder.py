@@ -30,7 +30,6 @@ import pandas as pd
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import FULL, PATHS, TrainingConfig, settings_of
-from kaggle_tools.data.checks.names import is_utf8
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.options import size_as_text
 from kaggle_tools.results.provenance import RECORD_FILE, RunConfig, Settings, Timing
@@ -146,11 +145,8 @@ def require_own_folder(out: Path, own: str, sources: Iterable[Path]) -> None:
     """Check that `out` is new, or a folder of the same kind, known by its file `own`; not one of the photos' `sources`.
 
     Raises:
-        InputError: it is a file, or holds something else, or links that lead elsewhere what is written to its folders;
-            or the path of a run is one that the libraries which write there do not take.
+        InputError: it is a file, or holds something else, or links that lead elsewhere what is written to its folders.
     """
-    if own == CONFIG_FILE and not is_utf8(str(out.absolute())):
-        raise InputError(f"--out {out}: safetensors and TensorBoard take no path that is not UTF-8; give another one")
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; give a folder")
     if not (out / own).exists():

@@ -135,12 +135,6 @@ class TestOwnFolder:
         said = refusal(run_folder.require_own_folder, tmp_path / "file", "run.json", [])
         assert said == f"--out {tmp_path / 'file'}: is a file; give a folder"
 
-    def test_a_path_that_is_not_utf8_is_refused_for_a_run_alone(self, tmp_path: Path) -> None:
-        """Masks are written there without trouble."""
-        said = refusal(run_folder.require_own_folder, tmp_path / "\udcff" / "run", "config.json", [])
-        assert said.endswith("/run: safetensors and TensorBoard take no path that is not UTF-8; give another one")
-        run_folder.require_own_folder(tmp_path / "\udcff" / "pred", "run.json", [])
-
     @pytest.mark.parametrize("there", [None, "folds.csv", "config.json"])
     def test_a_new_folder_one_with_folds_and_one_of_the_same_kind_are_accepted(
         self, tmp_path: Path, there: str | None
