@@ -220,6 +220,20 @@ class TestTables:
         fault = "missing" if text is None else "not a table of epoch,lr,train_loss,val_loss,val_dice,val_iou ("
         assert f"{path}: {fault}" in said
 
+    @pytest.mark.parametrize(
+        ("epoch", "possible"), [("1000000", True), ("1000001", False), ("0.5", False), ("-1", False)]
+    )
+    def test_the_number_of_an_epoch_is_a_whole_one_up_to_a_million(
+        self, tmp_path: Path, epoch: str, possible: bool
+    ) -> None:
+        (tmp_path / "fold3").mkdir()
+        path = tmp_path / "fold3" / "metrics.csv"
+        path.write_text(f"epoch,lr,train_loss,val_loss,val_dice,val_iou\n{epoch},1,1,1,1,1\n")
+        if possible:
+            assert len(run_folder.read_metrics(tmp_path, 3)) == 1
+        else:
+            assert f"{path}: " in refusal(run_folder.read_metrics, tmp_path, 3)
+
     def test_the_table_of_folds_keeps_names_that_look_like_numbers(self, tmp_path: Path) -> None:
         (tmp_path / "folds.csv").write_text("fold,group,image\n2,007,007_01\n0,1e3,12\n")
         table = run_folder.read_folds(tmp_path)

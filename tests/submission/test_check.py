@@ -11,7 +11,8 @@ from submission_files import SHAPE, VALID, write_rows, write_sample
 from kaggle_tools import rle
 from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.errors import InputError
-from kaggle_tools.submission.check import CheckReport, check_submission
+from kaggle_tools.submission.check import CheckReport, _Tally, check_submission
+from kaggle_tools.submission.read import Sample
 
 
 def check(
@@ -19,6 +20,13 @@ def check(
 ) -> CheckReport:
     path = write_rows(folder / "submission.csv", rows)
     return check_submission(path, write_sample(folder / "sample.csv"), competition, size_of=lambda _: SHAPE, **options)
+
+
+@pytest.mark.parametrize(("masks", "step"), [(3, 1), (2000, 1), (4000, 3), (100_064, 51)])
+def test_of_many_masks_one_in_an_odd_number_is_looked_at_closely(masks: int, step: int) -> None:
+    """About 2,000 of them; views of a car follow each other, and an even step would often look at the same ones."""
+    sample = Sample({f"{number}.jpg": str(number) for number in range(masks)}, None)
+    assert _Tally(CARVANA, sample, None).step == step
 
 
 def test_a_valid_csv_passes_in_any_order(tmp_path: Path) -> None:

@@ -38,6 +38,11 @@ def test_the_runs_at_the_ends_of_lines_are_counted() -> None:
     )
 
 
+def test_a_run_that_goes_on_for_a_whole_line_and_ends_with_it_does_not_end_behind_it() -> None:
+    line_ends = LineEnds("row-major").with_mask(runs_of((4, 8)), 4, 6)
+    assert (line_ends.crossing, line_ends.end_at, line_ends.end_behind) == (1, 1, 0)
+
+
 def test_in_column_major_order_the_lines_are_columns() -> None:
     line_ends = LineEnds("column-major").with_mask(runs_of((3, 2)), 4, 6)
     assert (line_ends.crossing, line_ends.crossing_other) == (1, 0)
