@@ -178,3 +178,19 @@ def test_a_value_of_another_type_than_that_of_the_option_is_refused(
     for value in wrong:
         with pytest.raises(TypeError, match=f"{name} is "):
             option.check(value)
+
+
+@pytest.mark.parametrize(
+    ("check", "possible", "impossible"),
+    [
+        (options.ABOVE_0, [1e-9, 1], [0, -1e-9]),
+        (options.AT_LEAST_0, [0, 1e-9], [-1e-9, -1]),
+        (options.SHARE, [0, 0.5, 0.999], [-1e-9, 1, 2]),
+        (options.between(2, 4), [2, 4], [1, 5]),
+    ],
+)
+def test_the_ends_of_what_is_required_of_a_number(
+    check: options.Check, possible: list[float], impossible: list[float]
+) -> None:
+    assert all(check.holds(value) for value in possible)
+    assert not any(check.holds(value) for value in impossible)

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kaggle_tools.errors import InputError
+from kaggle_tools.models import smp as smp_module
 from kaggle_tools.models.segmenter import Architecture, build, design
 
 SMP = "smp:Unet/mobilenet_v2"
@@ -166,3 +167,15 @@ class TestPretrained:
             InputError, match=r"the ImageNet weights of mobilenet_v2 could not be fetched .* \(offline\)"
         ):
             build(design(SMP), pretrained=True)
+
+
+@pytest.mark.parametrize(("encoder", "weights"), [("tu-resnet18", True), ("resnet18", "imagenet")])
+def test_pretrained_weights_are_asked_for_as_each_kind_of_encoder_names_them(
+    encoder: str, weights: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of timm have no name for them."""
+    asked: list[object] = []
+    monkeypatch.setattr(smp_module, "_create", lambda _, weights: asked.append(weights))
+    smp_module.build(f"smp:Unet/{encoder}", pretrained=True)
+    smp_module.build(f"smp:Unet/{encoder}", pretrained=False)
+    assert asked == [weights, None]

@@ -167,6 +167,12 @@ class TestFiles:
         assert (run / "data.csv").read_bytes() == before
         assert capsys.readouterr().out == ""
 
+    def test_the_files_that_a_run_recorded_are_read_again_and_none_where_it_recorded_none(
+        self, run: Path, tmp_path: Path, drawn: list[Photo]
+    ) -> None:
+        assert fold_table.recorded_files(run) == fingerprint_of(drawn)
+        assert fold_table.recorded_files(tmp_path / "older") == {}
+
     def test_other_photos_and_masks_are_refused_and_the_differences_named(self, run: Path, drawn: list[Photo]) -> None:
         drawn[2].path.write_text("another photo")
         for photo in drawn[:2]:
