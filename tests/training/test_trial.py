@@ -237,6 +237,18 @@ def test_the_estimated_hours_grow_with_epochs_and_folds(
     assert estimated_hours(photos, config, 1, two) == pytest.approx(hours / 2)
 
 
+@pytest.mark.parametrize(("image_size", "timed"), [((16, 24), (16, 24)), (None, (20, 30))])
+def test_the_estimated_hours_are_those_at_the_size_of_the_training(
+    photos: list[Photo], tiles: Competition, monkeypatch: pytest.MonkeyPatch, image_size: Size | None, timed: Size
+) -> None:
+    """Which is that of the photos, 20x30, where none is given."""
+    sizes: list[Size] = []
+    monkeypatch.setattr(trial, "seconds_per_photo", lambda _, size: sizes.append(size) or 0.5)
+    config = config_from("demo", tiles.slug, TINY | {"image_size": image_size})
+    estimated_hours(photos, config, 1, Execution(devices="1"))
+    assert sizes == [timed]
+
+
 def test_the_estimated_hours_of_a_real_step_are_few(photos: list[Photo], tiles: Competition) -> None:
     config = config_from("demo", tiles.slug, TINY)
     assert 0 < estimated_hours(photos, config, 1, Execution(devices="1")) < 1
