@@ -17,7 +17,7 @@ SEED ?= 0
 UPGRADE ?=
 MINUTES ?= 60
 
-.PHONY: demo test test-all coverage mutants fuzz check format docs lock
+.PHONY: demo test test-all coverage mutants fuzz gpu check format docs lock
 
 demo: $(INSTALLED)
 	rm -rf $(DEMO)/data $(DEMO)/run $(DEMO)/pred
@@ -49,6 +49,10 @@ mutants: $(INSTALLED)
 # Files with bytes changed, put in and taken out, to every reader; what is found is kept in tests/fuzz_corpus.
 fuzz: $(INSTALLED)
 	FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest -m slow tests/test_fuzz.py
+
+# What only a GPU can show; without one, says so.
+gpu: $(INSTALLED)
+	$(BIN)/python -m pytest -m gpu
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

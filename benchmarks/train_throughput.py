@@ -12,13 +12,15 @@ The three take turns within one run, as the speed of a machine changes from minu
 """
 
 import importlib
+import io
 import statistics
 import sys
 import tempfile
 import time
 import types
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,14 +36,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.config import DEFAULT_WORKERS, Execution, TrainingConfig, config_from
 from kaggle_tools.data.listing import Photo, training_photos
-from kaggle_tools.models.segmenter import Segmenter, build, design
+from kaggle_tools.models.segmenter import Segmenter, blueprint, build, design
 from kaggle_tools.options import parse_size
 from kaggle_tools.results.fold_table import Split
 from kaggle_tools.system import memory
-from kaggle_tools.system.hardware import best_device, has_bfloat16
+from kaggle_tools.system.hardware import best_device
 from kaggle_tools.training.fold import callbacks_of, make_trainer
 from kaggle_tools.training.optim import make_optimizer
-from kaggle_tools.training.task import FoldData, SegmentationTask, loss_of
+from kaggle_tools.training.task import FoldData, SegmentationTask, loss_of, precision_of, quiet_lightning
 
 WARM_UP_STEPS = 4
 
@@ -72,10 +74,12 @@ def real(photos: list[Photo], config: TrainingConfig, workers: int, steps: int) 
     return _seconds_per_photo(stopwatch.times, config.batch_size)
 
 
-def data_free(photos: list[Photo], config: TrainingConfig, steps: int) -> float:
+def data_free(photos: list[Photo], config: TrainingConfig, steps: int, compiled: bool = False) -> float:
     """Seconds for each photo of the same model, loss and optimiser on one batch that stays on the device."""
-    device = best_device()
+    device, precision = best_device(), precision_of(config)
     model, loss = _network(config).to(device).train(), loss_of(config)
+    if compiled:
+        model.compile()
     optimizer = make_optimizer(config, model.parameters())
     height, width = config.image_size or photos[0].size
     batch_B3HW = torch.randint(0, 256, (config.batch_size, 3, height, width), dtype=torch.uint8, device=device)
@@ -84,8 +88,8 @@ def data_free(photos: list[Photo], config: TrainingConfig, steps: int) -> float:
     times = []
     for _ in range(steps + WARM_UP_STEPS):
         optimizer.zero_grad()
-        half = torch.bfloat16 if device.type == "cuda" and has_bfloat16() else torch.float16
-        with torch.autocast(device.type, dtype=half, enabled=device.type == "cuda"):
+        half = torch.float16 if precision == "16-mixed" else torch.bfloat16
+        with torch.autocast(device.type, dtype=half, enabled=precision != "32-true"):
             logits_B1HW = model(batch_B3HW)
         loss(logits_B1HW.float(), targets_B1HW).backward()
         optimizer.step()
@@ -183,11 +187,12 @@ def _peer(checkout: Path) -> Iterator[tuple[Any, BatchCounter]]:
 
 
 def flop_per_photo(config: TrainingConfig, photos: list[Photo]) -> int:
-    """Floating-point operations of forward and backward, for one photo."""
+    """Floating-point operations of forward and backward for one photo, counted without computing them."""
     height, width = config.image_size or photos[0].size
-    model = _network(config)
+    model = blueprint(design(config.model, config.width, config.depth))
+    photo_13HW = torch.empty(1, 3, height, width, dtype=torch.uint8, device="meta")
     with FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, 3, height, width, dtype=torch.uint8)).sum().backward()
+        model(photo_13HW).sum().backward()
     return counter.get_total_flops()
 
 
@@ -262,11 +267,7 @@ def _wait() -> None:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    import contextlib
-    import io
-    import warnings
-
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    with redirect_stdout(io.StringIO()), quiet_lightning():
         warnings.simplefilter("ignore")
         yield
 
