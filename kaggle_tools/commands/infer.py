@@ -161,7 +161,7 @@ def infer(
         if is_first_process():
             masked = pred_folder.finish(out, record, photos)
             if page and masked:
-                write_masks_page(out, spec)
+                write_masks_page(out, spec, source)
             print_result(out, masked, unreadable)
 
 
@@ -195,12 +195,12 @@ def default_threshold(why_unknown: str) -> float:
     return DEFAULT_THRESHOLD
 
 
-def write_masks_page(pred: Path, spec: "Competition") -> None:
-    """Write the page of the masks."""
+def write_masks_page(pred: Path, spec: "Competition", photos: Path) -> None:
+    """Write the page of the masks; `photos` is the folder that was named."""
     from kaggle_tools.report.writing import write_report
 
-    again = command_to_paste("report", "--pred", str(pred))
-    cli.finish_with_page(lambda: write_report(None, spec, [], pred), again)
+    again = command_to_paste("report", "--pred", str(pred), "--data", str(photos))
+    cli.finish_with_page(lambda: write_report(None, spec, [], pred, photos), again)
 
 
 def print_result(pred: Path, masks: int, failures: list[str]) -> None:

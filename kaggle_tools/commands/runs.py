@@ -46,7 +46,7 @@ def report(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the training photos are.", show_default="where they were in training"),
+        typer.Option(metavar="DIR", help="Where the photos are.", show_default="where they were before"),
     ] = None,
     competition: cli.RecordedCompetitionOption = None,
 ) -> None:

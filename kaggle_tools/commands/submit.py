@@ -3,7 +3,6 @@
 kaggle-tools submit PRED --data data/carvana -m "U-Net, 5 folds, hflip"
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,7 +78,6 @@ def submit(
     from kaggle_tools.kaggle_api.ledger import default_path
     from kaggle_tools.kaggle_api.submit_once import entry_of, submit_once
     from kaggle_tools.results.pred_folder import SUBMISSION_FILE, held, masks_folder
-    from kaggle_tools.submission.read import sample_stems
     from kaggle_tools.submission.write import write_checked
 
     record, path = recorded(pred), ledger or default_path()
@@ -92,8 +90,7 @@ def submit(
     with held(pred):  # so that what is sent is what was checked
         written = write_checked(masks_folder(pred), ids, pred / SUBMISSION_FILE, competition, data=data, force=force)
         print_written(written, competition)
-        if data:
-            warn_of_other_photos(pred, data, sample_stems(ids, competition).values(), competition)
+        warn_of_other_photos(written.of_other_photos, data)
         entry = entry_of(pred, written.csv, record, competition, message)
         say(f"expected leaderboard score: {expected(entry)}")
         print_noted(path, competition)
@@ -154,12 +151,8 @@ def print_written(written: "Written", competition: "Competition") -> None:
         say(f"{path}: {path.stat().st_size:,} bytes")
 
 
-def warn_of_other_photos(pred: Path, data: Path, stems: Iterable[str], competition: "Competition") -> None:
+def warn_of_other_photos(others: list[str], data: Path | None) -> None:
     """Say which masks were made of other photos than those that are in the data folder, where masks note theirs."""
-    from kaggle_tools.results.pred_folder import of_other_photos
-
-    photos = {stem: data / competition.test_photos.format(stem=stem) for stem in stems}
-    others = of_other_photos(pred, {stem: photo for stem, photo in photos.items() if photo.exists()})
     if others:
         found = f"{len(others):,} masks were made of other photos than those in {data}: {first_few(others)}"
         warn(f"{found}; if photos were replaced or masks exchanged, run `infer` again")

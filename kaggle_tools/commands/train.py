@@ -67,12 +67,12 @@ def train(
     from kaggle_tools.results import fold_table, run_folder
 
     photos = training_photos(spec, data)  # before torch is loaded, which takes seconds
+    run_folder.require_own_folder(out, run_folder.CONFIG_FILE, {data, *folders_of(photos)})
     new_files = look_at_new(out, photos, spec) if is_first_process() else None
     if automatic_batch:
         settings = replace(settings, batch_size=found_batch_size(out, photos, settings, execution))
     if not settings.takes_sizes({photo.size for photo in photos}):
         raise InputError(f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
-    run_folder.require_own_folder(out, run_folder.CONFIG_FILE, {data, *folders_of(photos)})
     with locked(out, run_folder.WRITES):
         run_folder.write_config(out, settings, data, cli.this_command())
         fold_by_stem = fold_table.folds_of(out, spec, photos, settings)

@@ -40,10 +40,12 @@ def blend_folders(
 
     Raises:
         InputError: the folders are not of the same photos, not finished or made without `--save-probabilities`, a map
-            in them cannot be read, or `out` was begun with another blend.
+            in them cannot be read, `out` was begun with another blend, or a photo to draw on is not the one.
     """
     photos = _common_photos(preds)
     noted = _common_hashes(preds, photos)
+    if outputs.overlays:  # which show the photos that the first folder names
+        pred_folder.require_known(preds[0], {photo.stem: photo.path for photo in photos}, pred_folder.probability_path)
     record = _record(preds, weights, threshold)
     with pred_folder.begun(out, record):
         say_outdated(pred_folder.forget_outdated(out, photos, lambda there: [noted[photo.stem] for photo in there]))

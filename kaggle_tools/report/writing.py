@@ -43,7 +43,7 @@ def write_report(
     """Write the page of a run, of several beside each other, of masks, or of both, and return where it is.
 
     Of several runs the best is shown in depth. A single run is held against those beside it in its folder, as far
-    as they held out the same photos. `data` is where the photos are, if not where they were in the training.
+    as they held out the same photos. `data` is where the photos are, if not where they were trained on, or masked.
 
     Raises:
         InputError: there is nothing to show, a run has no finished fold, the runs cannot be compared, or files are
@@ -61,7 +61,7 @@ def write_report(
         compared = compare(beside, competition) if len(beside) > 1 else None
         shown = compared.best if compared and len(runs) > 1 else 0
         run = run_part(runs[shown], competition, data) if runs else None
-        masks = masks_part(pred, competition) if pred else None
+        masks = masks_part(pred, competition, data) if pred else None
         named = [one.resolve().name for one in runs] + ([f"masks in {pred.resolve().name}"] if pred else [])
         out = out or _default_path(runs, pred)
         page = Page(

@@ -11,23 +11,22 @@ PRED/submission.csv             the checked submission; beside it `submission.cs
 Knows nothing of torch.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.checks.names import require_usable
-from kaggle_tools.data.fingerprint import sha256_of_all
+from kaggle_tools.data.fingerprint import sha256_of, sha256_of_all
 from kaggle_tools.data.images import image_size, read_notes, read_texts
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results.provenance import RECORD_FILE, Record
 from kaggle_tools.system.files import locked, read_csv, read_json, remove_left_behind, write_csv, write_json
+from kaggle_tools.system.json_values import changes_of
 
 PHOTOS_FILE = "photos.csv"
 REPORT_FILE, SUBMISSION_FILE = "report.html", "submission.csv"
@@ -156,6 +155,16 @@ def noted_photo(path: Path) -> str:
     return read_texts(path).get(PHOTO_SHA256, "") if path.exists() else ""
 
 
+def is_of_other_photo(mask: Path, photo: Path) -> bool:
+    """Whether a mask notes another photo than the one that is there; not so where one of them is missing.
+
+    Raises:
+        InputError: the photo or the mask cannot be read.
+    """
+    noted = noted_photo(mask) if photo.exists() else ""
+    return noted not in ("", sha256_of(photo) if noted else "")
+
+
 def photos_now(photos: Sequence[Photo]) -> list[str]:
     """The SHA-256 of the photos that are there now.
 
@@ -163,17 +172,6 @@ def photos_now(photos: Sequence[Photo]) -> list[str]:
         InputError: one cannot be read.
     """
     return sha256_of_all([photo.path for photo in photos], "photos compared with those of the masks")
-
-
-def of_other_photos(pred: Path, photos: Mapping[str, Path]) -> list[str]:
-    """The stems of masks that note another photo than the one that is there now, of these photos by their stems.
-
-    Raises:
-        InputError: a photo or a mask cannot be read.
-    """
-    noted = {stem: made_of for stem in photos if (made_of := noted_photo(mask_path(pred, stem)))}
-    now = sha256_of_all([photos[stem] for stem in noted], "photos compared with those of the masks")
-    return [stem for (stem, made_of), current in zip(noted.items(), now, strict=True) if made_of != current]
 
 
 def forget_outdated(
@@ -248,24 +246,53 @@ def photo_files(pred: Path) -> dict[str, Path]:
     return {row.image: row.file for row in read_photos(pred)}
 
 
-def confident_photos(pred: Path, competition: Competition, expected_dice: float) -> list[Photo]:
+def photo_below(folder: Path, photo: MaskedPhoto, competition: Competition) -> Path | None:
+    """Where a masked photo is in this folder: the competition's data, or any photos; None where it is not there."""
+    paths = (folder / competition.test_photos.format(stem=photo.image), folder / photo.file.name)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def confident_photos(pred: Path, competition: Competition, expected_dice: float, data: Path) -> list[Photo]:
     """The photos with their predicted masks, of those with at least this expected Dice, in the order of their stems.
+
+    They are taken from the folder `data`, or from where they were masked, if they are still the same.
 
     Raises:
         InputError: the folder is not finished, of another competition, or holds no such photo; or a photo is not the
-            one that its mask was made of.
+            one that its mask was made of, or only its path is known.
     """
     slug = read_record(pred).competition
     if slug != competition.slug:
         raise InputError(f"{pred}: holds masks of {slug}, not of {competition.slug}")
     rows = read_photos(pred)
-    sure = sorted((row.image, row.file) for row in rows if (row.expected_dice or 0.0) >= expected_dice)
+    sure = sorted((row for row in rows if (row.expected_dice or 0.0) >= expected_dice), key=lambda row: row.image)
     if not sure:
         best = max((row.expected_dice or 0.0 for row in rows), default=0.0)
         raise InputError(f"{pred}: no mask has an expected Dice of {expected_dice}; the best has {best:.4f}")
-    photos = [Photo(stem, file, image_size(file), mask_path(pred, stem)) for stem, file in sure]
-    _require_made_of(pred, photos)
-    return photos
+    named = {row.image: photo_below(data, row, competition) for row in sure}
+    files = {row.image: named[row.image] or row.file for row in sure}
+    require_known(pred, {stem: file for stem, file in files.items() if named[stem] is None})
+    _require_none_changed(
+        pred, [stem for stem, file in named.items() if file and is_of_other_photo(mask_path(pred, stem), file)]
+    )
+    return [Photo(stem, file, image_size(file), mask_path(pred, stem)) for stem, file in files.items()]
+
+
+def require_known(pred: Path, photos: Mapping[str, Path], path_of: Callable[[Path, str], Path] = mask_path) -> None:
+    """Check that each of these photos, whose paths are only recorded, has the SHA-256 that its mask or map notes.
+
+    A table that a stranger wrote might name any picture of this machine, but who notes its SHA-256 has it already.
+
+    Raises:
+        InputError: a photo is another one, or none is noted, or it cannot be read; the photo is named.
+    """
+    noted = {stem: noted_photo(path_of(pred, stem)) for stem in photos}
+    unknown = [stem for stem in photos if not noted[stem]]
+    if unknown:
+        found = f"{len(unknown):,} photos are known by their paths alone, without their SHA-256: {first_few(unknown)}"
+        raise InputError(f"{pred}: {found}; run `infer` again, into another folder")
+    now = sha256_of_all([*photos.values()], "photos compared with those of the masks")
+    _require_none_changed(pred, [stem for stem, current in zip(photos, now, strict=True) if noted[stem] != current])
 
 
 def _remove_left_behind(pred: Path) -> None:
@@ -284,8 +311,7 @@ def _has_other_size(pred: Path, photo: Photo) -> bool:
     return path.exists() and bool(read_notes(path)) and image_size(path) != photo.size
 
 
-def _require_made_of(pred: Path, photos: Sequence[Photo]) -> None:
-    changed = of_other_photos(pred, {photo.stem: photo.path for photo in photos})
+def _require_none_changed(pred: Path, changed: list[str]) -> None:
     if changed:
         found = f"{len(changed):,} masks are of other photos than those that are there now: {first_few(changed)}"
         raise InputError(f"{pred}: {found}; run `infer` again, which makes them anew")
@@ -312,24 +338,7 @@ def _is_possible(note: str, value: float) -> bool:
 def _require_same(pred: Path, record: Record, may_differ: set[str]) -> None:
     begun, now = read_record(pred).settings(), record.settings()
     changes = [
-        change for name in now if name not in may_differ for change in _changes(name, begun.get(name), now[name])
+        change for name in now if name not in may_differ for change in changes_of(name, begun.get(name), now[name])
     ]
     if changes:
         raise InputError(f"{pred}: begun with other settings ({'; '.join(changes)}). Give those, or another --out.")
-
-
-def _changes(name: str, before: Any, now: Any) -> Iterator[str]:
-    """What differs, named as deep as both go alike: `models[0].sha256 was …, now …`."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in before | now:
-            yield from _changes(f"{name}.{key}", before.get(key), now.get(key))
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for at, (old, new) in enumerate(zip(before, now, strict=True)):
-            yield from _changes(f"{name}[{at}]", old, new)
-    elif before != now:
-        yield f"{name} was {_short(before)}, now {_short(now)}"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value) if isinstance(value, list | dict) else str(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -21,6 +21,7 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.data.checks.foreground import lines_of_ambiguous
 from kaggle_tools.data.images import Size, image_size, read_foreground
 from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.results.pred_folder import is_of_other_photo
 from kaggle_tools.submission.check import CheckReport, check_submission
 from kaggle_tools.submission.read import sample_stems
 from kaggle_tools.system.files import replacing
@@ -44,6 +45,8 @@ class Written(NamedTuple):
     """What is in it."""
     ambiguous: dict[str, list[str]]
     """The files of the masks that are not plain, by what was taken as their foreground: see `foreground`."""
+    of_other_photos: list[str]
+    """The stems of the masks that note another photo than the one in the data folder."""
 
     def ambiguous_masks(self) -> list[str]:
         """A line for each way in which masks are not plain."""
@@ -56,7 +59,8 @@ class Encoded(NamedTuple):
     sizes: dict[str, Size]
     """(height, width) in pixels, for `check_submission`."""
     ambiguous: dict[str, list[str]]
-    """As of `Written`."""
+    of_other_photos: list[str]
+    """Both as of `Written`."""
 
 
 def write_checked(
@@ -84,7 +88,7 @@ def write_checked(
         path.unlink(missing_ok=True)  # it is of the masks as they were before
     with replacing(csv) as temporary:  # a file of the CSV's name has passed the check, however this process ends
         encoded = write_submission(
-            masks, sample, temporary, competition, size_of=lambda stem: size_of_photo(stem) or usual
+            masks, sample, temporary, competition, size_of=lambda stem: size_of_photo(stem) or usual, data=data
         )
         report = check_submission(
             *(temporary, sample, competition),
@@ -93,7 +97,7 @@ def write_checked(
             allow_degenerate=force,
             called=csv,
         )
-    return Written(csv, compress(csv), report, encoded.ambiguous)
+    return Written(csv, compress(csv), report, encoded.ambiguous, encoded.of_other_photos)
 
 
 def write_submission(
@@ -103,6 +107,7 @@ def write_submission(
     competition: Competition,
     *,
     size_of: SizeOf | None = None,
+    data: Path | None = None,
     workers: int | None = None,
 ) -> Encoded:
     """Encode `masks/<stem>.png` for every row of the sample, in its order, into a CSV.
@@ -113,6 +118,7 @@ def write_submission(
         destination: the CSV, which appears whole or not at all.
         competition: says how ids, columns and run lengths are written.
         size_of: the photos' sizes, as far as they are known: each mask must have its photo's.
+        data: the competition's data folder; photos that are there are compared with those that masks note.
         workers: how many processes encode; one for each core by default.
 
     Raises:
@@ -121,11 +127,11 @@ def write_submission(
     """
     stems = sample_stems(sample, competition)
     _refuse_missing(masks, list(stems.values()))
-    encode = partial(_encode_masks, masks, competition.rle_order, competition.rle_first)
+    encode = partial(_encode_masks, masks, competition, data)
     encoded_masks = _map_in_order(encode, list(stems.values()), workers or os.cpu_count() or 1)
     sizes: dict[str, Size] = {}
     ambiguous: dict[str, list[str]] = {}
-    problems = []
+    problems, of_other_photos = [], []
     with replacing(destination) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow((competition.id_column, competition.rle_column))
@@ -134,10 +140,12 @@ def write_submission(
             sizes[stem] = encoded.size
             if encoded.taken:
                 ambiguous.setdefault(encoded.taken, []).append(f"{stem}.png")
+            if encoded.is_of_other_photo:
+                of_other_photos.append(stem)
             problems.append(encoded.problem or _size_problem(stem, encoded.size, size_of))
             writer.writerow((photo_id, encoded.text or competition.blank_mask))
         _refuse_unusable(list(filter(None, problems)), len(stems))
-    return Encoded(sizes, ambiguous)
+    return Encoded(sizes, ambiguous, of_other_photos)
 
 
 def size_of_photos(folder: Path, pattern: str) -> SizeOf:
@@ -177,20 +185,24 @@ class _EncodedMask(NamedTuple):
     problem: str = ""
     taken: str = ""
     """What was taken as foreground, if the mask is not plain."""
+    is_of_other_photo: bool = False
 
 
-def _encode_masks(masks: Path, order: rle.Order, first: int, stems: list[str]) -> list[_EncodedMask]:
+def _encode_masks(masks: Path, competition: Competition, data: Path | None, stems: list[str]) -> list[_EncodedMask]:
     """What a process does at a time. It takes and returns plain values, which can travel between processes."""
-    return [_encode_mask(masks / f"{stem}.png", order, first) for stem in stems]
+    photos = {stem: data and data / competition.test_photos.format(stem=stem) for stem in stems}
+    return [_encode_mask(masks / f"{stem}.png", competition, photo) for stem, photo in photos.items()]
 
 
-def _encode_mask(path: Path, order: rle.Order, first: int) -> _EncodedMask:
+def _encode_mask(path: Path, competition: Competition, photo: Path | None) -> _EncodedMask:
     try:
         mask_HW, taken = read_foreground(path)
+        of_other_photo = photo is not None and is_of_other_photo(path, photo)
     except InputError as error:
         return _EncodedMask("", (0, 0), str(error))
     height, width = mask_HW.shape
-    return _EncodedMask(rle.encode(mask_HW, order, first), (height, width), taken=taken)
+    text = rle.encode(mask_HW, competition.rle_order, competition.rle_first)
+    return _EncodedMask(text, (height, width), "", taken, of_other_photo)
 
 
 def _map_in_order(

@@ -4,9 +4,10 @@ A reader takes a value and returns it as it is, so that what is written again ha
 `MalformedError`. `Fields` reads the values of an object by their names. Knows nothing of files.
 """
 
+import json
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -160,3 +161,20 @@ def _named(name: str, read: Reader[T], value: Any) -> T:
 
 def _is_not(recorded: Any, expected: str) -> MalformedError:
     return MalformedError(f"{reprlib.repr(recorded)} is not {expected}")
+
+
+def changes_of(name: str, before: Any, now: Any) -> Iterator[str]:
+    """What differs between two values, named as deep as both go alike: `models[0].sha256 was …, now …`."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in before | now:
+            yield from changes_of(f"{name}.{key}", before.get(key), now.get(key))
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for at, (old, new) in enumerate(zip(before, now, strict=True)):
+            yield from changes_of(f"{name}[{at}]", old, new)
+    elif before != now:
+        yield f"{name} was {_short(before)}, now {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value) if isinstance(value, list | dict) else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -10,6 +10,7 @@ import torch
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import Execution, TrainingConfig
+from kaggle_tools.data.fingerprint import sha256_of
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError, first_few
 from kaggle_tools.options import arguments_of
@@ -158,19 +159,34 @@ def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingCon
 
 def _extra_photos(work: CrossValidation) -> list[Photo]:
     """The photos of --extra with their predicted masks (pseudo-labels), as far as these can be trusted."""
-    config, group_of = work.config, work.competition.group_and_view
+    config = work.config
     if not config.extra:
         return []
-    extra = confident_photos(Path(config.extra), work.competition, config.extra_confidence)
-    known = {group_of(photo.stem)[0] for photo in work.photos}
-    leaking = [photo.stem for photo in extra if group_of(photo.stem)[0] in known]
-    if leaking:
+    extra = confident_photos(Path(config.extra), work.competition, config.extra_confidence, work.data)
+    if leaking := _leaking(work, extra):
         raise InputError(
             f"--extra {config.extra}: leak, as it holds photos that are held out in a fold: {first_few(leaking)}"
         )
     if not config.takes_sizes({photo.size for photo in (*work.photos, *extra)}):
         raise InputError(f"--extra {config.extra}: its photos have another size; give --image-size HxW")
     return extra
+
+
+def _leaking(work: CrossValidation, extra: Sequence[Photo]) -> list[str]:
+    """Which of these photos are of a group that is held out, or, named otherwise, copies of a held-out photo."""
+    groups = {_group(work.competition, photo.stem) for photo in work.photos}
+    others = [photo for photo in extra if _group(work.competition, photo.stem) is None]
+    held_out = {sha256_of(photo.path) for photo in work.photos} if others else set()
+    copies = {photo.stem for photo in others if sha256_of(photo.path) in held_out}
+    return [photo.stem for photo in extra if photo.stem in copies or _group(work.competition, photo.stem) in groups]
+
+
+def _group(competition: Competition, stem: str) -> str | None:
+    """The group of a photo; None of one that is not named as the competition's, such as one's own."""
+    try:
+        return competition.group_and_view(stem)[0]
+    except ValueError:
+        return None
 
 
 def _keep_extra(run: Path, extra: Sequence[Photo]) -> None:

@@ -8,6 +8,7 @@ import torch
 from click.testing import Result
 from drawn_runs import run_of_unets
 from known_networks import CPU
+from PIL import Image
 from probability_folders import write_probabilities
 from typer.testing import CliRunner
 
@@ -18,6 +19,7 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, load_members
 from kaggle_tools.results.pred_folder import mask_path, overlay_path, probability_path
+from kaggle_tools.system.files import sha256
 
 
 def invoke(app: Any, *arguments: Any) -> Result:
@@ -25,9 +27,12 @@ def invoke(app: Any, *arguments: Any) -> Result:
 
 
 def test_the_command_weights_folders_alike_or_as_its_option_says(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (6, 1)).save(tmp_path / "photos" / "1.png")
+    noted = {"1": sha256(tmp_path / "photos" / "1.png")}  # without which no outline is drawn on it
     preds = [
-        write_probabilities(tmp_path / "a", {"1": [[100, 100, 86, 84, 255, 0]]}),
-        write_probabilities(tmp_path / "b", {"1": [[155, 153, 255, 255, 84, 0]]}),
+        write_probabilities(tmp_path / "a", {"1": [[100, 100, 86, 84, 255, 0]]}, noted),
+        write_probabilities(tmp_path / "b", {"1": [[155, 153, 255, 255, 84, 0]]}, noted),
     ]
     done = invoke(__main__.app, "blend", *preds, "--out", tmp_path / "alike", "--workers", 0)
     assert (done.exit_code, done.output.splitlines()[-1]) == (0, f"{tmp_path / 'alike'}: 1 masks")

@@ -15,10 +15,13 @@ from PIL import Image
 
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.config import config_from, settings_of
+from kaggle_tools.data.fingerprint import FileHashes, write_fingerprint
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.results import pred_folder
+from kaggle_tools.results.pred_folder import photo_note
 from kaggle_tools.results.provenance import Network, Record
+from kaggle_tools.system.files import sha256
 
 HEIGHT, WIDTH, TOP, LEFT, ROWS, COLUMNS = 60, 90, 20, 25, 20, 30
 SURE = 0.9
@@ -74,6 +77,10 @@ def write_run(run: Path, data: Path, folds: dict[int, Errors], /, **settings: An
         "machine": "Linux",
     }
     (run / "config.json").write_text(json.dumps(recorded))
+    paths = {stem: (data / "train" / f"{stem}.jpg", data / "train_masks" / f"{stem}_mask.gif") for stem, *_ in held_out}
+    files = {stem: FileHashes(*map(sha256, pair)) for stem, pair in paths.items() if all(map(Path.exists, pair))}
+    if files:
+        write_fingerprint(run / "data.csv", files)
     return run
 
 
@@ -129,8 +136,10 @@ def write_pred(pred: Path, photos: Path, areas: Mapping[str, int], **record: Any
     for stem, columns in areas.items():
         mask_HW = box(positive=columns - COLUMNS)
         notes = {"area": float(mask_HW.mean()), "expected_dice": 0.5 + columns / 100, "border_width": 1.5}
-        write_mask(pred_folder.mask_path(pred, stem), mask_HW, notes)
-        masked.append(Photo(stem, photos / f"{stem}.jpg", (HEIGHT, WIDTH)))
+        photo = Photo(stem, photos / f"{stem}.jpg", (HEIGHT, WIDTH))
+        made_of = photo_note(sha256(photo.path) if photo.path.exists() else "")
+        write_mask(pred_folder.mask_path(pred, stem), mask_HW, {**notes, **made_of})
+        masked.append(photo)
     made_by = {"models": (network("unet"),), "tta": "hflip", "tta_scales": (1.0,), "threshold": 0.5}
     pred_folder.finish(pred, Record(competition=CARVANA.slug, **{**made_by, **record}), masked)
     return pred

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from finished_runs import network
+from PIL import Image
 from probability_folders import write_probabilities
 
 from kaggle_tools.data.images import read_gray, read_mask, read_photo, write_gray
@@ -17,6 +18,7 @@ from kaggle_tools.inference.blend import blend_folders
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import Outputs, mask_path, probability_path
 from kaggle_tools.results.scores import Estimate, ExpectedScore, ValidatedRun
+from kaggle_tools.system.files import sha256
 
 MASK_ALONE = Outputs()
 THREE = {"1": [[200, 0]], "2": [[0, 200]], "3": [[200, 200]]}
@@ -95,9 +97,31 @@ class TestMean:
         blend_folders(preds, [3, 1], tmp_path / "out", Outputs(probabilities=True), threshold=0.5, workers=0)
         assert read_gray(probability_path(tmp_path / "out", "1")).tolist() == [[114, 113, 128, 127, 212, 0]]
 
-    def test_outlines_of_a_blend_may_be_drawn(self, preds: list[Path], tmp_path: Path) -> None:
+    def test_outlines_of_a_blend_may_be_drawn(self, tmp_path: Path) -> None:
+        preds = self.of_noted_photos(tmp_path)
         blend_folders(preds, [1, 1], tmp_path / "out", Outputs(overlays=True), threshold=0.5, workers=0)
         assert read_photo(pred_folder.overlay_path(tmp_path / "out", "1")).shape == (1, 6, 3)
+
+    @pytest.mark.parametrize(("noted", "said"), [("", "by their paths alone"), ("a" * 64, "are of other photos")])
+    def test_outlines_are_drawn_on_no_photo_but_the_one_that_was_masked(
+        self, noted: str, said: str, tmp_path: Path
+    ) -> None:
+        """A stranger's photos.csv could name any picture of this machine."""
+        preds = self.of_noted_photos(tmp_path, noted)
+        with pytest.raises(InputError, match=said):
+            blend_folders(preds, [1, 1], tmp_path / "out", Outputs(overlays=True), threshold=0.5, workers=0)
+        assert not (tmp_path / "out").exists()
+
+    def of_noted_photos(self, folder: Path, noted: str | None = None) -> list[Path]:
+        """Two folders whose maps note the photo that is there, or another one."""
+        photo = folder / "photos" / "1.png"
+        photo.parent.mkdir()
+        Image.new("RGB", (6, 1)).save(photo)
+        hashes = {"1": sha256(photo) if noted is None else noted}
+        return [
+            write_probabilities(folder / name, {"1": map_HW}, hashes)
+            for name, map_HW in zip("ab", (ONE, OTHER), strict=True)
+        ]
 
     def test_the_numbers_in_photos_csv_are_those_of_a_mean_of_networks(self, preds: list[Path], tmp_path: Path) -> None:
         """In the mask are 4 pixels, 5 are doubtful; one folder votes for the fifth, the other for the first four."""

@@ -37,15 +37,19 @@ def begin(pred: Path, record: Record, process: int = 0) -> None:
         pass
 
 
+ELSEWHERE = Path("elsewhere")
+"""A folder of data without the photos that were masked."""
 SIZES = [(20, 30), (7, 9), (20, 30)]
 
 
-def masked(pred: Path, stem: str, size: tuple[int, int] = (4, 6), expected_dice: float = 0.9) -> Photo:
+def masked(
+    pred: Path, stem: str, size: tuple[int, int] = (4, 6), expected_dice: float = 0.9, noted: bool = False
+) -> Photo:
     """A photo, and the mask that infer.py would leave of it."""
     path = pred.parent / "photos" / f"{stem}.png"
     path.parent.mkdir(exist_ok=True)
     Image.new("RGB", size[::-1]).save(path)
-    notes = {"area": 0.25, "expected_dice": expected_dice}
+    notes = {"area": 0.25, "expected_dice": expected_dice} | (pred_folder.photo_note(sha256(path)) if noted else {})
     write_mask(pred_folder.mask_path(pred, stem), np.ones(size, dtype=bool), notes)
     return Photo(stem, path, size)
 
@@ -354,21 +358,22 @@ class TestConfidentPhotos:
         pred = tmp_path / "pred"
         record = replace(RECORD, competition=tiles.slug)
         begin(pred, record)
-        photos = [masked(pred, stem, expected_dice=dice) for stem, dice in (("7", 0.98), ("0012", 0.995), ("3", 0.99))]
+        dices = {"7": 0.98, "0012": 0.995, "3": 0.99}
+        photos = [masked(pred, stem, expected_dice=dice, noted=True) for stem, dice in dices.items()]
         pred_folder.finish(pred, record, photos)
         return pred
 
     def test_confident_photos_have_a_high_expected_dice_and_their_predicted_masks(
         self, pred: Path, tiles: Competition
     ) -> None:
-        photos = pred_folder.confident_photos(pred, tiles, 0.99)
+        photos = pred_folder.confident_photos(pred, tiles, 0.99, ELSEWHERE)
         assert [photo.stem for photo in photos] == ["0012", "3"]
         assert photos[0] == Photo("0012", pred.parent / "photos" / "0012.png", (4, 6), pred / "masks" / "0012.png")
 
     def test_a_folder_without_confident_photos_is_refused_and_the_best_expected_dice_named(
         self, pred: Path, tiles: Competition
     ) -> None:
-        said = refusal(pred_folder.confident_photos, pred, tiles, 0.999)
+        said = refusal(pred_folder.confident_photos, pred, tiles, 0.999, ELSEWHERE)
         assert said == f"{pred}: no mask has an expected Dice of 0.999; the best has 0.9950"
 
     def test_a_confident_photo_that_is_not_the_one_that_was_masked_is_refused(
@@ -377,28 +382,47 @@ class TestConfidentPhotos:
         for stem, made_of in (("0012", sha256(pred.parent / "photos" / "0012.png")), ("3", "a" * 64), ("7", "a" * 64)):
             notes = {"expected_dice": 0.99, **pred_folder.photo_note(made_of)}
             write_mask(pred_folder.mask_path(pred, stem), np.ones((4, 6), dtype=bool), notes)
-        assert refusal(pred_folder.confident_photos, pred, tiles, 0.99) == (
+        assert refusal(pred_folder.confident_photos, pred, tiles, 0.99, ELSEWHERE) == (
             f"{pred}: 1 masks are of other photos than those that are there now: 3; "
             "run `infer` again, which makes them anew"
         )
 
+    def test_a_photo_of_which_only_the_path_is_recorded_is_not_taken(self, pred: Path, tiles: Competition) -> None:
+        """Whoever writes photos.csv could name any picture of this machine."""
+        masked(pred, "3", expected_dice=0.99, noted=False)
+        assert refusal(pred_folder.confident_photos, pred, tiles, 0.99, ELSEWHERE) == (
+            f"{pred}: 1 photos are known by their paths alone, without their SHA-256: 3; "
+            "run `infer` again, into another folder"
+        )
+
+    def test_a_photo_of_the_data_that_the_user_names_is_taken_without_its_sha256(
+        self, pred: Path, tiles: Competition
+    ) -> None:
+        photo = masked(pred, "3", expected_dice=0.99, noted=False)
+        data = pred.parent / "data"
+        moved = data / "unseen" / "images" / "3.png"
+        moved.parent.mkdir(parents=True)
+        photo.path.rename(moved)
+        found = {photo.stem: photo.path for photo in pred_folder.confident_photos(pred, tiles, 0.99, data)}
+        assert found == {"0012": pred.parent / "photos" / "0012.png", "3": moved}
+
     def test_confident_photos_of_another_competition_are_refused(self, pred: Path) -> None:
-        said = refusal(pred_folder.confident_photos, pred, CARVANA, 0.9)
+        said = refusal(pred_folder.confident_photos, pred, CARVANA, 0.9, ELSEWHERE)
         assert said == f"{pred}: holds masks of roof-tiles, not of {CARVANA.slug}"
 
     def test_confident_photos_of_an_unfinished_folder_are_refused(self, pred: Path, tiles: Competition) -> None:
         (pred / "photos.csv").unlink()
-        assert "run `infer` to its end first" in refusal(pred_folder.confident_photos, pred, tiles, 0.9)
+        assert "run `infer` to its end first" in refusal(pred_folder.confident_photos, pred, tiles, 0.9, ELSEWHERE)
 
     def test_a_photos_csv_without_its_columns_is_refused(self, pred: Path, tiles: Competition) -> None:
         (pred / "photos.csv").write_text("image,file\n")
-        said = refusal(pred_folder.confident_photos, pred, tiles, 0.9)
+        said = refusal(pred_folder.confident_photos, pred, tiles, 0.9, ELSEWHERE)
         assert "not a table of image,file,area,expected_dice,border_width,agreement" in said
 
     def test_a_photos_csv_with_words_for_numbers_is_refused(self, pred: Path, tiles: Competition) -> None:
         table = pred / "photos.csv"
         table.write_text(table.read_text().replace("0.98", "high"))
-        said = refusal(pred_folder.confident_photos, pred, tiles, 0.9)
+        said = refusal(pred_folder.confident_photos, pred, tiles, 0.9, ELSEWHERE)
         assert said == f"{table}: damaged (could not convert string to float: 'high'); run `infer` again"
 
 

@@ -102,7 +102,7 @@ def test_a_csv_is_written_checked_and_compressed(tmp_path: Path) -> None:
     draw_masks(tmp_path / "masks", STEMS)
     sample, csv = write_sample(tmp_path / "sample.csv"), tmp_path / "submission.csv"
     written = write_checked(tmp_path / "masks", sample, csv, CARVANA, force=True)
-    assert written == Written(csv, tmp_path / "submission.csv.gz", CheckReport(3, 0, 0, 0, 0), {})
+    assert written == Written(csv, tmp_path / "submission.csv.gz", CheckReport(3, 0, 0, 0, 0), {}, [])
     assert gzip.decompress(written.packed.read_bytes()) == csv.read_bytes()
     with pytest.raises(InputError, match=r"b_01\.png \(is 6x4, its photo 1918x1280\)"):
         write_checked(tmp_path / "masks", sample, csv, CARVANA)

@@ -16,6 +16,7 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.results import fold_table, pred_folder, run_folder
 from kaggle_tools.results.provenance import Record
+from kaggle_tools.system.files import sha256
 from kaggle_tools.training import cross_validation
 from kaggle_tools.training.cross_validation import CrossValidation, train_in_parallel, train_one_by_one
 
@@ -162,7 +163,7 @@ class TestExtra:
         with pred_folder.begun(pred, record):
             for photo, dice in zip(photos[10:], (0.995, 0.992, 0.9), strict=True):
                 assert photo.mask is not None
-                notes = {"area": 0.2, "expected_dice": dice}
+                notes = {"area": 0.2, "expected_dice": dice, "photo_sha256": sha256(photo.path)}
                 write_mask(pred_folder.mask_path(pred, photo.stem), read_mask(photo.mask), notes)
             pred_folder.finish(pred, record, photos[10:])
         return pred
@@ -185,10 +186,36 @@ class TestExtra:
         config = replace(config, extra=str(pred), extra_confidence=0.99)
         work = CrossValidation(tmp_path / "run", tiles, tmp_path, known, folds, config)
         train_one_by_one(work, [0], HERE)
-        write_mask(pred_folder.mask_path(pred, "11"), np.ones((20, 30), dtype=bool), {"expected_dice": 0.992})
+        notes = {"expected_dice": 0.992, "photo_sha256": sha256(photos[11].path)}
+        write_mask(pred_folder.mask_path(pred, "11"), np.ones((20, 30), dtype=bool), notes)
         with pytest.raises(InputError, match=r"begun with other photos or masks \(1 masks changed: 11\)"):
             train_one_by_one(work, [1], HERE)
         assert run_folder.finished_folds(tmp_path / "run") == [0]
+
+    def test_photos_of_ones_own_may_be_extra(
+        self, photos: list[Photo], tiles: Competition, config: TrainingConfig, pred: Path, tmp_path: Path, capsys: Any
+    ) -> None:
+        """They are not named as the competition's, and so of none of its groups."""
+        work = self.of_groups(photos[:9], tiles, replace(config, extra=str(pred), extra_confidence=0.99), tmp_path)
+        train_one_by_one(work, [0], HERE)
+        assert "photos and 2 of" in capsys.readouterr().out
+
+    def test_a_held_out_photo_is_a_leak_also_under_a_name_of_ones_own(
+        self, photos: list[Photo], tiles: Competition, config: TrainingConfig, pred: Path, tmp_path: Path
+    ) -> None:
+        known = [*photos[:8], replace(photos[8], path=photos[11].path)]
+        work = self.of_groups(known, tiles, replace(config, extra=str(pred)), tmp_path)
+        with pytest.raises(InputError, match="leak, as it holds photos that are held out in a fold: 11$"):
+            train_one_by_one(work, [0], HERE)
+
+    def of_groups(
+        self, known: list[Photo], tiles: Competition, config: TrainingConfig, folder: Path
+    ) -> CrossValidation:
+        """A training on photos whose names have a group, unlike those of the masks."""
+        named = [replace(photo, stem=f"tile_{photo.stem}") for photo in known]
+        folds = {photo.stem: number % 3 for number, photo in enumerate(named)}
+        spec = replace(tiles, stem_format="{group}_{view}")
+        return CrossValidation(folder / "run", spec, folder, named, folds, config)
 
     def test_extra_masks_of_held_out_photos_are_refused(
         self, photos: list[Photo], tiles: Competition, config: TrainingConfig, pred: Path, tmp_path: Path

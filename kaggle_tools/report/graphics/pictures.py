@@ -39,6 +39,8 @@ class PhotoFiles:
     """Of the photo as it was when it was masked; empty where that is not known."""
     truth_sha256: str = ""
     """Of the true mask as it was then."""
+    paths_recorded: bool = False
+    """Whether the paths of the photo and of the true mask were read from a file that may come from a stranger."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def data_uri(pixels: NDArray[np.uint8], quality: int | None = None) -> str:
 
 def _picture(files: PhotoFiles) -> Picture:
     try:
-        _require_unchanged(files)
+        _require_the_ones(files)
         photo_HW3, predicted_HW = read_photo(files.photo), read_mask(files.predicted)
         truth_HW = read_mask(files.truth) if files.truth else None
     except InputError as error:
@@ -114,8 +116,17 @@ def _picture(files: PhotoFiles) -> Picture:
     )
 
 
-def _require_unchanged(files: PhotoFiles) -> None:
+def _require_the_ones(files: PhotoFiles) -> None:
+    """Check that the files are those that were masked.
+
+    A recorded path might name any picture of this machine, but a stranger who records its SHA-256 has it already.
+
+    Raises:
+        InputError: one was changed, or is only recorded, without its SHA-256.
+    """
     for path, before in ((files.photo, files.photo_sha256), (files.truth, files.truth_sha256)):
+        if path and files.paths_recorded and not before:
+            raise InputError(f"{path}: not shown, as its SHA-256 is not recorded; name the photos' folder by --data")
         if path and before and sha256_of(path) != before:
             raise InputError(f"{path}: is no longer what it was when the photo was masked")
 

@@ -5,6 +5,7 @@ All of it follows from PRED (see `pred_folder`); only the pictures of single pho
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -99,8 +100,10 @@ class Deviations:
         return sorted(found, key=lambda stem: -abs(self.logs[stem]))
 
 
-def masks_part(pred: Path, competition: Competition) -> MasksPart:
+def masks_part(pred: Path, competition: Competition, data: Path | None = None) -> MasksPart:
     """Gather what is known of a finished folder of masks.
+
+    `data` is where the photos are, if not where they were masked.
 
     Raises:
         InputError: the folder is not finished, or damaged.
@@ -116,11 +119,12 @@ def masks_part(pred: Path, competition: Competition) -> MasksPart:
     doubtful = [photo for photo in photos if photo.area != 0] or photos  # the blank have a list of their own
     expected = record.expected or NOT_RECORDED
     expected_dices = [photo.expected_dice for photo in photos if photo.expected_dice is not None]
+    drawn = partial(_pictures, pred, data, competition)
     galleries = [
-        Gallery("The most doubtful", _pictures(pred, doubtful[:DOUBTFUL], _doubt)),
+        Gallery("The most doubtful", drawn(doubtful[:DOUBTFUL], _doubt)),
         Gallery(
             "The most unusual areas",
-            _pictures(pred, unusual[:OUTLIERS], lambda photo: f"{ratios[photo.image]:.2f} times the usual area"),
+            drawn(unusual[:OUTLIERS], lambda photo: f"{ratios[photo.image]:.2f} times the usual area"),
         ),
     ]
     lines = sheet_lines(list(by_stem), competition)
@@ -201,16 +205,24 @@ def _doubt(photo: MaskedPhoto) -> str:
     return f"expected Dice {photo.expected_dice:.4f}" if known else "changed since `infer` wrote it"
 
 
-def _pictures(pred: Path, photos: Sequence[MaskedPhoto], caption: Callable[[MaskedPhoto], str]) -> list[Picture]:
+def _pictures(
+    pred: Path,
+    data: Path | None,
+    competition: Competition,
+    photos: Sequence[MaskedPhoto],
+    caption: Callable[[MaskedPhoto], str],
+) -> list[Picture]:
+    named = {photo: data and pred_folder.photo_below(data, photo, competition) for photo in photos}
     return pictures(
         PhotoFiles(
             stem=photo.image,
             caption=caption(photo),
-            photo=photo.file,
+            photo=path or photo.file,
             predicted=pred_folder.mask_path(pred, photo.image),
             photo_sha256=_noted_photo(pred, photo.image),
+            paths_recorded=path is None,
         )
-        for photo in photos
+        for photo, path in named.items()
     )
 
 

@@ -3,6 +3,7 @@
 All of it follows from the run's own files (see `run_folder` and `summary`); only the pictures need the photos.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,7 @@ class HeldOutPhotos:
         self.run = run
         self.competition = competition
         self.data = data or Path(run_folder.read_config(run).data)
+        self.data_recorded = data is None
         self.recorded = recorded_files(run)
 
     def files(self, stem: str, fold: int, caption: str) -> PhotoFiles:
@@ -120,6 +122,7 @@ class HeldOutPhotos:
             truth=self.data / self.competition.train_masks.format(stem=stem),
             photo_sha256=recorded.photo,
             truth_sha256=recorded.mask,
+            paths_recorded=self.data_recorded,
         )
 
     def pictures(self, rows: pd.DataFrame) -> list[Picture]:
@@ -251,7 +254,7 @@ def _facts(run: Path, config: RunConfig, settings: Settings, folds: Sequence[int
     if len(folds) < settings.folds:
         repeated += [word for fold in folds for word in ("--fold", str(fold))]
     return {
-        "begun with": f"python {config.command}",
+        "begun with": _begun_with(config.command),
         "to repeat all of it": command_to_paste(*repeated),
         "training": f"{duration(seconds)} (fold {', '.join(map(str, timings))})" if timings else "not recorded",
         "hardware": "; ".join(machines) or "not recorded",
@@ -259,6 +262,18 @@ def _facts(run: Path, config: RunConfig, settings: Settings, folds: Sequence[int
         "code": config.commit or "no git checkout",
         "photos": config.data,
     }
+
+
+def _begun_with(command: str) -> str:
+    """The recorded command, where it is a training, such that nothing else runs where someone pastes it."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    start = 3 if words[:3] == ["-m", "kaggle_tools", "train"] else 1
+    if start == 1 and (not words or Path(words[0]).name != "train.py"):
+        return "not recorded as a training"
+    return command_to_paste("train", *words[start:])
 
 
 def _machine(timing: Timing) -> str:

@@ -145,7 +145,7 @@ def test_photos_of_a_comparison_are_where_they_were_in_the_training_unless_a_fol
     compared = compare([folder / "good", folder / "poor"], CARVANA)
     picture = comparison_part(compared, 0).galleries[0].pictures[0]
     assert picture.full == ""
-    assert picture.errors.startswith(f"{folder}/data/train/a_01.jpg: cannot be read")
+    assert picture.errors.startswith(f"{folder}/data/train/a_01.jpg: not shown, as its SHA-256 is not recorded")
 
 
 def test_photos_on_which_neither_is_ahead_are_not_shown(tmp_path: Path) -> None:

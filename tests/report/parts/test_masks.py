@@ -115,8 +115,9 @@ UNUSUAL = COLUMNS | {"2_03": 8, "1_02": 0}
 def pred(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One mask too narrow, one blank, one that someone has edited, and one whose photo was lost."""
     folder = tmp_path_factory.mktemp("pred")
-    draw_photos(folder, [stem for stem in UNUSUAL if stem != "0_01"])
+    draw_photos(folder, list(UNUSUAL))
     pred = write_pred(folder / "masks of test", folder / "train", UNUSUAL)
+    (folder / "train" / "0_01.jpg").unlink()
     write_mask(pred_folder.mask_path(pred, "3_04"), box())
     record = pred_folder.read_record(pred)
     pred_folder.finish(pred, record, [Photo(stem, folder / "train" / f"{stem}.jpg", (60, 90)) for stem in UNUSUAL])
@@ -181,9 +182,44 @@ class TestPart:
         assert (picture.stem, picture.caption) == ("2_03", f"{ratio:.2f} times the usual area")
 
     def test_a_lost_photo_of_a_mask_is_said_to_be_lost(self, part: MasksPart) -> None:
-        (lost,) = [picture for picture in part.galleries[0].pictures if not picture.full]
-        assert (lost.stem, lost.thumbnail) == ("0_01", "")
-        assert "train/0_01.jpg: cannot be read" in lost.errors
+        unseen = {picture.stem: picture for picture in part.galleries[0].pictures if not picture.full}
+        assert unseen.keys() == {"0_01", "3_04"}
+        assert unseen["0_01"].thumbnail == ""
+        assert "train/0_01.jpg: cannot be read" in unseen["0_01"].errors
+
+    def test_a_photo_of_which_only_the_path_is_recorded_is_shown_from_a_folder_that_is_named(
+        self, pred: Path, part: MasksPart
+    ) -> None:
+        """A stranger's photos.csv could name any picture of this machine. Who edits a mask loses its notes."""
+        (not_shown,) = [picture for picture in part.galleries[0].pictures if picture.stem == "3_04"]
+        assert not_shown.errors.endswith(
+            "3_04.jpg: not shown, as its SHA-256 is not recorded; name the photos' folder by --data"
+        )
+        named = masks_part(pred, CARVANA, pred.parent / "train")
+        (shown,) = [picture for picture in named.galleries[0].pictures if picture.stem == "3_04"]
+        assert shown.full
+        assert (shown.errors, shown.thumbnail != "") == ("", True)
+
+    def test_another_picture_under_the_recorded_path_is_not_shown(self, tmp_path: Path) -> None:
+        """Its SHA-256 is not the one that the mask notes: who has written the table does not know the picture."""
+        draw_photos(tmp_path, list(COLUMNS))
+        pred = write_pred(tmp_path / "pred", tmp_path / "train", COLUMNS)
+        private = tmp_path / "private.jpg"
+        Image.new("RGB", (90, 60), "red").save(private)
+        table = pred / "photos.csv"
+        doubtful = pred_folder.read_photos(pred)[0]
+        table.write_text(table.read_text().replace(str(doubtful.file), str(private)))
+        picture = masks_part(pred, CARVANA).galleries[0].pictures[0]
+        assert (picture.stem, picture.full, picture.thumbnail) == (doubtful.image, "", "")
+        assert picture.errors == f"{private}: is no longer what it was when the photo was masked"
+
+    def test_photos_that_were_moved_are_found_in_the_folder_of_the_data(self, tmp_path: Path) -> None:
+        draw_photos(tmp_path, list(COLUMNS))
+        pred = write_pred(tmp_path / "pred", tmp_path / "train", COLUMNS)
+        (tmp_path / "data").mkdir()
+        (tmp_path / "train").rename(tmp_path / "data" / "test")
+        assert not any(picture.full for picture in masks_part(pred, CARVANA).galleries[0].pictures)
+        assert all(picture.full for picture in masks_part(pred, CARVANA, tmp_path / "data").galleries[0].pictures)
 
     def test_the_table_of_masks_holds_all_but_the_blank(self, part: MasksPart) -> None:
         rows = {row[0]: row for row in part.table.texts()}

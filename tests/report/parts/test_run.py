@@ -15,7 +15,7 @@ from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.data.fingerprint import fingerprint_of, write_fingerprint
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
-from kaggle_tools.report.parts.run import RunPart, run_part
+from kaggle_tools.report.parts.run import RunPart, _begun_with, run_part
 from kaggle_tools.results import summary
 
 FEW: dict[int, Errors] = {0: {"a_01": (3, 0), "b_01": (0, 6)}, 1: {"c_01": (10, 0), "d_01": (0, 0)}}
@@ -232,7 +232,7 @@ class TestHowItWasMade:
 
     def test_the_recorded_facts_of_a_run_are_shown(self, finished: Path, part: RunPart) -> None:
         known = {
-            "begun with": "python train.py --data data --out run",
+            "begun with": "python -m kaggle_tools train --data data --out run",
             "training": "6 min (fold 0, 1, 2)",
             "hardware": "2 cores of Abacus (1 in use, precision 32-true)",
             "versions": "python 3.11.7",
@@ -240,6 +240,24 @@ class TestHowItWasMade:
             "photos": f"{finished.parent}/data",
         }
         assert part.facts.items() >= known.items()
+
+    @pytest.mark.parametrize(
+        ("recorded", "shown"),
+        [
+            ("-m kaggle_tools train --out 'a b'", "python -m kaggle_tools train --out 'a b'"),
+            ("/home/me/code/train.py --out a", "python -m kaggle_tools train --out a"),
+            ("train.py --out a; rm -rf /", "python -m kaggle_tools train --out 'a;' rm -rf /"),
+            ("train.py --out $(rm -rf /)", "python -m kaggle_tools train --out '$(rm' -rf '/)'"),
+            ("train.py --out a\nrm -rf /", "python -m kaggle_tools train --out a rm -rf /"),
+            ("-c 'import os'", "not recorded as a training"),
+            ("-m kaggle_tools.evil train", "not recorded as a training"),
+            ("evil.py train.py", "not recorded as a training"),
+            ("train.py --out 'a", "not recorded as a training"),
+            ("", "not recorded as a training"),
+        ],
+    )
+    def test_a_recorded_command_that_is_pasted_runs_nothing_but_a_training(self, recorded: str, shown: str) -> None:
+        assert _begun_with(recorded) == shown
 
     def test_the_command_that_repeats_a_run_can_be_pasted(self, finished: Path, part: RunPart) -> None:
         assert shlex.split(part.facts["to repeat all of it"]) == [
