@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError
+from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError, SharedError
 from kaggle_tools.system.files import is_utf8
 from kaggle_tools.system.output import LOST, make_lasting, say, warn
 from kaggle_tools.system.processes import is_first_process
@@ -141,6 +141,12 @@ def _exit_code(app: typer.Typer) -> int:
             return 0  # the first process reports for all, and Lightning would kill it if another one seemed to fail
         say(stopped, to=sys.stderr)
         return OutOfTimeError.exit_code
+    except SharedError as error:
+        if not is_first_process():
+            return 0  # for the same reason
+        if str(error):  # else another one has said it
+            say(f"error: {error}", to=sys.stderr)
+        return 1
     except (KaggleToolsError, OSError) as error:
         say(f"error: {error}", to=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 KaggleToolsError
 ├── InputError        a file, a folder or an option is not as it must be
+│   └── SharedError   all processes that work together raise it; the first one says it
 ├── LeaderboardError  Kaggle refused, failed or did not answer
 └── OutOfTimeError    stopped where it was asked to stop; the same command continues
 """
@@ -20,6 +21,10 @@ class KaggleToolsError(Exception):
 
 class InputError(KaggleToolsError):
     """A file, a folder or an option is not as it must be."""
+
+
+class SharedError(InputError):
+    """An InputError that all processes that work together raise. The first one says it, if it is not empty."""
 
 
 class LeaderboardError(KaggleToolsError):

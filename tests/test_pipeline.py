@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -323,6 +325,74 @@ def test_two_processes_score_the_held_out_photos_as_one_does(demo: Demo, tmp_pat
     pd.testing.assert_frame_equal(after, before, check_like=True, rtol=0, atol=1e-6)
     assert len(list((fold / "oof" / "masks").iterdir())) == len(before)
     assert said.count("held-out photos") == 1
+
+
+class TestTwoProcesses:
+    """They train together, without a GPU: what happens between them is the same."""
+
+    TRAIN = ("--preset", "demo", "--folds", 2, "--fold", 0, "--image-size", "32x48", "--no-report", "--devices", 2)
+
+    def command(self, demo: Demo, out: Path, *options: object) -> list[object]:
+        return ["train.py", "--data", demo.data, "--out", out, *self.TRAIN, *options]
+
+    @pytest.mark.slow
+    def test_weights_that_no_answer_depends_on_do_not_end_the_training(self, demo: Demo, tmp_path: Path) -> None:
+        options = ["--model", "smp:Unet/efficientnet-b0", "--epochs", 1, "--batch-size", 4]
+        assert "fold 0:" in run(*self.command(demo, tmp_path, *options))
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("workers", [0, 1])
+    @pytest.mark.parametrize("held_out", [False, True])
+    def test_a_photo_that_one_of_them_cannot_read_ends_both_with_one_message(
+        self, held_out: bool, workers: int, demo: Demo, tmp_path: Path
+    ) -> None:
+        shutil.copytree(demo.data, tmp_path / "data")
+        demo = demo._replace(data=tmp_path / "data")
+        said, wrong = tmp_path / "out", tmp_path / "err"
+        command = self.command(demo, tmp_path / "run", "--batch-size", 2, "--epochs", 500, "--workers", workers)
+        with (
+            said.open("w") as stdout,
+            wrong.open("w") as stderr,
+            warm_python.Process(*command, stdout=stdout, stderr=stderr) as started,
+        ):
+            wait_for(lambda: "epoch 1/" in said.read_text())
+            folds = pd.read_csv(tmp_path / "run" / "folds.csv")
+            stem = folds[(folds["fold"] == 0) == held_out]["image"].iloc[1]
+            (demo.data / "train" / f"{stem}.jpg").write_bytes(b"no photo")
+            assert started.wait(60) == 1
+        (line,) = (line for line in wrong.read_text().splitlines() if not line.startswith("warning: "))
+        assert line.startswith(f"error: {demo.data / 'train' / stem}.jpg: ")
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("killed", ["first", "second"])
+    def test_after_the_kill_of_one_of_them_the_other_ends_and_the_same_command_goes_on(
+        self, killed: str, demo: Demo, tmp_path: Path
+    ) -> None:
+        said, wrong = tmp_path / "out", tmp_path / "err"
+        command = self.command(demo, tmp_path / "run", "--batch-size", 4, "--epochs", 20, "--workers", 0)
+        words = [sys.executable, *map(str, command)]
+        with (
+            said.open("w") as stdout,
+            wrong.open("w") as stderr,
+            subprocess.Popen(words, cwd=ROOT, stdout=stdout, stderr=stderr) as started,
+        ):
+            wait_for(lambda: "epoch 1/" in said.read_text())
+            (other,) = processes_of(str(tmp_path)) - {started.pid}
+            os.kill(started.pid if killed == "first" else other, signal.SIGKILL)
+            assert started.wait(60) != 0
+            wait_for(lambda: not processes_of(str(tmp_path)), 60)
+        assert wrong.read_text().count("error: ") == (killed == "second")
+        assert "Traceback" not in wrong.read_text()
+        again = run(*command)
+        assert "epoch 1/" not in again
+        assert "epoch 20/20" in again
+
+
+def processes_of(text: str) -> set[int]:
+    """The training processes that still run with this in their command line."""
+    listed = subprocess.run(["ps", "-ewwo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=2) for line in listed.splitlines()]
+    return {int(pid) for pid, state, args in rows if text in args and "train" in args and state[0] != "Z"}
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:

@@ -178,7 +178,7 @@ def plain_worker_errors() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(str(error).rpartition(f"{InputError.__name__}: ")[2].rstrip()) from error
+        raise type(error)(str(error).rpartition(f"{InputError.__name__}: ")[2].rstrip()) from error
     except (RuntimeError, OSError) as error:
         if not any(_lacks_shared_memory(one) for one in _with_causes(error)):
             raise

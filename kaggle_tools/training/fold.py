@@ -5,6 +5,7 @@ Knows nothing of the command line.
 """
 
 import hashlib
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -13,9 +14,11 @@ from typing import Any
 
 import torch
 from lightning import Trainer
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, RichProgressBar, Timer, WeightAveraging
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.strategies.ddp import DDPStrategy
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import Execution, TrainingConfig, settings_of
@@ -23,6 +26,7 @@ from kaggle_tools.data.datasets import plain_worker_errors
 from kaggle_tools.errors import InputError, KaggleToolsError
 from kaggle_tools.inference import out_of_fold
 from kaggle_tools.inference.ensemble import Member
+from kaggle_tools.models.idle_weights import freeze_idle_weights
 from kaggle_tools.models.segmenter import build
 from kaggle_tools.models.weights import ModelCard, save
 from kaggle_tools.results import run_folder
@@ -35,9 +39,13 @@ from kaggle_tools.system.processes import as_started, device_count, is_first_pro
 from kaggle_tools.training.callbacks import EpochLines, MetricsTable, Patience, Pictures, TimeLimit
 from kaggle_tools.training.checkpoints import BEST, LAST, Checkpoint, CheckpointFiles, explained_restoring
 from kaggle_tools.training.optim import moving_average
+from kaggle_tools.training.ranks.failures import Failures, ends_with_its_parent, explained_loss_of_a_process
+from kaggle_tools.training.ranks.norms import SyncNorms
 from kaggle_tools.training.task import FoldData, SegmentationTask, initial_model, precision_of, quiet_lightning
 from kaggle_tools.training.trial import explained_memory
 
+NOWHERE = os.devnull
+"""Where Lightning keeps files of its own, and under SLURM looks for checkpoints: there shall be none."""
 LOCK_SECONDS = 20.0
 """How long to wait for a killed training's processes to let go of the fold."""
 
@@ -72,17 +80,22 @@ def train_fold(
     """
     folder = run_folder.fold_folder(run, fold)
     first = is_first_process()
-    with locked(folder, "trains this fold", LOCK_SECONDS) if first else nullcontext():
+    with (
+        locked(folder, "trains this fold", LOCK_SECONDS) if first else nullcontext(),
+        ends_with_its_parent(not first),
+    ):
         if first:
             run_folder.checkpoints_folder(folder).mkdir(exist_ok=True)
             remove_left_behind(run_folder.checkpoints_folder(folder))
         memory.keep_freed_memory()
         torch.manual_seed(config.seed)
         architecture, model = initial_model(config, fold)
+        if device_count(execution.devices, execution.nodes) > 1:
+            freeze_idle_weights(model, architecture, config.image_size or split.training[0].size)
         task = SegmentationTask(model.to(memory_format=torch.channels_last), config)
         data = FoldData(split, config, execution)
         limits = [time_limit] if time_limit else []
-        beside = [*limits, *callbacks_of(folder, data, execution), EpochLines(folds_left)]
+        beside = [Failures(), *limits, *callbacks_of(folder, data, execution), EpochLines(folds_left)]
         trainer = _fit(task, data, folder, execution, beside, CheckpointFiles(identity(fold, config, split)))
         card = ModelCard(architecture, config.image_size, competition.slug, fold, config.tta, config.tta_scales)
         if trainer.is_global_zero:
@@ -115,26 +128,38 @@ def make_trainer(
         InputError: there are no such devices.
     """
     devices, nodes = as_started(execution.devices, execution.nodes)
+    # In validation, where processes have different numbers of photos, a broadcast in each step would wait for ever.
+    together = DDPStrategy(forward_sync_buffers=False)
     try:
         return Trainer(
             max_epochs=config.epochs,
             devices=devices,
             num_nodes=nodes,
+            strategy=together if device_count(execution.devices, execution.nodes) > 1 else "auto",
             precision=precision_of(config),
             accumulate_grad_batches=config.accumulate,
             gradient_clip_val=config.clip_norm,
             callbacks=[*callbacks],
-            plugins=files,
+            plugins=_plugins(files),
             enable_progress_bar=sys.stdout.isatty(),
             logger=_loggers(folder, execution),
             log_every_n_steps=1,
             num_sanity_val_steps=0,
             enable_model_summary=False,
             use_distributed_sampler=False,  # it would validate some photos twice
-            sync_batchnorm=torch.cuda.is_available(),  # so that devices that share a batch learn what one would
+            default_root_dir=NOWHERE,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"--devices {execution.devices} --nodes {execution.nodes}: {error}") from error
+
+
+def _plugins(files: CheckpointFiles | None) -> list[Any]:
+    plugins: list[Any] = [files] if files else []
+    if torch.cuda.is_available():  # so that devices that share a batch learn what one would
+        plugins.append(SyncNorms())
+    if SLURMEnvironment.detect():  # it would write a checkpoint of its own, and begin the next fold from it
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return plugins
 
 
 def _fit(
@@ -155,6 +180,7 @@ def _fit(
     with (
         plain_worker_errors(),
         quiet_lightning(),
+        explained_loss_of_a_process(),
         explained_memory(task, data.validation.photos[0].size, ranks),
         explained_restoring(resumed) as begun,
     ):
@@ -223,7 +249,7 @@ def callbacks_of(folder: Path, data: FoldData, execution: Execution) -> list[Cal
     if config.patience is not None:
         callbacks.append(Patience(config.patience))
     if config.ema_decay is not None:  # after Pictures, which shall see the averaged weights
-        callbacks.append(WeightAveraging(avg_fn=moving_average(config.ema_decay)))
+        callbacks.append(WeightAveraging(multi_avg_fn=moving_average(config.ema_decay)))
     return callbacks
 
 

@@ -1,13 +1,20 @@
 """What training minimises. Not what is reported: the scores are in `metrics`.
 
+In training, where several processes share a batch, the losses are those of the whole batch, and so are their gradients
+(see `ranks.sums`). In evaluation they are those of a process's own photos, whose number may differ.
+
 B batch, H height, W width.
 """
 
 import math
 
+import torch
 import torch.nn.functional as F
 from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss, SoftBCEWithLogitsLoss
 from torch import Tensor, nn
+
+from kaggle_tools.system.processes import rank_and_ranks
+from kaggle_tools.training.ranks.sums import of_all_ranks, whole_batch
 
 
 class SegmentationLoss(nn.Module):
@@ -39,7 +46,7 @@ class SegmentationLoss(nn.Module):
             )
         parts = (
             (bce, BorderBce(border, border_width) if border else SoftBCEWithLogitsLoss()),
-            (dice, DiceLoss(mode="binary", from_logits=True, smooth=1.0)),
+            (dice, PooledDice()),
             (lovasz, HardLovasz()),
         )
         self.weights = [weight for weight, _ in parts if weight > 0]
@@ -68,7 +75,31 @@ class BorderBce(nn.Module):
     def forward(self, logits_B1HW: Tensor, targets_B1HW: Tensor) -> Tensor:
         """The loss of a batch, a scalar."""
         weights_B1HW = 1 + self.weight * near_outline(targets_B1HW, self.width)
-        return F.binary_cross_entropy_with_logits(logits_B1HW, targets_B1HW, weights_B1HW / weights_B1HW.mean())
+        mean = weights_B1HW.mean()
+        if self.training:
+            mean = of_all_ranks(mean) / rank_and_ranks()[1]  # all have as many photos
+        return F.binary_cross_entropy_with_logits(logits_B1HW, targets_B1HW, weights_B1HW / mean)
+
+
+class PooledDice(DiceLoss):  # type: ignore[misc]  # smp has no types
+    """One minus the soft Dice of all pixels of the batch: smp's loss, also where several processes share the batch."""
+
+    def __init__(self) -> None:
+        super().__init__(mode="binary", from_logits=True, smooth=1.0)
+
+    def forward(self, logits_B1HW: Tensor, targets_B1HW: Tensor) -> Tensor:
+        """The loss of a batch, a scalar; 0 where it has no foreground."""
+        if not (self.training and rank_and_ranks()[1] > 1):
+            loss: Tensor = super().forward(logits_B1HW, targets_B1HW)
+            return loss
+        probability_B1HW = F.logsigmoid(logits_B1HW).exp()
+        difference = (probability_B1HW - targets_B1HW).abs().sum()
+        sums = of_all_ranks(torch.stack([probability_B1HW.sum(), targets_B1HW.sum(), difference]))
+        predicted, true, difference = sums
+        shared = (predicted + true - difference) / 2  # of each pixel the lesser of the two, as smp has it
+        dice = (shared + self.smooth) / ((predicted + true) / 2 + self.smooth)
+        whole: Tensor = (1 - dice) * (true > 0)
+        return whole
 
 
 class HardLovasz(nn.Module):
@@ -80,7 +111,10 @@ class HardLovasz(nn.Module):
 
     def forward(self, logits_B1HW: Tensor, targets_B1HW: Tensor) -> Tensor:
         """The loss of a batch, a scalar."""
-        loss: Tensor = self.lovasz(logits_B1HW, (targets_B1HW >= 0.5).float())
+        hard_B1HW = (targets_B1HW >= 0.5).float()
+        if self.training:
+            logits_B1HW, hard_B1HW = whole_batch(logits_B1HW), whole_batch(hard_B1HW)
+        loss: Tensor = self.lovasz(logits_B1HW, hard_B1HW)
         return loss
 
 

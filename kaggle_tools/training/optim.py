@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor, nn, optim
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
@@ -38,16 +39,27 @@ def make_schedule(config: TrainingConfig, optimizer: optim.Optimizer, steps: int
     return LambdaLR(optimizer, share_of_peak)
 
 
-def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """The update of an exponential moving average (EMA): (average, weights, steps so far) to the new average.
+Average = Callable[[list[Tensor], list[Tensor], Tensor], None]
+"""Changes averages in place, given the weights of this step in the same order and how many steps there were."""
+
+
+def moving_average(decay: float) -> Average:
+    """The update of an exponential moving average (EMA), of all weights at once: three operations, not hundreds.
 
     The decay is smaller at first: (1 + steps) / (10 + steps). With a constant one, a fifth of the average would be
     the random initial weights after an epoch, and the normalisation statistics with them: every mask is black then.
     """
 
-    def average(averaged: Tensor, current: Tensor, steps: Tensor) -> Tensor:
+    @torch.no_grad()
+    def average(averaged: list[Tensor], current: list[Tensor], steps: Tensor) -> None:
+        if not averaged[0].is_floating_point():  # PyTorch groups them by type; these count batches
+            torch._foreach_copy_(averaged, current)
+            return
         share = ((1 + steps) / (10 + steps)).clamp(max=decay)
-        # In this form constants, such as the mean and std of photos, stay the same to the bit.
-        return averaged + (1 - share) * (current - averaged)
+        # In this form constants, such as the mean and std of photos, stay the same to the bit, and the share need not
+        # be known on the CPU, which would wait for the GPU.
+        change = torch._foreach_sub(current, averaged)
+        torch._foreach_mul_(change, 1 - share)
+        torch._foreach_add_(averaged, change)
 
     return average

@@ -9,19 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
 
 from kaggle_tools import metrics
 from kaggle_tools.config import Execution, TrainingConfig
 from kaggle_tools.data.datasets import AugmentedPhotos, EpochSampler, MaskedPhotos, loader
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, SharedError
 from kaggle_tools.models.segmenter import Architecture, Segmenter, build, design
 from kaggle_tools.models.weights import load
 from kaggle_tools.results import run_folder
@@ -29,9 +30,14 @@ from kaggle_tools.results.fold_table import Split
 from kaggle_tools.system.hardware import best_device, has_bfloat16
 from kaggle_tools.training.losses import SegmentationLoss
 from kaggle_tools.training.optim import make_optimizer, make_schedule
+from kaggle_tools.training.ranks.failures import any_of_all_ranks, require_all_well
 
 Batch = tuple[Tensor, Tensor]
 """Photos, uint8 (B, 3, H, W), and masks, uint8 (B, 1, H, W) from 0 to 255."""
+VALIDATED = ("val_dice", "val_iou", "val_loss", "val_foreground", "val_foreground_true")
+"""What is logged of the held-out photos: means over photos."""
+PROGRESS = ("val_dice", "val_iou")
+"""Those of them that the progress bar shows."""
 MixedPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -43,11 +49,19 @@ class SegmentationTask(LightningModule):
         self.model = model
         self.config = config
         self.loss = loss_of(config)
+        # Weighted by photos and added up over processes as real numbers; Lightning's own means round these down.
+        self.means = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in VALIDATED})
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Begin every batch from a seed of its own, so that a resumed training draws what an uninterrupted one does."""
+        """Begin every batch from a seed of its own, so that a resumed training draws what an uninterrupted one does.
+
+        Raises:
+            SharedError: another process could not read its photos.
+        """
+        require_all_well()  # before DistributedDataParallel does anything together
         of_batch = (self.config.seed * 10_007 + self.current_epoch) * 1_000_003 + batch_idx
-        torch.manual_seed(of_batch % 2**64)  # of which torch takes no more bits
+        of_rank = self.global_rank * 0x9E3779B97F4A7C15  # so that dropout is not the same in each share of the batch
+        torch.manual_seed((of_batch + of_rank) % 2**64)  # of which torch takes no more bits
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """The loss of a batch.
@@ -57,12 +71,13 @@ class SegmentationTask(LightningModule):
         """
         photos_B3HW, masks_B1HW = batch
         loss: Tensor = self.loss(self._logits(photos_B3HW), masks_B1HW.float() / 255)
-        self._require_finite(loss, "loss")
+        self._require_finite(any_of_all_ranks(not bool(loss.isfinite())), loss, "loss")
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(photos_B3HW), sync_dist=True)
         return loss
 
     def on_validation_epoch_start(self) -> None:
         """Let all processes validate the first one's statistics: those of the model that is saved."""
+        self.worst_loss = torch.zeros((), device=self.device)
         if self.trainer.world_size > 1:
             for buffer in self.buffers():
                 torch.distributed.broadcast(buffer, 0)
@@ -70,23 +85,37 @@ class SegmentationTask(LightningModule):
     def validation_step(self, batch: Batch, _: int) -> None:
         """Log the loss, and the mean Dice, IoU and share of foreground over photos, at the size for training.
 
-        Raises:
-            InputError: the loss became NaN or infinite.
+        The processes have different numbers of photos, so here none waits for another one.
         """
         photos_B3HW, masks_B1HW = batch
         logits_B1HW = self._logits(photos_B3HW)
         counts = overlap_of_batch(logits_B1HW > 0, masks_B1HW > 127)
         pixels = masks_B1HW[0].numel()
         loss = self.loss(logits_B1HW, masks_B1HW.float() / 255)
-        self._require_finite(loss, "loss on held-out photos")
-        scores = {"val_dice": float(metrics.dice(counts).mean()), "val_iou": float(metrics.iou(counts).mean())}
-        others = {
+        self.worst_loss = self.worst_loss + loss  # NaN and infinity stay what they are
+        values = {
+            "val_dice": float(metrics.dice(counts).mean()),
+            "val_iou": float(metrics.iou(counts).mean()),
             "val_loss": loss,
             "val_foreground": float(np.asarray(counts.predicted).mean()) / pixels,
             "val_foreground_true": float(np.asarray(counts.truth).mean()) / pixels,
         }
-        self.log_dict(scores, prog_bar=True, on_epoch=True, batch_size=len(photos_B3HW), sync_dist=True)
-        self.log_dict(others, on_epoch=True, batch_size=len(photos_B3HW), sync_dist=True)
+        for name, value in values.items():
+            mean = cast(MeanMetric, self.means[name])
+            mean.update(value, weight=len(photos_B3HW))
+            self.log(name, mean, prog_bar=name in PROGRESS, on_step=False, on_epoch=True)
+
+    def on_validation_batch_end(self, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """After the last batch, and before the means are taken over all processes, wait for the others.
+
+        Raises:
+            SharedError: a loss became NaN or infinite, or another process could not read its photos.
+        """
+        if batch_idx + 1 < self.trainer.num_val_batches[0]:
+            return
+        require_all_well()
+        is_bad = any_of_all_ranks(not bool(self.worst_loss.isfinite()))
+        self._require_finite(is_bad, self.worst_loss, "loss on held-out photos")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser and the schedule that the configuration names."""
@@ -96,13 +125,14 @@ class SegmentationTask(LightningModule):
         schedule = make_schedule(self.config, optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _require_finite(self, loss: Tensor, name: str) -> None:
-        if bool(loss.isfinite()):
+    def _require_finite(self, is_bad: bool, loss: Tensor, name: str) -> None:
+        """End the training of all processes if the loss of one is bad."""
+        if not is_bad:
             return
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        became = "NaN" if bool(loss.isnan()) else "infinite"
+        became = "infinite" if bool(loss.isinf()) else "NaN"
         kept = "The last whole epoch is kept." if self.current_epoch else "No epoch was whole yet, so none is kept."
-        raise InputError(
+        raise SharedError(
             f"the {name} became {became} at gradient step {self.global_step}, where the learning rate was "
             f"{rate:.3g}. {kept} Train into another --out with a lower --lr "
             f"(was {self.config.lr:g}), --clip-norm 1 or --precision 32-true."
@@ -206,6 +236,8 @@ def quiet_lightning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        # Only where float32 was asked for would it change anything, and there it would take digits away.
+        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
         warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
         # As where a training that had --max-hours is resumed without.
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")

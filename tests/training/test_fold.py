@@ -143,6 +143,44 @@ def test_patience_ends_a_training_without_progress_and_a_resumed_one_at_once(fol
     assert (folder / "checkpoints" / "last.ckpt").read_bytes() == last
 
 
+class TestUnderSlurm:
+    @pytest.fixture(autouse=True)
+    def slurm(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """As `srun` starts a job of one process; its signal to make room for others comes after the first epoch."""
+        for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "7"}.items():
+            monkeypatch.setenv(name, value)
+        for name in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"):
+            monkeypatch.setenv(name, "0")
+        monkeypatch.setenv("SLURM_NODELIST", "127.0.0.1")
+        monkeypatch.setenv("MASTER_PORT", "0")
+        monkeypatch.chdir(tmp_path)
+
+    def test_a_fold_never_begins_with_the_weights_of_another_one(
+        self, fold: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Those have seen its held-out photos. Lightning would take up a checkpoint that it finds where it works."""
+        first = fold("run", number=1, epochs=2)
+        stray = torch.load(first / "checkpoints" / "last.ckpt", weights_only=True)
+        for folder in (tmp_path, tmp_path / "run", tmp_path / "run" / "fold2"):
+            folder.mkdir(exist_ok=True)
+            torch.save(stray, folder / "hpc_ckpt_1.ckpt")
+        second = fold("run", number=2, epochs=2)
+        assert pd.read_csv(second / "metrics.csv")["epoch"].tolist() == [0, 1]
+        monkeypatch.delenv("SLURM_NTASKS")
+        without = fold("elsewhere", number=2, epochs=2)
+        assert weights(second).keys() == weights(without).keys()
+        assert all(torch.equal(tensor, weights(without)[name]) for name, tensor in weights(second).items())
+
+    def test_lightning_does_not_answer_the_signals_of_slurm(self, fold: Any, tmp_path: Path) -> None:
+        before = signal.getsignal(signal.SIGUSR1)
+        seen = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SegmentationTask, "on_train_start", lambda _: seen.append(signal.getsignal(signal.SIGUSR1)))
+            fold("run", epochs=1)
+        assert seen == [before]
+        assert list(tmp_path.rglob("hpc_ckpt*")) == []
+
+
 class TestInit:
     def test_initial_weights_are_those_of_the_same_fold_of_the_other_run(self, fold: Any, tmp_path: Path) -> None:
         parent = fold("parent")

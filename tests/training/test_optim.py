@@ -4,8 +4,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn, optim
+from torch.optim.swa_utils import AveragedModel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kaggle_tools.config import config_from
+from kaggle_tools.models.segmenter import Architecture, build
 from kaggle_tools.training.optim import make_optimizer, make_schedule, moving_average
 
 STEPS = 40
@@ -73,14 +76,55 @@ def test_every_schedule_works_for_the_shortest_trainings(schedule: str, steps: i
 
 
 def test_the_moving_average_decays_faster_in_its_first_steps() -> None:
-    average = moving_average(0.9)
-    start, now = torch.tensor(1.0), torch.tensor(0.0)
-    assert average(start, now, torch.tensor(1)).item() == pytest.approx(2 / 11)
-    assert average(start, now, torch.tensor(90)).item() == pytest.approx(0.9)
-    assert average(start, now, torch.tensor(10**6)).item() == pytest.approx(0.9)
+    for steps, left in ((1, 2 / 11), (90, 0.9), (10**6, 0.9)):
+        averaged = [torch.tensor(1.0)]
+        moving_average(0.9)(averaged, [torch.tensor(0.0)], torch.tensor(steps))
+        assert averaged[0].item() == pytest.approx(left)
 
 
 def test_the_moving_average_of_constant_weights_has_the_same_bits() -> None:
     same = torch.full((1000,), 255.0) / torch.arange(1, 1001)
+    averaged = [same.clone(), same[:3].clone()]
     for steps in range(1, 200):
-        assert torch.equal(moving_average(0.998)(same, same, torch.tensor(steps)), same)
+        moving_average(0.998)(averaged, [same, same[:3]], torch.tensor(steps))
+    assert torch.equal(averaged[0], same)
+    assert torch.equal(averaged[1], same[:3])
+
+
+def test_counters_are_taken_over_as_they_are() -> None:
+    averaged = [torch.tensor(3), torch.tensor(0)]
+    moving_average(0.998)(averaged, [torch.tensor(10), torch.tensor(7)], torch.tensor(5))
+    assert [counter.item() for counter in averaged] == [10, 7]
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operators that PyTorch is asked for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_average_of_the_default_network_takes_a_few_operations_and_is_that_of_a_loop_over_its_weights() -> None:
+    torch.manual_seed(0)
+    model = build(Architecture("unet", width=4, depth=4))
+    average = AveragedModel(model, multi_avg_fn=moving_average(0.9), use_buffers=True)
+    by_hand: dict[str, torch.Tensor] = {}
+    for step in range(20):
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.is_floating_point():
+                tensor.data.add_(torch.randn(tensor.shape) * 0.1)
+        with Operations() as operations:
+            average.update_parameters(model)
+        decay = min(0.9, (1 + step) / (10 + step)) if step else 0.0
+        for name, tensor in model.state_dict().items():
+            before = by_hand.get(name, tensor)
+            by_hand[name] = before.double() * decay + tensor.double() * (1 - decay)
+    for name, tensor in average.module.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor.double(), by_hand[name], rtol=1e-6, atol=1e-6)
+    # One each to detach and look at a tensor; the arithmetic itself does not grow with their number.
+    arithmetic = operations.count - 4 * len(list(average.module.parameters())) - 4 * len(list(average.module.buffers()))
+    assert arithmetic < 20, operations.count

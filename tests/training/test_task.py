@@ -1,9 +1,11 @@
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from process_group import together
 
 from kaggle_tools import metrics
 from kaggle_tools.competition import CARVANA
@@ -15,11 +17,12 @@ from kaggle_tools.training.task import FoldData, SegmentationTask, overlap_of_ba
 
 
 def logged_by(task: SegmentationTask, photos: torch.Tensor, masks: torch.Tensor) -> dict[str, float]:
-    logged: dict[str, float] = {}
-    task.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign]
+    task.log = lambda *_, **__: None  # type: ignore[method-assign]
+    task._trainer = SimpleNamespace(world_size=1)
+    task.on_validation_epoch_start()
     with torch.no_grad():
         task.validation_step((photos, masks), 0)
-    return {name: float(value) for name, value in logged.items()}
+    return {name: float(mean.compute()) for name, mean in task.means.items()}
 
 
 def test_validation_scores_are_means_over_photos_not_over_pixels(task: SegmentationTask) -> None:
@@ -69,10 +72,42 @@ def test_precision_auto_is_16_bits_where_the_device_has_them(
 
 def test_every_seed_that_is_taken_begins_a_batch(task: SegmentationTask) -> None:
     task.config = replace(task.config, seed=2**32 - 1)
-    task._trainer = SimpleNamespace(current_epoch=0)
+    task._trainer = SimpleNamespace(current_epoch=0, global_rank=0, world_size=1)
     task.on_train_batch_start(None, 3)
     # (4294967295 x 10007 + 0) x 1000003 + 3, of which torch takes 64 bits
     assert torch.initial_seed() == 42979866660278163198 % 2**64
+
+
+def test_dropout_differs_between_the_shares_of_a_batch(task: SegmentationTask) -> None:
+    seeds = []
+    for rank in range(3):
+        task._trainer = SimpleNamespace(current_epoch=0, global_rank=rank)
+        task.on_train_batch_start(None, 3)
+        seeds.append(torch.initial_seed())
+    assert len(set(seeds)) == 3
+    assert seeds[0] == 3  # as of one process, so that a training that was begun goes on as it began
+
+
+def test_two_processes_find_the_means_over_photos_that_one_finds(task: SegmentationTask, tmp_path: Path) -> None:
+    """Five photos, three for one of them and two for the other."""
+    generator = torch.Generator().manual_seed(0)
+    photos = torch.randint(0, 256, (5, 3, 4, 6), dtype=torch.uint8, generator=generator)
+    masks = (torch.rand(5, 1, 4, 6, generator=generator) > 0.6).to(torch.uint8) * 255
+
+    def validated(indices: range) -> dict[str, float]:
+        task.log = lambda *_, **__: None  # type: ignore[method-assign]
+        task._trainer = SimpleNamespace(world_size=1)
+        task.loss.eval()
+        task.on_validation_epoch_start()
+        for at in indices:
+            task.validation_step((photos[at : at + 1], masks[at : at + 1]), at)
+        return {name: float(mean.compute()) for name, mean in task.means.items()}
+
+    with torch.no_grad():
+        shared = together(lambda rank: validated(range(rank, 5, 2)), tmp_path / "store")
+        alone = validated(range(5))
+    assert shared == [pytest.approx(alone, rel=1e-6)] * 2
+    assert 0 < alone["val_foreground"] < 1
 
 
 class TestLossThatIsNotFinite:
@@ -85,7 +120,11 @@ class TestLossThatIsNotFinite:
     def at(self, epoch: int, weight: float, task: SegmentationTask) -> SegmentationTask:
         task.model.net.weight.data.fill_(weight)
         groups = [SimpleNamespace(param_groups=[{"lr": 0.00125}])]
-        task._trainer = SimpleNamespace(optimizers=groups, global_step=7, current_epoch=epoch)
+        task._trainer = SimpleNamespace(
+            optimizers=groups, global_step=7, current_epoch=epoch, world_size=1, num_val_batches=[1]
+        )
+        task.log = lambda *_, **__: None  # type: ignore[method-assign]
+        task.on_validation_epoch_start()
         return task
 
     @pytest.mark.parametrize(("epoch", "kept"), [(0, NONE_KEPT), (1, KEPT)])
@@ -100,8 +139,9 @@ class TestLossThatIsNotFinite:
 
     @pytest.mark.parametrize(("epoch", "kept"), [(0, NONE_KEPT), (1, KEPT)])
     def test_on_held_out_photos_it_ends_the_training_too(self, epoch: int, kept: str, task: SegmentationTask) -> None:
+        self.at(epoch, float("nan"), task).validation_step(self.batch(), 0)
         with pytest.raises(InputError, match=f"^the loss on held-out photos became NaN at gradient step 7.*{kept}"):
-            self.at(epoch, float("nan"), task).validation_step(self.batch(), 0)
+            task.on_validation_batch_end(None, self.batch(), 0)
 
 
 class TestFoldData:
