@@ -20,7 +20,7 @@ from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.processes import device_count, is_first_process, own_command, run_on_gpus, visible_gpus
 from kaggle_tools.training.callbacks import TimeLimit
 from kaggle_tools.training.fold import train_fold
-from kaggle_tools.training.trial import estimated_hours, find_batch_size, require_passes
+from kaggle_tools.training.plan.trial import estimated_hours, find_batch_size, require_passes
 
 LONG_HOURS = 24.0
 LAPTOP_WIDTH = 16

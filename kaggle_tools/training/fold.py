@@ -39,10 +39,10 @@ from kaggle_tools.system.processes import as_started, device_count, is_first_pro
 from kaggle_tools.training.callbacks import EpochLines, MetricsTable, Patience, Pictures, TimeLimit
 from kaggle_tools.training.checkpoints import BEST, LAST, Checkpoint, CheckpointFiles, explained_restoring
 from kaggle_tools.training.optim import moving_average
+from kaggle_tools.training.plan.trial import explained_memory
 from kaggle_tools.training.ranks.failures import Failures, ends_with_its_parent, explained_loss_of_a_process
 from kaggle_tools.training.ranks.norms import SyncNorms
 from kaggle_tools.training.task import FoldData, SegmentationTask, initial_model, precision_of, quiet_lightning
-from kaggle_tools.training.trial import explained_memory
 
 NOWHERE = os.devnull
 """Where Lightning keeps files of its own, and under SLURM looks for checkpoints: there shall be none."""

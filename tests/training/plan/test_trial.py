@@ -13,9 +13,10 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import Architecture, Segmenter
 from kaggle_tools.results.fold_table import Split
-from kaggle_tools.training import fold, trial
+from kaggle_tools.training import fold
+from kaggle_tools.training.plan import trial
+from kaggle_tools.training.plan.trial import estimated_hours, find_batch_size, trial_steps
 from kaggle_tools.training.task import SegmentationTask
-from kaggle_tools.training.trial import estimated_hours, find_batch_size, trial_steps
 
 
 class Limited:
