@@ -133,7 +133,7 @@ def infer(
     from kaggle_tools.inference.evidence import Evidence, Selection
     from kaggle_tools.inference.predict import require_sizes
     from kaggle_tools.results import pred_folder
-    from kaggle_tools.system import memory, processes
+    from kaggle_tools.system import hardware, memory, processes
 
     selection = Selection(tuple(runs), tuple(fold) if fold else None, run_weights)
     members = load_members(selection.runs, selection.folds, selection.weights)
@@ -146,6 +146,9 @@ def infer(
     used_threshold = given_threshold or evidence.best_threshold() or default_threshold(evidence.why_unknown)
 
     memory.keep_freed_memory()
+    hardware.require_working_gpu()
+    if is_first_process():
+        processes.warn_of_idle_gpus(devices, nodes)
     device = processes.launch(devices, nodes).device
     ensemble = Ensemble(members, device, tta=flips, scales=scales, threshold=used_threshold)
     require_sizes(ensemble, photos)

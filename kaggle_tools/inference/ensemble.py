@@ -26,6 +26,7 @@ from kaggle_tools.models.weights import WEIGHTS_FILE, ModelCard, load
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.provenance import Network
 from kaggle_tools.system.files import sha256
+from kaggle_tools.system.hardware import fast_memory_format, one_kind_of_out_of_memory
 from kaggle_tools.system.output import say
 from kaggle_tools.system.processes import is_first_process
 
@@ -136,6 +137,9 @@ class Ensemble:
     ) -> None:
         self.members = members
         self.device = device
+        if (memory_format := fast_memory_format(device)) != torch.channels_last:
+            for member in members:
+                member.model.to(memory_format=memory_format)
         self.tta = tta
         self.scales = tuple(scales)
         self.threshold = threshold
@@ -163,7 +167,16 @@ class Ensemble:
 
     @torch.inference_mode()
     def __call__(self, photos_at: Mapping[InputSize, Tensor], own_size: Size) -> Mix:
-        """Probabilities at `own_size`, from the same photos, uint8 (B, 3, h, w), at each of `input_sizes`."""
+        """Probabilities at `own_size`, from the same photos, uint8 (B, 3, h, w), at each of `input_sizes`.
+
+        Raises:
+            OutOfMemoryError: the memory of the device does not suffice.
+        """
+        # The same bits for the same batch, also on a GPU.
+        with one_kind_of_out_of_memory(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+            return self._mix(photos_at, own_size)
+
+    def _mix(self, photos_at: Mapping[InputSize, Tensor], own_size: Size) -> Mix:
         total = sum(member.weight for member in self.members)
         mean_BHW = torch.zeros((), device=self.device)
         votes_BHW = torch.zeros((), dtype=torch.uint8, device=self.device)
@@ -183,8 +196,9 @@ class Ensemble:
 def _all_fit(models: Sequence[nn.Module], device: torch.device) -> bool:
     """Move the networks to the device, or none of them if it cannot hold all."""
     try:
-        for model in models:
-            model.to(device)
+        with one_kind_of_out_of_memory():
+            for model in models:
+                model.to(device)
     except torch.OutOfMemoryError:
         for model in models:
             model.to("cpu")

@@ -7,6 +7,7 @@ B batch, H height, W width.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,8 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Mix
 from kaggle_tools.models import probe
 from kaggle_tools.models.segmenter import Architecture
+from kaggle_tools.system.hardware import has_float64, wait_for
+from kaggle_tools.system.output import warn
 
 BATCH_PIXELS = 8 * 1280 * 1918
 """A batch chosen automatically holds no more pixels than this: more of them are no faster, but need more memory."""
@@ -66,7 +69,7 @@ def predict(
     Memory does not grow with the number of photos.
 
     Raises:
-        InputError: the device's memory does not suffice.
+        InputError: the device's memory does not suffice, not even for one photo.
     """
     device, sizes = ensemble.device, ensemble.input_sizes
     dataset = ResizedPhotos(photos, sizes)
@@ -78,9 +81,11 @@ def predict(
                 photos_at = {
                     size: tensor.to(device, non_blocking=True) for size, tensor in zip(sizes, images, strict=True)
                 }
-                mix = _mix(ensemble, photos_at, own_size, len(indices))
+                mix = _mix(ensemble, photos_at, own_size)
+                if not has_float64(device):  # in which what is known of a mask is added up
+                    mix = Mix(*(tensor.cpu() for tensor in mix))
             except torch.OutOfMemoryError as error:
-                raise _out_of_memory(len(indices), own_size, error) from error
+                raise _out_of_memory(own_size, error) from error
             for index, probability_HW, votes_HW, wrong, photo_sha256 in zip(indices, *mix, errors, hashes, strict=True):
                 yield Prediction(photos[index], probability_HW, votes_HW, wrong, photo_sha256)
 
@@ -107,7 +112,7 @@ def batch_size_that_fits(ensemble: Ensemble, photos: Sequence[Photo]) -> int:
             _try(ensemble, batch_size, (height, width))
         except torch.OutOfMemoryError as error:
             if not fits:
-                raise _out_of_memory(batch_size, (height, width), error) from error
+                raise _out_of_memory((height, width), error) from error
             break
         fits = batch_size
     torch.cuda.empty_cache()
@@ -121,21 +126,41 @@ def _try(ensemble: Ensemble, batch_size: int, own_size: Size) -> None:
     mixes = []
     for _ in range(2):  # as in `predict`, where the last mix is still being written during the next
         photos_at = {size: black(size) for size in ensemble.input_sizes}
-        mixes.append(_mix(ensemble, photos_at, own_size, batch_size))
-    torch.cuda.synchronize()
+        mixes.append(ensemble(photos_at, own_size) if batch_size > 1 else _mix(ensemble, photos_at, own_size))
+    wait_for(ensemble.device)
 
 
-def _mix(ensemble: Ensemble, photos_at: Mapping[InputSize, Tensor], own_size: Size, batch_size: int) -> Mix:
-    """The ensemble's answer; where not even one photo fits beside all of its networks, these work in turn."""
+def _mix(ensemble: Ensemble, photos_at: Mapping[InputSize, Tensor], own_size: Size) -> Mix:
+    """The ensemble's answer, for the halves of a batch that does not fit.
+
+    Where not even one photo fits beside all of its networks, these work in turn.
+    """
+    count = len(next(iter(photos_at.values())))
     try:
         return ensemble(photos_at, own_size)
     except torch.OutOfMemoryError:
-        if batch_size > 1 or not ensemble.take_turns():
+        if count == 1 and not ensemble.take_turns():
             raise
-    return ensemble(photos_at, own_size)  # here the memory of the failed attempt is free again
+    if count == 1:
+        return ensemble(photos_at, own_size)  # here the memory of the failed attempt is free again
+    _warn_of_halves(count)
+    halves = (slice(0, count // 2), slice(count // 2, count))
+    mixes = [
+        _mix(ensemble, {size: photos_B3HW[half] for size, photos_B3HW in photos_at.items()}, own_size)
+        for half in halves
+    ]
+    return Mix(*(torch.cat(of_halves) for of_halves in zip(*mixes, strict=True)))
 
 
-def _out_of_memory(batch_size: int, size: Size, error: Exception) -> InputError:
-    advice = "take a smaller --batch-size" if batch_size > 1 else "train a model with a smaller --image-size or --width"
+@cache
+def _warn_of_halves(count: int) -> None:
+    """Once for each size of a batch."""
+    warn(f"out of memory with {count} photos at once; they are taken in halves, which may change single pixels")
+
+
+def _out_of_memory(size: Size, error: Exception) -> InputError:
     reason = str(error).splitlines()[0]
-    return InputError(f"out of memory with photos of {size[0]}x{size[1]}, {batch_size} at once ({reason}); {advice}")
+    return InputError(
+        f"out of memory with photos of {size[0]}x{size[1]}, 1 at once ({reason}); "
+        "train a model with a smaller --image-size or --width"
+    )

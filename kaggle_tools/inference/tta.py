@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kaggle_tools.config import Tta
 from kaggle_tools.data.images import Size
-from kaggle_tools.system.hardware import half_precision
+from kaggle_tools.system.hardware import fast_memory_format, half_precision
 
 FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {
     "none": ((),),
@@ -41,11 +41,22 @@ def flip_mean(model: nn.Module, photos_B3HW: Tensor, tta: Tta) -> Tensor:
 
 
 def logits_of(model: nn.Module, photos_B3HW: Tensor) -> Tensor:
-    """Logits in float32, computed in half precision where the device is made for it."""
-    on_gpu = photos_B3HW.device.type == "cuda"
-    with torch.autocast(photos_B3HW.device.type, dtype=half_precision(), enabled=on_gpu):
-        logits_B1HW: Tensor = model(photos_B3HW.to(memory_format=torch.channels_last))
-        return logits_B1HW.float()
+    """Logits in float32, computed in half precision where the device is made for it.
+
+    What float16 cannot hold is computed again in float32: its largest number is 65,504.
+    """
+    device, half = photos_B3HW.device, half_precision()
+    photos_B3HW = photos_B3HW.to(memory_format=fast_memory_format(device))
+    with torch.autocast(device.type, dtype=half, enabled=is_half_used(device)):
+        logits_B1HW: Tensor = model(photos_B3HW).float()
+    if is_half_used(device) and half is torch.float16 and not bool(logits_B1HW.isfinite().all()):
+        logits_B1HW = model(photos_B3HW).float()
+    return logits_B1HW
+
+
+def is_half_used(device: torch.device) -> bool:
+    """Whether networks compute in half precision there."""
+    return device.type == "cuda"
 
 
 def enlarge(probabilities_B1HW: Tensor, size: Size) -> Tensor:

@@ -2,14 +2,26 @@
 
 import os
 import platform
+import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
+from kaggle_tools.errors import InputError
 from kaggle_tools.system.processes import CORES
 
 GIB = 2**30
+SIGNS_OF_NO_DEVICE_MEMORY = (
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDA error: out of memory",
+    "MPS backend out of memory",
+    "NVML_SUCCESS == r INTERNAL ASSERT",
+)
+"""In errors of libraries that do not raise PyTorch's OutOfMemoryError; the last is seen where processes share a GPU."""
 
 
 def hardware() -> str:
@@ -36,6 +48,64 @@ def best_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def require_working_gpu() -> None:
+    """Check, where there is an NVIDIA GPU, that this PyTorch can compute on it.
+
+    Raises:
+        InputError: its driver is too old, or the GPU is older than PyTorch's kernels; says what to do.
+    """
+    instead = "or set CUDA_VISIBLE_DEVICES= (to nothing) to use the processor"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        available = torch.cuda.is_available()
+        try:
+            if available:
+                torch.ones(1, device="cuda").add_(1).item()
+        except RuntimeError as error:
+            raise InputError(
+                f"the GPU cannot be used ({_first_line(error)}). Install a PyTorch that was built for it, as named on "
+                f"https://pytorch.org/get-started/previous-versions, {instead}"
+            ) from error
+    if not available and said:
+        raise InputError(
+            f"the GPU cannot be used ({_first_line(said[0].message)}). Renew NVIDIA's driver, or install a PyTorch for "
+            f"an older CUDA, {instead}"
+        )
+
+
+@contextmanager
+def one_kind_of_out_of_memory() -> Iterator[None]:
+    """Let every way in which a device says that its memory does not suffice be PyTorch's own.
+
+    Raises:
+        OutOfMemoryError: the block failed for want of memory on the device.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or not any(
+            sign in str(error) for sign in SIGNS_OF_NO_DEVICE_MEMORY
+        ):
+            raise
+        raise torch.OutOfMemoryError(_first_line(error)) from error
+
+
+def fast_memory_format(device: torch.device) -> torch.memory_format:
+    """In which order the values of photos lie in memory where convolutions are fastest."""
+    return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
+
+
+def has_float64(device: torch.device) -> bool:
+    """Whether it computes in double precision; Apple's GPUs do not."""
+    return device.type != "mps"
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done all that it was asked for."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
 def has_bfloat16() -> bool:
     """Whether the GPU itself computes in bfloat16; older ones only imitate it, slowly."""
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -44,6 +114,10 @@ def has_bfloat16() -> bool:
 def half_precision() -> torch.dtype:
     """The 16-bit numbers that this machine computes with: bfloat16, or float16 on GPUs that only imitate it."""
     return torch.bfloat16 if not torch.cuda.is_available() or has_bfloat16() else torch.float16
+
+
+def _first_line(error: object) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _gpu(index: int) -> str:

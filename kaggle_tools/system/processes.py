@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kaggle_tools.errors import InputError
-from kaggle_tools.system.output import say
+from kaggle_tools.system.output import say, warn
 
 if TYPE_CHECKING:
     from lightning import Fabric
@@ -78,13 +78,35 @@ def own_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": paths}
 
 
-def visible_gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES can be set to, so that each value shows one of the GPUs that this process sees."""
+def visible_gpus(devices: str = "auto") -> list[str]:
+    """What CUDA_VISIBLE_DEVICES can be set to, so that each value shows one of the GPUs that `--devices` means.
+
+    Raises:
+        InputError: there are no such GPUs.
+    """
     import torch
 
     count = torch.cuda.device_count()
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    return named[:count] if named != [""] else [str(number) for number in range(count)]
+    seen = named[:count] if named != [""] else [str(number) for number in range(count)]
+    if devices in ("auto", "-1") or not seen:
+        return seen
+    wanted = range(int(devices)) if devices.isdecimal() else [int(number) for number in devices.split(",")]
+    if max(wanted) >= count:
+        raise InputError(f"--devices {devices}: this machine shows {count} GPUs")
+    return [seen[number] for number in wanted]
+
+
+def warn_of_idle_gpus(devices: str, nodes: int) -> None:
+    """Say so where SLURM has started fewer processes on a node than it has GPUs."""
+    import torch
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+    if devices != "auto" or not SLURMEnvironment.detect():
+        return
+    tasks, gpus = int(as_started(devices, nodes)[0]), torch.cuda.device_count()
+    if tasks < gpus:
+        warn(f"SLURM has started {tasks} of the {gpus} processes that {gpus} GPUs need: srun --ntasks-per-node={gpus}")
 
 
 def launch(devices: str, nodes: int) -> "Fabric":

@@ -16,8 +16,16 @@ from kaggle_tools.errors import InputError, OutOfTimeError, first_few
 from kaggle_tools.options import arguments_of
 from kaggle_tools.results import fold_table, run_folder
 from kaggle_tools.results.pred_folder import confident_photos
+from kaggle_tools.system.hardware import require_working_gpu
 from kaggle_tools.system.output import say, warn
-from kaggle_tools.system.processes import device_count, is_first_process, own_command, run_on_gpus, visible_gpus
+from kaggle_tools.system.processes import (
+    device_count,
+    is_first_process,
+    own_command,
+    run_on_gpus,
+    visible_gpus,
+    warn_of_idle_gpus,
+)
 from kaggle_tools.training.callbacks import TimeLimit
 from kaggle_tools.training.fold import train_fold
 from kaggle_tools.training.plan.trial import estimated_hours, find_batch_size, require_passes
@@ -50,6 +58,9 @@ def train(work: CrossValidation, folds: Sequence[int], execution: Execution, dea
         InputError: see `train_one_by_one` and `train_in_parallel`.
         OutOfTimeError: the deadline is near; the same call continues.
     """
+    require_working_gpu()
+    if is_first_process():
+        warn_of_idle_gpus(execution.devices, execution.nodes)
     if execution.parallel_folds:
         train_in_parallel(work, folds, execution, deadline)
     else:
@@ -111,7 +122,7 @@ def train_in_parallel(
     unfinished = _unfinished(work.run, folds)
     if not unfinished:
         return
-    gpus = visible_gpus()
+    gpus = visible_gpus(execution.devices)
     if not gpus:
         raise InputError("--parallel-folds: this machine has no GPU; without it the folds are trained one by one")
 
@@ -212,6 +223,7 @@ def _warn_of_a_long_run(work: CrossValidation, folds: int, execution: Execution)
     """Warn, before the training starts, that it would take more than a day on this machine."""
     hours = estimated_hours(work.photos, work.config, folds, execution)
     if hours is not None and hours > LONG_HOURS:
-        instead = "a smaller --image-size" if work.config.width <= LAPTOP_WIDTH else "--preset laptop --fold 0"
+        smaller = work.config.width <= LAPTOP_WIDTH or torch.cuda.is_available()
+        instead = "a smaller --image-size, or a single --fold" if smaller else "--preset laptop --fold 0"
         about = f"about {hours / 24:.1f} days for {folds} of {work.config.folds} folds on this machine"
         warn(f"{about}; try {instead}")

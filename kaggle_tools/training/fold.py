@@ -34,7 +34,7 @@ from kaggle_tools.results.fold_table import Split
 from kaggle_tools.results.provenance import Timing
 from kaggle_tools.system import memory
 from kaggle_tools.system.files import locked, remove_left_behind
-from kaggle_tools.system.hardware import hardware
+from kaggle_tools.system.hardware import best_device, fast_memory_format, hardware, one_kind_of_out_of_memory
 from kaggle_tools.system.processes import as_started, device_count, is_first_process
 from kaggle_tools.training.callbacks import EpochLines, MetricsTable, Patience, Pictures, TimeLimit
 from kaggle_tools.training.checkpoints import BEST, LAST, Checkpoint, CheckpointFiles, explained_restoring
@@ -92,7 +92,7 @@ def train_fold(
         architecture, model = initial_model(config, fold)
         if device_count(execution.devices, execution.nodes) > 1:
             freeze_idle_weights(model, architecture, config.image_size or split.training[0].size)
-        task = SegmentationTask(model.to(memory_format=torch.channels_last), config)
+        task = SegmentationTask(model.to(memory_format=fast_memory_format(best_device())), config)
         data = FoldData(split, config, execution)
         limits = [time_limit] if time_limit else []
         beside = [Failures(), *limits, *callbacks_of(folder, data, execution), EpochLines(folds_left)]
@@ -182,6 +182,7 @@ def _fit(
         quiet_lightning(),
         explained_loss_of_a_process(),
         explained_memory(task, data.validation.photos[0].size, ranks),
+        one_kind_of_out_of_memory(),
         explained_restoring(resumed) as begun,
     ):
         trainer = make_trainer(folder, config, execution, [*callbacks, begun], files)

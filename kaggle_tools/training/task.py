@@ -27,7 +27,7 @@ from kaggle_tools.models.segmenter import Architecture, Segmenter, build, design
 from kaggle_tools.models.weights import load
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.fold_table import Split
-from kaggle_tools.system.hardware import best_device, has_bfloat16
+from kaggle_tools.system.hardware import best_device, fast_memory_format, has_bfloat16
 from kaggle_tools.training.losses import SegmentationLoss
 from kaggle_tools.training.optim import make_optimizer, make_schedule
 from kaggle_tools.training.ranks.failures import any_of_all_ranks, require_all_well
@@ -140,7 +140,7 @@ class SegmentationTask(LightningModule):
 
     def _logits(self, photos_B3HW: Tensor) -> Tensor:
         # The last dimension of every convolution is then contiguous: 2.4 times as fast on a CPU.
-        logits_B1HW: Tensor = self.model(photos_B3HW.to(memory_format=torch.channels_last))
+        logits_B1HW: Tensor = self.model(photos_B3HW.to(memory_format=fast_memory_format(photos_B3HW.device)))
         return logits_B1HW.float()
 
 

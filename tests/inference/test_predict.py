@@ -234,12 +234,9 @@ class TestMemory:
         (found,) = predictions([member(nn.Conv2d(3, 1, 1))], draw((8, 8)), tta="flips")
         assert not found.probability_HW.requires_grad
 
-    @pytest.mark.parametrize(
-        ("batch_size", "advice"),
-        [(3, "take a smaller --batch-size"), (1, "train a model with a smaller --image-size or --width")],
-    )
-    def test_a_batch_that_does_not_fit_is_named_with_what_helps(
-        self, draw: Callable[..., list[Photo]], batch_size: int, advice: str
+    @pytest.mark.parametrize("batch_size", [1, 3])
+    def test_a_photo_that_does_not_fit_is_named_with_what_helps(
+        self, draw: Callable[..., list[Photo]], batch_size: int
     ) -> None:
         class Large(nn.Module):
             def forward(self, images_BCHW: Tensor) -> Tensor:
@@ -248,9 +245,53 @@ class TestMemory:
         with pytest.raises(InputError) as refusal:
             predictions([member(Large())], draw(*[(20, 30)] * batch_size), batch_size)
         assert str(refusal.value) == (
-            f"out of memory with photos of 20x30, {batch_size} at once "
-            f"(CUDA out of memory. Tried to allocate 9 GiB.); {advice}"
+            "out of memory with photos of 20x30, 1 at once (CUDA out of memory. Tried to allocate 9 GiB.); "
+            "train a model with a smaller --image-size or --width"
         )
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            torch.OutOfMemoryError("CUDA out of memory."),
+            RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            RuntimeError("MPS backend out of memory (MPS allocated: 9.0 GB)"),
+        ],
+        ids=lambda error: str(error)[:24],
+    )
+    def test_a_batch_that_does_not_fit_is_taken_in_halves_and_masked_as_if_it_did(
+        self, error: RuntimeError, draw: Callable[..., list[Photo]], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As after the last epoch, when hours of training would be lost."""
+        tried: list[int] = []
+
+        class ForTwo(RampNet):
+            def forward(self, images_BCHW: Tensor) -> Tensor:
+                tried.append(len(images_BCHW))
+                if len(images_BCHW) > 2:
+                    raise error
+                return super().forward(images_BCHW)
+
+        prediction_module._warn_of_halves.cache_clear()
+        photos = draw(*[(20, 30)] * 5)
+        found = predictions([member(ForTwo())], photos, 5)
+        assert tried == [5, 2, 3, 1, 2]
+        for one, whole in zip(found, predictions([member(RampNet())], photos, 5), strict=True):
+            assert one.photo is whole.photo
+            torch.testing.assert_close(one.probability_HW, whole.probability_HW, rtol=0, atol=1e-6)
+        said = capsys.readouterr().err.splitlines()
+        assert [line.partition(" photos")[0] for line in said] == [f"warning: out of memory with {n}" for n in (5, 3)]
+
+    def test_where_there_is_no_float64_predictions_come_to_the_cpu(
+        self, draw: Callable[..., list[Photo]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As from Apple's GPUs: what follows adds up in float64."""
+        fetched: list[Tensor] = []
+        monkeypatch.setattr(prediction_module, "has_float64", lambda _: False)
+        monkeypatch.setattr(Tensor, "cpu", lambda tensor: fetched.append(tensor) or tensor)
+        (found,) = predictions([member(RampNet())], draw((8, 8)))
+        assert len(fetched) == 2
+        assert found.probability_HW.dtype == torch.float32
 
 
 class Crowded(nn.Module):
@@ -292,11 +333,12 @@ class TestNetworksThatDoNotFitTogether:
         assert ensemble.in_turn
         assert found.probability_HW.unique().tolist() == [0.5]
 
-    def test_a_batch_of_several_photos_that_does_not_fit_is_refused_before_networks_work_in_turn(
+    def test_a_batch_of_several_photos_is_halved_before_networks_work_in_turn(
         self, ensemble: Ensemble, draw: Callable[..., list[Photo]]
     ) -> None:
-        with pytest.raises(InputError, match="take a smaller --batch-size"):
-            list(predict(ensemble, draw((8, 8), (8, 8)), [[0, 1]], workers=0))
+        found = list(predict(ensemble, draw((8, 8), (8, 8)), [[0, 1]], workers=0))
+        assert ensemble.in_turn
+        assert [one.probability_HW.unique().tolist() for one in found] == [[0.5], [0.5]]
 
 
 class TestBatchSize:
@@ -324,13 +366,12 @@ class TestBatchSize:
         ensemble = Ensemble([member(RampNet(), (16, 24)), member(RampNet())], CPU, tta="none")
         seen: list[list[tuple[int, ...]]] = []
 
-        def mix(_: Ensemble, photos_at: Any, own_size: Size, batch_size: int) -> None:
-            assert (own_size, batch_size) == ((20, 30), 2)
+        def mix(_: Ensemble, photos_at: Any, own_size: Size) -> None:
+            assert own_size == (20, 30)
             assert not any(photos.any() for photos in photos_at.values())
             seen.append(sorted(tuple(photos.shape) for photos in photos_at.values()))
 
-        monkeypatch.setattr(prediction_module, "_mix", mix)
-        monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+        monkeypatch.setattr(Ensemble, "__call__", mix)
         prediction_module._try(ensemble, 2, (20, 30))
         assert seen == [[(2, 3, 16, 24), (2, 3, 20, 30)]] * 2
 

@@ -23,6 +23,7 @@ from known_networks import (
 from torch import Tensor, nn
 
 from kaggle_tools.data.images import resize
+from kaggle_tools.inference import tta as tta_module
 from kaggle_tools.inference.ensemble import Member
 from kaggle_tools.inference.tta import enlarge
 from kaggle_tools.models.segmenter import Architecture, build
@@ -126,3 +127,32 @@ class TestScales:
         found = mix_of([member(RampNet(), (16, 24))], *photos, tta="hflip", scales=(1.0, 1.5)).probability_BHW
         expected = [scaled_mean(photo, (16, 24), "hflip", (1.0, 1.5)) for photo in photos]
         assert np.allclose(found.numpy(), expected, atol=1e-5)
+
+
+class Overflowing(nn.Module):
+    """Its logits are beyond the largest number of float16 on the way, as of a network with large activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes: list[torch.dtype] = []
+
+    def forward(self, photos_B3HW: Tensor) -> Tensor:
+        device = photos_B3HW.device.type
+        half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        self.passes.append(half)
+        return ((photos_B3HW[:, :1].float() + 1).to(half) * 60_000) / 60_000
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_what_float16_cannot_hold_is_computed_again_in_float32(
+    half: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tta_module, "half_precision", lambda: half)
+    monkeypatch.setattr(tta_module, "is_half_used", lambda _: True)
+    network, photos = Overflowing(), torch.full((1, 3, 2, 2), 9, dtype=torch.uint8)
+    logits = tta_module.logits_of(network, photos)
+    assert network.passes == ([half, torch.float32] if half is torch.float16 else [half])
+    torch.testing.assert_close(logits, torch.full((1, 1, 2, 2), 10.0), rtol=1e-2, atol=0)
+    network.passes.clear()
+    tta_module.logits_of(network, photos * 0)
+    assert network.passes == [half]

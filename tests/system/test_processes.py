@@ -2,8 +2,10 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from process_group import together
 
 from kaggle_tools.errors import InputError
@@ -18,6 +20,7 @@ from kaggle_tools.system.processes import (
     rank_and_ranks,
     run_on_gpus,
     visible_gpus,
+    warn_of_idle_gpus,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,6 +99,47 @@ def test_no_gpu_is_visible_where_cuda_visible_devices_hides_them(hidden: str, mo
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     assert visible_gpus() == []
+    assert visible_gpus("2") == []
+
+
+@pytest.mark.parametrize(
+    ("devices", "gpus"), [("auto", "4567"), ("-1", "4567"), ("2", "45"), ("0,2", "46"), ("3,1", "75"), ("4", "4567")]
+)
+def test_the_gpus_that_devices_names_are_counted_among_those_that_this_process_sees(
+    devices: str, gpus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    assert visible_gpus(devices) == list(gpus)
+
+
+@pytest.mark.parametrize("devices", ["5", "0,4"])
+def test_gpus_that_are_not_there_are_refused(devices: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    with pytest.raises(InputError, match=f"--devices {devices}: this machine shows 4 GPUs"):
+        visible_gpus(devices)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "gpus", "devices", "warned"),
+    [
+        ("1", 4, "auto", True),
+        ("4", 4, "auto", False),
+        ("1", 1, "auto", False),
+        ("1", 4, "1", False),
+        (None, 4, "auto", False),
+    ],
+)
+def test_gpus_for_which_slurm_has_started_no_process_are_named(
+    tasks: str | None, gpus: int, devices: str, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    if tasks:
+        monkeypatch.setenv("SLURM_NTASKS", tasks)
+        monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    warn_of_idle_gpus(devices, 1)
+    said = "warning: SLURM has started 1 of the 4 processes that 4 GPUs need: srun --ntasks-per-node=4\n"
+    assert capsys.readouterr().err == (said if warned else "")
 
 
 @pytest.mark.parametrize("name", RANKS)

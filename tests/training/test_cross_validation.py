@@ -236,7 +236,7 @@ class TestInParallel:
     @pytest.fixture
     def exits_with(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         """Let each fold's process end with its exit code."""
-        monkeypatch.setattr(cross_validation, "visible_gpus", lambda: ["0", "1"])
+        monkeypatch.setattr(cross_validation, "visible_gpus", lambda _: ["0", "1"])
         code = (
             "import json, pathlib, sys\n"
             "fold = sys.argv[sys.argv.index('--fold') + 1]\n"
@@ -285,7 +285,7 @@ class TestInParallel:
     def test_without_a_gpu_parallel_folds_are_refused(
         self, work: CrossValidation, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(cross_validation, "visible_gpus", list)
+        monkeypatch.setattr(cross_validation, "visible_gpus", lambda _: [])
         with pytest.raises(InputError, match="without it the folds are trained one by one"):
             train_in_parallel(work, [0], HERE)
 

@@ -25,7 +25,13 @@ from kaggle_tools.models import probe
 from kaggle_tools.models.segmenter import Architecture, build, design
 from kaggle_tools.results.fold_table import Split
 from kaggle_tools.system import memory
-from kaggle_tools.system.hardware import best_device, half_precision
+from kaggle_tools.system.hardware import (
+    best_device,
+    fast_memory_format,
+    half_precision,
+    one_kind_of_out_of_memory,
+    wait_for,
+)
 from kaggle_tools.system.processes import device_count
 from kaggle_tools.training.optim import make_optimizer
 from kaggle_tools.training.task import (
@@ -87,9 +93,18 @@ def find_batch_size(split: Split, config: TrainingConfig, execution: Execution) 
     """
     own_size = split.training[0].size
     smallest = probe.smallest_batch(_architecture(config), config.image_size or own_size)
-    task = SegmentationTask(initial_model(config, fold=0)[1].to(memory_format=torch.channels_last), config)
-    data = FoldData(split, replace(config, batch_size=smallest), execution)
-    with TemporaryDirectory() as folder, plain_worker_errors(), quiet_lightning(), explained_memory(task, own_size):
+    config = replace(config, batch_size=smallest)
+    task = SegmentationTask(
+        initial_model(config, fold=0)[1].to(memory_format=fast_memory_format(best_device())), config
+    )
+    data = FoldData(split, config, execution)
+    with (
+        TemporaryDirectory() as folder,
+        plain_worker_errors(),
+        quiet_lightning(),
+        explained_memory(task, own_size),
+        one_kind_of_out_of_memory(),
+    ):
         with trial_steps(task, best_device()) as step:  # Lightning's tuner would try no photos after one
             step(smallest, config.image_size or own_size)
         trainer = Trainer(
@@ -110,7 +125,7 @@ def estimated_hours(photos: Sequence[Photo], config: TrainingConfig, folds: int,
     """About how many hours it takes to train `folds` folds, from a step timed here; None if no step succeeds."""
     memory.keep_freed_memory()
     device = best_device()
-    model = build(design(config.model, config.width, config.depth)).to(memory_format=torch.channels_last)
+    model = build(design(config.model, config.width, config.depth)).to(memory_format=fast_memory_format(device))
     with trial_steps(SegmentationTask(model, config), device) as step:
         seconds = seconds_per_photo(step, config.image_size or photos[0].size)
     if seconds is None:
@@ -131,16 +146,16 @@ def trial_steps(task: SegmentationTask, device: torch.device) -> Iterator[Step]:
     task.to(device).train()
     optimizer = make_optimizer(task.config, task.parameters())
 
+    @one_kind_of_out_of_memory()
     def step(batch_size: int, size: Size) -> None:
         photos_B3HW = torch.full((batch_size, 3, *size), 128, dtype=torch.uint8, device=device)
         targets_B1HW = torch.zeros(batch_size, 1, *size, device=device)
         try:
             with torch.autocast(device.type, dtype=half, enabled=half is not None):
-                logits_B1HW = task.model(photos_B3HW.to(memory_format=torch.channels_last))
+                logits_B1HW = task.model(photos_B3HW.to(memory_format=fast_memory_format(device)))
             task.loss(logits_B1HW.float(), targets_B1HW).backward()
             optimizer.step()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
+            wait_for(device)
         finally:
             task.zero_grad(set_to_none=True)
 
