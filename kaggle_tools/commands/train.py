@@ -73,6 +73,7 @@ def train(
         settings = replace(settings, batch_size=found_batch_size(out, photos, settings, execution))
     if not settings.takes_sizes({photo.size for photo in photos}):
         raise InputError(f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
+    settings = fitted_to_memory(out, photos, settings, execution)
     with locked(out, run_folder.WRITES):
         run_folder.write_config(out, settings, data, cli.this_command())
         fold_by_stem = fold_table.folds_of(out, spec, photos, settings)
@@ -153,6 +154,15 @@ def found_batch_size(run: Path, photos: "list[Photo]", settings: TrainingConfig,
     from kaggle_tools.training.cross_validation import automatic_batch_size
 
     return automatic_batch_size(run, photos, settings, execution)
+
+
+def fitted_to_memory(
+    run: Path, photos: "list[Photo]", settings: TrainingConfig, execution: Execution
+) -> TrainingConfig:
+    """The settings with a batch that the GPU holds, see `cross_validation.fitted_to_memory`."""
+    from kaggle_tools.training import cross_validation
+
+    return cross_validation.fitted_to_memory(run, photos, settings, execution)
 
 
 def chosen_folds(given: list[int] | None, settings: TrainingConfig) -> list[int]:

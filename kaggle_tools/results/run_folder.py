@@ -221,6 +221,18 @@ def recorded_batch_size(run: Path) -> int:
     return batch_size
 
 
+def recorded_batches(run: Path) -> tuple[int, int] | None:
+    """The batch size and how many batches make a gradient step, as the run records them; None of a new run.
+
+    Raises:
+        InputError: `config.json` is damaged.
+    """
+    if not (run / CONFIG_FILE).exists():
+        return None
+    accumulate = read_config(run).settings.get("accumulate", 1)
+    return recorded_batch_size(run), accumulate if type(accumulate) is int else 1
+
+
 def write_timing(fold_folder: Path, timing: Timing) -> None:
     """Write `timing.json`."""
     write_json(fold_folder / TIMING_FILE, timing.to_json())

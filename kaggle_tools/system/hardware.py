@@ -100,6 +100,11 @@ def has_float64(device: torch.device) -> bool:
     return device.type != "mps"
 
 
+def has_its_own_memory(device: torch.device) -> bool:
+    """Whether PyTorch itself says where the memory of the device does not suffice."""
+    return device.type == "cuda"
+
+
 def wait_for(device: torch.device) -> None:
     """Wait until a device has done all that it was asked for."""
     if device.type != "cpu":

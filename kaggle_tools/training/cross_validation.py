@@ -16,11 +16,12 @@ from kaggle_tools.errors import InputError, OutOfTimeError, first_few
 from kaggle_tools.options import arguments_of
 from kaggle_tools.results import fold_table, run_folder
 from kaggle_tools.results.pred_folder import confident_photos
-from kaggle_tools.system.hardware import require_working_gpu
+from kaggle_tools.system.hardware import best_device, has_its_own_memory, require_working_gpu
 from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.processes import (
     device_count,
     is_first_process,
+    is_started_by_others,
     own_command,
     run_on_gpus,
     visible_gpus,
@@ -28,7 +29,7 @@ from kaggle_tools.system.processes import (
 )
 from kaggle_tools.training.callbacks import TimeLimit
 from kaggle_tools.training.fold import train_fold
-from kaggle_tools.training.plan.trial import estimated_hours, find_batch_size, require_passes
+from kaggle_tools.training.plan.trial import estimated_hours, find_batch_size, photos_that_fit, require_passes
 
 LONG_HOURS = 24.0
 LAPTOP_WIDTH = 16
@@ -168,6 +169,35 @@ def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingCon
     return found
 
 
+def fitted_to_memory(
+    run: Path, photos: Sequence[Photo], config: TrainingConfig, execution: Execution
+) -> TrainingConfig:
+    """The configuration in which as many photos make a gradient step, in batches that the GPU holds.
+
+    A run that was begun so goes on so. Where several processes have been started already, nothing is tried, as they
+    would be in each other's way; nor on the processor, where the system and not PyTorch says that memory is short.
+    """
+    photos_a_step = config.batch_size * config.accumulate
+    if recorded := run_folder.recorded_batches(run):
+        batch_size, accumulate = recorded
+        if batch_size <= config.batch_size and batch_size * accumulate == photos_a_step:
+            return replace(config, batch_size=batch_size, accumulate=accumulate)
+    if run_folder.is_begun(run) or not has_its_own_memory(best_device()) or is_started_by_others():
+        return config
+    devices = 1 if execution.parallel_folds else device_count(execution.devices, execution.nodes)
+    largest = max((photo.size for photo in photos), key=lambda size: size[0] * size[1])
+    fit = photos_that_fit(config, largest, devices) if config.batch_size % devices == 0 else None
+    if fit is None or fit * devices == config.batch_size:
+        return config  # what does not fit at all is refused, with advice, when it is trained
+    fitted = replace(config, batch_size=fit * devices, accumulate=photos_a_step // (fit * devices))
+    warn(
+        f"the GPU does not hold {config.batch_size // devices} photos at once: --batch-size {fitted.batch_size} "
+        f"--accumulate {fitted.accumulate} is taken. As many photos make a gradient step, and the gradient is the same "
+        "but for the terms that are pooled over a batch: normalisation statistics, the Dice and Lovasz losses"
+    )
+    return fitted
+
+
 def _extra_photos(work: CrossValidation) -> list[Photo]:
     """The photos of --extra with their predicted masks (pseudo-labels), as far as these can be trusted."""
     config = work.config
@@ -220,9 +250,16 @@ def _require_passes(work: CrossValidation, folds: Sequence[int], extra: Sequence
 
 
 def _warn_of_a_long_run(work: CrossValidation, folds: int, execution: Execution) -> None:
-    """Warn, before the training starts, that it would take more than a day on this machine."""
+    """Warn, before the training starts, that it would take more than a day, or longer than it may."""
     hours = estimated_hours(work.photos, work.config, folds, execution)
-    if hours is not None and hours > LONG_HOURS:
+    if hours is None:
+        return
+    limit = execution.max_hours
+    if limit is not None and hours > limit:
+        warn(
+            f"about {hours:.1f} hours from the start to the end, and --max-hours is {limit:g}: repeat the command then"
+        )
+    elif hours > LONG_HOURS:
         smaller = work.config.width <= LAPTOP_WIDTH or torch.cuda.is_available()
         instead = "a smaller --image-size, or a single --fold" if smaller else "--preset laptop --fold 0"
         about = f"about {hours / 24:.1f} days for {folds} of {work.config.folds} folds on this machine"

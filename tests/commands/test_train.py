@@ -4,17 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from click.testing import Result
 from finished_runs import HEIGHT, WIDTH, draw_photos
 from PIL import Image
+from torch import Tensor
 from typer.testing import CliRunner
 
 from kaggle_tools import cli
 from kaggle_tools.commands import train
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.config import CONFIG_OPTIONS, TrainingConfig, config_from, settings_of
+from kaggle_tools.config import CONFIG_OPTIONS, Execution, TrainingConfig, config_from, settings_of
 from kaggle_tools.data.fingerprint import fingerprint_of
 from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.errors import InputError
+from kaggle_tools.models.segmenter import Segmenter
 from kaggle_tools.options import applied
 from kaggle_tools.results.fold_table import record_files
 from kaggle_tools.training import cross_validation
@@ -198,3 +202,64 @@ class TestLookingAtTrueMasks:
         assert isinstance(error, InputError)
         assert str(error).startswith("all 3 true masks are blank: a_01_mask.gif, a_02_mask.gif, b_01_mask.gif; ")
         assert not (tmp_path / "run").exists()
+
+
+class TestMemoryOfTheGpu:
+    """It holds two photos of the training at once: injected into a real training on the processor."""
+
+    OPTIONS = ("--preset", "demo", "--width", 2, "--depth", 1, "--image-size", "16x32", "--epochs", 2, "--folds", 2)
+    WARNING = (
+        "warning: the GPU does not hold 8 photos at once: --batch-size 2 --accumulate 4 is taken. "
+        "As many photos make a gradient step"
+    )
+
+    @pytest.fixture(autouse=True)
+    def little_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        forward = Segmenter.forward
+
+        def limited(self: Segmenter, photos_B3HW: Tensor) -> Tensor:
+            if self.training and photos_B3HW[:, 0].numel() > 2 * 16 * 32 and photos_B3HW.device.type != "meta":
+                raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+            return forward(self, photos_B3HW)
+
+        monkeypatch.setattr(Segmenter, "forward", limited)
+        monkeypatch.setattr(cross_validation, "has_its_own_memory", lambda _: True)
+
+    def train(self, tmp_path: Path, *options: object) -> Result:
+        app = typer.Typer()
+        app.command()(train.train)
+        words = ["--data", tmp_path / "data", "--out", tmp_path / "run", *self.OPTIONS, "--workers", 0, "--fold", 0]
+        return CliRunner().invoke(app, [str(word) for word in (*words, "--no-report", *options)])
+
+    def recorded(self, tmp_path: Path) -> dict[str, Any]:
+        settings: dict[str, Any] = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+        return settings
+
+    def test_a_training_whose_batch_does_not_fit_goes_on_with_a_smaller_one_and_as_many_photos_a_step(
+        self, tmp_path: Path
+    ) -> None:
+        draw_photos(tmp_path / "data", [f"{car}_{view:02}" for car in "abcd" for view in range(1, 9)])
+        first = self.train(tmp_path)
+        assert first.exit_code == 0, first.output
+        assert self.WARNING in first.stderr
+        settings = self.recorded(tmp_path)
+        assert (settings["batch_size"], settings["accumulate"]) == (2, 4)
+        steps = (tmp_path / "run" / "fold0" / "metrics.csv").read_text().splitlines()
+        assert [row.split(",")[1] for row in steps[1:]] == ["2", "4"]  # of 16 photos: two of eight an epoch
+        (tmp_path / "run" / "fold0" / "oof.csv").unlink()
+        again = self.train(tmp_path)
+        assert (again.exit_code, "does not hold" in again.stderr) == (0, False)
+        assert "fold 0: 16 photos to train on" in again.stdout
+
+    def test_a_batch_that_fits_is_taken_as_it_is(self, tmp_path: Path) -> None:
+        draw_photos(tmp_path / "data", [f"{car}_{view:02}" for car in "abcd" for view in (1, 2)])
+        done = self.train(tmp_path, "--batch-size", 2)
+        assert (done.exit_code, "does not hold" in done.stderr) == (0, False)
+        assert self.recorded(tmp_path)["accumulate"] == 1
+
+    def test_other_processes_try_nothing_as_they_would_be_in_each_others_way(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LOCAL_RANK", "0")
+        config = config_from("demo", CARVANA.slug, {"batch_size": 8})
+        assert cross_validation.fitted_to_memory(tmp_path, [], config, Execution(devices="1")) == config

@@ -192,7 +192,14 @@ def test_the_cells_for_a_notebook_are_commands_that_exist() -> None:
     for arguments in ours:
         assert arguments is not None
         parse(arguments)
-    assert [arguments[0] for arguments in ours if arguments] == ["unpack", "train", "infer", "submit"]
+    assert [arguments[0] for arguments in ours if arguments] == [
+        "unpack",
+        "train",
+        "unpack",
+        "train",
+        "infer",
+        "submit",
+    ]
 
 
 def test_placeholders_are_not_in_commands_that_are_meant_to_be_copied() -> None:

@@ -84,3 +84,11 @@ class TestRealMasks:
     @pytest.mark.parametrize(("shift", "what"), [(-1, "too low"), (1, "too high")])
     def test_salt_that_is_shifted_by_a_pixel_is_noticed(self, carvana_photos: Path, shift: int, what: str) -> None:
         assert what in looked_at(self.salt(carvana_photos), "column-major", "column-major", shift).warnings()[0]
+
+
+def test_of_very_many_runs_only_the_first_are_looked_at() -> None:
+    mask = runs_of(*[(12 * row, 8) for row in range(1000)])
+    line_ends = LineEnds("row-major")
+    for _ in range(1001):
+        line_ends = line_ends.with_mask(mask, 1000, 12)
+    assert line_ends.runs == 1_000_000

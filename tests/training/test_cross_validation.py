@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from kaggle_tools.competition import CARVANA, Competition
 from kaggle_tools.config import Execution, TrainingConfig, config_from
@@ -141,6 +142,26 @@ class TestOneByOne:
         assert (
             "warning: about 2.1 days for 2 of 5 folds on this machine; try --preset laptop --fold 0" in said
         ) is warned
+
+    @pytest.mark.parametrize(("hours", "warned"), [(3.9, False), (11.5, True), (50.0, True)])
+    def test_a_limit_that_the_training_will_not_keep_is_said_before_it_starts(
+        self, hours: float, warned: bool, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    ) -> None:
+        monkeypatch.setattr(cross_validation, "estimated_hours", lambda *_: hours)
+        work = CrossValidation(Path(), CARVANA, Path(), [], {}, config)
+        cross_validation._warn_of_a_long_run(work, 2, replace(HERE, max_hours=4.0))
+        said = f"about {hours:.1f} hours from the start to the end, and --max-hours is 4: repeat the command then"
+        assert capsys.readouterr().err == (f"warning: {said}\n" if warned else "")
+
+    @pytest.mark.parametrize(("gpu", "advice"), [(False, "--preset laptop --fold 0"), (True, "a smaller --image-size")])
+    def test_the_owner_of_a_gpu_is_not_sent_to_the_preset_for_laptops(
+        self, gpu: bool, advice: str, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    ) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+        monkeypatch.setattr(cross_validation, "estimated_hours", lambda *_: 100)
+        work = CrossValidation(Path(), CARVANA, Path(), [], {}, replace(config, width=64, folds=5))
+        cross_validation._warn_of_a_long_run(work, 2, HERE)
+        assert f"try {advice}" in capsys.readouterr().err
 
     def test_initial_weights_that_were_trained_on_held_out_photos_are_refused(
         self, train: Any, config: TrainingConfig, fold_by_stem: dict[str, int], tmp_path: Path

@@ -143,6 +143,30 @@ def test_patience_ends_a_training_without_progress_and_a_resumed_one_at_once(fol
     assert (folder / "checkpoints" / "last.ckpt").read_bytes() == last
 
 
+def test_out_of_memory_in_a_later_epoch_continues_by_the_same_command(
+    fold: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where another program takes memory: the batch did fit, so that it shall stay as it is."""
+    step = SegmentationTask.training_step
+
+    def fails(task: SegmentationTask, *batch: Any) -> Tensor:
+        if task.current_epoch == 1:
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+        return step(task, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationTask, "training_step", fails)
+        with pytest.raises(InputError) as raised:
+            fold("run")
+    assert str(raised.value) == (
+        "out of memory in epoch 2 (cuDNN error: CUDNN_STATUS_ALLOC_FAILED). Does another program use the GPU? "
+        "The same command continues from the last whole epoch."
+    )
+    resumed, whole = fold("run"), fold("whole")
+    for name in ("model.safetensors", "metrics.csv", "oof.csv"):
+        assert (resumed / name).read_bytes() == (whole / name).read_bytes(), name
+
+
 class TestUnderSlurm:
     @pytest.fixture(autouse=True)
     def slurm(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -121,6 +121,35 @@ def find_batch_size(split: Split, config: TrainingConfig, execution: Execution) 
     return found
 
 
+def photos_that_fit(config: TrainingConfig, own_size: Size, devices: int) -> int | None:
+    """How many of the photos of a batch a device takes at once, such that equal parts make up the batch.
+
+    Tried twice each, as the optimiser has its memory only after the first step.
+
+    Args:
+        config: what decides the result.
+        own_size: (height, width) of the largest photo.
+        devices: how many share a batch.
+
+    Returns:
+        None where not even the smallest part fits.
+    """
+    size, share = config.image_size or own_size, config.batch_size // devices
+    smallest = probe.smallest_batch(_architecture(config), size)
+    device = best_device()
+    model = build(_architecture(config)).to(memory_format=fast_memory_format(device))
+    with trial_steps(SegmentationTask(model, config), device) as step:
+        for photos in (part for part in range(share, smallest - 1, -1) if share % part == 0):
+            try:
+                step(photos, size)
+                step(photos, size)
+            except torch.OutOfMemoryError as error:
+                _forget(error)
+                continue
+            return photos
+    return None
+
+
 def estimated_hours(photos: Sequence[Photo], config: TrainingConfig, folds: int, execution: Execution) -> float | None:
     """About how many hours it takes to train `folds` folds, from a step timed here; None if no step succeeds."""
     memory.keep_freed_memory()
@@ -219,6 +248,11 @@ def explained_memory(task: SegmentationTask, own_size: Size, devices: int = 1) -
         size = config.image_size or own_size
         with trial_steps(task, best_device()) as step:
             fits = what_fits(step, config.batch_size // devices, size)
+        if task.current_epoch:  # so that it did fit
+            raise InputError(
+                f"out of memory in epoch {task.current_epoch + 1} ({str(error).splitlines()[0]}). Does another program "
+                "use the GPU? The same command continues from the last whole epoch."
+            ) from error
         what_to_do = "no smaller size fits either; take a smaller model or --width"
         if fits:
             batch_size, (height, width) = fits
