@@ -73,7 +73,7 @@ def test_a_process_ends_when_the_one_that_started_it_is_killed() -> None:
         child = int(parent.stdout.readline())
         assert parent.stdout.readline() == "waits\n"
         parent.send_signal(signal.SIGKILL)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while _runs(child):
             assert time.monotonic() < deadline, "the child lives on"
             time.sleep(0.1)
