@@ -81,6 +81,7 @@ DEVICES = Check(
     lambda text: re.fullmatch(r"auto|-1|[1-9]\d*|\d+(,\d+)+", text) is not None,
     "must be auto, how many, or the numbers of GPUs with commas between them, as 0,1",
 )
+WORKERS = between(0, MOST_WORKERS)
 TWO_FOLDS = Check(lambda folds: folds >= 2, "must be at least 2, to train on and to validate on")
 
 
@@ -132,11 +133,7 @@ class TrainingConfig:
     batch_size: Annotated[
         int,
         Option(
-            "Photos at once, on all devices together; auto: as many as fit.",
-            STEPS,
-            metavar="N|auto",
-            parse=parse_count,
-            check=ABOVE_0,
+            "Photos at once, on all devices; auto: as many as fit.", STEPS, "N|auto", parse=parse_count, check=ABOVE_0
         ),
     ] = 4
     accumulate: Annotated[int, Option("Batches whose gradients make one gradient step.", STEPS, check=ABOVE_0)] = 1
@@ -226,14 +223,14 @@ class Execution:
     workers: Annotated[
         int,
         Option(
-            "Processes that load photos, for each device.",
-            MACHINE,
-            minimum=0,
-            check=between(0, MOST_WORKERS),
-            default=WORKERS_IN_WORDS,
+            "Processes that load photos, for each device.", MACHINE, minimum=0, check=WORKERS, default=WORKERS_IN_WORDS
         ),
     ] = DEFAULT_WORKERS
     compiled: Annotated[bool, Option("Compile the network; meant for GPUs.", MACHINE, names="--compile")] = False
+    recompute: Annotated[
+        int, Option("Levels of the U-Net, the largest first, computed twice for less memory.", MACHINE, minimum=0)
+    ] = 0
+    """Instead of keeping their features for the backward pass; the weights have the same bits."""
     max_hours: Annotated[
         float | None, Option("Begin no epoch that would end after so many hours; exit code 75.", MACHINE, minimum=0)
     ] = None
@@ -249,6 +246,8 @@ class Execution:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.recompute and self.compiled:
+            raise InputError("--recompute and --compile: give one; a compiled network decides itself what to keep")
 
 
 ANY = ""

@@ -187,6 +187,11 @@ def test_devices_as_lightning_takes_them_are_taken(devices: str) -> None:
     assert Execution(devices=devices).devices == devices
 
 
+def test_levels_are_not_computed_twice_in_a_compiled_network() -> None:
+    with pytest.raises(InputError, match="^--recompute and --compile: give one"):
+        Execution(recompute=1, compiled=True)
+
+
 def test_processes_that_no_machine_holds_are_refused() -> None:
     with pytest.raises(InputError, match="^--workers 1025: must be from 0 to 1,024$"):
         Execution(workers=1025)

@@ -98,6 +98,18 @@ def build(architecture: Architecture, pretrained: bool = False) -> Segmenter:
     return _built(architecture, pretrained)
 
 
+def recompute_levels(model: Segmenter, levels: int) -> None:
+    """Let a training compute the features of the U-Net's largest levels twice instead of keeping them.
+
+    Raises:
+        InputError: it is another network, and there are to be such levels.
+    """
+    if isinstance(model.net, UNet):
+        model.net.recomputed_levels = levels
+    elif levels:
+        raise InputError("--recompute: knows the levels of --model unet alone; leave it out")
+
+
 def blueprint(architecture: Architecture) -> Segmenter:
     """The network on PyTorch's meta device: shapes without contents, which take no memory.
 

@@ -7,11 +7,14 @@ one: `dict(zip(ours.state_dict(), theirs.state_dict().values()))`.
 B batch, C channels, H height, W width.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class UNet(nn.Module):
@@ -24,7 +27,13 @@ class UNet(nn.Module):
         width: channels of the first block; each of the `depth` blocks below has twice as many.
         depth: how often the size is halved.
         in_channels: channels of the images.
+
+    Attributes:
+        recomputed_levels: of how many levels, from the largest size on, a training computes the features again in its
+            backward pass instead of keeping them; see `recomputed`. The result has the same bits.
     """
+
+    recomputed_levels = 0
 
     def __init__(self, width: int = 64, depth: int = 4, in_channels: int = 3) -> None:
         super().__init__()
@@ -40,15 +49,22 @@ class UNet(nn.Module):
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """The logits (B, 1, H, W) of images (B, C, H, W)."""
         height, width = images_BCHW.shape[-2:]
-        features = self.stem(pad_to_multiple(images_BCHW, self.multiple))
+        features = self._apply_block(0, self.stem, pad_to_multiple(images_BCHW, self.multiple))
         skips = []
-        for down in self.down:
+        for level, down in enumerate(self.down, start=1):
             skips.append(features)
-            features = down(features)
+            features = self._apply_block(level, down, features)
         for up in self.up:
-            features = up(features, skips.pop())
+            skip = skips.pop()
+            features = self._apply_block(len(skips), up, features, skip)
         logits: Tensor = self.head(features)
         return logits[..., :height, :width]
+
+    def _apply_block(self, level: int, block: nn.Module, *features_BCHW: Tensor) -> Tensor:
+        if self.training and torch.is_grad_enabled() and level < self.recomputed_levels:
+            return recomputed(block, *features_BCHW)
+        answer: Tensor = block(*features_BCHW)
+        return answer
 
 
 class DoubleConv(nn.Sequential):
@@ -85,6 +101,30 @@ class Up(nn.Module):
         """Features from below (B, 2C, H/2, W/2) and from the encoder (B, C, H, W) to (B, C, H, W)."""
         features: Tensor = self.convolve(torch.cat([skip_BCHW, self.upsample(below_BCHW)], dim=1))
         return features
+
+
+def recomputed(block: nn.Module, *inputs: Tensor) -> Tensor:
+    """What a block answers; what its backward pass needs of it is computed again there, instead of being kept.
+
+    Takes a second forward pass of the block, for less memory (Chen et al. 2016, arXiv:1604.06174). The block must
+    draw no random numbers.
+    """
+    contexts = (nullcontext(), _unchanged_buffers(block))
+    answer: Tensor = checkpoint(
+        block, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: contexts
+    )
+    return answer
+
+
+@contextmanager
+def _unchanged_buffers(block: nn.Module) -> Iterator[None]:
+    """Let the second pass not count: batch normalisation adds each batch to its running statistics once."""
+    before = [buffer.clone() for buffer in block.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(block.buffers(), before, strict=True):
+            buffer.copy_(value)
 
 
 def pad_to_multiple(images_BCHW: Tensor, multiple: int) -> Tensor:

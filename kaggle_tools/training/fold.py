@@ -27,7 +27,7 @@ from kaggle_tools.errors import InputError, KaggleToolsError
 from kaggle_tools.inference import out_of_fold
 from kaggle_tools.inference.ensemble import Member
 from kaggle_tools.models.idle_weights import freeze_idle_weights
-from kaggle_tools.models.segmenter import build
+from kaggle_tools.models.segmenter import build, recompute_levels
 from kaggle_tools.models.weights import ModelCard, save
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.fold_table import Split
@@ -90,6 +90,7 @@ def train_fold(
         memory.keep_freed_memory()
         torch.manual_seed(config.seed)
         architecture, model = initial_model(config, fold)
+        recompute_levels(model, execution.recompute)
         if device_count(execution.devices, execution.nodes) > 1:
             freeze_idle_weights(model, architecture, config.image_size or split.training[0].size)
         task = SegmentationTask(model.to(memory_format=fast_memory_format(best_device())), config)

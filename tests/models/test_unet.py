@@ -156,3 +156,67 @@ def test_the_skip_channels_come_before_the_upsampled_ones() -> None:
     nn.init.constant_(up.upsample.bias, 7)
     joined = up(torch.ones(1, 4, 3, 5), torch.full((1, 2, 6, 10), 3.0))
     assert joined[0, :, 0, 0].tolist() == [3, 3, 7, 7]
+
+
+def trained(levels: int, half: bool = False) -> dict[str, Tensor]:
+    """The weights, statistics and last gradients of a U-Net after three gradient steps."""
+    net = small_unet().train()
+    net.recomputed_levels = levels
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    for step in range(3):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            logits = net(images(45, 61, batch=2) + step)
+        functional.softplus(logits.float()).mean().backward()
+        optimizer.step()
+    gradients = {
+        f"gradient of {name}": weight.grad for name, weight in net.named_parameters() if weight.grad is not None
+    }
+    return {**net.state_dict(), **gradients}
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("levels", [1, 2, 9])
+def test_features_that_are_computed_again_change_no_bit_of_a_training(levels: int, half: bool) -> None:
+    """Neither the statistics of the normalisation, which the second pass sees as well."""
+    kept, recomputed = trained(0, half), trained(levels, half)
+    assert len(kept) == len(recomputed) > 90
+    assert [name for name, tensor in kept.items() if not torch.equal(tensor, recomputed[name])] == []
+
+
+def kept_bytes(net: UNet, batch_B3HW: Tensor) -> int:
+    """What is kept for the backward pass, each storage once, the weights not counted."""
+    weights = {weight.untyped_storage().data_ptr() for weight in net.parameters()}
+    sizes: dict[int, int] = {}
+    held = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        held.append(storage)
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        net(batch_B3HW).sum().backward()
+    return sum(size for pointer, size in sizes.items() if pointer not in weights)
+
+
+def test_a_level_that_is_computed_again_keeps_only_what_enters_and_leaves_it() -> None:
+    """Ten tensors with four channels: two for each layer, and two where the skip joins. Of them two stay."""
+    net, batch = small_unet().train(), images(64, 96, batch=2)
+    kept = []
+    for levels in (0, 1, 9):
+        net.recomputed_levels = levels
+        kept.append(kept_bytes(net, batch))
+    features = 2 * 4 * 64 * 96 * 4
+    assert kept[0] - kept[1] == pytest.approx(8 * features, rel=1e-3)
+    assert kept[2] < kept[1]
+
+
+def test_masking_computes_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kaggle_tools.models.unet.recomputed", lambda *_: pytest.fail("computed again"))
+    net = small_unet()
+    net.recomputed_levels = 3
+    net(images(16, 16))
+    with torch.no_grad():
+        net.train()(images(16, 16))

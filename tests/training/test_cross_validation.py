@@ -91,6 +91,21 @@ class TestOneByOne:
         with pytest.raises(InputError, match=message):
             train(tmp_path, [0], replace(config, **options))
 
+    def test_levels_of_another_network_than_the_u_net_are_not_computed_twice(
+        self,
+        photos: list[Photo],
+        tiles: Competition,
+        fold_by_stem: dict[str, int],
+        config: TrainingConfig,
+        tmp_path: Path,
+    ) -> None:
+        work = CrossValidation(
+            tmp_path, tiles, tmp_path, photos, fold_by_stem, replace(config, model="smp:Unet/resnet18")
+        )
+        with pytest.raises(InputError, match="^--recompute: knows the levels of --model unet alone; leave it out$"):
+            train_one_by_one(work, [0], replace(HERE, recompute=1))
+        assert not (tmp_path / "fold0").exists()
+
     def test_the_smallest_fold_decides_how_many_photos_there_are_to_train_on(
         self, train: Any, config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

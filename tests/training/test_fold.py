@@ -17,6 +17,8 @@ from kaggle_tools import metrics
 from kaggle_tools.config import Execution
 from kaggle_tools.data.images import read_gray, read_mask
 from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError
+from kaggle_tools.models import unet
+from kaggle_tools.models.unet import recomputed
 from kaggle_tools.training import fold as one_fold
 from kaggle_tools.training.callbacks import TimeLimit
 from kaggle_tools.training.task import SegmentationTask
@@ -41,6 +43,20 @@ def test_every_way_of_training_learns(options: dict[str, Any], fold: Any) -> Non
     curve = pd.read_csv(fold("run", epochs=8, **options) / "metrics.csv")
     assert curve["train_loss"].iloc[-1] < 0.8 * curve["train_loss"].iloc[0]
     assert curve["val_dice"].iloc[-1] > curve["val_dice"].iloc[0]
+
+
+def test_levels_that_are_computed_twice_change_no_byte(fold: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the option is given to a training that was begun without it, as after a lack of memory."""
+    kept = fold("kept", ema_decay=0.9)
+    monkeypatch.setattr(TimeLimit, "on_train_epoch_start", one_epoch)
+    with pytest.raises(OutOfTimeError):
+        fold("recomputed", time_limit=TimeLimit(0.0), ema_decay=0.9)
+    calls = []
+    monkeypatch.setattr(unet, "recomputed", lambda *given: (calls.append(given), recomputed(*given))[1])
+    folder = fold("recomputed", Execution(devices="1", workers=0, recompute=2), ema_decay=0.9)
+    assert calls
+    for name in ("model.safetensors", "metrics.csv", "oof.csv"):
+        assert (folder / name).read_bytes() == (kept / name).read_bytes(), name
 
 
 def test_accumulated_batches_make_one_gradient_step(fold: Any) -> None:

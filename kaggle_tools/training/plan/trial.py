@@ -22,7 +22,7 @@ from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.models import probe
-from kaggle_tools.models.segmenter import Architecture, build, design
+from kaggle_tools.models.segmenter import Architecture, blueprint, build, design, recompute_levels
 from kaggle_tools.results.fold_table import Split
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import (
@@ -59,9 +59,11 @@ def require_passes(config: TrainingConfig, sizes: Iterable[Size], training_photo
         execution: on how many devices.
 
     Raises:
-        InputError: there is no such network, or a batch that it does not take.
+        InputError: there is no such network, or a batch that it does not take, or no levels to compute twice.
     """
-    probe.require(_architecture(config), _passes(config, sizes, training_photos, execution))
+    architecture = _architecture(config)
+    recompute_levels(blueprint(architecture), execution.recompute)
+    probe.require(architecture, _passes(config, sizes, training_photos, execution))
 
 
 def _passes(
