@@ -7,6 +7,7 @@ contestant has anything to resize: the peers' resizing is another. The contestan
 is timed from its first finished mask to its last, so that nobody's start counts:
 
 - network: the forward passes alone, of every flip, on photos that are on the device already;
+- unfolded: the same with the normalisation as layers of its own, not done by the convolutions;
 - ours: `write_masks.mask_photos`, from JPEG files to PNG files;
 - milesial: `predict.py` of a checkout of milesial/Pytorch-UNet with the same weights; a U-Net of width 64 with
   --tta none;
@@ -47,8 +48,10 @@ from kaggle_tools.data.listing import Photo, photos_in
 from kaggle_tools.inference.ensemble import Ensemble, load_members
 from kaggle_tools.inference.tta import FLIPPED_AXES, logits_of
 from kaggle_tools.inference.write_masks import mask_photos
+from kaggle_tools.models.segmenter import Segmenter
+from kaggle_tools.models.weights import load
 from kaggle_tools.options import parse_size
-from kaggle_tools.results import pred_folder
+from kaggle_tools.results import pred_folder, run_folder
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device
 
@@ -113,7 +116,7 @@ def _notebook(checkout: Path, run: Path, tta: Tta, photos: list[Photo], out: Pat
 
     flips = {"none": [], "hflip": [ttach.HorizontalFlip()], "flips": [ttach.HorizontalFlip(), ttach.VerticalFlip()]}
     device = best_device()
-    segmenter = load_members([run])[0].model
+    segmenter = as_trained(run)
     net = nn.Sequential(segmenter.net, nn.Sigmoid()).to(device, memory_format=torch.contiguous_format).eval()
     model = ttach.SegmentationTTAWrapper(net, ttach.Compose(flips[tta]))
     mean_311, std_311 = (segmenter.mean / 255).to(device), (segmenter.std / 255).to(device)
@@ -123,6 +126,17 @@ def _notebook(checkout: Path, run: Path, tta: Tta, photos: list[Photo], out: Pat
         with torch.no_grad():
             mask = model((image - mean_311) / std_311)[0, 0].cpu().numpy() > THRESHOLD
         cv2.imwrite(str(out / f"{photo.stem}.png"), mask.astype(np.uint8) * 255)
+
+
+def as_trained(run: Path) -> Segmenter:
+    """The network with its normalisation as layers, as the peers have it."""
+    return load(run_folder.fold_folder(run, run_folder.trained_folds(run)[0]))[0]
+
+
+def unfolded(ensemble: Ensemble, run: Path) -> Ensemble:
+    """The same ensemble with the normalisation as layers."""
+    model = as_trained(run).to(memory_format=torch.channels_last)
+    return Ensemble([replace(ensemble.members[0], model=model)], ensemble.device, tta=ensemble.tta)
 
 
 def shrunken(folder: Path, photos: list[Photo], size: tuple[int, int]) -> list[Photo]:
@@ -170,10 +184,11 @@ def main(
             at = here / str(turn)
             contestants: dict[str, Callable[[], float]] = {
                 "network": partial(network, ensemble, photos, batch_size),
+                "unfolded": partial(network, unfolded(ensemble, run), photos, batch_size),
                 "ours": partial(ours, ensemble, photos, batch_size, workers, at),
             }
             if peer:
-                contestants["milesial"] = partial(milesial, peer, member.model.net, photos, at / "milesial")
+                contestants["milesial"] = partial(milesial, peer, as_trained(run).net, photos, at / "milesial")
             if loop:
                 contestants["notebook"] = partial(notebook, loop, run, cast(Tta, tta), photos, at / "notebook")
             for name, measure in contestants.items():

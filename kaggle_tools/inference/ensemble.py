@@ -21,6 +21,7 @@ from kaggle_tools.data.datasets import InputSize
 from kaggle_tools.data.images import Size
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.tta import tta_mean
+from kaggle_tools.models.folding import without_normalisation
 from kaggle_tools.models.segmenter import Segmenter
 from kaggle_tools.models.weights import WEIGHTS_FILE, ModelCard, load
 from kaggle_tools.results import run_folder
@@ -75,6 +76,8 @@ def load_members(
 ) -> list[Member]:
     """Load the networks of these folds, all there are by default, of several runs, on the CPU.
 
+    Their normalisation is done by their convolutions (`models.folding`).
+
     With `weights`, one for each run, the folds of a run share its weight; without, every network counts once.
 
     Raises:
@@ -88,7 +91,8 @@ def load_members(
         for fold in trained:
             folder = run_folder.fold_folder(run, fold)
             model, card = load(folder, fold)
-            members.append(Member(model.to(memory_format=torch.channels_last), card, folder, weight))
+            model = without_normalisation(model).to(memory_format=torch.channels_last)
+            members.append(Member(model, card, folder, weight))
     return members
 
 

@@ -7,6 +7,7 @@ H height, W width.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Member
 from kaggle_tools.inference.predict import Prediction, as_bytes, predict
 from kaggle_tools.inference.write_masks import measured, sums_of
+from kaggle_tools.models.folding import without_normalisation
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.summary import HeldOut
 from kaggle_tools.system.files import replacing, write_text
@@ -64,6 +66,7 @@ def score_fold(
     """
     rank, ranks = rank_and_ranks()
     share = photos[rank::ranks]
+    member = replace(member, model=without_normalisation(member.model).to(memory_format=torch.channels_last))
     ensemble = Ensemble([member], device, tta=member.card.tta, scales=member.card.tta_scales)
     predictions = predict(ensemble, share, equal_size_batches(share, batch_size), workers=workers)
     scored = [

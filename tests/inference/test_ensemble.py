@@ -265,6 +265,10 @@ class TestLoading:
             assert {tensor.device for tensor in chain(one.model.parameters(), one.model.buffers())} == {CPU}
             assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in weights)
 
+    def test_networks_are_loaded_with_the_normalisation_done_by_their_convolutions(self, runs: list[Path]) -> None:
+        for one in load_members(runs):
+            assert not any(isinstance(layer, nn.BatchNorm2d) for layer in one.model.modules())
+
     def test_the_members_of_a_run_share_its_weight_in_the_ensemble(self, runs: list[Path]) -> None:
         assert [member.weight for member in load_members(runs, weights=[1, 2])] == [0.5, 0.5, 2]
         assert [member.weight for member in load_members(runs, [2], [1, 2])] == [1, 2]

@@ -1,23 +1,28 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from known_networks import CPU, Constant, RampNet, member, noise, save_photo, scaled_mean
+from known_networks import CPU, Constant, RampNet, member, noise, save_photo, scaled_mean, unet
 from PIL import Image
+from torch import nn
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
+from kaggle_tools.inference import out_of_fold
+from kaggle_tools.inference.ensemble import Ensemble
 from kaggle_tools.inference.out_of_fold import (
     held_out_by_mix,
     histogram,
     score_fold,
 )
+from kaggle_tools.inference.predict import predict
 from kaggle_tools.results.run_folder import oof_probability_path
 from kaggle_tools.results.summary import best_threshold
 
@@ -60,6 +65,21 @@ class TestScoringAFold:
             workers=0,
             save_probabilities=True,
         )
+
+    def test_held_out_photos_are_masked_with_the_normalisation_folded_as_test_photos_are(
+        self, drawn: list[Photo], tmp_path: Path, tiles: Competition, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        masked_with: list[nn.Module] = []
+
+        def watched(ensemble: Ensemble, *others: Any, **settings: Any) -> Any:
+            masked_with.extend(ensemble.members[0].model.modules())
+            return predict(ensemble, *others, **settings)
+
+        monkeypatch.setattr(out_of_fold, "predict", watched)
+        trained = replace(unet(), folder=tmp_path / "fold0")
+        score_fold(trained, tiles, drawn, device=CPU, batch_size=1, workers=0)
+        assert masked_with
+        assert not any(isinstance(layer, nn.BatchNorm2d) for layer in masked_with)
 
     def test_held_out_photos_are_scored_with_the_flips_and_scales_on_the_model_card(
         self, drawn: list[Photo], tmp_path: Path, tiles: Competition
