@@ -111,6 +111,10 @@ def rows(place: Place) -> Iterator[Row]:
         f"{_name(compiled)}, compiled",
         partial(_steps, place, compiled, compiled=True),
     )
+    whole = place.config(1280, 1918, 4)
+    for levels in (1, 2, 5):
+        measure = partial(_steps, place, whole, recompute=levels)
+        yield Row("Training steps, photos on the device", f"{_name(whole)}, --recompute {levels}", measure)
     for size in ((1280, 1918, 1), (1280, 1918, 4), (640, 960, 8)):
         config = place.config(*size)
         yield Row("Inference, left to right and back", _name(config), partial(_inference, place, config))
@@ -144,9 +148,9 @@ def _machine() -> Figures:
     return figures
 
 
-def _steps(place: Place, config: TrainingConfig, compiled: bool = False) -> Figures:
+def _steps(place: Place, config: TrainingConfig, compiled: bool = False, recompute: int = 0) -> Figures:
     with _peak_memory() as peak:
-        seconds = train_throughput.data_free(place.training(), config, STEPS, compiled)
+        seconds = train_throughput.data_free(place.training(), config, STEPS, compiled, recompute)
     flop = train_throughput.flop_per_photo(config, place.training())
     share = flop / seconds / train_throughput.matmul_flops()
     return {"photos/s": 1 / seconds, "share of the matrix product's rate": share, **peak}

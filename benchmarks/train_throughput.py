@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.config import DEFAULT_WORKERS, Execution, TrainingConfig, config_from
 from kaggle_tools.data.listing import Photo, training_photos
-from kaggle_tools.models.segmenter import Segmenter, blueprint, build, design
+from kaggle_tools.models.segmenter import Segmenter, blueprint, build, design, recompute_levels
 from kaggle_tools.options import parse_size
 from kaggle_tools.results.fold_table import Split
 from kaggle_tools.system import memory
@@ -74,10 +74,13 @@ def real(photos: list[Photo], config: TrainingConfig, workers: int, steps: int) 
     return _seconds_per_photo(stopwatch.times, config.batch_size)
 
 
-def data_free(photos: list[Photo], config: TrainingConfig, steps: int, compiled: bool = False) -> float:
+def data_free(
+    photos: list[Photo], config: TrainingConfig, steps: int, compiled: bool = False, recompute: int = 0
+) -> float:
     """Seconds for each photo of the same model, loss and optimiser on one batch that stays on the device."""
     device, precision = best_device(), precision_of(config)
     model, loss = _network(config).to(device).train(), loss_of(config)
+    recompute_levels(model, recompute)
     if compiled:
         model.compile()
     optimizer = make_optimizer(config, model.parameters())

@@ -79,6 +79,7 @@ def curve(out: Path, fold: int = 0) -> pd.DataFrame:
         (["--precision", "32-true"], "32-true"),
         (["--ema-decay", "0.9"], None),
         (["--compile"], None),
+        (["--recompute", "2"], None),
         (["--accumulate", "2", "--batch-size", "4"], None),
         (["--lovasz-weight", "0.5", "--border-weight", "1"], None),
         (["--model", "smp:Unet/resnet18"], None),
