@@ -136,7 +136,7 @@ class CheckpointFiles(TorchCheckpointIO):
         checkpoint, newer = self.load_checkpoint(last.path), self.load_checkpoint(best.path)
         if newer["epoch"] > checkpoint["epoch"]:
             return _resumed(best.path, newer)
-        self.load_best(best, _best_score(checkpoint["callbacks"].get(best.state_key)), task)
+        _take_best(best, newer, _best_score(checkpoint["callbacks"].get(best.state_key)), task)
         return _resumed(last.path, checkpoint)
 
     def load_best(self, best: Checkpoint, score: Tensor | None, into: LightningModule) -> None:
@@ -145,19 +145,7 @@ class CheckpointFiles(TorchCheckpointIO):
         Raises:
             InputError: its checkpoint is missing, damaged, or that of another epoch.
         """
-        checkpoint = self.load_checkpoint(best.path)
-        saved = _best_score(checkpoint["callbacks"].get(best.state_key))
-        if saved is None or score is None or float(saved) != float(score):
-            raise InputError(
-                f"{best.path}: not that of the best epoch ({best.monitor} is {_digits(saved)} in it and was "
-                f"{_digits(score)}). Delete {LAST}.ckpt: the same command then continues from {best.path.name}."
-            )
-        try:
-            into.load_state_dict(checkpoint["state_dict"])
-        except (RuntimeError, TypeError, AttributeError) as error:
-            raise unusable(best.path, f"its weights do not fit ({type(error).__name__})") from error
-        if not all(bool(tensor.isfinite().all()) for tensor in into.state_dict().values()):
-            raise unusable(best.path, "its weights are NaN or infinite")
+        _take_best(best, self.load_checkpoint(best.path), score, into)
 
 
 class Resumed(NamedTuple):
@@ -216,6 +204,22 @@ def unusable(path: Path, reason: str) -> InputError:
     if path.stem == BEST:
         way_on = f"Delete {BEST}.ckpt and {LAST}.ckpt: this fold is then trained from the start."
     return InputError(f"{path}: {reason}. {way_on}")
+
+
+def _take_best(best: Checkpoint, checkpoint: Mapping[str, Any], score: Tensor | None, into: LightningModule) -> None:
+    """`CheckpointFiles.load_best`, of a checkpoint that has been read."""
+    saved = _best_score(checkpoint["callbacks"].get(best.state_key))
+    if saved is None or score is None or float(saved) != float(score):
+        raise InputError(
+            f"{best.path}: not that of the best epoch ({best.monitor} is {_digits(saved)} in it and was "
+            f"{_digits(score)}). Delete {LAST}.ckpt: the same command then continues from {best.path.name}."
+        )
+    try:
+        into.load_state_dict(checkpoint["state_dict"])
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise unusable(best.path, f"its weights do not fit ({type(error).__name__})") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in into.state_dict().values()):
+        raise unusable(best.path, "its weights are NaN or infinite")
 
 
 def _read(path: Path) -> dict[str, Any]:

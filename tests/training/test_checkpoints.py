@@ -288,6 +288,21 @@ class TestReading:
 
 
 class TestResuming:
+    def test_each_checkpoint_is_read_once_to_find_out_from_which_to_continue(
+        self, fold: Any, stopped: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stopped("run", 1)
+        read, whole = [], CheckpointFiles.load_checkpoint
+
+        def noted(self: CheckpointFiles, path: Any, *others: Any, **named: Any) -> dict[str, Any]:
+            read.append(Path(path).name)
+            return whole(self, path, *others, **named)
+
+        monkeypatch.setattr(CheckpointFiles, "load_checkpoint", noted)
+        fold("run")
+        lightning, best_of_all = "last.ckpt", "best.ckpt"
+        assert read == ["last.ckpt", "best.ckpt", lightning, best_of_all]
+
     @pytest.mark.parametrize("options", [{}, {"ema_decay": 0.9}], ids=["plain", "averaged"])
     def test_without_its_last_checkpoint_a_training_continues_from_the_best_one(
         self, options: dict[str, Any], fold: Any, stopped: Any, capsys: Any
