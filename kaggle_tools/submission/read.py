@@ -18,7 +18,7 @@ from typing import NamedTuple, TextIO, cast
 from kaggle_tools import rle
 from kaggle_tools.competition import COMPETITIONS, Competition
 from kaggle_tools.data.checks.names import fault_of
-from kaggle_tools.data.checks.zip_files import DAMAGED, MAX_RATIO, is_junk
+from kaggle_tools.data.checks.zip_files import DAMAGED, MAX_RATIO, files_in
 from kaggle_tools.errors import InputError
 
 LONGEST_LINE = 1 << 25
@@ -156,10 +156,10 @@ def _open_binary(path: Path) -> Iterator[BufferedReader]:
 
 
 def _only_member(path: Path, archive: zipfile.ZipFile) -> str:
-    names = [info.filename for info in archive.infolist() if not (info.is_dir() or is_junk(info.filename))]
-    if len(names) != 1:
-        raise InputError(f"{path}: {len(names)} files in it, but there must be one, the CSV")
-    return names[0]
+    files = files_in(archive)
+    if len(files) != 1:
+        raise InputError(f"{path}: {len(files)} files in it, but there must be one, the CSV")
+    return files[0].filename
 
 
 def _require_utf8(path: Path, start: bytes) -> None:

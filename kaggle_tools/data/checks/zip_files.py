@@ -54,6 +54,11 @@ def is_junk(name: str) -> bool:
     return "__MACOSX" in parts or ".DS_Store" in parts
 
 
+def files_in(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The files in an archive, without folders and without junk."""
+    return [info for info in archive.infolist() if not (info.is_dir() or is_junk(info.filename))]
+
+
 @contextmanager
 def opened(file: Path) -> Iterator[list[Member]]:
     """The files in an archive, once it is certain that they may be unpacked; the only one of a plain file.
@@ -67,7 +72,7 @@ def opened(file: Path) -> Iterator[list[Member]]:
         return
     try:
         with zipfile.ZipFile(file) as archive:
-            infos = [info for info in archive.infolist() if not (info.is_dir() or is_junk(info.filename))]
+            infos = files_in(archive)
             for info in infos:
                 _require_harmless(file, info)
             yield [_member(archive, info) for info in infos]

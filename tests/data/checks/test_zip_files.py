@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from damaged_zips import CHANGES, METHODS, damaged_zips
 
-from kaggle_tools.data.checks.zip_files import is_damage, is_junk, opened
+from kaggle_tools.data.checks.zip_files import files_in, is_damage, is_junk, opened
 from kaggle_tools.errors import InputError
 
 
@@ -65,3 +65,11 @@ def test_an_archive_with_a_password_is_refused(tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(InputError, match=r"train\.zip: 'train/a\.jpg' is locked with a password"), opened(file):
         pass
+
+
+def test_the_files_in_an_archive_are_neither_folders_nor_junk(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "train.zip", "w") as archive:
+        archive.mkdir("train")
+        archive.writestr("__MACOSX/train/._a.jpg", b"x")
+        archive.writestr("train/a.jpg", b"a")
+        assert [info.filename for info in files_in(archive)] == ["train/a.jpg"]
