@@ -13,7 +13,7 @@ import codecs
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -152,14 +152,15 @@ def read(path: Path, slug: str | None = None) -> list[Entry]:
 
     With `slug`, those to this competition only. What cannot be read is left out: `left_out` names it.
     """
-    entries = [_entry(facts) for facts in _facts(path).values() if facts.keys() >= {"slug", "message"}]
+    entries = [_entry(facts) for facts in _facts(_lines(path)).values() if facts.keys() >= {"slug", "message"}]
     return [entry for entry in entries if slug in (None, entry.slug)]
 
 
 def left_out(path: Path) -> list[str]:
     """What `read` leaves out, in words: lines that are damaged, and submissions whose first line is lost."""
-    broken = [f"line {line.number} ({line.problem})" for line in _lines(path) if line.problem]
-    nameless = [name for name, facts in _facts(path).items() if not facts.keys() >= {"slug", "message"}]
+    lines = _lines(path)
+    broken = [f"line {line.number} ({line.problem})" for line in lines if line.problem]
+    nameless = [name for name, facts in _facts(lines).items() if not facts.keys() >= {"slug", "message"}]
     said = []
     if broken:
         said.append(f"{path}: {len(broken):,} damaged lines are left out: {first_few(broken)}")
@@ -244,10 +245,10 @@ START = b'{"event": "'
 """How each event begins, and nothing else in a line does: within a text, the quotation marks are escaped."""
 
 
-def _facts(path: Path) -> dict[str, dict[str, Any]]:
+def _facts(lines: Sequence[_Line]) -> dict[str, dict[str, Any]]:
     """What all events of a submission say together, by its id."""
     noted: dict[str, dict[str, Any]] = {}
-    for line in _lines(path):
+    for line in lines:
         if not line.problem:
             facts = noted.setdefault(line.event["id"], {"time": line.event["time"]})
             facts |= line.event | {"time": facts["time"]}

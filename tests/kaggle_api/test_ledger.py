@@ -263,6 +263,22 @@ def test_a_line_that_cannot_be_read_is_left_out_and_it_is_said_why(ledger_path: 
     assert ledger.left_out(ledger_path) == [f"{ledger_path}: 1 damaged lines are left out: line 2 ({why})"]
 
 
+def test_what_is_left_out_is_found_by_parsing_each_line_once(
+    ledger_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_events(ledger_path, INTENDED, SCORE, {"event": "submitted", "id": "bb", "ref": 17})
+    parsed, numbers = ledger._parsed, []
+
+    def noted(number: int, line: bytes) -> object:
+        numbers.append(number)
+        return parsed(number, line)
+
+    monkeypatch.setattr(ledger, "_parsed", noted)
+    (said,) = ledger.left_out(ledger_path)
+    assert said.endswith("as the line is lost that says what they are: bb")
+    assert numbers == [1, 2, 3]
+
+
 def test_a_submission_whose_first_line_is_lost_is_named(ledger_path: Path) -> None:
     write_events(ledger_path, {"event": "submitted", "id": "aa", "ref": 17}, SCORE)
     assert ledger.read(ledger_path) == []

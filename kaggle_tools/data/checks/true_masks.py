@@ -110,15 +110,15 @@ def _report(looks: Sequence[_Look]) -> MaskReport:
     surrounding = [look.name for look in partly if look.at_edge > SURROUNDS]
     # Where things often reach the edge, as salt does, some surround the rest by right.
     odd = partly and (2 * len(surrounding) > len(partly) or median(look.at_edge for look in partly) < RARELY_AT_EDGE)
-    ambiguous: dict[str, tuple[str, ...]] = {}
+    ambiguous: dict[str, list[str]] = {}
     for look in looks:
         if look.taken:
-            ambiguous[look.taken] = (*ambiguous.get(look.taken, ()), look.name)
+            ambiguous.setdefault(look.taken, []).append(look.name)
     return MaskReport(
         masks=len(looks),
         coverage=fmean(look.coverage for look in looks),
         blank=tuple(look.name for look in looks if look.coverage == 0),
         full=tuple(look.name for look in looks if look.coverage == 1),
         inverted=tuple(surrounding) if odd else (),
-        ambiguous=ambiguous,
+        ambiguous={taken: tuple(names) for taken, names in ambiguous.items()},
     )
