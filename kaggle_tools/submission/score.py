@@ -10,7 +10,7 @@ import pandas as pd
 from kaggle_tools import metrics, rle
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.checks.foreground import lines_of_ambiguous
-from kaggle_tools.data.checks.names import files_by_stem
+from kaggle_tools.data.checks.names import below_folders, files_by_stem
 from kaggle_tools.data.images import read_foreground
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.submission.read import parse_mask, read_masks
@@ -60,7 +60,8 @@ def score_submission(path: Path, truth: Path, competition: Competition) -> Score
         counts[photo_id] = _overlap(_runs(path, photo_id, text, true.pixels, competition), true.runs)
     missing = [photo_id for photo_id in truths if photo_id not in counts]
     if missing:
-        raise InputError(f"{path}: {len(missing):,} photos of {truth} are missing: {first_few(missing)}")
+        exchanged = "" if unscored else "; if they are in the wrong order: the submission comes first, then the truth"
+        raise InputError(f"{path}: {len(missing):,} photos of {truth} are missing: {first_few(missing)}{exchanged}")
     for line in lines_of_ambiguous(ambiguous, len(counts)):
         warn(line)
     return Scores(_table(counts, competition), unscored)
@@ -93,7 +94,7 @@ def _table(counts: dict[str, metrics.Overlap], competition: Competition) -> pd.D
 
 def _mask_files(folder: Path, competition: Competition) -> dict[str, Path]:
     """The mask files of a folder by the ids of their photos."""
-    name = Path(competition.train_masks).name
+    name = below_folders(competition.train_masks)
     for pattern in (name, "{stem}.png"):
         if by_stem := files_by_stem(folder, pattern):
             return {competition.id_of(stem): path for stem, path in by_stem.items()}

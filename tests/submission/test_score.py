@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,28 @@ def test_true_masks_that_are_not_plain_are_named(tmp_path: Path, capsys: pytest.
         "warning: 2 of 2 masks are not plainly black and white: b_01.png, a_01.png; "
         "taken as foreground: values above half of the highest\n"
     )
+
+
+def test_true_masks_that_lie_in_folders_named_by_their_photos_are_scored(tmp_path: Path) -> None:
+    in_folders = replace(CARVANA, train_masks="train/{stem}/mask.png")
+    path = write_rows(tmp_path / "submission.csv", list(SUBMITTED))
+    for photo_id, text in TRUTH:
+        folder = tmp_path / "masks" / CARVANA.stem_of(photo_id)
+        folder.mkdir(parents=True)
+        Image.fromarray(rle.decode(text, SHAPE)).save(folder / "mask.png")
+    table, unscored = score_submission(path, tmp_path / "masks", in_folders)
+    assert table["dice"].tolist() == pytest.approx([4 / 8, 12 / 30])
+    assert unscored == 1
+
+
+def test_a_submission_and_a_truth_in_the_wrong_order_are_refused_with_the_right_one(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "submission.csv", list(SUBMITTED))
+    truth = write_rows(tmp_path / "truth.csv", list(TRUTH))
+    with pytest.raises(InputError, match=r"a_02\.jpg; if they are in the wrong order: the submission comes first"):
+        score_submission(truth, path, CARVANA)
+
+
+def test_a_submission_that_holds_other_photos_too_is_not_taken_for_the_truth(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "submission.csv", list(SUBMITTED[:2]))
+    with pytest.raises(InputError, match=r"1 photos of .*truth\.csv are missing: a_01\.jpg$"):
+        score_submission(path, write_rows(tmp_path / "truth.csv", list(TRUTH)), CARVANA)

@@ -58,6 +58,15 @@ def files_by_stem(folder: Path, pattern: str) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix()[len(before) : -len(after) or None]: path for path in paths}
 
 
+def below_folders(pattern: str) -> str:
+    """A pattern without the folders that all its files share: `{stem}.jpg` of `train/{stem}.jpg`.
+
+    A folder that is named by the stem stays: `{stem}/mask.png` of `train/{stem}/mask.png`.
+    """
+    before, after = pattern.split("{stem}")
+    return before.rpartition("/")[2] + "{stem}" + after
+
+
 def photo_files(paths: Iterable[Path]) -> list[Path]:
     """Those that are photos, by their extensions."""
     return [path for path in visible(paths) if path.suffix.lower() in PHOTO_SUFFIXES]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from kaggle_tools.data.checks.names import fault_of, found_instead, require_usable
+from kaggle_tools.data.checks.names import below_folders, fault_of, found_instead, require_usable
 from kaggle_tools.errors import InputError
 
 
@@ -81,3 +81,17 @@ def test_what_lies_nearby_instead_of_the_photos_is_named_with_what_to_do(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert found_instead(tmp_path, "train/{stem}.jpg").replace(f"{tmp_path}/", "").removesuffix("with .jpg") == found
+
+
+@pytest.mark.parametrize(
+    ("pattern", "below"),
+    [
+        ("train_masks/{stem}_mask.gif", "{stem}_mask.gif"),
+        ("train/masks/mask_{stem}.png", "mask_{stem}.png"),
+        ("{stem}.png", "{stem}.png"),
+        ("train/{stem}/mask.png", "{stem}/mask.png"),
+        ("train/{stem}/masks/all.png", "{stem}/masks/all.png"),
+    ],
+)
+def test_a_pattern_below_its_folders_still_holds_the_stem(pattern: str, below: str) -> None:
+    assert below_folders(pattern) == below
