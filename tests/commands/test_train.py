@@ -203,6 +203,15 @@ class TestLookingAtTrueMasks:
         assert str(error).startswith("all 3 true masks are blank: a_01_mask.gif, a_02_mask.gif, b_01_mask.gif; ")
         assert not (tmp_path / "run").exists()
 
+    def test_a_folder_that_is_not_the_trainings_own_is_refused_before_photos_are_looked_at(
+        self, tmp_path: Path, photos: list[Photo]
+    ) -> None:
+        photos[0].path.write_bytes(photos[0].path.read_bytes()[:-100])  # which the look at all photos would name
+        options = ["--data", tmp_path / "data", "--out", tmp_path / "data", "--folds", "2", "--image-size", "16x16"]
+        error = CliRunner().invoke(cli.app_of(train.train), [*map(str, options)]).exception
+        assert isinstance(error, InputError)
+        assert str(error) == f"--out {tmp_path / 'data'}: holds the photos; give a folder of its own"
+
 
 class TestMemoryOfTheGpu:
     """It holds two photos of the training at once: injected into a real training on the processor."""
