@@ -25,6 +25,8 @@ from kaggle_tools.system.output import warn
 
 BATCH_PIXELS = 8 * 1280 * 1918
 """A batch chosen automatically holds no more pixels than this: more of them are no faster, but need more memory."""
+MOST_ELEMENTS = 2**31 - 1
+"""Nor has any tensor more elements: kernels that count them in 32 bits fail, or take a slower way."""
 
 
 class Prediction(NamedTuple):
@@ -104,9 +106,10 @@ def batch_size_that_fits(ensemble: Ensemble, photos: Sequence[Photo]) -> int:
     if ensemble.device.type != "cuda" or not photos:
         return 1
     height, width = max((photo.size for photo in photos), key=lambda size: size[0] * size[1])
+    most = min(BATCH_PIXELS // (height * width), MOST_ELEMENTS // _largest_tensor(ensemble, (height, width)))
     fits = 0
     for batch_size in (1, 2, 4, 8, 16, 32, 64):
-        if fits and batch_size * height * width > BATCH_PIXELS:
+        if fits and batch_size > most:
             break
         try:
             _try(ensemble, batch_size, (height, width))
@@ -117,6 +120,16 @@ def batch_size_that_fits(ensemble: Ensemble, photos: Sequence[Photo]) -> int:
         fits = batch_size
     torch.cuda.empty_cache()
     return fits
+
+
+def _largest_tensor(ensemble: Ensemble, own_size: Size) -> int:
+    """The elements of the largest tensor in any of the networks while it masks one photo of this size."""
+    passes = {
+        (member.card.architecture, InputSize(member.card.image_size, scale).of(own_size))
+        for member in ensemble.members
+        for scale in ensemble.scales
+    }
+    return max(probe.largest_tensor(architecture, size) for architecture, size in passes)
 
 
 def _try(ensemble: Ensemble, batch_size: int, own_size: Size) -> None:

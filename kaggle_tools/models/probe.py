@@ -6,9 +6,12 @@ takes about a tenth of a second at any size, and no memory.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import Architecture, Segmenter, blueprint
@@ -64,6 +67,31 @@ def smallest_batch(architecture: Architecture, size: tuple[int, int]) -> int:
         return 1
     require(architecture, [two])
     return 2
+
+
+def largest_tensor(architecture: Architecture, size: tuple[int, int]) -> int:
+    """How many elements the largest tensor has while one photo of this (height, width) is masked.
+
+    Raises:
+        InputError: there is no such network.
+    """
+    network = blueprint(architecture).eval()
+    with torch.inference_mode(), _Largest() as largest:  # type: ignore[no-untyped-call]
+        network(torch.empty(1, 3, *size, dtype=torch.uint8, device="meta"))
+    elements: int = largest.elements
+    return elements
+
+
+class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Keeps the number of elements of the largest result of all operations."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, operation: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = operation(*args, **(kwargs or {}))
+        sizes = (one.numel() for one in tree_leaves(results) if isinstance(one, Tensor))
+        self.elements = max(self.elements, *sizes, 0)
+        return results
 
 
 def some_sizes(sizes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

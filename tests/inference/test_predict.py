@@ -376,8 +376,14 @@ class TestBatchSize:
         assert seen == [[(2, 3, 16, 24), (2, 3, 20, 30)]] * 2
 
     def fitting(self, *sizes: Size) -> int:
+        return self.fitting_for(16, (1.0,), *sizes)
+
+    def fitting_for(self, width: int, scales: tuple[float, ...], *sizes: Size) -> int:
+        """On a GPU, for a U-Net of this width."""
         photos = [Photo("a", Path("a.png"), size) for size in sizes]
-        return batch_size_that_fits(SimpleNamespace(device=torch.device("cuda")), photos)  # type: ignore[arg-type]
+        one = replace(member(nn.Identity()), card=card_of(None, architecture=Architecture(width=width)))
+        ensemble = SimpleNamespace(device=torch.device("cuda"), members=[one], scales=scales)
+        return batch_size_that_fits(ensemble, photos)  # type: ignore[arg-type]
 
     def test_on_a_gpu_the_batch_size_is_the_largest_power_of_two_that_fits(self, tried: list[tuple[int, Size]]) -> None:
         assert self.fitting((100, 150)) == 4
@@ -399,6 +405,21 @@ class TestBatchSize:
     ) -> None:
         monkeypatch.setattr(prediction_module, "_try", lambda *_: None)
         assert self.fitting(size) == largest
+
+    @pytest.mark.parametrize(
+        ("width", "scales", "largest"),
+        [
+            (16, (1.0,), 8),
+            (64, (1.0,), 4),  # 8 photos: 8 * 2 * 64 * 1280 * 1920 = 1.17 * 2**31
+            (64, (1.0, 2.0), 1),  # 2 photos at twice the size: the same
+            (300, (2.0,), 1),  # one photo is tried in any case
+        ],
+    )
+    def test_no_tensor_has_2_to_the_31_elements(
+        self, monkeypatch: pytest.MonkeyPatch, width: int, scales: tuple[float, ...], largest: int
+    ) -> None:
+        monkeypatch.setattr(prediction_module, "_try", lambda *_: None)
+        assert self.fitting_for(width, scales, (1280, 1918)) == largest
 
 
 def test_probabilities_are_rounded_to_bytes() -> None:

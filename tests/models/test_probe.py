@@ -5,7 +5,7 @@ import torch
 
 from kaggle_tools.errors import InputError
 from kaggle_tools.models import probe
-from kaggle_tools.models.probe import Pass, require, smallest_batch, some_sizes
+from kaggle_tools.models.probe import Pass, largest_tensor, require, smallest_batch, some_sizes
 from kaggle_tools.models.segmenter import Architecture, blueprint, build
 
 PAN, DEEPLAB, SWIN = (
@@ -123,3 +123,31 @@ def test_each_size_is_tried_once_and_of_many_the_smallest_and_the_largest_among_
     few = some_sizes((side, 7) for side in range(1, 1001))
     assert (len(few), few[0], few[-1]) == (32, (1, 7), (1000, 7))
     assert few == sorted(set(few))
+
+
+@pytest.mark.parametrize(
+    ("width", "size", "elements"),
+    [
+        (64, (1280, 1918), 2 * 64 * 1280 * 1920),  # what the encoder saw beside what came from below, padded
+        (16, (33, 32), 2 * 16 * 48 * 32),
+    ],
+)
+def test_the_largest_tensor_of_a_u_net_is_what_its_last_block_is_given(
+    width: int, size: tuple[int, int], elements: int
+) -> None:
+    assert largest_tensor(Architecture(width=width), size) == elements
+
+
+def test_the_largest_tensor_is_as_large_on_the_cpu_as_without_contents() -> None:
+    """Of PyTorch's own hooks, which see the results of layers."""
+    architecture, sizes = Architecture("smp:Unet/resnet18"), []
+    model = build(architecture).eval()
+    for layer in model.modules():
+        layer.register_forward_hook(
+            lambda _, inputs, result: sizes.extend(
+                one.numel() for one in (*inputs, result) if isinstance(one, torch.Tensor)
+            )
+        )
+    with torch.inference_mode():
+        model(torch.zeros(1, 3, 64, 96, dtype=torch.uint8))
+    assert largest_tensor(architecture, (64, 96)) == max(sizes)
