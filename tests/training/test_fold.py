@@ -12,13 +12,20 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
 
 from kaggle_tools import metrics
 from kaggle_tools.config import Execution
 from kaggle_tools.data.images import read_gray, read_mask
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError
+from kaggle_tools.inference import out_of_fold, predict, write_masks
+from kaggle_tools.inference.ensemble import Ensemble, load_members
+from kaggle_tools.inference.write_masks import measured
 from kaggle_tools.models import unet
 from kaggle_tools.models.unet import recomputed
+from kaggle_tools.results.pred_folder import Outputs
 from kaggle_tools.training import fold as one_fold
 from kaggle_tools.training.callbacks import TimeLimit
 from kaggle_tools.training.task import SegmentationTask
@@ -306,3 +313,50 @@ def test_a_full_disk_at_the_end_of_a_training_is_named_and_the_same_command_ends
 def test_without_wandb_installed_the_message_says_what_to_install(fold: Any) -> None:
     with pytest.raises(InputError, match="pip install wandb"):
         fold("run", Execution(devices="1", workers=0, wandb="cars"))
+
+
+class _NoFloat64(TorchDispatchMode):
+    """An imitation of a device that lacks float64: fails at every operation that takes or gives it.
+
+    What was fetched from the device may be added up in it.
+    """
+
+    operations = 0
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = operation(*args, **(kwargs or {}))
+        tensors = [one for one in tree_leaves((args, kwargs, results)) if isinstance(one, Tensor)]
+        assert not any(one.dtype == torch.float64 for one in tensors), f"{operation} in float64"
+        self.operations += 1
+        return results
+
+
+@pytest.mark.parametrize("options", [{}, {"ema_decay": 0.9, "lovasz_weight": 1.0, "border_weight": 2.0}], ids=str)
+def test_a_device_without_float64_trains_scores_and_masks(
+    options: dict[str, Any], fold: Any, photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Apple's GPUs."""
+    fetched: list[Tensor] = []
+    cpu = Tensor.cpu
+
+    def fetching(tensor: Tensor) -> Tensor:
+        fetched.append(cpu(tensor))
+        return fetched[-1]
+
+    def on_the_cpu(*tensors: Tensor) -> Tensor:
+        storages = [one.untyped_storage().data_ptr() for one in fetched]
+        assert tensors[0].untyped_storage().data_ptr() in storages
+        with _disable_current_modes():
+            return measured(*tensors)
+
+    monkeypatch.setattr(predict, "has_float64", lambda _: False)
+    monkeypatch.setattr(Tensor, "cpu", fetching)
+    monkeypatch.setattr(out_of_fold, "measured", on_the_cpu)
+    monkeypatch.setattr(write_masks, "measured", on_the_cpu)
+    with _NoFloat64() as mode:
+        folder = fold("run", epochs=1, **options)
+        trained = mode.operations
+        ensemble = Ensemble(load_members([folder.parent]), torch.device("cpu"), tta="hflip")
+        assert write_masks.mask_photos(tmp_path, ensemble, photos, Outputs(), batch_size=2, workers=0) == []
+    assert 0 < trained < mode.operations
+    assert len(list((tmp_path / "masks").iterdir())) == len(photos)
