@@ -13,12 +13,18 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import mask_path, photo_note, probability_path
 from kaggle_tools.results.provenance import Record
+from kaggle_tools.system.files import sha256
 
 
 def write_probabilities(
-    pred: Path, maps: Mapping[str, Any], photo_sha256: Mapping[str, str] | None = None, **fields: Any
+    pred: Path,
+    maps: Mapping[str, Any],
+    photo_sha256: Mapping[str, str] | None = None,
+    *,
+    noted: bool = False,
+    **fields: Any,
 ) -> Path:
-    """A finished folder of these maps from 0 to 255, which may note the photos that they were made of."""
+    """A finished folder of these maps from 0 to 255, which may note these photos, or those that they were made of."""
     of_all = {"competition": "roof-tiles", "photos": "photos", "models": (network(pred.name),), "tta": "none"}
     record = Record(**{**of_all, **fields})
     photos = []
@@ -28,7 +34,7 @@ def write_probabilities(
             path = pred.parent / "photos" / f"{stem}.png"
             path.parent.mkdir(exist_ok=True)
             Image.new("RGB", map_HW.shape[::-1]).save(path)
-            note = photo_note((photo_sha256 or {}).get(stem, ""))
+            note = photo_note((photo_sha256 or {}).get(stem, sha256(path) if noted else ""))
             write_gray(probability_path(pred, stem), map_HW, note)
             write_mask(mask_path(pred, stem), map_HW >= 128, note)
             photos.append(Photo(stem, path, map_HW.shape))
