@@ -182,11 +182,12 @@ def fitted_to_memory(
         batch_size, accumulate = recorded
         if batch_size <= config.batch_size and batch_size * accumulate == photos_a_step:
             return replace(config, batch_size=batch_size, accumulate=accumulate)
+    require_working_gpu()
     if run_folder.is_begun(run) or not has_its_own_memory(best_device()) or is_started_by_others():
         return config
     devices = 1 if execution.parallel_folds else device_count(execution.devices, execution.nodes)
     largest = max((photo.size for photo in photos), key=lambda size: size[0] * size[1])
-    fit = photos_that_fit(config, largest, devices) if config.batch_size % devices == 0 else None
+    fit = photos_that_fit(config, largest, devices, execution.recompute) if config.batch_size % devices == 0 else None
     if fit is None or fit * devices == config.batch_size:
         return config  # what does not fit at all is refused, with advice, when it is trained
     fitted = replace(config, batch_size=fit * devices, accumulate=photos_a_step // (fit * devices))

@@ -123,7 +123,7 @@ def find_batch_size(split: Split, config: TrainingConfig, execution: Execution) 
     return found
 
 
-def photos_that_fit(config: TrainingConfig, own_size: Size, devices: int) -> int | None:
+def photos_that_fit(config: TrainingConfig, own_size: Size, devices: int, recompute: int = 0) -> int | None:
     """How many of the photos of a batch a device takes at once, such that equal parts make up the batch.
 
     Tried twice each, as the optimiser has its memory only after the first step.
@@ -132,6 +132,7 @@ def photos_that_fit(config: TrainingConfig, own_size: Size, devices: int) -> int
         config: what decides the result.
         own_size: (height, width) of the largest photo.
         devices: how many share a batch.
+        recompute: of how many levels of the U-Net features are computed twice.
 
     Returns:
         None where not even the smallest part fits.
@@ -140,6 +141,7 @@ def photos_that_fit(config: TrainingConfig, own_size: Size, devices: int) -> int
     smallest = probe.smallest_batch(_architecture(config), size)
     device = best_device()
     model = build(_architecture(config)).to(memory_format=fast_memory_format(device))
+    recompute_levels(model, recompute)
     with trial_steps(SegmentationTask(model, config), device) as step:
         for photos in (part for part in range(share, smallest - 1, -1) if share % part == 0):
             try:
