@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from kaggle_tools.data.listing import Photo
 
 
+PLAN_SECONDS = 600.0
+"""How long to wait for another process that tries which batch fits."""
+
+
 @takes(CONFIG_OPTIONS, EXECUTION_OPTIONS)
 def train(
     data: Annotated[Path, typer.Option(help="Folder with the competition's data, as Kaggle delivers it.")],
@@ -73,9 +77,14 @@ def train(
         settings = replace(settings, batch_size=found_batch_size(out, photos, settings, execution))
     if not settings.takes_sizes({photo.size for photo in photos}):
         raise InputError(f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
-    settings = fitted_to_memory(out, photos, settings, execution)
-    with locked(out, run_folder.WRITES):
-        run_folder.write_config(out, settings, data, cli.this_command())
+
+    from kaggle_tools.training.plan.memory import batches_of, planned
+
+    with locked(out, run_folder.WRITES, PLAN_SECONDS):
+        asked = batches_of(settings)
+        settings = planned(out, photos, settings, execution)
+        memory_led = asked if asked != batches_of(settings) else None
+        run_folder.write_config(out, settings, data, cli.this_command(), memory_led)
         fold_by_stem = fold_table.folds_of(out, spec, photos, settings)
     if new_files is not None:
         fold_table.record_files(out, new_files)
@@ -150,19 +159,10 @@ def config_in_file(path: Path, spec: "Competition") -> TrainingConfig:
 
 
 def found_batch_size(run: Path, photos: "list[Photo]", settings: TrainingConfig, execution: Execution) -> int:
-    """The batch size of `--batch-size auto`, see `cross_validation.automatic_batch_size`."""
-    from kaggle_tools.training.cross_validation import automatic_batch_size
+    """The batch size of `--batch-size auto`, see `automatic_batch_size`."""
+    from kaggle_tools.training.plan.memory import automatic_batch_size
 
     return automatic_batch_size(run, photos, settings, execution)
-
-
-def fitted_to_memory(
-    run: Path, photos: "list[Photo]", settings: TrainingConfig, execution: Execution
-) -> TrainingConfig:
-    """The settings with a batch that the GPU holds, see `cross_validation.fitted_to_memory`."""
-    from kaggle_tools.training import cross_validation
-
-    return cross_validation.fitted_to_memory(run, photos, settings, execution)
 
 
 def chosen_folds(given: list[int] | None, settings: TrainingConfig) -> list[int]:

@@ -50,6 +50,8 @@ class RunConfig:
     """Of Python and of the libraries by name; None where one was not installed."""
     machine: str = ""
     """The operating system."""
+    asked: Mapping[str, int] = field(default_factory=dict)
+    """Settings that were asked for, where the memory of a GPU led to others."""
 
     @property
     def competition(self) -> str | None:
@@ -72,6 +74,7 @@ class RunConfig:
             "commit": self.commit,
             "versions": dict(self.versions),
             "machine": self.machine,
+            **({"asked": dict(self.asked)} if self.asked else {}),
         }
 
     @classmethod
@@ -89,6 +92,7 @@ class RunConfig:
             commit=fields.optional("commit", text, None),
             versions=fields.optional("versions", by_name(nullable(text)), {}),
             machine=fields.optional("machine", text, ""),
+            asked=fields.optional("asked", by_name(whole), {}),
         )
 
 

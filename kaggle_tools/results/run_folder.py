@@ -22,7 +22,7 @@ Knows nothing of torch.
 
 import math
 import platform
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,25 +158,34 @@ def require_own_folder(out: Path, own: str, sources: Iterable[Path]) -> None:
     _refuse_linked_folders(out)
 
 
-def write_config(run: Path, config: TrainingConfig, data: Path, command: str) -> None:
+def write_config(
+    run: Path, config: TrainingConfig, data: Path, command: str, asked: Mapping[str, int] | None = None
+) -> None:
     """Write `config.json`, or check that the one that is there asks for the same result.
+
+    `asked` are the settings that memory led away from.
 
     Raises:
         InputError: the run was begun with other settings; the differences are named.
     """
-    path = run / CONFIG_FILE
-    settings = settings_of(config)
+    path, settings = run / CONFIG_FILE, settings_of(config)
     if path.exists():
-        begun = dict(read_config(run).settings)
-        differing = [name for name in settings | begun if not _is_same(name, begun.get(name), settings.get(name))]
-        if not differing:
+        begun = read_config(run)
+        names = differing(begun, config)
+        if not names:
             return
         if is_begun(run):
-            changes = "; ".join(f"{name} was {begun.get(name)}, now {settings.get(name)}" for name in differing)
+            changes = "; ".join(f"{name} was {begun.settings.get(name)}, now {settings.get(name)}" for name in names)
             raise InputError(f"{run}: begun with other settings ({changes}). Give those, or another --out.")
         (run / FOLDS_FILE).unlink(missing_ok=True)  # drawn with settings under which nothing was trained
-    begun_with = RunConfig(settings, str(data.resolve()), command, commit(), installed_versions(), platform.platform())
-    write_json(path, begun_with.to_json())
+    version = (commit(), installed_versions(), platform.platform())
+    write_json(path, RunConfig(settings, str(data.resolve()), command, *version, asked or {}).to_json())
+
+
+def differing(begun: RunConfig, config: TrainingConfig) -> list[str]:
+    """The names of the settings with which a run was begun otherwise."""
+    theirs, ours = begun.settings, settings_of(config)
+    return [name for name in dict(theirs) | ours if not _is_same(name, theirs.get(name), ours.get(name))]
 
 
 def read_config(run: Path) -> RunConfig:
@@ -219,18 +228,6 @@ def recorded_batch_size(run: Path) -> int:
     if batch_size is None:
         raise InputError(f"{run / CONFIG_FILE}: damaged (no batch_size in its settings, or not a whole number)")
     return batch_size
-
-
-def recorded_batches(run: Path) -> tuple[int, int] | None:
-    """The batch size and how many batches make a gradient step, as the run records them; None of a new run.
-
-    Raises:
-        InputError: `config.json` is damaged.
-    """
-    if not (run / CONFIG_FILE).exists():
-        return None
-    accumulate = read_config(run).settings.get("accumulate", 1)
-    return recorded_batch_size(run), accumulate if type(accumulate) is int else 1
 
 
 def write_timing(fold_folder: Path, timing: Timing) -> None:

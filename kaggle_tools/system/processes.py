@@ -6,8 +6,9 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
+from multiprocessing import get_context
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,11 +34,6 @@ def is_first_process() -> bool:
     Lightning, torchrun and SLURM say so in the environment; Lightning's own first process has none of the names.
     """
     return all(int(os.environ.get(name, 0)) == 0 for name in RANKS)
-
-
-def is_started_by_others() -> bool:
-    """Whether torchrun, SLURM or Lightning has started this process beside others, or may have."""
-    return any(name in os.environ for name in RANKS)
 
 
 def is_orphan() -> bool:
@@ -100,6 +96,27 @@ def visible_gpus(devices: str = "auto") -> list[str]:
     if max(wanted) >= count:
         raise InputError(f"--devices {devices}: this machine shows {count} GPUs")
     return [seen[number] for number in wanted]
+
+
+def own_gpu(devices: str) -> str:
+    """The GPU, as CUDA_VISIBLE_DEVICES names it, that is this process's among those that `--devices` means.
+
+    Raises:
+        InputError: there are no such GPUs.
+    """
+    gpus = visible_gpus(devices)
+    local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
+    return gpus[local % len(gpus)] if gpus else ""
+
+
+def on_a_gpu(gpu: str, function: Callable[..., T], *given: object) -> T:
+    """What a function answers, or raises, in a fresh process that sees one GPU alone and leaves nothing in its memory.
+
+    Raises:
+        BrokenProcessPool: the process was killed.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn"), _show_only, (gpu,)) as pool:
+        return pool.submit(function, *given).result()
 
 
 def warn_of_idle_gpus(devices: str, nodes: int) -> None:
@@ -199,6 +216,10 @@ def of_the_first(value: T) -> T:
     values = [value]
     distributed.broadcast_object_list(values, src=0)
     return values[0]
+
+
+def _show_only(gpu: str) -> None:
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu
 
 
 def _run(command: Sequence[str], gpu: str, prefix: str) -> int:

@@ -3,10 +3,11 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-
-import torch
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import Execution, TrainingConfig
@@ -16,12 +17,11 @@ from kaggle_tools.errors import InputError, OutOfTimeError, first_few
 from kaggle_tools.options import arguments_of
 from kaggle_tools.results import fold_table, run_folder
 from kaggle_tools.results.pred_folder import confident_photos
-from kaggle_tools.system.hardware import best_device, has_its_own_memory, require_working_gpu
-from kaggle_tools.system.output import say, warn
+from kaggle_tools.system.hardware import require_working_gpu
+from kaggle_tools.system.output import say
 from kaggle_tools.system.processes import (
-    device_count,
     is_first_process,
-    is_started_by_others,
+    on_a_gpu,
     own_command,
     run_on_gpus,
     visible_gpus,
@@ -29,10 +29,10 @@ from kaggle_tools.system.processes import (
 )
 from kaggle_tools.training.callbacks import TimeLimit
 from kaggle_tools.training.fold import train_fold
-from kaggle_tools.training.plan.trial import estimated_hours, find_batch_size, photos_that_fit, require_passes
-
-LONG_HOURS = 24.0
-LAPTOP_WIDTH = 16
+from kaggle_tools.training.plan.hours import announce, busiest, estimated_hours
+from kaggle_tools.training.plan.memory import warn_of_little_memory
+from kaggle_tools.training.plan.shortage import kept_going
+from kaggle_tools.training.plan.trial import require_passes
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ def train(work: CrossValidation, folds: Sequence[int], execution: Execution, dea
         InputError: see `train_one_by_one` and `train_in_parallel`.
         OutOfTimeError: the deadline is near; the same call continues.
     """
+    if execution.parallel_folds:
+        train_in_parallel(work, folds, execution, deadline)  # which leaves the memory of the GPUs to the folds
+        return
     require_working_gpu()
     if is_first_process():
         warn_of_idle_gpus(execution.devices, execution.nodes)
-    if execution.parallel_folds:
-        train_in_parallel(work, folds, execution, deadline)
-    else:
-        train_one_by_one(work, folds, execution, deadline)
+    train_one_by_one(work, folds, execution, deadline)
 
 
 def train_one_by_one(
@@ -84,7 +84,8 @@ def train_one_by_one(
     if unfinished:
         _require_passes(work, unfinished, extra, execution)
     if unfinished and is_first_process():
-        _warn_of_a_long_run(work, len(unfinished), execution)
+        warn_of_little_memory(work.photos, work.config, execution)
+        _say_hours(work, unfinished, execution)
     limit = None if deadline is None else TimeLimit(deadline)
     for done, fold in enumerate(unfinished):
         if done and is_first_process():  # since these were looked at, hours may have passed
@@ -98,16 +99,9 @@ def train_one_by_one(
             counts = f"{len(split.training):,} photos{added} to train on, {len(split.held_out):,} held out"
             say(f"fold {fold}: {counts}")
         split = replace(split, training=[*split.training, *extra])
-        train_fold(
-            work.run,
-            fold,
-            work.competition,
-            split,
-            work.config,
-            execution,
-            time_limit=limit,
-            folds_left=len(unfinished) - done,
-        )
+        left = len(unfinished) - done
+        one = partial(train_fold, work.run, fold, work.competition, split, work.config, execution)
+        kept_going(partial(one, time_limit=limit, folds_left=left), execution)
 
 
 def train_in_parallel(
@@ -129,6 +123,7 @@ def train_in_parallel(
 
     alone = replace(execution, devices="1", nodes=1, parallel_folds=False, report=False)
     _require_passes(work, unfinished, [], alone)  # each fold does so for --extra as well
+    _say_parallel_hours(work, unfinished, gpus, alone)
     folds_by_name = {f"fold {fold}": fold for fold in unfinished}
 
     def command(name: str) -> list[str]:
@@ -152,51 +147,6 @@ def fold_command(work: CrossValidation, fold: int, execution: Execution) -> list
     decided = ["--config", str(work.run / run_folder.CONFIG_FILE), "--competition", work.competition.slug]
     folder = ["--data", str(work.data), "--out", str(work.run), "--fold", str(fold)]
     return own_command("train", *folder, *decided, *arguments_of(execution))
-
-
-def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingConfig, execution: Execution) -> int:
-    """The batch size that the run was begun with, or else the largest that the GPU holds.
-
-    Raises:
-        InputError: there is not exactly one GPU, whose memory could decide, or not even one photo fits.
-    """
-    if (run / run_folder.CONFIG_FILE).exists():
-        return run_folder.recorded_batch_size(run)
-    if not (torch.cuda.is_available() and device_count(execution.devices, nodes=1) == 1):
-        raise InputError("--batch-size auto: needs one GPU, as with --devices 1; give a number")
-    found = find_batch_size(fold_table.Split(list(photos), list(photos[:1])), config, execution)
-    say(f"batch size: {found} photos fit")
-    return found
-
-
-def fitted_to_memory(
-    run: Path, photos: Sequence[Photo], config: TrainingConfig, execution: Execution
-) -> TrainingConfig:
-    """The configuration in which as many photos make a gradient step, in batches that the GPU holds.
-
-    A run that was begun so goes on so. Where several processes have been started already, nothing is tried, as they
-    would be in each other's way; nor on the processor, where the system and not PyTorch says that memory is short.
-    """
-    photos_a_step = config.batch_size * config.accumulate
-    if recorded := run_folder.recorded_batches(run):
-        batch_size, accumulate = recorded
-        if batch_size <= config.batch_size and batch_size * accumulate == photos_a_step:
-            return replace(config, batch_size=batch_size, accumulate=accumulate)
-    require_working_gpu()
-    if run_folder.is_begun(run) or not has_its_own_memory(best_device()) or is_started_by_others():
-        return config
-    devices = 1 if execution.parallel_folds else device_count(execution.devices, execution.nodes)
-    largest = max((photo.size for photo in photos), key=lambda size: size[0] * size[1])
-    fit = photos_that_fit(config, largest, devices, execution.recompute) if config.batch_size % devices == 0 else None
-    if fit is None or fit * devices == config.batch_size:
-        return config  # what does not fit at all is refused, with advice, when it is trained
-    fitted = replace(config, batch_size=fit * devices, accumulate=photos_a_step // (fit * devices))
-    warn(
-        f"the GPU does not hold {config.batch_size // devices} photos at once: --batch-size {fitted.batch_size} "
-        f"--accumulate {fitted.accumulate} is taken. As many photos make a gradient step, and the gradient is the same "
-        "but for the terms that are pooled over a batch: normalisation statistics, the Dice and Lovasz losses"
-    )
-    return fitted
 
 
 def _extra_photos(work: CrossValidation) -> list[Photo]:
@@ -250,18 +200,23 @@ def _require_passes(work: CrossValidation, folds: Sequence[int], extra: Sequence
     require_passes(work.config, sizes, training_photos, execution)
 
 
-def _warn_of_a_long_run(work: CrossValidation, folds: int, execution: Execution) -> None:
-    """Warn, before the training starts, that it would take more than a day, or longer than it may."""
-    hours = estimated_hours(work.photos, work.config, folds, execution)
-    if hours is None:
-        return
-    limit = execution.max_hours
-    if limit is not None and hours > limit:
-        warn(
-            f"about {hours:.1f} hours from the start to the end, and --max-hours is {limit:g}: repeat the command then"
-        )
-    elif hours > LONG_HOURS:
-        smaller = work.config.width <= LAPTOP_WIDTH or torch.cuda.is_available()
-        instead = "a smaller --image-size, or a single --fold" if smaller else "--preset laptop --fold 0"
-        about = f"about {hours / 24:.1f} days for {folds} of {work.config.folds} folds on this machine"
-        warn(f"{about}; try {instead}")
+def _say_hours(work: CrossValidation, folds: Sequence[int], execution: Execution) -> None:
+    """Say how long the epochs of these folds that are left will take, one after the other."""
+    epochs = sum(_epochs_left(work, fold) for fold in folds)
+    hours = estimated_hours(work.photos, work.config, epochs, execution)
+    announce(hours, len(folds), work.config, execution.max_hours)
+
+
+def _say_parallel_hours(work: CrossValidation, folds: Sequence[int], gpus: Sequence[str], alone: Execution) -> None:
+    """Say how long the epochs that are left will take on several GPUs, by a step on the first of them."""
+    epochs = busiest([_epochs_left(work, fold) for fold in folds], len(gpus))
+    with suppress(BrokenProcessPool):
+        hours = on_a_gpu(gpus[0], estimated_hours, work.photos, work.config, epochs, alone)
+        announce(hours, len(folds), work.config, alone.max_hours)
+
+
+def _epochs_left(work: CrossValidation, fold: int) -> int:
+    epochs = 0
+    with suppress(InputError):  # that the table is damaged shall stop no training, which writes it anew
+        epochs = len(run_folder.read_metrics(work.run, fold))
+    return max(0, work.config.epochs - epochs)

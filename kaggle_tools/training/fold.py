@@ -39,7 +39,7 @@ from kaggle_tools.system.processes import as_started, device_count, is_first_pro
 from kaggle_tools.training.callbacks import EpochLines, MetricsTable, Patience, Pictures, TimeLimit
 from kaggle_tools.training.checkpoints import BEST, LAST, Checkpoint, CheckpointFiles, explained_restoring
 from kaggle_tools.training.optim import moving_average
-from kaggle_tools.training.plan.trial import explained_memory
+from kaggle_tools.training.plan.shortage import explained_memory
 from kaggle_tools.training.ranks.failures import Failures, ends_with_its_parent, explained_loss_of_a_process
 from kaggle_tools.training.ranks.norms import SyncNorms
 from kaggle_tools.training.task import FoldData, SegmentationTask, initial_model, precision_of, quiet_lightning
@@ -175,14 +175,13 @@ def _fit(
     config = task.config
     if execution.compiled:
         task.model.compile()
-    ranks = device_count(execution.devices, execution.nodes)
     best, last = (one for one in callbacks if isinstance(one, Checkpoint))
     resumed = files.newest(best, last, task)
     with (
+        explained_memory(task, data.validation.photos[0].size, execution),
         plain_worker_errors(),
         quiet_lightning(),
         explained_loss_of_a_process(),
-        explained_memory(task, data.validation.photos[0].size, ranks),
         one_kind_of_out_of_memory(),
         explained_restoring(resumed) as begun,
     ):

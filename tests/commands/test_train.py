@@ -7,21 +7,21 @@ import pytest
 import typer
 from click.testing import Result
 from finished_runs import HEIGHT, WIDTH, draw_photos
+from little_memory import as_on_a_gpu, limit_memory
 from PIL import Image
-from torch import Tensor
 from typer.testing import CliRunner
 
 from kaggle_tools import cli
 from kaggle_tools.commands import train
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.config import CONFIG_OPTIONS, Execution, TrainingConfig, config_from, settings_of
+from kaggle_tools.config import CONFIG_OPTIONS, TrainingConfig, config_from, settings_of
 from kaggle_tools.data.fingerprint import fingerprint_of
 from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.errors import InputError
-from kaggle_tools.models.segmenter import Segmenter
 from kaggle_tools.options import applied
 from kaggle_tools.results.fold_table import record_files
 from kaggle_tools.training import cross_validation
+from kaggle_tools.training.plan import memory
 
 
 def config_of(preset: str | None = None, config: Path | None = None, **options: Any) -> TrainingConfig:
@@ -117,7 +117,7 @@ class TestCommand:
         """The arguments of the training, once it is called."""
         arguments: list[Any] = []
         monkeypatch.setattr(cross_validation, "train", lambda *given: arguments.extend(given))
-        monkeypatch.setattr(cross_validation, "automatic_batch_size", lambda *_: 3)
+        monkeypatch.setattr(memory, "automatic_batch_size", lambda *_: 3)
         return arguments
 
     def invoke(self, tmp_path: Path, *options: object) -> str:
@@ -223,16 +223,9 @@ class TestMemoryOfTheGpu:
     )
 
     @pytest.fixture(autouse=True)
-    def little_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        forward = Segmenter.forward
-
-        def limited(self: Segmenter, photos_B3HW: Tensor) -> Tensor:
-            if self.training and photos_B3HW[:, 0].numel() > 2 * 16 * 32 and photos_B3HW.device.type != "meta":
-                raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
-            return forward(self, photos_B3HW)
-
-        monkeypatch.setattr(Segmenter, "forward", limited)
-        monkeypatch.setattr(cross_validation, "has_its_own_memory", lambda _: True)
+    def tried(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        as_on_a_gpu(monkeypatch)
+        return limit_memory(monkeypatch, 2 * 16 * 32)
 
     def train(self, tmp_path: Path, *options: object) -> Result:
         app = typer.Typer()
@@ -266,9 +259,16 @@ class TestMemoryOfTheGpu:
         assert (done.exit_code, "does not hold" in done.stderr) == (0, False)
         assert self.recorded(tmp_path)["accumulate"] == 1
 
-    def test_other_processes_try_nothing_as_they_would_be_in_each_others_way(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_another_process_of_the_same_training_takes_what_the_first_one_found(
+        self, tmp_path: Path, tried: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("LOCAL_RANK", "0")
-        config = config_from("demo", CARVANA.slug, {"batch_size": 8})
-        assert cross_validation.fitted_to_memory(tmp_path, [], config, Execution(devices="1")) == config
+        draw_photos(tmp_path / "data", [f"{car}_{view:02}" for car in "abcd" for view in (1, 2)])
+        configs = []
+        monkeypatch.setattr(cross_validation, "train", lambda work, *_: configs.append(work.config))
+        self.train(tmp_path)
+        assert tried == [8, 4, 2, 2]
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        self.train(tmp_path)
+        assert tried == [8, 4, 2, 2]
+        assert configs[0] == configs[1]
+        assert (configs[0].batch_size, configs[0].accumulate) == (2, 4)

@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from kaggle_tools.system.processes import (
     is_first_process,
     launch,
     of_the_first,
+    on_a_gpu,
+    own_gpu,
     rank_and_ranks,
     run_on_gpus,
     visible_gpus,
@@ -167,6 +171,40 @@ class TestLaunch:
     def test_launching_on_devices_that_do_not_exist_is_refused_and_they_are_named(self, devices: str) -> None:
         with pytest.raises(InputError, match=f"^--devices {devices} --nodes 1: `.*devices.*"):
             launch(devices, 1)
+
+
+@pytest.mark.parametrize(
+    ("rank", "devices", "gpu"),
+    [({}, "auto", "4"), ({"LOCAL_RANK": "1"}, "auto", "5"), ({"SLURM_LOCALID": "1"}, "auto", "5"), ({}, "1,0", "5")],
+)
+def test_each_process_has_a_gpu_of_its_own_among_those_that_are_meant(
+    rank: dict[str, str], devices: str, gpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    for name, value in rank.items():
+        monkeypatch.setenv(name, value)
+    assert own_gpu(devices) == gpu
+
+
+def test_of_more_processes_than_gpus_that_each_sees_all_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As SLURM shows each of them its own GPU alone; and on a machine without any, no GPU is shown."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
+    monkeypatch.setenv("SLURM_LOCALID", "3")
+    assert own_gpu("auto") == "4"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert own_gpu("auto") == ""
+
+
+def test_a_function_is_called_in_a_process_of_its_own_that_sees_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert on_a_gpu("GPU-uuid", os.getenv, "CUDA_VISIBLE_DEVICES") == "GPU-uuid"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
+    with pytest.raises(ValueError, match="invalid literal"):
+        on_a_gpu("0", int, "x")
+    with pytest.raises(BrokenProcessPool):
+        on_a_gpu("0", os._exit, 9)
 
 
 def test_a_process_alone_is_the_first_of_one_and_gathers_its_own_value() -> None:

@@ -183,7 +183,8 @@ def test_out_of_memory_in_a_later_epoch_continues_by_the_same_command(
             fold("run")
     assert str(raised.value) == (
         "out of memory in epoch 2 (cuDNN error: CUDNN_STATUS_ALLOC_FAILED). Does another program use the GPU? "
-        "The same command continues from the last whole epoch."
+        "The same command continues from the last whole epoch; --recompute 3 takes half the memory, "
+        "for the same weights."
     )
     resumed, whole = fold("run"), fold("whole")
     for name in ("model.safetensors", "metrics.csv", "oof.csv"):

@@ -1,0 +1,106 @@
+"""How long a training will take, told from a step on trial."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from kaggle_tools.config import Execution, TrainingConfig
+from kaggle_tools.data.images import Size
+from kaggle_tools.data.listing import Photo
+from kaggle_tools.system import memory
+from kaggle_tools.system.hardware import best_device
+from kaggle_tools.system.output import say, warn
+from kaggle_tools.system.processes import device_count
+from kaggle_tools.system.progress import duration
+from kaggle_tools.training.plan.trial import Step, trial_steps, untrained
+
+SMALL = 128  # pixels
+LONG_ENOUGH = 0.5  # seconds
+FORWARD_SHARE = 1 / 3
+"""Of the time of a step; validating a photo takes as long."""
+WORTH_A_LINE = 1 / 60  # hours
+LONG_HOURS = 24.0
+LAPTOP_WIDTH = 16
+
+
+def announce(
+    hours: float | None, folds: int, config: TrainingConfig, limit: float | None = None, on: str = "this machine"
+) -> None:
+    """Say, before the training starts, how long it will take: a warning if that is more than a day, or than the limit.
+
+    Args:
+        hours: of the folds that are to be trained; None if that is not known.
+        folds: how many they are.
+        config: what decides the result.
+        limit: in hours.
+        on: what they are trained on.
+    """
+    if hours is None:
+        return
+    of = f"for {folds} of {config.folds} folds on {on}"
+    if limit and hours > limit:
+        times = math.ceil(hours / limit)
+        warn(
+            f"about {duration(hours * 3600)} {of}, more than --max-hours {limit:g}: the same command continues, "
+            f"about {times} times in all"
+        )
+    elif limit is None and hours > LONG_HOURS:
+        smaller = config.width <= LAPTOP_WIDTH or torch.cuda.is_available()
+        instead = "a smaller --image-size, or a single --fold" if smaller else "--preset laptop --fold 0"
+        warn(f"about {hours / 24:.1f} days {of}; try {instead}")
+    elif hours > WORTH_A_LINE:
+        say(f"about {duration(hours * 3600)} {of}, as a step on trial tells")
+
+
+def estimated_hours(photos: Sequence[Photo], config: TrainingConfig, epochs: int, execution: Execution) -> float | None:
+    """About how many hours it takes to train so many epochs, from a step timed here; None if no step succeeds."""
+    memory.keep_freed_memory()
+    with trial_steps(untrained(config, execution), best_device()) as step:
+        seconds = seconds_per_photo(step, config.image_size or photos[0].size)
+    if seconds is None:
+        return None
+    held_out = len(photos) / config.folds
+    photos_an_epoch = len(photos) - held_out + FORWARD_SHARE * held_out
+    return seconds / device_count(execution.devices, execution.nodes) * photos_an_epoch * epochs / 3600
+
+
+def busiest(epochs: Sequence[int], gpus: int) -> int:
+    """The epochs of the GPU that has most of them, where each fold in turn goes to the first one that is free."""
+    loads = [0] * gpus
+    for of_fold in epochs:
+        loads[loads.index(min(loads))] += of_fold
+    return max(loads)
+
+
+def seconds_per_photo(step: Step, size: Size) -> float | None:
+    """About how many seconds one photo of this size, (height, width), takes in training; None if no step succeeds.
+
+    Steps of two small photos are timed, then of larger ones, until the time of a step is well above the fixed cost
+    of any step; it is then scaled by the number of pixels.
+    """
+    seconds = None
+    for height, width in _growing(size):
+        try:
+            step(2, (height, width))  # the first one of a size chooses its algorithms
+            start = time.perf_counter()
+            step(2, (height, width))
+        except torch.OutOfMemoryError:
+            return seconds
+        except Exception:  # some networks take no photos as small as that, each with an error of its own
+            continue
+        step_seconds = time.perf_counter() - start
+        seconds = step_seconds / 2 * (size[0] * size[1]) / (height * width)
+        if step_seconds > LONG_ENOUGH:
+            break
+    return seconds
+
+
+def _growing(size: Size) -> Iterator[Size]:
+    """Sizes from a small one to this one, each with twice the sides of the one before."""
+    height, width = (min(side, SMALL) for side in size)
+    while (height, width) != size:
+        yield height, width
+        height, width = min(2 * height, size[0]), min(2 * width, size[1])
+    yield size
