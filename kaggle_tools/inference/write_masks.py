@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kaggle_tools.data.datasets import equal_size_batches
 from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.data.images import read_photo, write_gray, write_packed_mask, write_photo
 from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.loading.datasets import equal_size_batches
 from kaggle_tools.errors import InputError, OutOfTimeError, first_few
 from kaggle_tools.inference.ensemble import Ensemble
 from kaggle_tools.inference.predict import Prediction, as_bytes, batch_size_that_fits, predict
@@ -40,7 +40,7 @@ from kaggle_tools.results.pred_folder import (
 )
 from kaggle_tools.system.output import say
 from kaggle_tools.system.processes import gathered, is_orphan, of_the_first, rank_and_ranks
-from kaggle_tools.system.progress import track
+from kaggle_tools.system.progress import track, warned_of_deadline
 
 DOUBTFUL = (0.1, 0.9)
 """With a probability between these a pixel is neither foreground nor background for sure."""
@@ -79,7 +79,8 @@ def mask_photos(
         shared = f", shared by {ranks} processes" if ranks > 1 else ""
         count = sum(len(batch) for batch in unfinished)
         say(f"{count:,} of {len(photos):,} photos to mask with {len(ensemble.members)} networks{shared}")
-        predictions = track(predictions, sum(len(batch) for batch in share), "masks")
+        own_count = sum(len(batch) for batch in share)
+        predictions = track(warned_of_deadline(predictions, own_count, deadline), own_count, "masks")
     failures, late = [], False
     with MaskWriter(pred, ensemble.threshold, len(ensemble.members), outputs) as writer:
         for prediction in predictions:

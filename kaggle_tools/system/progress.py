@@ -1,21 +1,40 @@
 """Progress over many photos: a bar on a terminal, a plain line now and then elsewhere."""
 
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from kaggle_tools.system.output import say
+from kaggle_tools.system.output import say, warn
 
 T = TypeVar("T")
 
 LINE_SECONDS = 30.0
 """How often a line is printed where there is no terminal."""
+LOOK_SECONDS = 60.0
+"""After which it is known how fast the work goes."""
 
 
 def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Yield the items, showing how many of `total` are done, how fast, and how long the rest will take."""
     yield from _bar(items, total, what) if sys.stdout.isatty() else _lines(items, total, what)
+
+
+def warned_of_deadline(items: Iterable[T], total: int, deadline: float) -> Iterator[T]:
+    """Yield the items; say once, after a minute of them, if `deadline`, as `time.monotonic` counts, comes too early."""
+    started, looked = time.monotonic(), False
+    for done, item in enumerate(items, start=1):
+        yield item
+        elapsed = time.monotonic() - started
+        if looked or elapsed < LOOK_SECONDS:
+            continue
+        looked, needed, there_is = True, elapsed / done * total, deadline - started
+        if 0 < there_is < needed:
+            warn(
+                f"about {duration(needed)} for all, more than --max-hours allows: the same command continues, "
+                f"about {math.ceil(needed / there_is)} times in all"
+            )
 
 
 def duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from kaggle_tools.system import progress
-from kaggle_tools.system.progress import duration, track
+from kaggle_tools.system.progress import duration, track, warned_of_deadline
 
 
 class Clock:
@@ -96,3 +96,27 @@ def test_a_terminal_shows_a_progress_bar_instead_of_lines(
 )
 def test_a_duration_is_written_in_seconds_minutes_or_hours(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+class TestDeadline:
+    """Items that take half a minute each."""
+
+    def said(self, clock: Clock, capsys: pytest.CaptureFixture[str], hours: float) -> str:
+        for _ in warned_of_deadline(range(480), 480, clock.now + hours * 3600):
+            clock.now += 30
+        return capsys.readouterr().err
+
+    def test_that_the_deadline_comes_before_the_end_is_said_once_after_a_minute(
+        self, clock: Clock, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """480 items take 4 hours; in 1.5 hours come a third of them and then some."""
+        assert self.said(clock, capsys, 1.5) == (
+            "warning: about 4.0 h for all, more than --max-hours allows: the same command continues, about 3 times in "
+            "all\n"
+        )
+
+    @pytest.mark.parametrize("hours", [4.0, 5.0, float("inf"), 0.0, -1.0])
+    def test_nothing_is_said_where_the_time_suffices_or_where_there_is_none(
+        self, clock: Clock, capsys: pytest.CaptureFixture[str], hours: float
+    ) -> None:
+        assert self.said(clock, capsys, hours) == ""
