@@ -504,6 +504,20 @@ def test_help_imports_no_large_library(script: str) -> None:
     assert "heavy: []" in said
 
 
+def test_the_page_of_masks_loads_no_library_that_it_does_not_need(demo: Demo) -> None:
+    """Of those that take half a second or more."""
+    code = f"""
+import sys
+sys.argv = ["kaggle_tools", "report", "--pred", {str(demo.pred)!r}, "--data", {str(demo.data)!r}]
+from kaggle_tools.__main__ import main
+try:
+    main()
+finally:
+    print("heavy:", sorted({{"torch", "sklearn", "scipy"}} & sys.modules.keys()))
+"""
+    assert run_in_fresh_python("-c", code).splitlines()[-1] == "heavy: []"
+
+
 def test_submit_never_loads_torch(demo: Demo) -> None:
     code = f"""
 import runpy, sys
