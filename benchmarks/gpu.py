@@ -121,6 +121,9 @@ def rows(place: Place) -> Iterator[Row]:
     for size in ((1280, 1918, 4), (512, 768, 8), (256, 384, 16)):
         config = place.config(*size)
         yield Row("Training from JPEG files", _name(config), partial(_real, place, config))
+    for size in ((512, 768, 8), (256, 384, 16), (160, 240, 32)):
+        config = place.config(*size)
+        yield Row("Training from a cache", _name(config), partial(_real, place, config, cached=True))
     if place.milesial:
         half = place.config(640, 959, 2)  # half of each side, as its loop keeps the shape of photos
         if place.tiny:
@@ -170,13 +173,15 @@ def _inference(place: Place, config: TrainingConfig) -> Figures:
     return {"network alone, photos/s": 1 / alone, "JPEG to PNG, photos/s": 1 / files, "ratio": alone / files, **peak}
 
 
-def _real(place: Place, config: TrainingConfig) -> Figures:
+def _real(place: Place, config: TrainingConfig, cached: bool = False) -> Figures:
     """The trainer of `train.py`, and the same steps on one batch that stays on the device, in turns."""
     photos, found = place.training(), []
     steps = min(STEPS, len(photos) // config.batch_size - train_throughput.WARM_UP_STEPS)
-    for _ in range(ROUNDS):
-        real = train_throughput.real(photos, config, DEFAULT_WORKERS, steps)
-        found.append((real, train_throughput.data_free(photos, config, steps)))
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(ROUNDS):
+            cache = Path(folder) / "cache" if cached else None
+            real = train_throughput.real(photos, config, DEFAULT_WORKERS, steps, cache)
+            found.append((real, train_throughput.data_free(photos, config, steps)))
     ratios = [free / real for real, free in found]
     return {
         "photos/s": 1 / statistics.median(real for real, _ in found),

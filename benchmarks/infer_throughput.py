@@ -197,6 +197,8 @@ def main(
         different = {
             name: differing(at / "masks", at / name, photos) for name in found.keys() & {"milesial", "notebook"}
         }
+        ours(unfolded(ensemble, run), photos, batch_size, workers, here / "unfolded")
+        different["unfolded"] = differing(at / "masks", here / "unfolded" / "masks", photos)
     _report(found, different, len(FLIPPED_AXES[cast(Tta, tta)]) * _flop(member.model, photos[0].size))
 
 
@@ -206,9 +208,10 @@ def _report(found: dict[str, list[float]], different: dict[str, float], flop: in
         rate = 1 / statistics.median(values)
         share = f"{flop * rate / peak:.2f} of the matrix product's {peak / 1e9:.0f} GFLOP/s"
         print(f"{name}: {rate:.3f} photos a second, {share}")
-    for name in found.keys() - {"ours"}:
-        ratios = [theirs / mine for mine, theirs in zip(found["ours"], found[name], strict=True)]
-        print(f"ours / {name}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+    pairs = [("network", "unfolded"), *(("ours", name) for name in found if name not in ("ours", "unfolded"))]
+    for name, other in pairs:
+        ratios = [theirs / mine for mine, theirs in zip(found[name], found[other], strict=True)]
+        print(f"{name} / {other}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
     for name, share in different.items():
         print(f"{name}: {share:.2e} of the pixels differ from ours")
 

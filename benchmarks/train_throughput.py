@@ -2,9 +2,10 @@
 
     python benchmarks/train_throughput.py DATA [--preset laptop] [--image-size 256x384] [--milesial CHECKOUT]
 
-The three take turns within one run, as the speed of a machine changes from minute to minute:
+They take turns within one run, as the speed of a machine changes from minute to minute:
 
 - real: the trainer of `train.py` on the photos in DATA, decoded, augmented and logged, after its first gradient steps;
+- cached: the same, where the photos are in a cache (`train --cache`) by then;
 - data-free: the same model, loss and optimiser on one batch that stays on the device;
 - milesial: the training loop of a checkout of milesial/Pytorch-UNet on the same photos, model, size and batch.
   Its loop needs wandb and tqdm; both are replaced by what only counts its batches. Its photos are scaled by one
@@ -43,7 +44,7 @@ from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device
 from kaggle_tools.training.fold import callbacks_of, make_trainer
 from kaggle_tools.training.optim import make_optimizer
-from kaggle_tools.training.task import FoldData, SegmentationTask, loss_of, precision_of, quiet_lightning
+from kaggle_tools.training.task import FoldData, SegmentationTask, loss_of, masked_photos, precision_of, quiet_lightning
 
 WARM_UP_STEPS = 4
 
@@ -60,10 +61,14 @@ class Stopwatch(Callback):
         self.times.append(time.perf_counter())
 
 
-def real(photos: list[Photo], config: TrainingConfig, workers: int, steps: int) -> float:
-    """Seconds for each photo in the real training."""
+def real(photos: list[Photo], config: TrainingConfig, workers: int, steps: int, cache: Path | None = None) -> float:
+    """Seconds for each photo in the real training; with a cache, in which they are put before."""
     needed = photos[: (steps + WARM_UP_STEPS) * config.batch_size]
-    execution = Execution(devices="1", workers=workers)
+    execution = Execution(devices="1", workers=workers, cache=None if cache is None else str(cache))
+    if cache:
+        kept = masked_photos(needed, config, execution)
+        for index in range(len(kept)):
+            kept.pixels(index)
     task = SegmentationTask(_network(config), config)
     stopwatch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder, _silence():
@@ -228,17 +233,19 @@ def main(
     config = replace(config_from(preset, CARVANA.slug, {}), image_size=size, batch_size=batch_size, epochs=1)
     photos = training_photos(CARVANA, data)
     memory.keep_freed_memory()
-    contestants: dict[str, Callable[[], float]] = {
-        "data-free": lambda: data_free(photos, config, steps),
-        "real": lambda: real(photos, config, workers, steps),
+    contestants: dict[str, Callable[[Path], float]] = {
+        "data-free": lambda _: data_free(photos, config, steps),
+        "real": lambda _: real(photos, config, workers, steps),
+        "cached": lambda folder: real(photos, config, workers, steps, folder / "cache"),
     }
     if checkout:
-        contestants["milesial"] = lambda: milesial(photos, config, steps, checkout)
+        contestants["milesial"] = lambda _: milesial(photos, config, steps, checkout)
     found: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(rounds):
-        for name, measure in contestants.items():
-            found[name].append(measure())
-            print(f"round {turn + 1} {name}: {1 / found[name][-1]:.2f} photos a second", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(rounds):
+            for name, measure in contestants.items():
+                found[name].append(measure(Path(folder)))
+                print(f"round {turn + 1} {name}: {1 / found[name][-1]:.2f} photos a second", flush=True)
     _report(found, flop_per_photo(config, photos), matmul_flops())
 
 
@@ -247,7 +254,7 @@ def _report(found: dict[str, list[float]], flop: int, peak: float) -> None:
     for name, value in seconds.items():
         share = f"{flop / value / peak:.2f} of the matrix product's {peak / 1e9:.0f} GFLOP/s"
         print(f"{name}: {1 / value:.2f} photos a second, {share}")
-    for name, other in (("real", "data-free"), ("real", "milesial")):
+    for name, other in (("real", "data-free"), ("cached", "real"), ("cached", "data-free"), ("real", "milesial")):
         if other in found:
             ratios = [theirs / ours for ours, theirs in zip(found[name], found[other], strict=True)]
             print(f"{name} / {other}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")

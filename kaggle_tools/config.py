@@ -226,6 +226,9 @@ class Execution:
             "Processes that load photos, for each device.", MACHINE, minimum=0, check=WORKERS, default=WORKERS_IN_WORDS
         ),
     ] = DEFAULT_WORKERS
+    cache: Annotated[
+        str | None, Option("Keep resized photos in this folder, to load them faster.", MACHINE, "DIR", parse=path_text)
+    ] = None
     compiled: Annotated[bool, Option("Compile the network; meant for GPUs.", MACHINE, names="--compile")] = False
     recompute: Annotated[
         int, Option("Levels of the U-Net, the largest first, computed twice for less memory.", MACHINE, minimum=0)

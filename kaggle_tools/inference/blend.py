@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kaggle_tools.data.datasets import loader, plain_worker_errors
 from kaggle_tools.data.images import image_size, read_gray
 from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.loading.workers import loader, plain_worker_errors
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.inference.predict import Prediction
 from kaggle_tools.inference.write_masks import MaskWriter, say_outdated

@@ -1,6 +1,6 @@
 """Several networks to probabilities: their weighted mean, each averaged over flips and scales (see `tta`).
 
-Photos come in as the workers leave them (`data.datasets`), one tensor for each input size of a network;
+Photos come in as the workers leave them (`data.loading.datasets`), one tensor for each input size of a network;
 probabilities go out at the photos' own size. Knows nothing of files but those of the networks.
 
 B batch, H height, W width. Probabilities are averaged, not logits.
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from kaggle_tools.config import Tta, check_setting
-from kaggle_tools.data.datasets import InputSize
 from kaggle_tools.data.images import Size
+from kaggle_tools.data.loading.datasets import InputSize
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.tta import tta_mean
 from kaggle_tools.models.folding import without_normalisation

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from kaggle_tools import metrics
 from kaggle_tools.competition import Competition
-from kaggle_tools.data.datasets import equal_size_batches
 from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mask
 from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.loading.datasets import equal_size_batches
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Member
 from kaggle_tools.inference.predict import Prediction, as_bytes, predict

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kaggle_tools.data.datasets import InputSize, ResizedPhotos, loader, plain_worker_errors
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.loading.datasets import InputSize, ResizedPhotos
+from kaggle_tools.data.loading.workers import loader, plain_worker_errors
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Mix
 from kaggle_tools.models import probe

@@ -14,8 +14,8 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kaggle_tools.data.datasets import MaskedPhotos
 from kaggle_tools.data.draw_outlines import draw_outlines
+from kaggle_tools.data.loading.datasets import MaskedPhotos
 from kaggle_tools.errors import OutOfTimeError
 from kaggle_tools.system.files import write_text
 from kaggle_tools.system.json_values import floating, mapping

@@ -13,6 +13,7 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.config import Execution, TrainingConfig
 from kaggle_tools.data.fingerprint import sha256_of
 from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.loading.pixel_cache import PixelCache
 from kaggle_tools.errors import InputError, OutOfTimeError, first_few
 from kaggle_tools.options import arguments_of
 from kaggle_tools.results import fold_table, run_folder
@@ -84,6 +85,8 @@ def train_one_by_one(
     if unfinished:
         _require_passes(work, unfinished, extra, execution)
     if unfinished and is_first_process():
+        if execution.cache:
+            PixelCache(Path(execution.cache)).make_room([*work.photos, *extra], work.config.image_size)
         warn_of_little_memory(work.photos, work.config, execution)
         _say_hours(work, unfinished, execution)
     limit = None if deadline is None else TimeLimit(deadline)
@@ -211,7 +214,7 @@ def _say_parallel_hours(work: CrossValidation, folds: Sequence[int], gpus: Seque
     """Say how long the epochs that are left will take on several GPUs, by a step on the first of them."""
     epochs = busiest([_epochs_left(work, fold) for fold in folds], len(gpus))
     with suppress(BrokenProcessPool):
-        hours = on_a_gpu(gpus[0], estimated_hours, work.photos, work.config, epochs, alone)
+        hours = on_a_gpu(gpus[0], estimated_hours, work.photos, work.config, epochs, alone, len(gpus))
         announce(hours, len(folds), work.config, alone.max_hours)
 
 

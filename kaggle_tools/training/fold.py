@@ -22,7 +22,7 @@ from lightning.pytorch.strategies.ddp import DDPStrategy
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import Execution, TrainingConfig, settings_of
-from kaggle_tools.data.datasets import plain_worker_errors
+from kaggle_tools.data.loading.workers import plain_worker_errors
 from kaggle_tools.errors import InputError, KaggleToolsError
 from kaggle_tools.inference import out_of_fold
 from kaggle_tools.inference.ensemble import Member

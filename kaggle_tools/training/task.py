@@ -5,7 +5,7 @@ B batch, H height, W width.
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,10 @@ from torchmetrics import MeanMetric
 
 from kaggle_tools import metrics
 from kaggle_tools.config import Execution, TrainingConfig
-from kaggle_tools.data.datasets import AugmentedPhotos, EpochSampler, MaskedPhotos, loader
+from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.loading.datasets import AugmentedPhotos, EpochSampler, MaskedPhotos
+from kaggle_tools.data.loading.pixel_cache import PixelCache
+from kaggle_tools.data.loading.workers import loader
 from kaggle_tools.errors import InputError, SharedError
 from kaggle_tools.models.segmenter import Architecture, Segmenter, build, design
 from kaggle_tools.models.weights import load
@@ -149,12 +152,10 @@ class FoldData(LightningDataModule):
 
     def __init__(self, split: Split, config: TrainingConfig, execution: Execution) -> None:
         super().__init__()
-        self.training = AugmentedPhotos(
-            MaskedPhotos(split.training, config.image_size), config.augmentation, config.seed
-        )
-        self.validation = MaskedPhotos(split.held_out, config.image_size)
+        training = masked_photos(split.training, config, execution)
+        self.training = AugmentedPhotos(training, config.augmentation, config.seed)
+        self.validation = masked_photos(split.held_out, config, execution)
         self.config = config
-        self.batch_size = config.batch_size  # of all processes together; Lightning's tuner tries others
         self.loader = partial(loader, workers=execution.workers, device=best_device().type)
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -185,7 +186,12 @@ class FoldData(LightningDataModule):
     def _share(self) -> tuple[int, int, int]:
         """How many processes there are, which one this is, and its photos in each batch."""
         assert self.trainer is not None
-        return self.trainer.world_size, self.trainer.global_rank, self.batch_size // self.trainer.world_size
+        return self.trainer.world_size, self.trainer.global_rank, self.config.batch_size // self.trainer.world_size
+
+
+def masked_photos(photos: Sequence[Photo], config: TrainingConfig, execution: Execution) -> MaskedPhotos:
+    """These photos with their masks at the size for training, from the cache where there is one."""
+    return MaskedPhotos(photos, config.image_size, PixelCache(Path(execution.cache)) if execution.cache else None)
 
 
 def loss_of(config: TrainingConfig) -> SegmentationLoss:

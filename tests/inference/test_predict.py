@@ -25,10 +25,10 @@ from known_networks import (
 )
 from torch import Tensor, nn
 
-from kaggle_tools.data import datasets
-from kaggle_tools.data.datasets import equal_size_batches
 from kaggle_tools.data.images import read_photo, resize
 from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.loading import datasets
+from kaggle_tools.data.loading.datasets import equal_size_batches
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference import predict as prediction_module
 from kaggle_tools.inference.ensemble import Ensemble, Member, Mix

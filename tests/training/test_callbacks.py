@@ -9,10 +9,10 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
-from kaggle_tools.data.datasets import MaskedPhotos
 from kaggle_tools.data.draw_outlines import PREDICTED, TRUE
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.loading.datasets import MaskedPhotos
 from kaggle_tools.errors import OutOfTimeError
 from kaggle_tools.training import callbacks
 from kaggle_tools.training.callbacks import EpochLines, MetricsTable, Patience, Pictures, TimeLimit

@@ -13,6 +13,7 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.config import Execution, TrainingConfig, config_from
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.loading import datasets
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.results import fold_table, pred_folder, run_folder
 from kaggle_tools.results.provenance import Record
@@ -37,8 +38,8 @@ def fold_by_stem(photos: list[Photo]) -> dict[str, int]:
 class TestOneByOne:
     @pytest.fixture
     def train(self, photos: list[Photo], tiles: Competition, fold_by_stem: dict[str, int]) -> Any:
-        def train(run: Path, folds: list[int], config: TrainingConfig) -> None:
-            train_one_by_one(CrossValidation(run, tiles, run, photos, fold_by_stem, config), folds, HERE)
+        def train(run: Path, folds: list[int], config: TrainingConfig, execution: Execution = HERE) -> None:
+            train_one_by_one(CrossValidation(run, tiles, run, photos, fold_by_stem, config), folds, execution)
 
         return train
 
@@ -116,6 +117,31 @@ class TestOneByOne:
         train(tmp_path, [0, 1], config)
         train(tmp_path, [2], config)
         assert asked == [({(20, 30)}, 8), ({(20, 30)}, 9)]
+
+    def test_with_a_cache_the_weights_have_the_same_bytes_and_photos_are_decoded_once(
+        self, train: Any, config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of 13 photos each, in all folds and epochs."""
+        config = replace(config, epochs=3, augmentation="mild")
+        train(tmp_path / "plain", [0, 1], config)
+        decode, decoded = datasets._decoded, []
+        monkeypatch.setattr(datasets, "_decoded", lambda photo, size: (decoded.append(photo), decode(photo, size))[1])
+        train(tmp_path / "cached", [0, 1], config, replace(HERE, cache=str(tmp_path / "cache")))
+        assert len(decoded) == 13
+        for file in ("model.safetensors", "metrics.csv", "oof.csv"):
+            for fold in ("fold0", "fold1"):
+                assert (tmp_path / "cached" / fold / file).read_bytes() == (
+                    tmp_path / "plain" / fold / file
+                ).read_bytes()
+
+    def test_a_cache_that_cannot_be_used_is_refused_before_the_training(
+        self, train: Any, config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cross_validation, "train_fold", lambda *_, **__: pytest.fail("the training began"))
+        (tmp_path / "photos").mkdir()
+        (tmp_path / "photos" / "mine.jpg").touch()
+        with pytest.raises(InputError, match="^--cache .*photos: holds other things, such as mine.jpg"):
+            train(tmp_path / "run", [0], config, replace(HERE, cache=str(tmp_path / "photos")))
 
     def test_masks_that_changed_between_two_folds_of_one_command_are_refused(
         self,

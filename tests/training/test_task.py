@@ -183,5 +183,5 @@ class TestFoldData:
     def test_a_last_batch_that_is_not_full_is_left_out_unless_there_is_no_other(self, data: FoldData) -> None:
         self.order(data)
         assert [len(photos) for photos, _ in data.train_dataloader()] == [4, 4, 4]
-        data.batch_size = 14
+        data.config = replace(data.config, batch_size=14)
         assert [len(photos) for photos, _ in data.train_dataloader()] == [13]

@@ -14,6 +14,7 @@ from kaggle_tools.system.hardware import best_device
 from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.processes import device_count
 from kaggle_tools.system.progress import duration
+from kaggle_tools.training.plan.loading import seconds_with_loading
 from kaggle_tools.training.plan.trial import Step, trial_steps, untrained
 
 SMALL = 128  # pixels
@@ -54,13 +55,19 @@ def announce(
         say(f"about {duration(hours * 3600)} {of}, as a step on trial tells")
 
 
-def estimated_hours(photos: Sequence[Photo], config: TrainingConfig, epochs: int, execution: Execution) -> float | None:
-    """About how many hours it takes to train so many epochs, from a step timed here; None if no step succeeds."""
+def estimated_hours(
+    photos: Sequence[Photo], config: TrainingConfig, epochs: int, execution: Execution, at_once: int = 1
+) -> float | None:
+    """About how many hours it takes to train so many epochs, from a step timed here; None if no step succeeds.
+
+    `at_once` trainings, each on devices of its own, share the processors, which load the photos.
+    """
     memory.keep_freed_memory()
     with trial_steps(untrained(config, execution), best_device()) as step:
-        seconds = seconds_per_photo(step, config.image_size or photos[0].size)
-    if seconds is None:
+        step_seconds = seconds_per_photo(step, config.image_size or photos[0].size)
+    if step_seconds is None:
         return None
+    seconds = seconds_with_loading(step_seconds, photos, config, execution, at_once)
     held_out = len(photos) / config.folds
     photos_an_epoch = len(photos) - held_out + FORWARD_SHARE * held_out
     return seconds / device_count(execution.devices, execution.nodes) * photos_an_epoch * epochs / 3600

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import torch
 
 from kaggle_tools.config import Execution, TrainingConfig
-from kaggle_tools.data.datasets import InputSize
 from kaggle_tools.data.images import Size
+from kaggle_tools.data.loading.datasets import InputSize
 from kaggle_tools.models import probe
 from kaggle_tools.models.segmenter import Architecture, blueprint, build, recompute_levels
 from kaggle_tools.system.hardware import (

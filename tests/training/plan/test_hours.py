@@ -82,11 +82,23 @@ def test_the_estimated_hours_grow_with_the_epochs_and_fall_with_the_devices(
 ) -> None:
     """Half a second for each of 13 photos in two folds of three, and a third of that for those held out."""
     monkeypatch.setattr(hours, "seconds_per_photo", lambda *_: 0.5)
+    monkeypatch.setattr(hours, "seconds_with_loading", lambda step, *_: step)
     config = config_from("demo", tiles.slug, TINY | {"folds": 3})
     of_30_epochs = 0.5 * 13 * (2 / 3 + 1 / 9) * 30 / 3600
     assert estimated_hours(photos, config, 30, Execution(devices="1")) == pytest.approx(of_30_epochs)
     assert estimated_hours(photos, config, 150, Execution(devices="1")) == pytest.approx(5 * of_30_epochs)
     assert estimated_hours(photos, config, 30, Execution(devices="2")) == pytest.approx(of_30_epochs / 2)
+
+
+def test_the_estimated_hours_count_the_loading_of_photos_that_trainings_at_once_share_the_cores_for(
+    photos: list[Photo], tiles: Competition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hours, "seconds_per_photo", lambda *_: 0.5)
+    monkeypatch.setattr(hours, "seconds_with_loading", lambda step, *given: step * given[-1])
+    config = config_from("demo", tiles.slug, TINY | {"folds": 3})
+    alone = estimated_hours(photos, config, 30, Execution(devices="1"))
+    assert alone == pytest.approx(0.5 * 13 * (2 / 3 + 1 / 9) * 30 / 3600)
+    assert estimated_hours(photos, config, 30, Execution(devices="1"), at_once=3) == pytest.approx(3 * alone)
 
 
 @pytest.mark.parametrize(("image_size", "timed"), [((16, 24), (16, 24)), (None, (20, 30))])

@@ -5,40 +5,24 @@ Normalisation is the model's: a quarter of the bytes then travel to the device.
 H height, W width; the size of a photo is (height, width) in pixels, None where it keeps its own.
 """
 
-import errno
-import os
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+from torch.utils.data import Dataset, DistributedSampler
 
-from kaggle_tools.data.augment import Augmenter
 from kaggle_tools.data.fingerprint import sha256_of
 from kaggle_tools.data.images import Size, read_mask, read_photo, resize, shrink_for
 from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.loading.augment import Augmenter
+from kaggle_tools.data.loading.pixel_cache import PixelCache, Pixels
 from kaggle_tools.errors import InputError
-
-Item = TypeVar("Item")
-
-WORKER_NICENESS = 10
-SHARED_MEMORY = Path("/dev/shm")
-LITTLE = 1 << 20  # bytes of shared memory, with which no worker can do anything
-SIGNS_OF_LITTLE_SHARED_MEMORY = ("Bus error", "shared memory", "No space left on device")
-
-# An iterator of torch that could not be set up would print a traceback when it is removed, as it then looks for this.
-_MultiProcessingDataLoaderIter._shutdown = True
-"""In a message of torch."""
 
 
 class MaskedPhotos(Dataset[tuple[Tensor, Tensor]]):
@@ -47,9 +31,10 @@ class MaskedPhotos(Dataset[tuple[Tensor, Tensor]]):
     A mask value between 0 and 255 is the share of the pixel that is covered.
     """
 
-    def __init__(self, photos: Sequence[Photo], image_size: Size | None) -> None:
+    def __init__(self, photos: Sequence[Photo], image_size: Size | None, cache: PixelCache | None = None) -> None:
         self.photos = photos
         self.image_size = image_size
+        self.cache = cache
 
     def __len__(self) -> int:
         """The number of photos."""
@@ -59,17 +44,16 @@ class MaskedPhotos(Dataset[tuple[Tensor, Tensor]]):
         """The photo and the mask at this place."""
         return _to_tensors(*self.pixels(index))
 
-    def pixels(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def pixels(self, index: int) -> Pixels:
         """The photo, (H, W, 3), and the mask, (H, W), as arrays.
 
         Raises:
             InputError: a file cannot be read.
         """
         photo = self.photos[index]
-        assert photo.mask is not None, f"{photo.stem} has no mask"
         size = self.image_size or photo.size
-        mask_HW = read_mask(photo.mask).view(np.uint8) * np.uint8(255)
-        return resize(read_photo(photo.path, shrink_for(photo.path, photo.size, size)), size), resize(mask_HW, size)
+        decode = partial(_decoded, photo, size)
+        return self.cache.pixels(photo, size, decode) if self.cache else decode()
 
 
 class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
@@ -152,67 +136,10 @@ def equal_size_batches(photos: Sequence[Photo], batch_size: int) -> list[list[in
     return batches
 
 
-def loader(dataset: Dataset[Item], *, workers: int, device: str = "cpu", **settings: Any) -> DataLoader[Item]:
-    """A DataLoader whose worker processes compete for the cores neither with each other nor with a model on the CPU.
-
-    `device` is the type of the device on which the model runs, such as `cuda`; `settings` are DataLoader's own.
-    """
-    return DataLoader(
-        dataset,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=device == "cuda",
-        worker_init_fn=_step_back if device == "cpu" else _one_thread,
-        **settings,
-    )
-
-
-@contextmanager
-def plain_worker_errors() -> Iterator[None]:
-    """Restore the message of a worker's InputError, which a DataLoader replaces by the text of a traceback.
-
-    Raises:
-        InputError: the block raised one, in this process or in a worker's; or there is too little shared memory, in
-            which workers hand over their photos.
-    """
-    try:
-        yield
-    except InputError as error:
-        raise type(error)(str(error).rpartition(f"{InputError.__name__}: ")[2].rstrip()) from error
-    except (RuntimeError, OSError) as error:
-        if not any(_lacks_shared_memory(one) for one in _with_causes(error)):
-            raise
-        raise InputError(
-            f"{SHARED_MEMORY}: too small for the photos that worker processes hand over. Give --workers 0, or make it "
-            f"larger: `docker run --shm-size 8g` for a container, else `mount -o remount,size=8G {SHARED_MEMORY}`"
-        ) from error
-
-
-def _lacks_shared_memory(error: BaseException) -> bool:
-    """Whether this is how torch, or multiprocessing before the first photo, fails for want of shared memory."""
-    if isinstance(error, RuntimeError):
-        return "DataLoader worker" in str(error) and any(sign in str(error) for sign in SIGNS_OF_LITTLE_SHARED_MEMORY)
-    full = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
-    return full and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < LITTLE
-
-
-def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and those before it, which Lightning may hide behind one of its own when it tidies up."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _one_thread(_: int) -> None:
-    cv2.setNumThreads(0)
-
-
-def _step_back(worker: int) -> None:
-    _one_thread(worker)
-    # The threads of a model on the CPU wait for each other: a core that a worker takes delays all of them. With a lower
-    # priority, workers take what the model leaves, which is enough while it waits for them (benchmarks/RESULTS.md).
-    if hasattr(os, "nice"):  # not on Windows
-        os.nice(WORKER_NICENESS)
+def _decoded(photo: Photo, size: Size) -> Pixels:
+    assert photo.mask is not None, f"{photo.stem} has no mask"
+    mask_HW = read_mask(photo.mask).view(np.uint8) * np.uint8(255)
+    return resize(read_photo(photo.path, shrink_for(photo.path, photo.size, size)), size), resize(mask_HW, size)
 
 
 def _at_sizes(photo: Photo, sizes: Sequence[Size]) -> list[NDArray[np.uint8]]:

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from kaggle_tools import config
-from kaggle_tools.data.augment import TRANSFORMS, Augmenter
+from kaggle_tools.data.loading.augment import TRANSFORMS, Augmenter
 
 Pixels = NDArray[np.uint8]
 CHANGING = sorted(TRANSFORMS.keys() - {"none"})
@@ -133,7 +133,7 @@ def test_importing_augmentations_opens_no_connection() -> None:
         import socket
         asked = []
         socket.getaddrinfo = lambda *where, **_: asked.append(where) or []
-        import kaggle_tools.data.augment
+        import kaggle_tools.data.loading.augment
         print(asked)
     """)
     environment = {name: value for name, value in os.environ.items() if name != "NO_ALBUMENTATIONS_UPDATE"}

@@ -1,0 +1,1 @@
+"""Photos and masks to tensors, for networks to train on and to predict."""

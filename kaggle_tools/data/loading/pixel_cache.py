@@ -1,0 +1,153 @@
+"""Photos and masks at the size for training, kept as plain pixels: decoded and resized once and not in every epoch.
+
+A file of the cache is named after all that decides its contents: the paths of photo and mask, the state of both files,
+the size, and the versions of what decodes and resizes. So none is ever outdated; a photo that changes gets another.
+Trainings that run at the same time may share a folder, and it may be removed whenever none runs.
+
+H height, W width.
+"""
+
+import hashlib
+import platform
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL
+import simplejpeg
+from numpy.typing import NDArray
+
+import kaggle_tools
+from kaggle_tools.data.images import Size
+from kaggle_tools.data.listing import Photo
+from kaggle_tools.errors import InputError
+from kaggle_tools.system.files import read_bytes, remove_left_behind, replacing, write_text
+from kaggle_tools.system.output import warn
+
+Pixels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""A photo, (H, W, 3), and its mask, (H, W), from 0 to 255."""
+
+SUFFIX = ".pixels"
+TAG_FILE = "CACHEDIR.TAG"
+"""By which backups know a folder that they may leave out (https://bford.info/cachedir/)."""
+TAG = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n# Photos that kaggle_tools resized; it may be removed at any time.\n"
+)
+MADE_WITH = [kaggle_tools.__version__, *(of.__version__ for of in (np, cv2, PIL, simplejpeg)), platform.machine()]
+DIGEST_BYTES = 16
+BYTES_A_PIXEL = 4
+"""Three of the photo, one of the mask."""
+
+
+@dataclass(frozen=True)
+class PixelCache:
+    """A folder of resized photos with their masks."""
+
+    folder: Path
+
+    def pixels(self, photo: Photo, size: Size, decode: Callable[[], Pixels]) -> Pixels:
+        """What `decode` gives, from the folder where it is there; else it is kept for the next time.
+
+        Args:
+            photo: whose pixels these are.
+            size: theirs, (height, width).
+            decode: reads the photo and its mask and brings them to this size.
+
+        Raises:
+            InputError: `decode` does.
+        """
+        path = self._path(photo, size)
+        kept = _read(path, size) if path else None
+        if kept:
+            return kept
+        pixels = decode()
+        if path and path == self._path(photo, size):  # else a file was replaced while it was decoded
+            self._keep(path, pixels)
+        return pixels
+
+    def make_room(self, photos: Sequence[Photo], image_size: Size | None) -> None:
+        """Make the folder, and check that what is not in it yet fits on its disk.
+
+        Raises:
+            InputError: it holds other things, cannot be written, or its disk has too little room.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _require_own(self.folder)
+            write_text(self.folder / TAG_FILE, TAG)
+            remove_left_behind(self.folder)
+            kept, free = {path.name for path in self.folder.iterdir()}, shutil.disk_usage(self.folder).free
+        except OSError as error:
+            raise InputError(f"--cache {self.folder}: cannot be written ({error.strerror})") from error
+        paths = [(photo, self._path(photo, image_size or photo.size)) for photo in photos]
+        needed = bytes_of([photo for photo, path in paths if path and path.name not in kept], image_size)
+        if needed > free:
+            raise InputError(
+                f"--cache {self.folder}: needs {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free; "
+                "give another folder, or a smaller --image-size"
+            )
+
+    def _path(self, photo: Photo, size: Size) -> Path | None:
+        """The file that keeps the pixels; None if the photo or its mask cannot be looked at."""
+        assert photo.mask is not None, f"{photo.stem} has no mask"
+        decides = [*MADE_WITH, size]
+        with suppress(OSError):
+            decides += [_state(photo.path), _state(photo.mask)]
+            name = hashlib.sha256(repr(decides).encode()).hexdigest()
+            return self.folder / f"{name}{SUFFIX}"
+        return None
+
+    def _keep(self, path: Path, pixels: Pixels) -> None:
+        """Not to be able to is no reason to end a training."""
+        values = b"".join(array.tobytes() for array in pixels)
+        try:
+            with replacing(path) as temporary:
+                temporary.write_bytes(_digest(values) + values)
+        except OSError as error:
+            _warn_once(self.folder, error.strerror)
+
+
+def bytes_of(photos: Iterable[Photo], image_size: Size | None) -> int:
+    """How much these photos take at this size, (height, width), or at their own."""
+    sizes = [image_size or photo.size for photo in photos]
+    return sum(DIGEST_BYTES + BYTES_A_PIXEL * height * width for height, width in sizes)
+
+
+def _state(path: Path) -> tuple[str, int, int, int, int]:
+    """By which it is known that a file is the same: as `make` and git do it, without reading it."""
+    found = path.stat()
+    return str(path.absolute()), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def _read(path: Path, size: Size) -> Pixels | None:
+    """None where the file is missing or damaged."""
+    pixels = size[0] * size[1]
+    try:
+        content = bytearray(read_bytes(path, DIGEST_BYTES + BYTES_A_PIXEL * pixels))  # which arrays may write to
+    except InputError:
+        return None
+    digest, values = content[:DIGEST_BYTES], memoryview(content)[DIGEST_BYTES:]
+    if len(values) != BYTES_A_PIXEL * pixels or digest != _digest(values):
+        return None
+    photo, mask = np.split(np.frombuffer(values, np.uint8), [3 * pixels])
+    return photo.reshape(*size, 3), mask.reshape(size)
+
+
+def _digest(values: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(values, digest_size=DIGEST_BYTES).digest()
+
+
+def _require_own(folder: Path) -> None:
+    others = [path.name for path in folder.iterdir() if not path.name.startswith(".") and path.suffix != SUFFIX]
+    if others and TAG_FILE not in others:
+        raise InputError(f"--cache {folder}: holds other things, such as {min(others)}; give a folder of its own")
+
+
+@cache
+def _warn_once(folder: Path, why: str | None) -> None:
+    warn(f"--cache {folder}: cannot be written ({why}); photos that are not in it are decoded every time")

@@ -1,0 +1,229 @@
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from noise import SIZE, draw
+from PIL import Image
+
+from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.loading import datasets, pixel_cache
+from kaggle_tools.data.loading.datasets import AugmentedPhotos, MaskedPhotos
+from kaggle_tools.data.loading.pixel_cache import PixelCache, Pixels, bytes_of
+from kaggle_tools.data.loading.workers import loader
+from kaggle_tools.errors import InputError
+from kaggle_tools.system.files import MACHINE
+
+SMALL = (15, 11)
+BYTES = 16 + 4 * 15 * 11
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[PixelCache]:
+    pixel_cache._warn_once.cache_clear()
+    return PixelCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The photos that were decoded so far."""
+    decode, stems = datasets._decoded, []
+
+    def counted(photo: Photo, size: tuple[int, int]) -> Pixels:
+        stems.append(photo.stem)
+        return decode(photo, size)
+
+    monkeypatch.setattr(datasets, "_decoded", counted)
+    return stems
+
+
+def kept(cache: PixelCache) -> list[Path]:
+    return sorted(cache.folder.glob("*.pixels"))
+
+
+def equal(one: Pixels, two: Pixels) -> bool:
+    return all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("size", [None, SIZE, SMALL])
+def test_cached_pixels_are_those_that_are_decoded_and_are_decoded_once(
+    photos: list[Photo], cache: PixelCache, decoded: list[str], size: tuple[int, int] | None
+) -> None:
+    cached, plain = MaskedPhotos(photos, size, cache), MaskedPhotos(photos, size)
+    for _ in range(2):
+        for index in range(len(photos)):
+            assert equal(cached.pixels(index), plain.pixels(index))
+    assert len(decoded) == 7 + 2 * 7
+    assert len(kept(cache)) == 7
+
+
+def test_cached_pixels_may_be_augmented(photos: list[Photo], cache: PixelCache) -> None:
+    """They are no views of a file or of memory that must not be written to."""
+    cached = AugmentedPhotos(MaskedPhotos(photos, SMALL, cache), "seed", 1)
+    plain = AugmentedPhotos(MaskedPhotos(photos, SMALL), "seed", 1)
+    for epoch in (0, 1):
+        for got, wanted in zip(cached[epoch, 3], plain[epoch, 3], strict=True):
+            assert torch.equal(got, wanted)
+    photo_HW3, mask_HW = MaskedPhotos(photos, SMALL, cache).pixels(3)
+    photo_HW3[:], mask_HW[:] = 0, 0
+
+
+class TestChanges:
+    @pytest.mark.parametrize("which", ["path", "mask"])
+    def test_a_photo_or_mask_that_changes_is_decoded_anew(
+        self, photos: list[Photo], cache: PixelCache, tmp_path: Path, which: str
+    ) -> None:
+        """Also where it has the size and the time of before."""
+        cached = MaskedPhotos(photos, SMALL, cache)
+        before = cached.pixels(0)
+        (tmp_path / "other").mkdir()
+        other = getattr(draw(tmp_path / "other", 50), which)
+        path: Path = getattr(photos[0], which)
+        times = path.stat()
+        path.write_bytes(other.read_bytes())
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert equal(cached.pixels(0), MaskedPhotos(photos, SMALL).pixels(0))
+        assert not equal(cached.pixels(0), before)
+
+    def test_a_photo_that_is_replaced_while_it_is_decoded_is_not_kept(
+        self, photos: list[Photo], cache: PixelCache
+    ) -> None:
+        pixels = MaskedPhotos(photos, SMALL).pixels(0)
+
+        def decode() -> Pixels:
+            Image.new("RGB", SIZE[::-1]).save(photos[0].path)
+            return pixels
+
+        assert equal(cache.pixels(photos[0], SMALL, decode), pixels)
+        assert kept(cache) == []
+
+    def test_other_sizes_and_other_versions_have_files_of_their_own(
+        self, photos: list[Photo], cache: PixelCache, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for size in (SMALL, (11, 15), None):
+            MaskedPhotos(photos, size, cache).pixels(0)
+        assert len(kept(cache)) == 3
+        monkeypatch.setattr(pixel_cache, "MADE_WITH", ["another version"])
+        MaskedPhotos(photos, SMALL, cache).pixels(0)
+        assert len(kept(cache)) == 4
+
+    def test_a_photo_that_is_missing_is_named_as_without_a_cache(self, photos: list[Photo], cache: PixelCache) -> None:
+        MaskedPhotos(photos, SMALL, cache).pixels(0)
+        photos[0].path.unlink()
+        with pytest.raises(InputError, match=f"^{photos[0].path}: "):
+            MaskedPhotos(photos, SMALL, cache).pixels(0)
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda content: content[:-1],
+            lambda content: content + b"\0",
+            lambda content: content[:100] + bytes([content[100] ^ 1]) + content[101:],
+            lambda content: bytes([content[0] ^ 1]) + content[1:],
+            lambda _: b"",
+        ],
+        ids=["cut", "longer", "a bit of the pixels", "a bit of the digest", "empty"],
+    )
+    def test_a_damaged_file_is_not_believed_and_is_written_anew(
+        self, photos: list[Photo], cache: PixelCache, decoded: list[str], damage: Any
+    ) -> None:
+        cached = MaskedPhotos(photos, SMALL, cache)
+        pixels = cached.pixels(0)
+        (file,) = kept(cache)
+        whole = file.read_bytes()
+        assert len(whole) == BYTES
+        file.write_bytes(damage(whole))
+        assert equal(cached.pixels(0), pixels)
+        assert file.read_bytes() == whole
+        assert decoded == ["0", "0"]
+
+    def test_a_named_pipe_in_its_place_is_not_waited_for(self, photos: list[Photo], cache: PixelCache) -> None:
+        cached = MaskedPhotos(photos, SMALL, cache)
+        pixels = cached.pixels(0)
+        (file,) = kept(cache)
+        file.unlink()
+        os.mkfifo(file)
+        assert equal(cached.pixels(0), pixels)
+        assert file.is_file()
+
+    def test_where_nothing_can_be_kept_photos_are_decoded_and_it_is_said_once(
+        self, photos: list[Photo], cache: PixelCache, decoded: list[str], capsys: Any
+    ) -> None:
+        cache.folder.write_text("no folder")
+        cached, plain = MaskedPhotos(photos, SMALL, cache), MaskedPhotos(photos, SMALL)
+        for index in (0, 1, 0, 1):
+            assert equal(cached.pixels(index), plain.pixels(index))
+        assert len(decoded) == 8
+        said = capsys.readouterr().err
+        assert said.count("warning: --cache") == 1
+        assert "cannot be written (File exists); photos that are not in it are decoded every time" in said
+
+    def test_processes_that_share_a_folder_leave_whole_files_alone(
+        self, photos: list[Photo], cache: PixelCache
+    ) -> None:
+        """Each photo is asked for by four workers of two loaders."""
+        cached, plain = MaskedPhotos(photos[:1] * 6, SMALL, cache), MaskedPhotos(photos, SMALL)
+        loaders = [iter(loader(cached, workers=2, batch_size=1)) for _ in range(2)]
+        for of_both in zip(*loaders, strict=True):
+            for photo_1HW3, mask_1HW in of_both:
+                assert torch.equal(photo_1HW3[0], plain[0][0])
+                assert torch.equal(mask_1HW[0], plain[0][1])
+        assert [path.stat().st_size for path in cache.folder.iterdir()] == [BYTES]
+
+
+class TestRoom:
+    def test_the_bytes_are_four_a_pixel_and_a_digest(self, photos: list[Photo]) -> None:
+        """For the 5,088 photos of Carvana 0.8 GB at 160x240 and 5.3 GB at 512x512."""
+        assert bytes_of(photos, SMALL) == 7 * BYTES
+        assert bytes_of(photos, None) == 7 * (16 + 4 * 30 * 44)
+        assert bytes_of(photos[:1] * 5088, (160, 240)) / 1e9 == pytest.approx(0.78, abs=0.01)
+        assert bytes_of(photos[:1] * 5088, (512, 512)) / 1e9 == pytest.approx(5.34, abs=0.01)
+
+    def test_what_is_not_there_yet_must_have_room(
+        self, photos: list[Photo], cache: PixelCache, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        MaskedPhotos(photos, SMALL, cache).pixels(0)
+        free = 6 * BYTES
+        monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda _: type("", (), {"free": free}))
+        cache.make_room(photos, SMALL)
+        free -= 1
+        with pytest.raises(InputError) as refused:
+            cache.make_room(photos, SMALL)
+        assert str(refused.value) == (
+            f"--cache {cache.folder}: needs 0.0 GB, and 0.0 GB are free; give another folder, or a smaller --image-size"
+        )
+
+    def test_a_folder_that_holds_other_things_is_refused_and_left_alone(
+        self, photos: list[Photo], tmp_path: Path
+    ) -> None:
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(InputError, match=f"^--cache {tmp_path}: holds other things, such as 0.png; give a folder"):
+            PixelCache(tmp_path).make_room(photos, SMALL)
+        assert sorted(tmp_path.iterdir()) == before
+
+    def test_a_file_in_the_place_of_the_folder_is_refused(self, photos: list[Photo], cache: PixelCache) -> None:
+        cache.folder.write_text("no folder")
+        with pytest.raises(InputError, match=r"^--cache .*cache: cannot be written \(File exists\)$"):
+            cache.make_room(photos, SMALL)
+
+    def test_the_folder_is_marked_as_a_cache_for_backups(self, photos: list[Photo], cache: PixelCache) -> None:
+        for _ in range(2):
+            cache.make_room(photos, SMALL)
+            tag = (cache.folder / "CACHEDIR.TAG").read_text()
+            assert tag.startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
+            MaskedPhotos(photos, SMALL, cache).pixels(0)
+
+    def test_what_a_killed_training_left_half_written_is_removed(self, photos: list[Photo], cache: PixelCache) -> None:
+        with subprocess.Popen(["true"]) as ended:
+            pass
+        cache.folder.mkdir()
+        left = cache.folder / f".kaggle-tools-{MACHINE}-{ended.pid}-{'0' * 16}.part"
+        left.write_bytes(b"half a photo")
+        cache.make_room(photos, SMALL)
+        assert not left.exists()
