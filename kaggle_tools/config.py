@@ -133,7 +133,11 @@ class TrainingConfig:
     batch_size: Annotated[
         int,
         Option(
-            "Photos at once, on all devices; auto: as many as fit.", STEPS, "N|auto", parse=parse_count, check=ABOVE_0
+            "Photos at once, on all devices in all; auto: what fits.",
+            STEPS,
+            "N|auto",
+            parse=parse_count,
+            check=ABOVE_0,
         ),
     ] = 4
     accumulate: Annotated[int, Option("Batches whose gradients make one gradient step.", STEPS, check=ABOVE_0)] = 1

@@ -108,11 +108,14 @@ def recorded(pred: Path) -> "Record | None":
     """What PRED/run.json says of the masks; None in a folder that holds nothing but masks.
 
     Raises:
-        InputError: it is damaged.
+        InputError: it is damaged, or a link leads out of the folder.
     """
     from kaggle_tools.results.pred_folder import read_record
     from kaggle_tools.results.provenance import RECORD_FILE
+    from kaggle_tools.system.files import refuse_links
 
+    if pred.is_dir():
+        refuse_links(pred)
     return read_record(pred) if (pred / RECORD_FILE).exists() else None
 
 

@@ -78,7 +78,7 @@ def train(
     if not settings.takes_sizes({photo.size for photo in photos}):
         raise InputError(f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
 
-    from kaggle_tools.training.plan.memory import batches_of, planned
+    from kaggle_tools.training.plan.batch import batches_of, planned
 
     with locked(out, run_folder.WRITES, PLAN_SECONDS):
         asked = batches_of(settings)
@@ -160,7 +160,7 @@ def config_in_file(path: Path, spec: "Competition") -> TrainingConfig:
 
 def found_batch_size(run: Path, photos: "list[Photo]", settings: TrainingConfig, execution: Execution) -> int:
     """The batch size of `--batch-size auto`, see `automatic_batch_size`."""
-    from kaggle_tools.training.plan.memory import automatic_batch_size
+    from kaggle_tools.training.plan.batch import automatic_batch_size
 
     return automatic_batch_size(run, photos, settings, execution)
 

@@ -37,6 +37,7 @@ MOST_BYTES = 2**30
 """No photo or mask is larger; what is, such as a device that never ends, would only fill the memory."""
 
 _JPEG = b"\xff\xd8"
+_PNG = b"\x89PNG\r\n\x1a\n"
 _UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error, Image.DecompressionBombError)
 """What Pillow raises at damaged files, some of them only for some formats."""
 _DAMAGED = ("Corrupt JPEG data", "Premature end of JPEG")
@@ -241,10 +242,28 @@ def _decoded(content: bytes, size: Size, shrink: int) -> NDArray[np.uint8]:
                 raise
             # Whole, but of a kind that only OpenCV decodes, as for printing (CMYK).
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[shrink]
+    if content.startswith(_PNG):
+        content = _without_notes(content)
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     if pixels is None:
         raise ValueError("damaged")
     return np.asarray(pixels, dtype=np.uint8)
+
+
+def _without_notes(png: bytes) -> bytes:
+    """A PNG without the chunks that do not decide its pixels, of which libpng prints texts on the terminal as they are.
+
+    A chunk is its length, its kind, its contents and a checksum (PNG specification, 5.3). The kinds of those that
+    decide the pixels begin with a capital, but for the transparency.
+    """
+    at, kept = len(_PNG), [png[: len(_PNG)]]
+    while at + 12 <= len(png):
+        end = at + 12 + int.from_bytes(png[at : at + 4])
+        kind = png[at + 4 : at + 8]
+        if kind[:1].isupper() or kind == b"tRNS":
+            kept.append(png[at:end])
+        at = end
+    return b"".join([*kept, png[at:]])
 
 
 def _require_whole_tiff(path: Path, image: Image.Image) -> None:

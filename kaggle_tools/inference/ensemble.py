@@ -26,7 +26,7 @@ from kaggle_tools.models.segmenter import Segmenter
 from kaggle_tools.models.weights import WEIGHTS_FILE, ModelCard, load
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.provenance import Network
-from kaggle_tools.system.files import sha256
+from kaggle_tools.system.files import refuse_links, sha256
 from kaggle_tools.system.hardware import fast_memory_format, one_kind_of_out_of_memory
 from kaggle_tools.system.output import say
 from kaggle_tools.system.processes import is_first_process
@@ -81,11 +81,12 @@ def load_members(
     With `weights`, one for each run, the folds of a run share its weight; without, every network counts once.
 
     Raises:
-        InputError: a run has no trained fold, or not the one that is asked for, or a file is damaged, or a fold's
-            folder holds the network of another fold.
+        InputError: a run has no trained fold, or not the one that is asked for, or a file is damaged, or a link leads
+            out of the run, or a fold's folder holds the network of another fold.
     """
     members = []
     for number, run in enumerate(runs):
+        refuse_links(run)
         trained = run_folder.trained_folds(run) if folds is None else sorted(set(folds))
         weight = weights[number] / len(trained) if weights else 1.0
         for fold in trained:

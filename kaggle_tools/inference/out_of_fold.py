@@ -30,6 +30,7 @@ from kaggle_tools.models.folding import without_normalisation
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.summary import HeldOut
 from kaggle_tools.system.files import replacing, write_text
+from kaggle_tools.system.hardware import fast_memory_format
 from kaggle_tools.system.processes import gathered, rank_and_ranks
 from kaggle_tools.system.progress import track
 
@@ -66,7 +67,7 @@ def score_fold(
     """
     rank, ranks = rank_and_ranks()
     share = photos[rank::ranks]
-    member = replace(member, model=without_normalisation(member.model).to(memory_format=torch.channels_last))
+    member = replace(member, model=without_normalisation(member.model).to(memory_format=fast_memory_format(device)))
     ensemble = Ensemble([member], device, tta=member.card.tta, scales=member.card.tta_scales)
     predictions = predict(ensemble, share, equal_size_batches(share, batch_size), workers=workers)
     scored = [

@@ -17,7 +17,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 TRIAL_SIDE = 128  # pixels
 TOLERANCE = 1e-3
-"""Of the largest logit. Rounding is a thousandth of that; a layer too many or too few is far more."""
+"""Of the largest logit. Rounding is about a hundredth of that; a layer too many or too few is far more."""
 
 
 class Pair(NamedTuple):

@@ -36,7 +36,7 @@ from kaggle_tools.results.run_folder import (
     read_folds,
     read_oof,
 )
-from kaggle_tools.system.files import locked, write_text
+from kaggle_tools.system.files import locked, refuse_links, write_text
 from kaggle_tools.system.output import say
 
 
@@ -132,10 +132,12 @@ def require_unseen(parent: Path, fold: int, held_out: list[Photo], competition: 
     """Check that the same fold of another run, whose weights are to be taken over, never saw a group held out here.
 
     Raises:
-        InputError: it did, which would be a leak; or it is not there, or its `folds.csv` cannot be read.
+        InputError: it did, which would be a leak; or it is not there, or its `folds.csv` cannot be read, or a link
+            leads out of it.
     """
     if not parent.is_dir():
         raise InputError(f"--init {parent}: no such folder; give it again, if `--config` recorded it in another one")
+    refuse_links(parent)
     path = parent / FOLDS_FILE
     table = read_folds(parent)
     trained_on = table.loc[table["fold"] != fold]

@@ -34,7 +34,7 @@ from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.options import size_as_text
 from kaggle_tools.results.provenance import RECORD_FILE, RunConfig, Settings, Timing
 from kaggle_tools.results.tables import Kind, read_table
-from kaggle_tools.system.files import LOCK_FILE, is_locked, read_json, write_json
+from kaggle_tools.system.files import LOCK_FILE, is_locked, read_json, refuse_links, write_json
 from kaggle_tools.system.json_values import MalformedError
 from kaggle_tools.system.version import commit, installed_versions
 
@@ -126,6 +126,8 @@ def trained_folds(run: Path) -> list[int]:
         InputError: there are none.
     """
     folds = _folds_with(run, CARD_FILE)
+    if not folds and (run / CONFIG_FILE).exists():
+        raise InputError(f"{run}: no fold is trained to its end yet; the same `train` command continues")
     if not folds:
         raise InputError(f"{run}: no trained fold in it; is it a folder that `train --out` made?")
     return folds
@@ -145,7 +147,7 @@ def require_own_folder(out: Path, own: str, sources: Iterable[Path]) -> None:
     """Check that `out` is new, or a folder of the same kind, known by its file `own`; not one of the photos' `sources`.
 
     Raises:
-        InputError: it is a file, or holds something else, or links that lead elsewhere what is written to its folders.
+        InputError: it is a file, or holds something else, or a link that leads elsewhere.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; give a folder")
@@ -155,7 +157,8 @@ def require_own_folder(out: Path, own: str, sources: Iterable[Path]) -> None:
             found.append("the photos")
         if found:
             raise InputError(f"--out {out}: holds {found[0]}; give a folder of its own")
-    _refuse_linked_folders(out)
+    if out.exists():
+        refuse_links(out)
 
 
 def write_config(
@@ -192,9 +195,11 @@ def read_config(run: Path) -> RunConfig:
     """The contents of `config.json`.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: it is missing or damaged, or a link leads out of the run.
     """
-    return read_config_file(run / CONFIG_FILE)
+    begun = read_config_file(run / CONFIG_FILE)
+    refuse_links(run)
+    return begun
 
 
 def read_config_file(path: Path) -> RunConfig:
@@ -218,13 +223,14 @@ def read_settings(run: Path) -> Settings:
         raise InputError(f"{run / CONFIG_FILE}: damaged ({error.within('settings')})") from error
 
 
-def recorded_batch_size(run: Path) -> int:
-    """With which batch size the run was begun.
+def asked_batch_size(run: Path) -> int:
+    """The batch size that was asked for when the run was begun.
 
     Raises:
         InputError: `config.json` is missing or damaged, or lacks it.
     """
-    batch_size = read_config(run).batch_size
+    begun = read_config(run)
+    batch_size = begun.asked.get("batch_size", begun.batch_size)
     if batch_size is None:
         raise InputError(f"{run / CONFIG_FILE}: damaged (no batch_size in its settings, or not a whole number)")
     return batch_size
@@ -321,10 +327,3 @@ def _is_same(name: str, before: Any, now: Any) -> bool:
 
 def _folds_with(run: Path, name: str) -> list[int]:
     return sorted(int(path.parent.name[4:]) for path in run.glob(f"fold*/{name}") if path.parent.name[4:].isdecimal())
-
-
-def _refuse_linked_folders(out: Path) -> None:
-    """A folder that came from elsewhere must not lead what is written into it to another place."""
-    inner = (path for pattern in ("*", "fold*/*", "fold*/*/*") for path in sorted(out.glob(pattern)))
-    if linked := next((path for path in inner if path.is_symlink() and path.is_dir()), None):
-        raise InputError(f"{linked}: a link to {linked.readlink()}; put a folder in its place, or give another --out")

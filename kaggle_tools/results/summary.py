@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.data.checks.zip_files import DAMAGED
+from kaggle_tools.data.checks.zip_files import DAMAGED, USUAL
 from kaggle_tools.errors import InputError
 from kaggle_tools.metrics import Overlap
 from kaggle_tools.results.run_folder import (
@@ -198,7 +198,11 @@ def held_out_by(run: Path, folds: Sequence[int]) -> HeldOut:
     Raises:
         InputError: a file is missing or damaged.
     """
-    by_fold = [_read_histograms(run, fold) for fold in folds]
+    by_fold: list[HeldOut] = []
+    for fold in folds:
+        by_fold.append(_read_histograms(run, fold))
+        if sum(of_fold.histograms.nbytes for of_fold in by_fold) > LARGEST_HISTOGRAMS:
+            raise InputError(f"{run}: histograms of more than {LARGEST_HISTOGRAMS:,} bytes; no competition has so many")
     stems = [stem for of_fold in by_fold for stem in of_fold.stems]
     return HeldOut(stems, np.concatenate([of_fold.histograms for of_fold in by_fold]))
 
@@ -217,10 +221,13 @@ def _read_histograms(run: Path, fold: int) -> HeldOut:
         with zipfile.ZipFile(content) as archive:
             if sum(part.file_size for part in archive.infolist()) > LARGEST_HISTOGRAMS:
                 raise ValueError(f"more than {LARGEST_HISTOGRAMS:,} bytes when unpacked")
+            if any(part.compress_type not in USUAL for part in archive.infolist()):
+                raise ValueError("packed in another way than deflate")
         with np.load(content, allow_pickle=False) as arrays:
-            found = HeldOut(_stems(arrays["images"]), _counts(arrays["histograms"]))
-        if len(found.stems) != len(found.histograms):
-            raise ValueError(f"{len(found.stems)} images, {len(found.histograms)} histograms")
+            images, histograms = arrays["images"], arrays["histograms"]
+        if images.shape[:1] != histograms.shape[:1]:  # before memory is asked for
+            raise ValueError(f"images of shape {images.shape}, histograms of shape {histograms.shape}")
+        found = HeldOut(_stems(images), _counts(histograms))
     except (*DAMAGED, OSError, KeyError, tokenize.TokenError) as error:
         raise InputError(f"{path}: damaged ({error}); {way_on}") from error
     return found
@@ -236,6 +243,8 @@ def _stems(recorded: NDArray[Any]) -> list[str]:
 def _counts(recorded: NDArray[Any]) -> NDArray[np.int64]:
     if recorded.ndim != 3 or recorded.shape[1:] != (2, BINS) or not np.issubdtype(recorded.dtype, np.integer):
         raise ValueError(f"histograms of shape {recorded.shape} and type {recorded.dtype}")
+    if recorded.size * np.dtype(np.int64).itemsize > LARGEST_HISTOGRAMS:
+        raise ValueError(f"{len(recorded):,} histograms")
     counts = recorded.astype(np.int64)
     if not ((counts >= 0) & (counts <= MOST_PIXELS)).all():
         raise ValueError("numbers of pixels that cannot be")

@@ -18,7 +18,7 @@ from typing import NamedTuple, TextIO, cast
 from kaggle_tools import rle
 from kaggle_tools.competition import COMPETITIONS, Competition
 from kaggle_tools.data.checks.names import fault_of
-from kaggle_tools.data.checks.zip_files import DAMAGED, MAX_RATIO, files_in
+from kaggle_tools.data.checks.zip_files import DAMAGED, MAX_RATIO, USUAL, files_in
 from kaggle_tools.errors import InputError
 
 LONGEST_LINE = 1 << 25
@@ -159,6 +159,8 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> str:
     files = files_in(archive)
     if len(files) != 1:
         raise InputError(f"{path}: {len(files)} files in it, but there must be one, the CSV")
+    if files[0].compress_type not in USUAL:
+        raise InputError(f"{path}: packed in another way than deflate; unpack it, and give the CSV itself")
     return files[0].filename
 
 

@@ -33,6 +33,7 @@ TEMPORARY = re.compile(r"\.kaggle-tools-(?P<machine>\w*)-(?P<process>\d+)-[0-9a-
 """The names of temporary files and folders: which process on which machine writes them, and a random part."""
 LEFT_BEHIND_SECONDS = 24 * 3600
 """After which a temporary file of another machine, to which nobody wrote, is removed."""
+WANDB = "wandb"
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 """What a file system answers that has no locks, as some network drives."""
 
@@ -170,6 +171,35 @@ def read_bytes(path: Path, most: int, if_missing: str = "") -> bytes:
 def is_utf8(text: str) -> bool:
     """Whether a name was UTF-8; Python keeps the bytes of one that was not as letters that no text may hold."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a folder in which a link leads out of it, so that nothing else is read, shown or written in its place.
+
+    The folder itself may be reached through a link. What Weights & Biases keeps in it is left aside: it links to logs.
+
+    Raises:
+        InputError: there is such a link; it is named.
+    """
+    root = folder.resolve()
+    for link in _links_in(folder):
+        try:
+            leads_out = not link.resolve().is_relative_to(root)
+        except (OSError, RuntimeError):  # in a circle
+            leads_out = True
+        if leads_out:
+            raise InputError(f"{link}: a link to {link.readlink()}; put what is meant in its place")
+
+
+def _links_in(folder: Path) -> Iterator[Path]:
+    folders = [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    yield Path(entry.path)
+                elif entry.is_dir() and entry.name != WANDB:
+                    folders.append(Path(entry.path))
 
 
 def require_regular(path: Path, most: int) -> None:

@@ -36,6 +36,11 @@ def is_first_process() -> bool:
     return all(int(os.environ.get(name, 0)) == 0 for name in RANKS)
 
 
+def is_started_by_others() -> bool:
+    """Whether torchrun, SLURM or Lightning has started this process beside others, or may have."""
+    return any(name in os.environ for name in RANKS)
+
+
 def is_orphan() -> bool:
     """Whether the process that started this one, and with it the work that they shared, has ended."""
     return os.getppid() != STARTER

@@ -29,12 +29,15 @@ def warned_of_deadline(items: Iterable[T], total: int, deadline: float) -> Itera
         elapsed = time.monotonic() - started
         if looked or elapsed < LOOK_SECONDS:
             continue
-        looked, needed, there_is = True, elapsed / done * total, deadline - started
-        if 0 < there_is < needed:
-            warn(
-                f"about {duration(needed)} for all, more than --max-hours allows: the same command continues, "
-                f"about {math.ceil(needed / there_is)} times in all"
-            )
+        looked, needed, allowed = True, elapsed / done * total, deadline - started
+        if 0 < allowed < needed:
+            warn(f"{more_than_allowed(f'about {duration(needed)} for all', needed, allowed)}")
+
+
+def more_than_allowed(what: str, needed: float, allowed: float) -> str:
+    """That something takes longer than --max-hours allows, and how often its command is needed. Both in seconds."""
+    times = math.ceil(needed / allowed)
+    return f"{what}, more than --max-hours allows: the same command continues, about {times} times in all"
 
 
 def duration(seconds: float) -> str:

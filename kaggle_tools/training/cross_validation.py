@@ -30,8 +30,8 @@ from kaggle_tools.system.processes import (
 )
 from kaggle_tools.training.callbacks import TimeLimit
 from kaggle_tools.training.fold import train_fold
+from kaggle_tools.training.plan.batch import warn_of_little_memory
 from kaggle_tools.training.plan.hours import announce, busiest, estimated_hours
-from kaggle_tools.training.plan.memory import warn_of_little_memory
 from kaggle_tools.training.plan.shortage import kept_going
 from kaggle_tools.training.plan.trial import require_passes
 
@@ -85,8 +85,7 @@ def train_one_by_one(
     if unfinished:
         _require_passes(work, unfinished, extra, execution)
     if unfinished and is_first_process():
-        if execution.cache:
-            PixelCache(Path(execution.cache)).make_room([*work.photos, *extra], work.config.image_size)
+        _make_room(work, extra, execution)
         warn_of_little_memory(work.photos, work.config, execution)
         _say_hours(work, unfinished, execution)
     limit = None if deadline is None else TimeLimit(deadline)
@@ -126,6 +125,7 @@ def train_in_parallel(
 
     alone = replace(execution, devices="1", nodes=1, parallel_folds=False, report=False)
     _require_passes(work, unfinished, [], alone)  # each fold does so for --extra as well
+    _make_room(work, [], alone)
     _say_parallel_hours(work, unfinished, gpus, alone)
     folds_by_name = {f"fold {fold}": fold for fold in unfinished}
 
@@ -201,6 +201,11 @@ def _require_passes(work: CrossValidation, folds: Sequence[int], extra: Sequence
     training_photos = len(work.photos) - max(held_out[fold] for fold in folds) + len(extra)
     sizes = {photo.size for photo in (*work.photos, *extra)}
     require_passes(work.config, sizes, training_photos, execution)
+
+
+def _make_room(work: CrossValidation, extra: Sequence[Photo], execution: Execution) -> None:
+    if execution.cache:
+        PixelCache(Path(execution.cache)).make_room([*work.photos, *extra], work.config.image_size)
 
 
 def _say_hours(work: CrossValidation, folds: Sequence[int], execution: Execution) -> None:

@@ -104,7 +104,6 @@ def train_fold(
             run_folder.write_timing(folder, _timing(trainer))
         trained = build(architecture)  # not the task's own, which may be compiled for photos of one size
         trained.load_state_dict(task.model.state_dict())
-        trained.to(memory_format=torch.channels_last)
         out_of_fold.score_fold(
             Member(trained.eval(), card, folder),
             competition,

@@ -161,10 +161,9 @@ class FoldData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled and augmented batches."""
         ranks, rank, batch_size = self._share()
-        sampler = EpochSampler(self.training, num_replicas=ranks, rank=rank, shuffle=True, seed=self.config.seed)
-        # A last batch of one photo would upset the batch normalisation; each epoch leaves out other photos.
-        drop_last = len(sampler) >= batch_size
-        batches = self.loader(self.training, sampler=sampler, batch_size=batch_size, drop_last=drop_last)
+        order = {"num_replicas": ranks, "rank": rank, "shuffle": True, "seed": self.config.seed}
+        sampler = EpochSampler(self.training, batch_size, self.config.accumulate, **order)
+        batches = self.loader(self.training, sampler=sampler, batch_size=batch_size)
         # Lightning starts the workers of a resumed training before the sampler knows the epoch.
         assert self.trainer is not None
         sampler.set_epoch(self.trainer.global_step // self._steps(len(batches)))

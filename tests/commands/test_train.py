@@ -21,7 +21,7 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.options import applied
 from kaggle_tools.results.fold_table import record_files
 from kaggle_tools.training import cross_validation
-from kaggle_tools.training.plan import memory
+from kaggle_tools.training.plan import batch
 
 
 def config_of(preset: str | None = None, config: Path | None = None, **options: Any) -> TrainingConfig:
@@ -117,7 +117,7 @@ class TestCommand:
         """The arguments of the training, once it is called."""
         arguments: list[Any] = []
         monkeypatch.setattr(cross_validation, "train", lambda *given: arguments.extend(given))
-        monkeypatch.setattr(memory, "automatic_batch_size", lambda *_: 3)
+        monkeypatch.setattr(batch, "automatic_batch_size", lambda *_: 3)
         return arguments
 
     def invoke(self, tmp_path: Path, *options: object) -> str:

@@ -7,7 +7,7 @@ import pytest
 from torch import Tensor
 
 from kaggle_tools.models.segmenter import Segmenter
-from kaggle_tools.training.plan import memory
+from kaggle_tools.training.plan import batch
 
 SAID = "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"
 """What the library says whose blocks no longer fit; PyTorch's own OutOfMemoryError is one of several errors."""
@@ -36,8 +36,8 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         gpus.append(gpu)
         return function(*given)
 
-    monkeypatch.setattr(memory, "has_its_own_memory", lambda _: True)
-    monkeypatch.setattr(memory, "on_a_gpu", here)
-    monkeypatch.setattr(memory, "require_working_gpu", lambda: None)
-    monkeypatch.setattr(memory, "RESERVE", 0)
+    monkeypatch.setattr(batch, "has_its_own_memory", lambda _: True)
+    monkeypatch.setattr(batch, "on_a_gpu", here)
+    monkeypatch.setattr(batch, "require_working_gpu", lambda: None)
+    monkeypatch.setattr(batch, "RESERVE", 0)
     return gpus

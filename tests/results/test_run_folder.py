@@ -105,7 +105,7 @@ class TestConfig:
         self, tmp_path: Path, settings: str
     ) -> None:
         (tmp_path / "config.json").write_text(f'{{"settings": {settings}}}')
-        said = refusal(run_folder.recorded_batch_size, tmp_path)
+        said = refusal(run_folder.asked_batch_size, tmp_path)
         assert said == f"{tmp_path / 'config.json'}: damaged (no batch_size in its settings, or not a whole number)"
 
 
@@ -154,7 +154,7 @@ class TestOwnFolder:
         link.symlink_to(victim)
         (tmp_path / "out" / "config.json").touch()
         said = refusal(run_folder.require_own_folder, tmp_path / "out", "config.json", [])
-        assert said == f"{link}: a link to {victim}; put a folder in its place, or give another --out"
+        assert said == f"{link}: a link to {victim}; put what is meant in its place"
 
     def test_a_folder_may_be_reached_through_a_link(self, tmp_path: Path) -> None:
         (tmp_path / "disk" / "masks").mkdir(parents=True)

@@ -143,6 +143,23 @@ class TestOneByOne:
         with pytest.raises(InputError, match="^--cache .*photos: holds other things, such as mine.jpg"):
             train(tmp_path / "run", [0], config, replace(HERE, cache=str(tmp_path / "photos")))
 
+    def test_parallel_folds_look_at_the_cache_before_anything_is_put_into_it(
+        self,
+        photos: list[Photo],
+        tiles: Competition,
+        fold_by_stem: dict[str, int],
+        config: TrainingConfig,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(cross_validation, "visible_gpus", lambda _: ["0", "1"])
+        monkeypatch.setattr(cross_validation, "on_a_gpu", lambda *_: pytest.fail("a step was timed"))
+        (tmp_path / "photos").mkdir()
+        (tmp_path / "photos" / "mine.jpg").touch()
+        work = CrossValidation(tmp_path / "run", tiles, tmp_path, photos, fold_by_stem, config)
+        with pytest.raises(InputError, match="^--cache .*photos: holds other things, such as mine.jpg"):
+            train_in_parallel(work, [0, 1], replace(HERE, parallel_folds=True, cache=str(tmp_path / "photos")))
+
     def test_masks_that_changed_between_two_folds_of_one_command_are_refused(
         self,
         photos: list[Photo],

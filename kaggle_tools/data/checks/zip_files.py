@@ -18,6 +18,8 @@ from typing import IO, NamedTuple
 
 from kaggle_tools.errors import InputError
 
+USUAL = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How archives are packed. Of the rarer ways zipfile unpacks all at once, whatever size the archive states."""
 MAX_RATIO = 200
 """How many times its own size an archive may hold. Photos reach 1, tables of ids about 20, zip bombs 1,000 and more."""
 
@@ -92,6 +94,7 @@ def _require_harmless(file: Path, info: zipfile.ZipInfo) -> None:
         "leads outside of the folder": path.is_absolute() or ".." in path.parts or not path.parts or foreign,
         "is a link or a device, not a file": kind not in (0, stat.S_IFREG),
         "is locked with a password": info.flag_bits & 1,
+        "is packed in another way than deflate": info.compress_type not in USUAL,
     }
     if fault := next((what for what, found in faults.items() if found), None):
         raise InputError(f"{file}: {info.filename!r} {fault}; nothing was unpacked")

@@ -5,11 +5,11 @@ Normalisation is the model's: a quarter of the bytes then travel to the device.
 H height, W width; the size of a photo is (height, width) in pixels, None where it keeps its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
-from typing import Any
+from itertools import groupby, islice
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.augment import Augmenter
 from kaggle_tools.data.loading.pixel_cache import PixelCache, Pixels
 from kaggle_tools.errors import InputError
+
+CHANGED = "changed while it was being worked on"
 
 
 class MaskedPhotos(Dataset[tuple[Tensor, Tensor]]):
@@ -77,11 +79,22 @@ class EpochSampler(DistributedSampler[Any]):
     """Shuffles by (seed, epoch) and gives the dataset the epoch with each index.
 
     The worker processes live on from epoch to epoch and would not know it otherwise. Lightning calls `set_epoch`.
+
+    Of each process's photos only so many come that they make whole gradient steps, or where they are too few for one,
+    whole batches: a last batch of one photo would upset the batch normalisation. Each epoch leaves out other photos.
     """
+
+    def __init__(self, photos: Sized, batch_size: int = 1, accumulate: int = 1, **settings: Any) -> None:
+        super().__init__(cast(Dataset[Any], photos), **settings)
+        self.parts = (batch_size * accumulate, batch_size, 1)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yield (epoch, index)."""
-        return ((self.epoch, index) for index in super().__iter__())
+        return ((self.epoch, index) for index in islice(super().__iter__(), len(self)))
+
+    def __len__(self) -> int:
+        """How many photos come in each epoch."""
+        return next(whole for part in self.parts if (whole := self.num_samples // part * part))
 
 
 @dataclass(frozen=True)
@@ -138,8 +151,23 @@ def equal_size_batches(photos: Sequence[Photo], batch_size: int) -> list[list[in
 
 def _decoded(photo: Photo, size: Size) -> Pixels:
     assert photo.mask is not None, f"{photo.stem} has no mask"
+    photo_HW3 = _read(photo, shrink_for(photo.path, photo.size, size))
     mask_HW = read_mask(photo.mask).view(np.uint8) * np.uint8(255)
-    return resize(read_photo(photo.path, shrink_for(photo.path, photo.size, size)), size), resize(mask_HW, size)
+    if mask_HW.shape != photo.size:
+        raise InputError(f"{photo.mask}: {CHANGED}")
+    return resize(photo_HW3, size), resize(mask_HW, size)
+
+
+def _read(photo: Photo, shrink: int) -> NDArray[np.uint8]:
+    """The photo, (H, W, 3), as the decoder shrinks it.
+
+    Raises:
+        InputError: the file cannot be read, or is not of the size that it had before.
+    """
+    photo_HW3 = read_photo(photo.path, shrink)
+    if photo_HW3.shape[:2] != (photo.size[0] // shrink, photo.size[1] // shrink):
+        raise InputError(f"{photo.path}: {CHANGED}")
+    return photo_HW3
 
 
 def _at_sizes(photo: Photo, sizes: Sequence[Size]) -> list[NDArray[np.uint8]]:
@@ -150,9 +178,7 @@ def _at_sizes(photo: Photo, sizes: Sequence[Size]) -> list[NDArray[np.uint8]]:
     """
     decoded: dict[int, NDArray[np.uint8]] = {}
     for shrink in {shrink_for(photo.path, photo.size, size) for size in sizes}:
-        decoded[shrink] = read_photo(photo.path, shrink)
-        if decoded[shrink].shape[:2] != (photo.size[0] // shrink, photo.size[1] // shrink):
-            raise InputError(f"{photo.path}: changed while it was being worked on")
+        decoded[shrink] = _read(photo, shrink)
     return [resize(decoded[shrink_for(photo.path, photo.size, size)], size) for size in sizes]
 
 

@@ -79,7 +79,8 @@ class PixelCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             _require_own(self.folder)
-            write_text(self.folder / TAG_FILE, TAG)
+            if not (self.folder / TAG_FILE).exists():
+                write_text(self.folder / TAG_FILE, TAG)
             remove_left_behind(self.folder)
             kept, free = {path.name for path in self.folder.iterdir()}, shutil.disk_usage(self.folder).free
         except OSError as error:
@@ -95,7 +96,7 @@ class PixelCache:
     def _path(self, photo: Photo, size: Size) -> Path | None:
         """The file that keeps the pixels; None if the photo or its mask cannot be looked at."""
         assert photo.mask is not None, f"{photo.stem} has no mask"
-        decides = [*MADE_WITH, size]
+        decides = [*MADE_WITH, photo.size, size]  # of which two follows how far the decoder shrinks
         with suppress(OSError):
             decides += [_state(photo.path), _state(photo.mask)]
             name = hashlib.sha256(repr(decides).encode()).hexdigest()
@@ -143,9 +144,16 @@ def _digest(values: bytes | memoryview) -> bytes:
 
 
 def _require_own(folder: Path) -> None:
-    others = [path.name for path in folder.iterdir() if not path.name.startswith(".") and path.suffix != SUFFIX]
-    if others and TAG_FILE not in others:
+    others = {path.name for path in folder.iterdir() if not path.name.startswith(".") and path.suffix != SUFFIX}
+    if others and not _has_our_tag(folder):
         raise InputError(f"--cache {folder}: holds other things, such as {min(others)}; give a folder of its own")
+
+
+def _has_our_tag(folder: Path) -> bool:
+    """Other programs mark their caches by a file of the same name."""
+    with suppress(InputError):
+        return read_bytes(folder / TAG_FILE, len(TAG)) == TAG.encode()
+    return False
 
 
 @cache

@@ -1,8 +1,9 @@
 """How long a training will take, told from a step on trial."""
 
-import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 
 import torch
 
@@ -10,11 +11,11 @@ from kaggle_tools.config import Execution, TrainingConfig
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.system import memory
-from kaggle_tools.system.hardware import best_device
+from kaggle_tools.system.hardware import best_device, one_kind_of_out_of_memory
 from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.processes import device_count
-from kaggle_tools.system.progress import duration
-from kaggle_tools.training.plan.loading import seconds_with_loading
+from kaggle_tools.system.progress import duration, more_than_allowed
+from kaggle_tools.training.plan.loading_time import seconds_with_loading
 from kaggle_tools.training.plan.trial import Step, trial_steps, untrained
 
 SMALL = 128  # pixels
@@ -26,9 +27,7 @@ LONG_HOURS = 24.0
 LAPTOP_WIDTH = 16
 
 
-def announce(
-    hours: float | None, folds: int, config: TrainingConfig, limit: float | None = None, on: str = "this machine"
-) -> None:
+def announce(hours: float | None, folds: int, config: TrainingConfig, limit: float | None = None) -> None:
     """Say, before the training starts, how long it will take: a warning if that is more than a day, or than the limit.
 
     Args:
@@ -36,17 +35,12 @@ def announce(
         folds: how many they are.
         config: what decides the result.
         limit: in hours.
-        on: what they are trained on.
     """
     if hours is None:
         return
-    of = f"for {folds} of {config.folds} folds on {on}"
+    of = f"for {folds} of {config.folds} folds on this machine"
     if limit and hours > limit:
-        times = math.ceil(hours / limit)
-        warn(
-            f"about {duration(hours * 3600)} {of}, more than --max-hours {limit:g}: the same command continues, "
-            f"about {times} times in all"
-        )
+        warn(more_than_allowed(f"about {duration(hours * 3600)} {of}", hours * 3600, limit * 3600))
     elif limit is None and hours > LONG_HOURS:
         smaller = config.width <= LAPTOP_WIDTH or torch.cuda.is_available()
         instead = "a smaller --image-size, or a single --fold" if smaller else "--preset laptop --fold 0"
@@ -63,7 +57,12 @@ def estimated_hours(
     `at_once` trainings, each on devices of its own, share the processors, which load the photos.
     """
     memory.keep_freed_memory()
-    with trial_steps(untrained(config, execution), best_device()) as step:
+    step_seconds = None
+    with (
+        suppress(torch.OutOfMemoryError),  # not even the weights fit, which the training will explain
+        one_kind_of_out_of_memory(),
+        trial_steps(untrained(config, execution), best_device()) as step,
+    ):
         step_seconds = seconds_per_photo(step, config.image_size or photos[0].size)
     if step_seconds is None:
         return None
@@ -90,18 +89,26 @@ def seconds_per_photo(step: Step, size: Size) -> float | None:
     seconds = None
     for height, width in _growing(size):
         try:
-            step(2, (height, width))  # the first one of a size chooses its algorithms
-            start = time.perf_counter()
-            step(2, (height, width))
+            step_seconds = _shortest(partial(step, 2, (height, width)))
         except torch.OutOfMemoryError:
             return seconds
         except Exception:  # some networks take no photos as small as that, each with an error of its own
             continue
-        step_seconds = time.perf_counter() - start
         seconds = step_seconds / 2 * (size[0] * size[1]) / (height * width)
         if step_seconds > LONG_ENOUGH:
             break
     return seconds
+
+
+def _shortest(work: Callable[[], None]) -> float:
+    """Of two times, as other programs only make it longer, after a first one, in which algorithms are chosen."""
+    work()
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def _growing(size: Size) -> Iterator[Size]:

@@ -13,7 +13,7 @@ import torch
 from kaggle_tools.config import UNET, Execution, TrainingConfig
 from kaggle_tools.data.images import Size
 from kaggle_tools.errors import InputError
-from kaggle_tools.system.hardware import best_device
+from kaggle_tools.system.hardware import best_device, one_kind_of_out_of_memory
 from kaggle_tools.system.output import warn
 from kaggle_tools.system.processes import device_count
 from kaggle_tools.training.plan.trial import Step, trial_steps
@@ -71,7 +71,7 @@ def explained_memory(task: SegmentationTask, own_size: Size, execution: Executio
         size = config.image_size or own_size
         raise InputError(
             f"out of memory with {config.batch_size} photos of {size[0]}x{size[1]} ({said}).\n"
-            f"{_what_would_fit(task, size, execution)}{recompute_advice(config, execution)}."
+            f"{_what_would_fit(task, size, execution)}"
         ) from error
 
 
@@ -116,15 +116,19 @@ def forget(error: BaseException) -> None:
 
 def _what_would_fit(task: SegmentationTask, size: Size, execution: Execution) -> str:
     config, devices = task.config, ranks_of(execution)
-    with trial_steps(task, best_device()) as step:
-        fits = what_fits(step, config.batch_size // devices, size)
+    try:
+        with one_kind_of_out_of_memory(), trial_steps(task, best_device()) as step:
+            fits = what_fits(step, config.batch_size // devices, size)
+    except torch.OutOfMemoryError:
+        return "not even the weights fit. Does another program use the GPU?"
+    advice = f"{recompute_advice(config, execution)}."
     if fits is None:
-        return "no smaller size fits either; take a smaller model or --width"
+        return f"no smaller size fits either; take a smaller model or --width{advice}"
     photos, (height, width) = fits
     accumulate = config.batch_size // (photos * devices) * config.accumulate
     kept = f"; --accumulate {accumulate} keeps {config.batch_size * config.accumulate} photos in each gradient step"
     would = f"--batch-size {photos * devices} --image-size {height}x{width} would fit"
-    return would + (kept if accumulate > 1 else "")
+    return would + (kept if accumulate > 1 else "") + advice
 
 
 def _smaller(batch_size: int, size: Size) -> Iterator[tuple[int, Size]]:

@@ -1,6 +1,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,25 @@ class TestChanges:
         MaskedPhotos(photos, SMALL, cache).pixels(0)
         assert len(kept(cache)) == 4
 
+    @pytest.mark.parametrize("which", ["path", "mask"])
+    def test_a_photo_or_mask_of_another_size_than_was_listed_is_refused_and_not_kept(
+        self, photos: list[Photo], cache: PixelCache, tmp_path: Path, which: str
+    ) -> None:
+        """By the listed size it is decided how far the decoder shrinks it."""
+        (tmp_path / "other").mkdir()
+        other: Path = getattr(draw(tmp_path / "other", 50, (20, 22)), which)
+        path: Path = getattr(photos[0], which)
+        path.write_bytes(other.read_bytes())
+        with pytest.raises(InputError, match=f"^{path}: changed while it was being worked on$"):
+            MaskedPhotos(photos, SMALL, cache).pixels(0)
+        assert kept(cache) == []
+
+    def test_the_listed_size_of_a_photo_has_a_part_in_the_name(self, photos: list[Photo], cache: PixelCache) -> None:
+        pixels = MaskedPhotos(photos, SMALL).pixels(0)
+        for size in (SIZE, (60, 88)):
+            cache.pixels(replace(photos[0], size=size), SMALL, lambda: pixels)
+        assert len(kept(cache)) == 2
+
     def test_a_photo_that_is_missing_is_named_as_without_a_cache(self, photos: list[Photo], cache: PixelCache) -> None:
         MaskedPhotos(photos, SMALL, cache).pixels(0)
         photos[0].path.unlink()
@@ -198,6 +218,35 @@ class TestRoom:
         assert str(refused.value) == (
             f"--cache {cache.folder}: needs 0.0 GB, and 0.0 GB are free; give another folder, or a smaller --image-size"
         )
+
+    def test_without_any_photo_in_it_all_must_have_room(
+        self, photos: list[Photo], cache: PixelCache, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda _: type("", (), {"free": 7 * BYTES - 1}))
+        with pytest.raises(InputError, match="needs 0.0 GB"):
+            cache.make_room(photos, SMALL)
+        cache.make_room(photos[1:], SMALL)
+
+    def test_a_photo_that_is_missing_needs_no_room(self, photos: list[Photo], cache: PixelCache) -> None:
+        photos[0].path.unlink()
+        cache.make_room(photos, SMALL)
+
+    @pytest.mark.parametrize("tag", ["Signature: 8a477f597d28d172789f06886806bc55\n# of another program", ""])
+    def test_the_cache_of_another_program_is_refused_and_left_alone(
+        self, photos: list[Photo], cache: PixelCache, tag: str
+    ) -> None:
+        cache.folder.mkdir()
+        (cache.folder / "CACHEDIR.TAG").write_text(tag)
+        with pytest.raises(InputError, match="holds other things, such as CACHEDIR.TAG; give a folder of its own$"):
+            cache.make_room(photos, SMALL)
+        assert [path.read_text() for path in cache.folder.iterdir()] == [tag]
+
+    def test_the_folder_of_another_user_who_shares_it_is_used_as_it_is(
+        self, photos: list[Photo], cache: PixelCache, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cache.make_room(photos, SMALL)
+        monkeypatch.setattr(pixel_cache, "write_text", lambda *_: pytest.fail("written again"))
+        cache.make_room(photos, SMALL)
 
     def test_a_folder_that_holds_other_things_is_refused_and_left_alone(
         self, photos: list[Photo], tmp_path: Path

@@ -12,6 +12,7 @@ from kaggle_tools.models import unet
 from kaggle_tools.models.unet import recomputed
 from kaggle_tools.training.plan import hours
 from kaggle_tools.training.plan.hours import announce, busiest, estimated_hours, seconds_per_photo
+from kaggle_tools.training.task import SegmentationTask
 
 TINY: dict[str, Any] = {"width": 4, "depth": 2, "image_size": (16, 24), "epochs": 3, "batch_size": 2, "lr": 1e-2}
 
@@ -125,6 +126,16 @@ def test_the_step_that_is_timed_computes_twice_what_the_training_does(
     assert calls
 
 
+def test_where_not_even_the_weights_fit_there_is_no_estimate(
+    photos: list[Photo], tiles: Competition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDNN_STATUS_ALLOC_FAILED")
+
+    monkeypatch.setattr(SegmentationTask, "to", full)
+    assert estimated_hours(photos, config_from("demo", tiles.slug, TINY), 3, Execution(devices="1")) is None
+
+
 def test_the_estimated_hours_of_a_real_step_are_few(photos: list[Photo], tiles: Competition) -> None:
     config = config_from("demo", tiles.slug, TINY)
     assert 0 < estimated_hours(photos, config, 3, Execution(devices="1")) < 1
@@ -162,7 +173,7 @@ def test_a_limit_that_the_training_will_not_keep_is_said_with_how_often_the_comm
     about: float, limit: float, times: int, capsys: Any
 ) -> None:
     announce(about, 2, CONFIG, limit)
-    said = f"more than --max-hours {limit:g}: the same command continues, about {times} times in all"
+    said = f"more than --max-hours allows: the same command continues, about {times} times in all"
     assert capsys.readouterr() == ("", f"warning: about {about:.1f} h for 2 of 5 folds on this machine, {said}\n")
 
 

@@ -105,6 +105,21 @@ def test_another_network_than_the_u_net_is_not_advised_to_compute_levels_twice(
     assert str(raised.value).endswith("\nno smaller size fits either; take a smaller model or --width.")
 
 
+def test_a_gpu_that_has_no_room_for_the_weights_is_explained(
+    photos: list[Photo], tiles: Competition, tmp_path: Path, monkeypatch: Any
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+
+    monkeypatch.setattr(SegmentationTask, "to", full)
+    with pytest.raises(InputError) as raised:
+        train_fold(tmp_path, 1, tiles, Split(photos[:9], photos[9:]), config_from("demo", tiles.slug, TINY), HERE)
+    assert str(raised.value) == (
+        "out of memory with 2 photos of 16x24 (CUDA out of memory. Tried to allocate 2.00 MiB.).\n"
+        "not even the weights fit. Does another program use the GPU?"
+    )
+
+
 class TestLostMemory:
     """It does not suffice, once or from then on, in epochs of a training that began well."""
 

@@ -16,8 +16,9 @@ from kaggle_tools.models import probe
 from kaggle_tools.results import run_folder
 from kaggle_tools.system import processes
 from kaggle_tools.system.hardware import GIB
-from kaggle_tools.training.plan import memory
-from kaggle_tools.training.plan.memory import automatic_batch_size, batches_of, needed_bytes, planned
+from kaggle_tools.training.plan import batch
+from kaggle_tools.training.plan.batch import automatic_batch_size, batches_of, needed_bytes, planned
+from kaggle_tools.training.task import SegmentationTask
 
 HERE = Execution(devices="1", workers=0)
 PHOTO = 16 * 24
@@ -121,19 +122,19 @@ def test_what_a_training_holds_beside_a_step_is_held_while_it_is_tried(
     """Gradients that are accumulated, averaged weights, those that two processes exchange, and the reserve."""
     held: list[int] = []
     empty_like, empty = torch.empty_like, torch.empty
-    monkeypatch.setattr(memory, "RESERVE", 1_000_000)
+    monkeypatch.setattr(batch, "RESERVE", 1_000_000)
 
     def counted(size: Any, **how: Any) -> torch.Tensor:
-        held.append(size if size == memory.RESERVE else 0)
+        held.append(size if size == batch.RESERVE else 0)
         return empty(size, **how)
 
-    weights = 4 * sum(weight.numel() for weight in memory.untrained(config, HERE).parameters())
+    weights = 4 * sum(weight.numel() for weight in batch.untrained(config, HERE).parameters())
     for ranks in (1, 2):
         held.clear()
         with monkeypatch.context() as patch:
             patch.setattr(torch, "empty", counted)
             patch.setattr(torch, "empty_like", lambda one: (held.append(one.nbytes), empty_like(one))[1])
-            memory.tried(memory.first_that_fits, [1], replace(config, **options), (16, 24), HERE, ranks)
+            batch.tried(batch.first_that_fits, [1], replace(config, **options), (16, 24), HERE, ranks)
         assert sum(held) == 1_000_000 + (copies + ranks - 1) * weights
 
 
@@ -193,6 +194,70 @@ class TestARunThatWasBegun:
         assert tried == [8, 4, 4]
 
 
+def train_once(run: Path, photos: list[Photo], config: TrainingConfig, monkeypatch: Any, fit: int) -> TrainingConfig:
+    """What the command does before it trains, on a GPU that holds so many photos."""
+    with monkeypatch.context() as patch:
+        limit_memory(patch, fit * PHOTO)
+        used = planned(run, photos, config, HERE)
+    asked = batches_of(config)
+    run_folder.write_config(run, used, run, "train", asked if asked != batches_of(used) else None)
+    return used
+
+
+@pytest.mark.usefixtures("gpus")
+class TestARunInWhichNothingWasTrained:
+    def test_is_planned_anew_where_nothing_fitted_before(
+        self, config: TrainingConfig, photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As where another program had the GPU."""
+        assert train_once(tmp_path, photos, config, monkeypatch, 0) == config
+        assert batches_of(train_once(tmp_path, photos, config, monkeypatch, 2)) == {"batch_size": 2, "accumulate": 4}
+        assert train_once(tmp_path, photos, config, monkeypatch, 8) == config
+
+    def test_is_planned_on_a_gpu_where_it_was_begun_on_a_processor(
+        self, config: TrainingConfig, photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_folder.write_config(tmp_path, config, tmp_path, "train")
+        assert batches_of(train_once(tmp_path, photos, config, monkeypatch, 2)) == {"batch_size": 2, "accumulate": 4}
+
+    def test_of_processes_that_are_started_together_is_planned_by_the_first_that_comes(
+        self, config: TrainingConfig, photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        used = train_once(tmp_path, photos, config, monkeypatch, 2)
+        monkeypatch.setattr(batch, "is_started_by_others", lambda: True)
+        assert train_once(tmp_path, photos, config, monkeypatch, 8) == used
+
+
+@pytest.mark.usefixtures("gpus")
+@pytest.mark.parametrize("where", ["the weights", "what is held beside"])
+def test_a_gpu_that_has_no_room_for_the_weights_is_left_to_the_training_to_explain(
+    where: str, config: TrainingConfig, photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+
+    if where == "the weights":
+        monkeypatch.setattr(SegmentationTask, "to", full)
+    else:
+        monkeypatch.setattr(torch, "empty_like", full)
+    assert planned(tmp_path, photos, config, HERE) == config
+
+
+@pytest.mark.usefixtures("gpus")
+def test_a_batch_of_more_photos_than_there_are_is_tried_with_those_that_there_are(
+    config: TrainingConfig, photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 13 in five folds, 11 are trained on. Accumulated in parts, they make the same gradient step."""
+    config = replace(config, batch_size=64)
+    assert planned(tmp_path, photos, config, HERE) == config
+    tried = limit_memory(monkeypatch, 11 * PHOTO)
+    assert planned(tmp_path, photos, config, HERE) == config
+    assert tried == [11, 11]
+    with monkeypatch.context() as patch:
+        limit_memory(patch, 10 * PHOTO)
+        assert batches_of(planned(tmp_path, photos, config, HERE)) == {"batch_size": 1, "accumulate": 11}
+
+
 def test_settings_that_one_asked_for_oneself_are_not_taken_for_those_that_memory_led_to(
     config: TrainingConfig, photos: list[Photo], tmp_path: Path
 ) -> None:
@@ -227,6 +292,14 @@ class TestAutomaticBatchSize:
         run_folder.write_config(tmp_path, replace(config, batch_size=5), tmp_path, "train")
         assert automatic_batch_size(tmp_path, photos, config, HERE) == 5
 
+    def test_of_a_run_that_memory_led_is_the_one_that_was_asked_for(
+        self, config: TrainingConfig, photos: list[Photo], tmp_path: Path
+    ) -> None:
+        """So that what memory led to is known again."""
+        asked = {"batch_size": 8, "accumulate": 1}
+        run_folder.write_config(tmp_path, replace(config, batch_size=2, accumulate=4), tmp_path, "train", asked)
+        assert automatic_batch_size(tmp_path, photos, config, HERE) == 8
+
     @pytest.mark.usefixtures("gpus")
     def test_that_not_one_photo_fits_is_said_of_one_photo(
         self, config: TrainingConfig, photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -257,7 +330,7 @@ def test_a_trial_that_is_killed_is_said_and_ends_nothing(
         raise BrokenProcessPool
 
     as_on_a_gpu(monkeypatch)
-    monkeypatch.setattr(memory, "on_a_gpu", killed)
+    monkeypatch.setattr(batch, "on_a_gpu", killed)
     assert planned(tmp_path, photos, config, HERE) == config
     assert "was ended by a signal: it is not known whether the batch fits" in capsys.readouterr().err
 
@@ -265,7 +338,7 @@ def test_a_trial_that_is_killed_is_said_and_ends_nothing(
 def test_on_a_processor_nothing_is_tried(
     config: TrainingConfig, photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "on_a_gpu", lambda *_: pytest.fail("tried"))
+    monkeypatch.setattr(batch, "on_a_gpu", lambda *_: pytest.fail("tried"))
     monkeypatch.setattr(probe, "smallest_batch", lambda *_: pytest.fail("tried"))
     assert planned(tmp_path, photos, config, HERE) == config
 
@@ -295,10 +368,10 @@ class TestLittleMainMemory:
     def test_a_machine_whose_system_would_end_the_training_is_warned(
         self, gib: int, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any
     ) -> None:
-        monkeypatch.setattr(memory, "memory_bytes", lambda: gib * GIB)
-        memory.warn_of_little_memory(self.photos, self.config, HERE)
+        monkeypatch.setattr(batch, "memory_bytes", lambda: gib * GIB)
+        batch.warn_of_little_memory(self.photos, self.config, HERE)
         said = capsys.readouterr().err
         assert ("GiB by computation, and this machine has 24 GiB of memory: the system may end it" in said) is warned
-        monkeypatch.setattr(memory, "best_device", lambda: torch.device("cuda"))
-        memory.warn_of_little_memory(self.photos, self.config, HERE)
+        monkeypatch.setattr(batch, "best_device", lambda: torch.device("cuda"))
+        batch.warn_of_little_memory(self.photos, self.config, HERE)
         assert capsys.readouterr().err == ""

@@ -9,8 +9,8 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.config import Execution, TrainingConfig, config_from
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading import datasets
-from kaggle_tools.training.plan import loading
-from kaggle_tools.training.plan.loading import seconds_to_load, seconds_with_loading, together
+from kaggle_tools.training.plan import loading_time
+from kaggle_tools.training.plan.loading_time import seconds_to_load, seconds_with_loading, together
 
 HERE = Execution(devices="1", workers=2)
 
@@ -24,8 +24,8 @@ def config(tiles: Competition) -> TrainingConfig:
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with eight cores and a GPU."""
-    monkeypatch.setattr(loading, "best_device", lambda: torch.device("cuda"))
-    monkeypatch.setattr(loading, "CORES", 8)
+    monkeypatch.setattr(loading_time, "best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(loading_time, "CORES", 8)
 
 
 @pytest.mark.usefixtures("gpu")
@@ -49,14 +49,14 @@ class TestOnAGpu:
     def test_trainings_at_once_and_their_gpus_share_the_cores(
         self, photos: list[Photo], config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(loading, "seconds_to_load", lambda *_: 0.8)
+        monkeypatch.setattr(loading_time, "seconds_to_load", lambda *_: 0.8)
         execution = Execution(devices="2", workers=8)
         assert seconds_with_loading(0.01, photos, config, execution) == pytest.approx(0.8 / 4)
         assert seconds_with_loading(0.01, photos, config, execution, at_once=2) == pytest.approx(0.8 / 2)
 
 
 def test_on_a_processor_loading_and_steps_take_the_same_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "CORES", 4)
+    monkeypatch.setattr(loading_time, "CORES", 4)
     assert together(0.5, 0.8, 2, 1) == together(0.5, 0.8, 0, 1) == pytest.approx(0.7)
 
 
@@ -65,8 +65,8 @@ class TestAdvice:
 
     @pytest.fixture(autouse=True)
     def slow(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(loading, "CORES", 2)
-        monkeypatch.setattr(loading, "seconds_to_load", lambda *_: 0.2)
+        monkeypatch.setattr(loading_time, "CORES", 2)
+        monkeypatch.setattr(loading_time, "seconds_to_load", lambda *_: 0.2)
 
     def test_a_cache_is_advised_where_loading_holds_the_training_up(
         self, photos: list[Photo], config: TrainingConfig, capsys: Any
@@ -83,6 +83,7 @@ class TestAdvice:
             (1.0, (16, 24), None),  # 1.1 times as long
             (0.1, None, None),
             (0.1, (20, 30), None),  # as large as the photos
+            (0.1, (16, 60), None),  # larger, though less high
             (0.1, (16, 24), "a folder"),
         ],
     )
@@ -98,13 +99,13 @@ class TestSecondsToLoad:
     def test_cached_photos_are_timed_as_they_come_from_the_cache(
         self, photos: list[Photo], config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Of 13 photos four, twice each."""
+        """Of 13 photos four, three times each."""
         decode, decoded = datasets._decoded, []
         monkeypatch.setattr(datasets, "_decoded", lambda photo, size: (decoded.append(photo), decode(photo, size))[1])
         assert seconds_to_load(photos, config, HERE) > 0
-        assert len(decoded) == 8
-        assert seconds_to_load(photos, config, Execution(devices="1", cache=str(tmp_path / "cache"))) > 0
         assert len(decoded) == 12
+        assert seconds_to_load(photos, config, Execution(devices="1", cache=str(tmp_path / "cache"))) > 0
+        assert len(decoded) == 16
 
     def test_a_photo_that_cannot_be_read_ends_no_estimate(
         self, photos: list[Photo], config: TrainingConfig, tmp_path: Path

@@ -25,10 +25,11 @@ from kaggle_tools.system.hardware import (
     best_device,
     has_its_own_memory,
     memory_bytes,
+    one_kind_of_out_of_memory,
     require_working_gpu,
 )
 from kaggle_tools.system.output import say, warn
-from kaggle_tools.system.processes import device_count, on_a_gpu, own_gpu
+from kaggle_tools.system.processes import device_count, is_started_by_others, on_a_gpu, own_gpu
 from kaggle_tools.training.plan.shortage import forget, parts_of, ranks_of, recompute_advice
 from kaggle_tools.training.plan.trial import Step, architecture_of, trial_steps, untrained
 from kaggle_tools.training.task import precision_of
@@ -56,7 +57,7 @@ def planned(run: Path, photos: Sequence[Photo], config: TrainingConfig, executio
         return begun
     if not has_its_own_memory(best_device()):
         return config
-    return _fitted(config, config.image_size or largest_of(photos), execution)
+    return _fitted(config, photos, execution)
 
 
 def batches_of(config: TrainingConfig) -> dict[str, int]:
@@ -71,7 +72,7 @@ def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingCon
         InputError: there is not exactly one GPU, whose memory could decide, or not even one photo fits.
     """
     if (run / run_folder.CONFIG_FILE).exists():
-        return run_folder.recorded_batch_size(run)
+        return run_folder.asked_batch_size(run)
     if not (has_its_own_memory(best_device()) and device_count(execution.devices, nodes=1) == 1):
         raise InputError("--batch-size auto: needs one GPU, as with --devices 1; give a number")
     size = config.image_size or largest_of(photos)
@@ -110,13 +111,16 @@ def _as_begun(run: Path, config: TrainingConfig) -> TrainingConfig | None:
     begun = run_folder.read_config(run)
     if begun.asked == batches_of(config):
         config = config_of_settings({**settings_of(config), **{name: begun.settings.get(name) for name in begun.asked}})
-    return config if run_folder.is_begun(run) or not run_folder.differing(begun, config) else None
+    if run_folder.is_begun(run) or (is_started_by_others() and not run_folder.differing(begun, config)):
+        return config  # of processes that are started together, another has planned it
+    return None
 
 
-def _fitted(config: TrainingConfig, size: Size, execution: Execution) -> TrainingConfig:
-    """With the largest batch that fits and divides the one that is asked for."""
-    devices = ranks_of(execution)
-    share = config.batch_size // devices
+def _fitted(config: TrainingConfig, photos: Sequence[Photo], execution: Execution) -> TrainingConfig:
+    """With the largest batch that fits and divides the one that is asked for, or all photos where these are fewer."""
+    devices, size = ranks_of(execution), config.image_size or largest_of(photos)
+    photos_of_fold = len(photos) - len(photos) // config.folds
+    share = max(1, min(config.batch_size, photos_of_fold) // devices)
     smallest = probe.smallest_batch(architecture_of(config), size)
     counts = [part for part in parts_of(share) if part >= smallest]
     fit = _search(first_that_fits, counts, config, size, execution) if config.batch_size % devices == 0 else share
@@ -158,10 +162,13 @@ def tried(
     require_working_gpu()
     device, task = best_device(), untrained(config, execution)
     copies = 1 + (config.ema_decay is not None) + (ranks > 1)
-    with trial_steps(task, device) as step:
-        held = [torch.empty_like(weight) for weight in task.parameters() for _ in range(copies)]
-        held.append(torch.empty(RESERVE, dtype=torch.uint8, device=device))
-        return search(partial(_fits, step, size), counts)
+    try:
+        with one_kind_of_out_of_memory(), trial_steps(task, device) as step:
+            held = [torch.empty_like(weight) for weight in task.parameters() for _ in range(copies)]
+            held.append(torch.empty(RESERVE, dtype=torch.uint8, device=device))
+            return search(partial(_fits, step, size), counts)
+    except torch.OutOfMemoryError:  # not even the weights fit
+        return None
 
 
 def _fits(step: Step, size: Size, photos: int) -> bool:
