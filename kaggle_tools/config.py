@@ -61,8 +61,14 @@ def size_or_full(option: str, text: str) -> tuple[int, int] | None:
     return None if text == FULL else parse_size(option, text)
 
 
-def path_text(_option: str, text: str) -> str:
-    """A path as `config.json` records it: from the root on, so that it means the same from every folder."""
+def path_text(option: str, text: str) -> str:
+    """A path as `config.json` records it: from the root on, so that it means the same from every folder.
+
+    Raises:
+        InputError: it is empty.
+    """
+    if not text:
+        raise InputError(f"{option}: empty; give a path")
     return str(Path(text).resolve())
 
 
@@ -235,7 +241,7 @@ class Execution:
     ] = None
     compiled: Annotated[bool, Option("Compile the network; meant for GPUs.", MACHINE, names="--compile")] = False
     recompute: Annotated[
-        int, Option("Levels of the U-Net, the largest first, computed twice for less memory.", MACHINE, minimum=0)
+        int, Option("Gradient checkpointing: of so many U-Net levels, the largest first.", MACHINE, minimum=0)
     ] = 0
     """Instead of keeping their features for the backward pass; the weights have the same bits."""
     max_hours: Annotated[

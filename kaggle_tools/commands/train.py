@@ -68,10 +68,13 @@ def train(
     chosen = chosen_folds(fold, settings)
 
     from kaggle_tools.data.listing import folders_of, training_photos
+    from kaggle_tools.data.loading.pixel_cache import PixelCache
     from kaggle_tools.results import fold_table, run_folder
 
     photos = training_photos(spec, data)  # before torch is loaded, which takes seconds
     run_folder.require_own_folder(out, run_folder.CONFIG_FILE, {data, *folders_of(photos)})
+    if execution.cache and is_first_process():
+        PixelCache(Path(execution.cache)).prepare(photos, settings.image_size)
     new_files = look_at_new(out, photos, spec) if is_first_process() else None
     if automatic_batch:
         settings = replace(settings, batch_size=found_batch_size(out, photos, settings, execution))

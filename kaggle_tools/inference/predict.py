@@ -7,7 +7,6 @@ B batch, H height, W width.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -22,7 +21,7 @@ from kaggle_tools.inference.ensemble import Ensemble, Mix
 from kaggle_tools.models import probe
 from kaggle_tools.models.segmenter import Architecture
 from kaggle_tools.system.hardware import has_float64, wait_for
-from kaggle_tools.system.output import warn
+from kaggle_tools.system.output import warn_once
 
 BATCH_PIXELS = 8 * 1280 * 1918
 """A batch chosen automatically holds no more pixels than this: more of them are no faster, but need more memory."""
@@ -157,19 +156,13 @@ def _mix(ensemble: Ensemble, photos_at: Mapping[InputSize, Tensor], own_size: Si
             raise
     if count == 1:
         return ensemble(photos_at, own_size)  # here the memory of the failed attempt is free again
-    _warn_of_halves(count)
+    warn_once(f"out of memory with {count} photos at once; they are taken in halves, which may change single pixels")
     halves = (slice(0, count // 2), slice(count // 2, count))
     mixes = [
         _mix(ensemble, {size: photos_B3HW[half] for size, photos_B3HW in photos_at.items()}, own_size)
         for half in halves
     ]
     return Mix(*(torch.cat(of_halves) for of_halves in zip(*mixes, strict=True)))
-
-
-@cache
-def _warn_of_halves(count: int) -> None:
-    """Once for each size of a batch."""
-    warn(f"out of memory with {count} photos at once; they are taken in halves, which may change single pixels")
 
 
 def _out_of_memory(size: Size, error: Exception) -> InputError:

@@ -4,7 +4,6 @@ B batch, H height, W width. Probabilities are averaged, not logits.
 """
 
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from kaggle_tools.config import Tta
 from kaggle_tools.data.images import Size
 from kaggle_tools.system.hardware import fast_memory_format, half_precision
-from kaggle_tools.system.output import warn
+from kaggle_tools.system.output import warn_once
 
 FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {
     "none": ((),),
@@ -52,15 +51,9 @@ def logits_of(model: nn.Module, photos_B3HW: Tensor) -> Tensor:
     with torch.autocast(device.type, dtype=half, enabled=is_half_used(device)):
         logits_B1HW: Tensor = model(photos_B3HW).float()
     if is_half_used(device) and half is torch.float16 and not bool(logits_B1HW.isfinite().all()):
-        _warn_of_overflow()
+        warn_once("activations overflow float16; these photos are masked in float32, which is slower")
         logits_B1HW = model(photos_B3HW).float()
     return logits_B1HW
-
-
-@cache
-def _warn_of_overflow() -> None:
-    """Once."""
-    warn("numbers in the network are too large for float16; those photos are masked in float32, which is slower")
 
 
 def is_half_used(device: torch.device) -> bool:

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -82,15 +83,16 @@ def mask_photos(
         own_count = sum(len(batch) for batch in share)
         predictions = track(warned_of_deadline(predictions, own_count, deadline), own_count, "masks")
     failures, late = [], False
+    ends = set(accumulate(len(batch) for batch in share))  # within a batch, all would be masked anew
     with MaskWriter(pred, ensemble.threshold, len(ensemble.members), outputs) as writer:
-        for prediction in predictions:
+        for done, prediction in enumerate(predictions, start=1):
             if prediction.error:
                 failures.append(prediction.error)
             else:
                 writer.put(prediction)
             if rank > 0 and is_orphan():
                 raise InputError("the process that started this one has ended")
-            late = time.monotonic() > deadline
+            late = done in ends and time.monotonic() > deadline
             if late:
                 break
     if any(gathered(late)):

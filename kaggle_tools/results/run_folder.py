@@ -208,7 +208,10 @@ def read_config_file(path: Path) -> RunConfig:
     Raises:
         InputError: it is missing or damaged.
     """
-    return read_json(path, f"is {path.parent} a folder that `train --out` made?", RunConfig.from_json)
+    if_missing = f"is {path.parent} a folder that `train --out` made?"
+    if (path.parent / RECORD_FILE).exists():
+        if_missing = f"{path.parent} holds masks; `report` takes them as --pred"
+    return read_json(path, if_missing, RunConfig.from_json)
 
 
 def read_settings(run: Path) -> Settings:

@@ -19,6 +19,7 @@ from kaggle_tools.system.output import printable
 if TYPE_CHECKING:
     import pandas as pd
 
+LONGEST_HEADER = 10_000  # bytes
 Cell = str | float | None
 """Text, a number, or None for what is not known."""
 
@@ -100,8 +101,11 @@ def read_table(path: Path, kinds: Mapping[str, Kind], optional: Collection[str] 
     content = read_bytes(path, LARGEST_TABLE)
     numbers = [name for name, kind in kinds.items() if not kind.is_text]
     try:
+        if content.find(b"\n", 0, LONGEST_HEADER) < 0:
+            raise ValueError("its first line is no header")
         table = pd.read_csv(
             io.BytesIO(content),
+            usecols=lambda name: name in kinds,  # thousands of others would take pandas minutes
             # Whole numbers are read as others first: pandas makes a whole number of whatever it finds.
             dtype={name: str if kind.is_text else float for name, kind in kinds.items()},
             # A car may be called NA or nan: what pandas takes for a missing value is one in columns of numbers alone.

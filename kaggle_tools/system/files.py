@@ -16,14 +16,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from kaggle_tools.errors import InputError
-from kaggle_tools.system.output import warn
+from kaggle_tools.system.output import warn_once
 
 T = TypeVar("T")
 
@@ -48,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Its name is of this process alone and its file is made exclusively, so that two commands that write the same file
     do not mix, and a link that someone laid there is not followed. Its bytes have reached the disk before it takes
     the name, and it has the mode that a new file has, however the caller writes it. What a killed process left
-    behind is removed by `locked`.
+    behind is removed by `remove_left_behind`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(_temporary_name())
@@ -106,7 +105,7 @@ def locked(folder: Path, what: str, timeout: float = 60.0, name: str = LOCK_FILE
     except OSError as error:
         if error.errno not in WITHOUT_LOCKS:
             raise
-        _warn_of_missing_locks(folder)
+        warn_once(f"{folder}: no locks on this file system; let no two commands write there at once")
         yield
         return
     try:
@@ -250,13 +249,17 @@ def read_csv(
     """
     content = read_bytes(path, LARGEST_TABLE, if_missing)
     try:
-        header, *rows = [row for row in csv.reader(io.StringIO(content.decode("utf-8"), newline="")) if row] or [[]]
-        if header != list(columns):
+        rows = filter(None, csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
+        if next(rows, []) != list(columns):
             raise ValueError(f"not a table of {','.join(columns)}")
-        if odd := next((row for row in rows if len(row) != len(columns)), None):
-            raise ValueError(f"a line of {len(odd)} fields")
-        _refuse_repetition(row[0] for row in rows)
-        return [parse(*row) for row in rows]
+        parsed: dict[str, T] = {}
+        for row in rows:  # one by one, so that a file of empty fields takes no memory before it is refused
+            if len(row) != len(columns):
+                raise ValueError(f"a line of {len(row)} fields")
+            if row[0] in parsed:
+                raise ValueError(f"{reprlib.repr(row[0])} stands there twice")
+            parsed[row[0]] = parse(*row)
+        return list(parsed.values())
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: damaged ({error}); {if_damaged}") from error
 
@@ -311,8 +314,3 @@ def _is_running(process: int) -> bool:
     except PermissionError:  # it is another user's
         return True
     return True
-
-
-@cache
-def _warn_of_missing_locks(folder: Path) -> None:
-    warn(f"{folder}: no locks on this file system; let no two commands write there at once")

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TextIO
 
@@ -46,6 +47,12 @@ def say(text: object, *, to: TextIO | None = None) -> None:
 def warn(text: object) -> None:
     """Print a warning, to stderr."""
     say(f"warning: {text}", to=sys.stderr)
+
+
+@cache
+def warn_once(text: str) -> None:
+    """Print a warning, to stderr, if this process has not done so before."""
+    warn(text)
 
 
 def printable(text: str) -> str:

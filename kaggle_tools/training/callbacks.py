@@ -74,6 +74,16 @@ class Patience(EarlyStopping):
     def __init__(self, epochs: int) -> None:
         super().__init__(monitor="val_dice", mode="max", patience=epochs, check_on_train_epoch_end=True)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what a checkpoint says of the best epoch.
+
+        Raises:
+            ValueError: it is no score.
+        """
+        super().load_state_dict(state_dict)
+        if not (isinstance(self.best_score, Tensor) and self.best_score.numel() == 1):
+            raise ValueError(f"a best score of {self.best_score!r}")
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop where there is no patience left."""
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
@@ -129,9 +139,11 @@ class TimeLimit(Callback):
         self.started = time.monotonic()
         # All processes must agree, or those that continue would wait for the others for ever.
         if trainer.strategy.broadcast(self.started + self.epoch_seconds > self.deadline):
+            way_on = "the same command continues from there"
+            if not self.epoch_seconds:
+                way_on = "it was over before the first one began: give more"
             raise OutOfTimeError(
-                f"stopped after {pl_module.current_epoch} of {trainer.max_epochs} epochs, as --max-hours asks; "
-                "the same command continues from there"
+                f"stopped after {pl_module.current_epoch} of {trainer.max_epochs} epochs, as --max-hours asks; {way_on}"
             )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -37,6 +37,13 @@ PARTS = {
 """What Lightning restores a training from."""
 MACHINE_ERRORS = (KaggleToolsError, OSError, torch.OutOfMemoryError, torch.AcceleratorError)
 """What a checkpoint is not to blame for."""
+WORKER = "DataLoader worker"
+"""In an error of a process that loads photos, for which it is not either."""
+OF_VALUES = (TypeError, ValueError, AttributeError, LookupError)
+"""What values of a wrong kind lead to, also later than in the first gradient step."""
+MOST_VALUES = 1_000_000
+"""A network of thousands of tensors has some ten thousand values in its checkpoint."""
+PLAIN = (str, int, float, bool, type(None), Tensor)
 
 
 class Checkpoint(ModelCheckpoint):
@@ -165,8 +172,12 @@ class Begun(Callback):
         self.resumed = resumed
         self.now = False
 
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """It has, once the optimiser has used its state."""
+        self.now = self.now or self.resumed is None or trainer.global_step > self.resumed.steps
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """It has.
+        """Nothing has been trained again yet.
 
         Raises:
             ValueError: it would begin at another epoch than that after the checkpoint's.
@@ -174,12 +185,11 @@ class Begun(Callback):
         begins = (trainer.current_epoch, trainer.global_step)
         if self.resumed and begins != self.resumed[1:]:
             raise ValueError(f"it would begin after {begins[0]} epochs and {begins[1]} gradient steps")
-        self.now = True
 
 
 @contextmanager
 def explained_restoring(resumed: Resumed | None) -> Iterator[Begun]:
-    """Say that a checkpoint is at fault for what is raised before the training begins.
+    """Say that a checkpoint is at fault for what is raised before the first gradient step is done, or for its values.
 
     Yields a callback, the last one to be called, by which the trainer tells that it has.
 
@@ -192,7 +202,7 @@ def explained_restoring(resumed: Resumed | None) -> Iterator[Begun]:
     except MACHINE_ERRORS:
         raise
     except Exception as error:  # Lightning and torch believe what is in a checkpoint, and fail anywhere
-        if resumed is None or begun.now:
+        if resumed is None or WORKER in str(error) or (begun.now and not isinstance(error, OF_VALUES)):
             raise
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise unusable(resumed.path, f"cannot be continued from ({type(error).__name__}: {reason})") from error
@@ -232,6 +242,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         _require_unchanged(path)
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        _require_plain(path, checkpoint)
     except (InputError, PermissionError):
         raise
     except FileNotFoundError as error:
@@ -250,9 +261,27 @@ def _require_unchanged(path: Path) -> None:
     with ZipFile(path) as archive:
         if any(part.compress_type != ZIP_STORED for part in archive.infolist()):
             raise unusable(path, "damaged (compressed)")
+        if any(b"bytearray" in archive.read(part) for part in archive.infolist() if part.filename.endswith(".pkl")):
+            raise unusable(path, "damaged (asks for memory)")  # without contents, as much as it likes
         changed = archive.testzip()
     if changed:
         raise unusable(path, f"damaged ({changed} in it has changed)")
+
+
+def _require_plain(path: Path, checkpoint: object) -> None:
+    """Check that there are tensors and plain values alone, and not so many as a few lists in each other can make up."""
+    left, seen = [checkpoint], 0
+    while left:
+        value = left.pop()
+        seen += 1
+        if isinstance(value, Mapping):
+            left.extend((*value, *value.values()))
+        elif isinstance(value, (list, tuple, set)):
+            left.extend(value)
+        elif not isinstance(value, PLAIN):
+            raise unusable(path, f"damaged (a {type(value).__name__} in it)")
+        if seen + len(left) > MOST_VALUES:
+            raise unusable(path, f"damaged (more than {MOST_VALUES:,} values)")
 
 
 def _resumed(path: Path, checkpoint: Mapping[str, Any]) -> Resumed:

@@ -13,7 +13,6 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.config import Execution, TrainingConfig
 from kaggle_tools.data.fingerprint import sha256_of
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.data.loading.pixel_cache import PixelCache
 from kaggle_tools.errors import InputError, OutOfTimeError, first_few
 from kaggle_tools.options import arguments_of
 from kaggle_tools.results import fold_table, run_folder
@@ -32,7 +31,7 @@ from kaggle_tools.training.callbacks import TimeLimit
 from kaggle_tools.training.fold import train_fold
 from kaggle_tools.training.plan.batch import warn_of_little_memory
 from kaggle_tools.training.plan.hours import announce, busiest, estimated_hours
-from kaggle_tools.training.plan.shortage import kept_going
+from kaggle_tools.training.plan.shortage import resumed_after_out_of_memory
 from kaggle_tools.training.plan.trial import require_passes
 
 
@@ -85,7 +84,6 @@ def train_one_by_one(
     if unfinished:
         _require_passes(work, unfinished, extra, execution)
     if unfinished and is_first_process():
-        _make_room(work, extra, execution)
         warn_of_little_memory(work.photos, work.config, execution)
         _say_hours(work, unfinished, execution)
     limit = None if deadline is None else TimeLimit(deadline)
@@ -103,7 +101,7 @@ def train_one_by_one(
         split = replace(split, training=[*split.training, *extra])
         left = len(unfinished) - done
         one = partial(train_fold, work.run, fold, work.competition, split, work.config, execution)
-        kept_going(partial(one, time_limit=limit, folds_left=left), execution)
+        resumed_after_out_of_memory(partial(one, time_limit=limit, folds_left=left), execution)
 
 
 def train_in_parallel(
@@ -125,7 +123,6 @@ def train_in_parallel(
 
     alone = replace(execution, devices="1", nodes=1, parallel_folds=False, report=False)
     _require_passes(work, unfinished, [], alone)  # each fold does so for --extra as well
-    _make_room(work, [], alone)
     _say_parallel_hours(work, unfinished, gpus, alone)
     folds_by_name = {f"fold {fold}": fold for fold in unfinished}
 
@@ -201,11 +198,6 @@ def _require_passes(work: CrossValidation, folds: Sequence[int], extra: Sequence
     training_photos = len(work.photos) - max(held_out[fold] for fold in folds) + len(extra)
     sizes = {photo.size for photo in (*work.photos, *extra)}
     require_passes(work.config, sizes, training_photos, execution)
-
-
-def _make_room(work: CrossValidation, extra: Sequence[Photo], execution: Execution) -> None:
-    if execution.cache:
-        PixelCache(Path(execution.cache)).make_room([*work.photos, *extra], work.config.image_size)
 
 
 def _say_hours(work: CrossValidation, folds: Sequence[int], execution: Execution) -> None:

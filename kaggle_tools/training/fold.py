@@ -181,8 +181,8 @@ def _fit(
         plain_worker_errors(),
         quiet_lightning(),
         explained_loss_of_a_process(),
-        one_kind_of_out_of_memory(),
         explained_restoring(resumed) as begun,
+        one_kind_of_out_of_memory(),
     ):
         trainer = make_trainer(folder, config, execution, [*callbacks, begun], files)
         _require_photos_for_all(trainer.world_size, config, data)

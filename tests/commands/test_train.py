@@ -212,13 +212,33 @@ class TestLookingAtTrueMasks:
         assert isinstance(error, InputError)
         assert str(error) == f"--out {tmp_path / 'data'}: holds the photos; give a folder of its own"
 
+    def test_a_cache_that_cannot_be_used_is_refused_before_photos_are_looked_at(
+        self, tmp_path: Path, photos: list[Photo]
+    ) -> None:
+        photos[0].path.write_bytes(photos[0].path.read_bytes()[:-100])
+        options = ["--data", tmp_path / "data", "--out", tmp_path / "run", "--folds", "2", "--image-size", "16x16"]
+        for cache, message in {
+            photos[0].path: "is a file; give a folder",
+            photos[0].path.parent: "holds other things, such as a_01.jpg; give a folder of its own",
+        }.items():
+            error = CliRunner().invoke(cli.app_of(train.train), [*map(str, options), "--cache", str(cache)]).exception
+            assert isinstance(error, InputError)
+            assert str(error) == f"--cache {cache}: {message}"
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize("option", ["--cache", "--init", "--extra"])
+    def test_an_empty_path_is_refused(self, option: str, tmp_path: Path) -> None:
+        options = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), option, ""]
+        error = CliRunner().invoke(cli.app_of(train.train), options).exception
+        assert str(error) == f"{option}: empty; give a path"
+
 
 class TestMemoryOfTheGpu:
     """It holds two photos of the training at once: injected into a real training on the processor."""
 
     OPTIONS = ("--preset", "demo", "--width", 2, "--depth", 1, "--image-size", "16x32", "--epochs", 2, "--folds", 2)
     WARNING = (
-        "warning: the GPU does not hold 8 photos at once: --batch-size 2 --accumulate 4 is taken. "
+        "warning: 8 photos do not fit into the GPU's memory: --batch-size 2 --accumulate 4 is taken. "
         "As many photos make a gradient step"
     )
 
@@ -250,13 +270,13 @@ class TestMemoryOfTheGpu:
         assert [row.split(",")[1] for row in steps[1:]] == ["2", "4"]  # of 16 photos: two of eight an epoch
         (tmp_path / "run" / "fold0" / "oof.csv").unlink()
         again = self.train(tmp_path)
-        assert (again.exit_code, "does not hold" in again.stderr) == (0, False)
+        assert (again.exit_code, "do not fit" in again.stderr) == (0, False)
         assert "fold 0: 16 photos to train on" in again.stdout
 
     def test_a_batch_that_fits_is_taken_as_it_is(self, tmp_path: Path) -> None:
         draw_photos(tmp_path / "data", [f"{car}_{view:02}" for car in "abcd" for view in (1, 2)])
         done = self.train(tmp_path, "--batch-size", 2)
-        assert (done.exit_code, "does not hold" in done.stderr) == (0, False)
+        assert (done.exit_code, "do not fit" in done.stderr) == (0, False)
         assert self.recorded(tmp_path)["accumulate"] == 1
 
     def test_another_process_of_the_same_training_takes_what_the_first_one_found(

@@ -1,14 +1,17 @@
+import io
 import os
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from faults import PAGE, mounted
 from numpy.typing import NDArray
-from PIL import EpsImagePlugin, Image
+from PIL import EpsImagePlugin, Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from kaggle_tools.data import images
@@ -249,6 +252,44 @@ class TestWhatIsOpened:
     def test_a_name_that_no_file_can_have_is_refused(self, read: Callable[[Path], object]) -> None:
         with pytest.raises(InputError, match="null"):
             read(Path("a\0.png"))
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
+
+
+class TestNotesOfAPng:
+    """What libpng, in OpenCV, has to say of a file, it prints on the terminal."""
+
+    @pytest.fixture
+    def png(self) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)).save(file, "PNG")
+        return file.getvalue()
+
+    def test_texts_in_a_png_reach_no_terminal(self, png: bytes, tmp_path: Path, capfd: Any) -> None:
+        """The name of a colour profile that does not fit, which commands a terminal."""
+        profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+        profile[16:20] = b"GRAY"
+        named = chunk(b"iCCP", b"\x1b]0;title\x07\x1b[2J\0\0" + zlib.compress(bytes(profile)))
+        (tmp_path / "a.png").write_bytes(png[:33] + named + png[33:])
+        (tmp_path / "b.png").write_bytes(png)
+        assert np.array_equal(read_photo(tmp_path / "a.png"), read_photo(tmp_path / "b.png"))
+        assert capfd.readouterr() == ("", "")
+
+    def test_the_pixels_of_a_png_are_those_that_pillow_finds_whatever_else_is_in_it(self, tmp_path: Path) -> None:
+        values = np.random.default_rng(1).integers(0, 256, (8, 9, 3), np.uint8)
+        for mode in ("L", "P", "RGB", "RGBA", "LA"):
+            image = Image.fromarray(values).convert(mode)
+            options = {"transparency": 3} if mode == "P" else {}
+            image.save(tmp_path / "a.png", dpi=(72, 72), exif=Image.Exif().tobytes(), **options)
+            assert np.array_equal(read_photo(tmp_path / "a.png"), np.asarray(image.convert("RGB"))), mode
+
+    @pytest.mark.parametrize("kept", [20, 60, -20, -6])
+    def test_a_png_that_is_cut_off_is_refused_as_before(self, png: bytes, kept: int, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_bytes(png[:kept])
+        with pytest.raises(InputError, match=r"a\.png: not a photo that can be read"):
+            read_photo(tmp_path / "a.png")
 
 
 def waves(shift: int = 0) -> NDArray[np.uint8]:

@@ -34,6 +34,7 @@ from kaggle_tools.inference import predict as prediction_module
 from kaggle_tools.inference.ensemble import Ensemble, Member, Mix
 from kaggle_tools.inference.predict import Prediction, as_bytes, batch_size_that_fits, predict, require_sizes
 from kaggle_tools.models.segmenter import Architecture
+from kaggle_tools.system import output
 from kaggle_tools.system.files import sha256
 
 
@@ -272,7 +273,7 @@ class TestMemory:
                     raise error
                 return super().forward(images_BCHW)
 
-        prediction_module._warn_of_halves.cache_clear()
+        output.warn_once.cache_clear()
         photos = draw(*[(20, 30)] * 5)
         found = predictions([member(ForTwo())], photos, 5)
         assert tried == [5, 2, 3, 1, 2]

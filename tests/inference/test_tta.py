@@ -27,6 +27,7 @@ from kaggle_tools.inference import tta as tta_module
 from kaggle_tools.inference.ensemble import Member
 from kaggle_tools.inference.tta import enlarge
 from kaggle_tools.models.segmenter import Architecture, build
+from kaggle_tools.system import output
 
 
 class TestFlips:
@@ -147,7 +148,7 @@ class Overflowing(nn.Module):
 def test_what_float16_cannot_hold_is_computed_again_in_float32(
     half: torch.dtype, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tta_module._warn_of_overflow.cache_clear()
+    output.warn_once.cache_clear()
     monkeypatch.setattr(tta_module, "half_precision", lambda: half)
     monkeypatch.setattr(tta_module, "is_half_used", lambda _: True)
     network, photos = Overflowing(), torch.full((1, 3, 2, 2), 9, dtype=torch.uint8)

@@ -156,6 +156,15 @@ class TestOwnFolder:
         said = refusal(run_folder.require_own_folder, tmp_path / "out", "config.json", [])
         assert said == f"{link}: a link to {victim}; put what is meant in its place"
 
+    @pytest.mark.parametrize("inner", ["fold1/tensorboard/hparams.yaml", "masks/a.png", "fold0/checkpoints/last.ckpt"])
+    def test_a_link_to_a_file_or_to_nothing_is_refused_too(self, tmp_path: Path, inner: str) -> None:
+        link = tmp_path / "out" / inner
+        link.parent.mkdir(parents=True)
+        link.symlink_to(tmp_path / "planted")
+        (tmp_path / "out" / "config.json").touch()
+        said = refusal(run_folder.require_own_folder, tmp_path / "out", "config.json", [])
+        assert said == f"{link}: a link to {tmp_path / 'planted'}; put what is meant in its place"
+
     def test_a_folder_may_be_reached_through_a_link(self, tmp_path: Path) -> None:
         (tmp_path / "disk" / "masks").mkdir(parents=True)
         (tmp_path / "out").symlink_to(tmp_path / "disk")

@@ -130,3 +130,16 @@ class TestReadTable:
             self.read(tmp_path, f"image,fold,score\nb,1,1\n{row}\n")
         assert str(refusal.value).startswith(f"{tmp_path / 'oof.csv'}: ")
         assert fault in str(refusal.value)
+
+
+class TestHeaders:
+    """A table of a stranger takes neither minutes nor gigabytes before it is refused."""
+
+    def test_columns_that_nobody_asked_for_are_not_read(self, tmp_path: Path) -> None:
+        (tmp_path / "t.csv").write_text("other,score,more\nx,0.5,y\n")
+        assert list(read_table(tmp_path / "t.csv", {"score": Kind()})) == ["score"]
+
+    def test_a_header_of_a_million_columns_is_refused_at_once(self, tmp_path: Path) -> None:
+        (tmp_path / "t.csv").write_text("score" + ",a" * 10**6 + "\n" + "0" + ",0" * 10**6 + "\n")
+        with pytest.raises(InputError, match=r"t\.csv: not a table of score \(its first line is no header\)$"):
+            read_table(tmp_path / "t.csv", {"score": Kind()})

@@ -20,6 +20,7 @@ from kaggle_tools.system.files import (
     locked,
     read_bytes,
     read_json,
+    refuse_links,
     remove_left_behind,
     replacing,
     sha256,
@@ -337,3 +338,28 @@ def test_the_sha256_of_a_file_is_that_of_all_its_bytes(tmp_path: Path) -> None:
     assert sha256(tmp_path / "model") == hashlib.sha256(b"weights" * 100_000).hexdigest()
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+class TestLinks:
+    def test_a_link_that_leads_out_is_named_and_one_that_stays_inside_is_not(self, tmp_path: Path) -> None:
+        inner = tmp_path / "run" / "fold0" / "oof"
+        inner.mkdir(parents=True)
+        (inner / "a.png").touch()
+        (tmp_path / "run" / "inside.png").symlink_to(inner / "a.png")
+        (tmp_path / "link").symlink_to(tmp_path / "run")
+        refuse_links(tmp_path / "run")
+        refuse_links(tmp_path / "link")
+        (inner / "b.png").symlink_to("../../../secret.png")
+        with pytest.raises(InputError) as refused:
+            refuse_links(tmp_path / "run")
+        assert str(refused.value) == f"{inner / 'b.png'}: a link to ../../../secret.png; put what is meant in its place"
+
+    def test_links_in_a_circle_are_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "a").symlink_to(tmp_path / "a")
+        with pytest.raises(InputError, match=f"^{tmp_path / 'a'}: a link to "):
+            refuse_links(tmp_path)
+
+    def test_the_logs_of_weights_and_biases_may_lie_elsewhere(self, tmp_path: Path) -> None:
+        (tmp_path / "fold0" / "wandb").mkdir(parents=True)
+        (tmp_path / "fold0" / "wandb" / "debug-core.log").symlink_to("/nowhere")
+        refuse_links(tmp_path)

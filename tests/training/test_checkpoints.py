@@ -259,6 +259,30 @@ class TestReading:
         (tmp_path / "z").replace(path)
         self.refused(files, path, r"damaged \(compressed\)")
 
+    def test_what_takes_memory_without_contents_is_refused_before_it_is_unpickled(
+        self, files: CheckpointFiles, path: Path, tmp_path: Path
+    ) -> None:
+        """`bytearray(4 * 10**12)`: torch takes it for harmless."""
+        torch.save(contents(loops={"x": 1}), path)
+        with zipfile.ZipFile(path) as stored, zipfile.ZipFile(tmp_path / "z", "w") as changed:
+            for part in stored.namelist():
+                content = stored.read(part)
+                if part.endswith("data.pkl"):
+                    asks = b"cbuiltins\nbytearray\n" + pickle.dumps((4 * 10**12,), 2)[2:-1] + b"R"
+                    content = content[:2] + asks + b"0" + content[2:]
+                changed.writestr(part, content)
+        (tmp_path / "z").replace(path)
+        self.refused(files, path, r"damaged \(asks for memory\)")
+
+    def test_lists_in_each_other_that_are_billions_of_values_are_refused(
+        self, files: CheckpointFiles, path: Path
+    ) -> None:
+        laughs: list[Any] = [0.0] * 8
+        for _ in range(11):
+            laughs = [laughs] * 8
+        torch.save(contents(loops={"x": laughs}), path)
+        self.refused(files, path, r"damaged \(more than 1,000,000 values\)")
+
     @pytest.mark.parametrize(
         ("made_by", "named"),
         [
@@ -424,3 +448,17 @@ class TestResuming:
         edit(saved(folder, "last"), spoil)
         with pytest.raises(InputError, match=r"last\.ckpt: .*Delete it: the same command then continues from best"):
             fold("run")
+
+    @pytest.mark.parametrize("part", ["exp_avg", "betas", "best_score"])
+    def test_what_the_first_gradient_step_cannot_use_is_named(self, part: str, fold: Any, stopped: Any) -> None:
+        folder = stopped("run", 1, patience=9)
+
+        def spoil(checkpoint: dict[str, Any]) -> None:
+            optimizer = checkpoint["optimizer_states"][0]
+            patience = next(state for name, state in checkpoint["callbacks"].items() if name.startswith("Patience"))
+            where = {"exp_avg": optimizer["state"][0], "betas": optimizer["param_groups"][0], "best_score": patience}
+            where[part][part] = {"exp_avg": torch.zeros(7), "betas": "ab", "best_score": "x"}[part]
+
+        edit(saved(folder, "last"), spoil)
+        with pytest.raises(InputError, match=r"last\.ckpt: cannot be continued from .*Delete it"):
+            fold("run", patience=9)

@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import cv2
@@ -27,7 +26,7 @@ from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.system.files import read_bytes, remove_left_behind, replacing, write_text
-from kaggle_tools.system.output import warn
+from kaggle_tools.system.output import warn_once
 
 Pixels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """A photo, (H, W, 3), and its mask, (H, W), from 0 to 255."""
@@ -70,12 +69,14 @@ class PixelCache:
             self._keep(path, pixels)
         return pixels
 
-    def make_room(self, photos: Sequence[Photo], image_size: Size | None) -> None:
+    def prepare(self, photos: Sequence[Photo], image_size: Size | None) -> None:
         """Make the folder, and check that what is not in it yet fits on its disk.
 
         Raises:
             InputError: it holds other things, cannot be written, or its disk has too little room.
         """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"--cache {self.folder}: is a file; give a folder")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             _require_own(self.folder)
@@ -89,7 +90,7 @@ class PixelCache:
         needed = bytes_of([photo for photo, path in paths if path and path.name not in kept], image_size)
         if needed > free:
             raise InputError(
-                f"--cache {self.folder}: needs {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free; "
+                f"--cache {self.folder}: needs {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free; "
                 "give another folder, or a smaller --image-size"
             )
 
@@ -97,11 +98,11 @@ class PixelCache:
         """The file that keeps the pixels; None if the photo or its mask cannot be looked at."""
         assert photo.mask is not None, f"{photo.stem} has no mask"
         decides = [*MADE_WITH, photo.size, size]  # of which two follows how far the decoder shrinks
-        with suppress(OSError):
+        try:
             decides += [_state(photo.path), _state(photo.mask)]
-            name = hashlib.sha256(repr(decides).encode()).hexdigest()
-            return self.folder / f"{name}{SUFFIX}"
-        return None
+        except OSError:
+            return None
+        return self.folder / f"{hashlib.sha256(repr(decides).encode()).hexdigest()}{SUFFIX}"
 
     def _keep(self, path: Path, pixels: Pixels) -> None:
         """Not to be able to is no reason to end a training."""
@@ -110,7 +111,10 @@ class PixelCache:
             with replacing(path) as temporary:
                 temporary.write_bytes(_digest(values) + values)
         except OSError as error:
-            _warn_once(self.folder, error.strerror)
+            warn_once(
+                f"--cache {self.folder}: cannot be written ({error.strerror}); photos that are not in it are decoded "
+                "every time"
+            )
 
 
 def bytes_of(photos: Iterable[Photo], image_size: Size | None) -> int:
@@ -120,7 +124,11 @@ def bytes_of(photos: Iterable[Photo], image_size: Size | None) -> int:
 
 
 def _state(path: Path) -> tuple[str, int, int, int, int]:
-    """By which it is known that a file is the same: as `make` and git do it, without reading it."""
+    """By which it is known that a file is the same, without reading it, as git does it.
+
+    The path, as a copy elsewhere may become another file; the inode, for a file that took its place; and both times,
+    as Windows has none of the last change of a file's state.
+    """
     found = path.stat()
     return str(path.absolute()), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
@@ -154,8 +162,3 @@ def _has_our_tag(folder: Path) -> bool:
     with suppress(InputError):
         return read_bytes(folder / TAG_FILE, len(TAG)) == TAG.encode()
     return False
-
-
-@cache
-def _warn_once(folder: Path, why: str | None) -> None:
-    warn(f"--cache {folder}: cannot be written ({why}); photos that are not in it are decoded every time")

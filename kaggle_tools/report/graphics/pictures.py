@@ -22,6 +22,7 @@ from kaggle_tools.data.images import read_mask, read_photo, resize
 from kaggle_tools.errors import InputError
 
 FULL_WIDTH, THUMBNAIL_WIDTH, SMALLEST_WIDTH = 960, 320, 320  # pixels
+TALLEST = 4 * FULL_WIDTH
 FULL_QUALITY, THUMBNAIL_QUALITY = 72, 70  # of a JPEG
 
 
@@ -72,11 +73,14 @@ def pictures(photos: Iterable[PhotoFiles]) -> list[Picture]:
 def draw(
     photo_HW3: NDArray[np.uint8], predicted_HW: NDArray[np.bool_], truth_HW: NDArray[np.bool_] | None, width: int
 ) -> NDArray[np.uint8]:
-    """The photo at this width, with the outline of the predicted mask.
+    """The photo at this width, or of a very high one at `TALLEST`, with the outline of the predicted mask.
 
     Where the truth is known, its outline is drawn as well, and false negative and false positive pixels are coloured.
     """
-    height = max(1, round(photo_HW3.shape[0] * width / photo_HW3.shape[1]))
+    own_height, own_width = photo_HW3.shape[:2]
+    height = max(1, round(own_height * width / own_width))
+    if height > TALLEST:  # as of a photo one pixel wide, which would fill the memory
+        height, width = TALLEST, max(1, round(own_width * TALLEST / own_height))
     drawn_HW3 = resize(photo_HW3, (height, width))
     if truth_HW is not None:
         drawn_HW3 = colour_errors(drawn_HW3, predicted_HW, truth_HW)

@@ -26,6 +26,8 @@ from kaggle_tools.results.tables import Cell, Column, Table
 
 DOUBTFUL, OUTLIERS, NAMED = 24, 12, 200
 SHEET_ROWS, SHEET_COLUMNS, CELL_WIDTH = 40, 16, 60
+TALLEST_CELL = 4 * CELL_WIDTH
+"""Also of a mask that is one pixel wide, which would fill the memory."""
 OUTLIER_SPREADS = 5.0
 SMALLEST_SPREAD = 0.01
 FEWEST_FOR_MEDIANS = 10
@@ -263,8 +265,8 @@ def _sheet_row(pred: Path, name: str, stems: list[str]) -> SheetRow:
             mask_HW = read_mask(pred_folder.mask_path(pred, stem))
         except InputError:
             continue
-        height = max(1, round(CELL_WIDTH * mask_HW.shape[0] / mask_HW.shape[1]))
-        cells.append(resize(mask_HW.astype(np.uint8) * 255, (height, CELL_WIDTH)))
+        height = round(CELL_WIDTH * mask_HW.shape[0] / mask_HW.shape[1])
+        cells.append(resize(mask_HW.astype(np.uint8) * 255, (min(max(height, 1), TALLEST_CELL), CELL_WIDTH)))
     tallest = max((len(cell) for cell in cells), default=1)
     padded = [np.pad(cell, ((0, tallest - len(cell)), (0, 2)), constant_values=128) for cell in cells]
     return SheetRow(name, data_uri(np.hstack(padded)) if padded else "", len(cells))

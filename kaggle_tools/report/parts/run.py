@@ -28,6 +28,8 @@ from kaggle_tools.system.processes import command_to_paste
 from kaggle_tools.system.progress import duration
 
 WORST, BEST, RANDOM, WORST_GROUPS = 24, 6, 6, 3
+MOST_VIEWS = 100
+"""For more of them, each interval takes too long."""
 SETTINGS = [Column("setting"), Column("value")]
 
 
@@ -223,15 +225,17 @@ def _score_plots(table: pd.DataFrame, competition: Competition) -> list[Plot]:
     name = competition.score_name
     plots = [figures.distribution(table["score"].to_numpy(), name)]
     if competition.has_groups:
-        by_view = {str(view): _estimate(photos) for view, photos in table.groupby("view")}
+        few = table["view"].nunique() <= MOST_VIEWS
+        by_view = {str(view): _estimate(photos, few) for view, photos in table.groupby("view")}
         by_group = table.groupby("group")["score"].agg(["mean", "min", "max"]).sort_values("mean")
         plots.append(figures.by_view(by_view, name, competition.view_name))
         plots.append(figures.by_group(by_group, name, competition.group_name))
     return plots
 
 
-def _estimate(photos: pd.DataFrame) -> Estimate:
-    return Estimate(float(photos["score"].mean()), interval(photos["score"].to_numpy(), photos["group"].tolist()))
+def _estimate(photos: pd.DataFrame, with_interval: bool) -> Estimate:
+    scores = photos["score"].to_numpy()
+    return Estimate(float(scores.mean()), interval(scores, photos["group"].tolist()) if with_interval else None)
 
 
 def _probability_plots(held_out: HeldOut, found: Summary, competition: Competition) -> list[Plot]:

@@ -1,4 +1,4 @@
-"""The batch that a GPU holds in training, tried before the training starts, and accumulated where it is a smaller one.
+"""The largest batch that fits into a GPU's memory, found before the training; a smaller one is accumulated.
 
 H height, W width.
 """
@@ -30,7 +30,7 @@ from kaggle_tools.system.hardware import (
 )
 from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.processes import device_count, is_started_by_others, on_a_gpu, own_gpu
-from kaggle_tools.training.plan.shortage import forget, parts_of, ranks_of, recompute_advice
+from kaggle_tools.training.plan.shortage import divisors, forget, ranks_of, recompute_advice
 from kaggle_tools.training.plan.trial import Step, architecture_of, trial_steps, untrained
 from kaggle_tools.training.task import precision_of
 
@@ -74,7 +74,8 @@ def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingCon
     if (run / run_folder.CONFIG_FILE).exists():
         return run_folder.asked_batch_size(run)
     if not (has_its_own_memory(best_device()) and device_count(execution.devices, nodes=1) == 1):
-        raise InputError("--batch-size auto: needs one GPU, as with --devices 1; give a number")
+        where = "--devices 1" if has_its_own_memory(best_device()) else "a number"
+        raise InputError(f"--batch-size auto: needs one GPU, whose memory decides; give {where}")
     size = config.image_size or largest_of(photos)
     smallest = probe.smallest_batch(architecture_of(config), size)
     most = max(smallest, min(LARGEST_AUTOMATIC, len(photos)))
@@ -122,13 +123,15 @@ def _fitted(config: TrainingConfig, photos: Sequence[Photo], execution: Executio
     photos_of_fold = len(photos) - len(photos) // config.folds
     share = max(1, min(config.batch_size, photos_of_fold) // devices)
     smallest = probe.smallest_batch(architecture_of(config), size)
-    counts = [part for part in parts_of(share) if part >= smallest]
-    fit = _search(first_that_fits, counts, config, size, execution) if config.batch_size % devices == 0 else share
+    counts = [part for part in divisors(share) if part >= smallest]
+    if config.batch_size % devices:
+        return config  # refused when it is trained
+    fit = _search(first_that_fits, counts, config, size, execution)
     if fit is None or fit == share:
         return config  # what does not fit at all is refused, with advice, when it is trained
     taken = replace(config, batch_size=fit * devices, accumulate=share // fit * config.accumulate)
     warn(
-        f"the GPU does not hold {share} photos at once: --batch-size {taken.batch_size} --accumulate "
+        f"{share} photos do not fit into the GPU's memory: --batch-size {taken.batch_size} --accumulate "
         f"{taken.accumulate} is taken. As many photos make a gradient step, and the gradient is the same but for what "
         "is pooled over the photos at once: normalisation statistics, the Dice and Lovasz losses"
         f"{recompute_advice(config, execution)}"
@@ -197,9 +200,9 @@ def warn_of_little_memory(photos: Sequence[Photo], config: TrainingConfig, execu
 
 
 def needed_bytes(config: TrainingConfig, size: Size, execution: Execution) -> int:
-    """What a gradient step in float32 holds at least when its backward pass begins, found on tensors without contents.
+    """A lower bound of the memory of a gradient step in float32, found on tensors without contents.
 
-    Everything that is kept for it, and the weights with their gradients and AdamW's two averages.
+    What is kept for the backward pass, the weights among it, their gradients, and what the optimiser keeps.
     """
     model = blueprint(architecture_of(config)).train()
     recompute_levels(model, execution.recompute)
@@ -214,4 +217,5 @@ def needed_bytes(config: TrainingConfig, size: Size, execution: Execution) -> in
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model(photos_B3HW)
     weights = sum(weight.nbytes for weight in model.parameters())
-    return sum(storage.nbytes() for storage in kept.values()) + 3 * weights  # which are among what is kept
+    buffers = 1 if config.optimizer == "sgd" else 2
+    return sum(storage.nbytes() for storage in kept.values()) + (1 + buffers) * weights

@@ -1,4 +1,4 @@
-"""How long a training will take, told from a step on trial."""
+"""How long a training will take, estimated from a trial step."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +16,7 @@ from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.processes import device_count
 from kaggle_tools.system.progress import duration, more_than_allowed
 from kaggle_tools.training.plan.loading_time import seconds_with_loading
+from kaggle_tools.training.plan.shortage import forget
 from kaggle_tools.training.plan.trial import Step, trial_steps, untrained
 
 SMALL = 128  # pixels
@@ -46,7 +47,7 @@ def announce(hours: float | None, folds: int, config: TrainingConfig, limit: flo
         instead = "a smaller --image-size, or a single --fold" if smaller else "--preset laptop --fold 0"
         warn(f"about {hours / 24:.1f} days {of}; try {instead}")
     elif hours > WORTH_A_LINE:
-        say(f"about {duration(hours * 3600)} {of}, as a step on trial tells")
+        say(f"about {duration(hours * 3600)} {of}, estimated from a trial step")
 
 
 def estimated_hours(
@@ -90,7 +91,8 @@ def seconds_per_photo(step: Step, size: Size) -> float | None:
     for height, width in _growing(size):
         try:
             step_seconds = _shortest(partial(step, 2, (height, width)))
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError as error:
+            forget(error)
             return seconds
         except Exception:  # some networks take no photos as small as that, each with an error of its own
             continue

@@ -45,21 +45,23 @@ def seconds_to_load(photos: Sequence[Photo], config: TrainingConfig, execution: 
     dataset = AugmentedPhotos(masked_photos(some, config, execution), config.augmentation, config.seed)
     with suppress(InputError):  # which the training will name
         times = []
-        for epoch in range(3):
+        for epoch in range(3):  # the first one fills the cache
             start = time.perf_counter()
             for index in range(len(some)):
                 dataset[epoch, index]
             times.append(time.perf_counter() - start)
-        return min(times) / len(some)  # other programs only make it longer, and so does what is not cached yet
+        return min(times) / len(some)  # other programs only make it longer
     return 0.0
 
 
 def together(step: float, loading: float, workers: int, trainings: int) -> float:
     """Seconds for a photo of which so many are the step's and so many the loading's.
 
-    A GPU computes while worker processes load, each on one of the cores that all trainings share; on the processor
-    both take the same cores.
+    A GPU computes while worker processes load, each on one of the cores that all trainings share; on the CPU both take
+    the same cores. Without workers one follows the other.
     """
+    if not workers:
+        return step + loading
     if best_device().type == "cpu":
         return step + loading / CORES
-    return max(step, loading / min(workers, max(1, CORES // trainings))) if workers else step + loading
+    return max(step, loading / min(workers, max(1, CORES // trainings)))

@@ -20,7 +20,7 @@ from kaggle_tools.training.plan.trial import Step, trial_steps
 from kaggle_tools.training.task import SegmentationTask
 
 
-class LostMemoryError(InputError):
+class OutOfMemoryAfterEpochsError(InputError):
     """The memory sufficed for whole epochs, and then no longer: the training goes on from the last of them."""
 
     def __init__(self, message: str, epochs: int = 0) -> None:
@@ -29,19 +29,19 @@ class LostMemoryError(InputError):
         """So many were whole."""
 
 
-def kept_going(train: Callable[[], None], execution: Execution) -> None:
+def resumed_after_out_of_memory(train: Callable[[], None], execution: Execution) -> None:
     """Train a fold; where memory was lost after whole epochs, go on from the last of them, as the same command would.
 
     This is done as long as epochs are won by it, and where one process trains alone: several cannot begin anew.
 
     Raises:
-        LostMemoryError: memory was lost once more in the same epoch, or in one of several processes.
+        OutOfMemoryAfterEpochsError: memory was lost once more in the same epoch, or in one of several processes.
     """
     epochs = 0
     while True:
         try:
             return train()
-        except LostMemoryError as error:
+        except OutOfMemoryAfterEpochsError as error:
             if error.epochs <= epochs or ranks_of(execution) > 1:
                 raise
             forget(error)
@@ -54,7 +54,7 @@ def explained_memory(task: SegmentationTask, own_size: Size, execution: Executio
     """Say what to do where the GPU's memory does not suffice.
 
     Raises:
-        LostMemoryError: it did suffice for whole epochs.
+        OutOfMemoryAfterEpochsError: it did suffice for whole epochs.
         InputError: it does not suffice; says what would fit.
     """
     try:
@@ -63,7 +63,7 @@ def explained_memory(task: SegmentationTask, own_size: Size, execution: Executio
         forget(error)
         said, config = str(error).splitlines()[0], task.config
         if task.current_epoch:
-            raise LostMemoryError(
+            raise OutOfMemoryAfterEpochsError(
                 f"out of memory in epoch {task.current_epoch + 1} ({said}). Does another program use the GPU? The same "
                 f"command continues from the last whole epoch{recompute_advice(config, execution)}.",
                 task.current_epoch,
@@ -81,7 +81,8 @@ def what_fits(step: Step, batch_size: int, size: Size) -> tuple[int, Size] | Non
         try:
             step(smaller_batch, smaller_size)
             step(smaller_batch, smaller_size)  # the optimiser has its memory only after the first one
-        except Exception:  # out of memory, or a batch or a size that the network does not take
+        except Exception as error:  # out of memory, or a batch or a size that the network does not take
+            forget(error)
             continue
         return smaller_batch, smaller_size
     return None
@@ -94,7 +95,7 @@ def recompute_advice(config: TrainingConfig, execution: Execution) -> str:
     return f"; --recompute {config.depth + 1} takes half the memory, for the same weights"
 
 
-def parts_of(photos: int) -> list[int]:
+def divisors(photos: int) -> list[int]:
     """By which a number of photos can be divided, the largest first."""
     return [part for part in range(photos, 0, -1) if photos % part == 0]
 
@@ -132,7 +133,7 @@ def _what_would_fit(task: SegmentationTask, size: Size, execution: Execution) ->
 
 
 def _smaller(batch_size: int, size: Size) -> Iterator[tuple[int, Size]]:
-    yield from ((part, size) for part in parts_of(batch_size) if part < batch_size)
+    yield from ((part, size) for part in divisors(batch_size) if part < batch_size)
     for share in (0.8, 0.65, 0.5, 0.35, 0.25, 0.15):
         height, width = (round(side * share / 32) * 32 for side in size)
         if min(height, width) >= 32:

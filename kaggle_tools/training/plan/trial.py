@@ -1,4 +1,4 @@
-"""Training steps on trial: which the network takes, and one to see how long it takes and whether it fits into memory.
+"""Trial steps before a training: whether the network takes its batches, how long one takes, and whether it fits.
 
 H height, W width.
 """

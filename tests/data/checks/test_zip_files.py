@@ -3,7 +3,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from damaged_zips import CHANGES, METHODS, damaged_zips
+from damaged_zips import CHANGES, METHODS, damaged_zips, whole_zip
 
 from kaggle_tools.data.checks.zip_files import files_in, is_damage, is_junk, opened
 from kaggle_tools.errors import InputError
@@ -64,6 +64,17 @@ def test_an_archive_with_a_password_is_refused(tmp_path: Path) -> None:
     content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag in the list of files
     file.write_bytes(content)
     with pytest.raises(InputError, match=r"train\.zip: 'train/a\.jpg' is locked with a password"), opened(file):
+        pass
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_that_swells_in_memory_before_it_is_cut_to_its_stated_size_is_refused(
+    tmp_path: Path, method: int
+) -> None:
+    """A few bytes become gigabytes: only deflate is unpacked piece by piece."""
+    file = tmp_path / "train.zip"
+    file.write_bytes(whole_zip(method, "train/a.jpg", bytes(10**6)))
+    with pytest.raises(InputError, match="is packed in another way than deflate; nothing was unpacked"), opened(file):
         pass
 
 

@@ -25,7 +25,6 @@ BYTES = 16 + 4 * 15 * 11
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Iterator[PixelCache]:
-    pixel_cache._warn_once.cache_clear()
     return PixelCache(tmp_path / "cache")
 
 
@@ -211,25 +210,25 @@ class TestRoom:
         MaskedPhotos(photos, SMALL, cache).pixels(0)
         free = 6 * BYTES
         monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda _: type("", (), {"free": free}))
-        cache.make_room(photos, SMALL)
+        cache.prepare(photos, SMALL)
         free -= 1
         with pytest.raises(InputError) as refused:
-            cache.make_room(photos, SMALL)
+            cache.prepare(photos, SMALL)
         assert str(refused.value) == (
-            f"--cache {cache.folder}: needs 0.0 GB, and 0.0 GB are free; give another folder, or a smaller --image-size"
+            f"--cache {cache.folder}: needs 0.0 MB, and 0.0 MB are free; give another folder, or a smaller --image-size"
         )
 
     def test_without_any_photo_in_it_all_must_have_room(
         self, photos: list[Photo], cache: PixelCache, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda _: type("", (), {"free": 7 * BYTES - 1}))
-        with pytest.raises(InputError, match="needs 0.0 GB"):
-            cache.make_room(photos, SMALL)
-        cache.make_room(photos[1:], SMALL)
+        with pytest.raises(InputError, match="needs 0.0 MB"):
+            cache.prepare(photos, SMALL)
+        cache.prepare(photos[1:], SMALL)
 
     def test_a_photo_that_is_missing_needs_no_room(self, photos: list[Photo], cache: PixelCache) -> None:
         photos[0].path.unlink()
-        cache.make_room(photos, SMALL)
+        cache.prepare(photos, SMALL)
 
     @pytest.mark.parametrize("tag", ["Signature: 8a477f597d28d172789f06886806bc55\n# of another program", ""])
     def test_the_cache_of_another_program_is_refused_and_left_alone(
@@ -238,32 +237,32 @@ class TestRoom:
         cache.folder.mkdir()
         (cache.folder / "CACHEDIR.TAG").write_text(tag)
         with pytest.raises(InputError, match="holds other things, such as CACHEDIR.TAG; give a folder of its own$"):
-            cache.make_room(photos, SMALL)
+            cache.prepare(photos, SMALL)
         assert [path.read_text() for path in cache.folder.iterdir()] == [tag]
 
     def test_the_folder_of_another_user_who_shares_it_is_used_as_it_is(
         self, photos: list[Photo], cache: PixelCache, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        cache.make_room(photos, SMALL)
+        cache.prepare(photos, SMALL)
         monkeypatch.setattr(pixel_cache, "write_text", lambda *_: pytest.fail("written again"))
-        cache.make_room(photos, SMALL)
+        cache.prepare(photos, SMALL)
 
     def test_a_folder_that_holds_other_things_is_refused_and_left_alone(
         self, photos: list[Photo], tmp_path: Path
     ) -> None:
         before = sorted(tmp_path.iterdir())
         with pytest.raises(InputError, match=f"^--cache {tmp_path}: holds other things, such as 0.png; give a folder"):
-            PixelCache(tmp_path).make_room(photos, SMALL)
+            PixelCache(tmp_path).prepare(photos, SMALL)
         assert sorted(tmp_path.iterdir()) == before
 
     def test_a_file_in_the_place_of_the_folder_is_refused(self, photos: list[Photo], cache: PixelCache) -> None:
         cache.folder.write_text("no folder")
         with pytest.raises(InputError, match=r"^--cache .*cache: cannot be written \(File exists\)$"):
-            cache.make_room(photos, SMALL)
+            cache.prepare(photos, SMALL)
 
     def test_the_folder_is_marked_as_a_cache_for_backups(self, photos: list[Photo], cache: PixelCache) -> None:
         for _ in range(2):
-            cache.make_room(photos, SMALL)
+            cache.prepare(photos, SMALL)
             tag = (cache.folder / "CACHEDIR.TAG").read_text()
             assert tag.startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
             MaskedPhotos(photos, SMALL, cache).pixels(0)
@@ -274,5 +273,5 @@ class TestRoom:
         cache.folder.mkdir()
         left = cache.folder / f".kaggle-tools-{MACHINE}-{ended.pid}-{'0' * 16}.part"
         left.write_bytes(b"half a photo")
-        cache.make_room(photos, SMALL)
+        cache.prepare(photos, SMALL)
         assert not left.exists()

@@ -207,3 +207,13 @@ def test_a_jpeg_is_as_good_as_wanted() -> None:
     assert kind == "data:image/jpeg"
     far, further = (np.abs(found.astype(int) - pixels).mean() for found in (good, poor))
     assert far < 1.5 < further
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"), [((9000, 1), (3840, 1)), ((9000, 2000), (3840, 853)), ((1, 9000), (1, 960))]
+)
+def test_a_photo_of_a_strange_shape_is_drawn_no_higher_than_four_times_as_wide_as_a_page(
+    size: tuple[int, int], shape: tuple[int, int]
+) -> None:
+    drawn = draw(np.zeros((*size, 3), np.uint8), np.zeros(size, bool), None, 960)
+    assert drawn.shape == (*shape, 3)

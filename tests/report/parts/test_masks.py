@@ -238,6 +238,16 @@ class TestPart:
         pred_folder.finish(pred, pred_folder.read_record(pred), [Photo("a_01", tmp_path / "a_01.jpg", (60, 90))])
         assert [row.masks for row in masks_part(pred, CARVANA).sheet] == [1]
 
+    @pytest.mark.parametrize("size", [(100_000, 1), (1, 100_000)])
+    def test_a_mask_of_a_strange_shape_does_not_swell_the_contact_sheet(
+        self, tmp_path: Path, size: tuple[int, int]
+    ) -> None:
+        pred = write_pred(tmp_path, tmp_path, {"a_01": 30})
+        write_mask(pred_folder.mask_path(pred, "a_01"), np.ones(size, bool))
+        pred_folder.finish(pred, pred_folder.read_record(pred), [Photo("a_01", tmp_path / "a_01.jpg", size)])
+        (row,) = masks_part(pred, CARVANA).sheet
+        assert pixels(row.strip).shape == (240 if size[0] > 1 else 1, 62)
+
     def test_the_contact_sheet_shows_masks_in_the_order_of_their_angles(self, pred: Path, part: MasksPart) -> None:
         assert [(row.name, row.masks) for row in part.sheet] == [(car, 4) for car in CARS]
         for row in part.sheet:

@@ -62,10 +62,10 @@ def test_the_largest_part_of_the_batch_that_fits_is_taken_and_as_many_photos_mak
     config = replace(config, batch_size=asked[0], accumulate=asked[1])
     assert planned(tmp_path, photos, config, HERE) == replace(config, batch_size=taken[0], accumulate=taken[1])
     said = capsys.readouterr().err
-    assert ("does not hold" in said) is (asked != taken)
+    assert ("do not fit into the GPU" in said) is (asked != taken)
     if asked != taken:
         assert said == (
-            f"warning: the GPU does not hold {asked[0]} photos at once: --batch-size {taken[0]} "
+            f"warning: {asked[0]} photos do not fit into the GPU's memory: --batch-size {taken[0]} "
             f"--accumulate {taken[1]} is taken. As many photos make a gradient step, and the "
             "gradient is the same but for what is pooled over "
             "the photos at once: normalisation statistics, the Dice and Lovasz losses; --recompute 3 takes half the "

@@ -156,9 +156,9 @@ CONFIG = config_from("carvana", CARVANA.slug, {})
     [
         (0.01, None, ""),
         (0.01, 11.0, ""),
-        (3.9, None, "about 3.9 h for 2 of 5 folds on this machine, as a step on trial tells\n"),
-        (3.9, 4.0, "about 3.9 h for 2 of 5 folds on this machine, as a step on trial tells\n"),
-        (50.4, 60.0, "about 50.4 h for 2 of 5 folds on this machine, as a step on trial tells\n"),
+        (3.9, None, "about 3.9 h for 2 of 5 folds on this machine, estimated from a trial step\n"),
+        (3.9, 4.0, "about 3.9 h for 2 of 5 folds on this machine, estimated from a trial step\n"),
+        (50.4, 60.0, "about 50.4 h for 2 of 5 folds on this machine, estimated from a trial step\n"),
     ],
 )
 def test_hours_that_suffice_are_said_before_the_training_starts(

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.results.fold_table import Split
 from kaggle_tools.training.fold import train_fold
-from kaggle_tools.training.plan.shortage import LostMemoryError, kept_going, what_fits
+from kaggle_tools.training.plan.shortage import OutOfMemoryAfterEpochsError, resumed_after_out_of_memory, what_fits
 from kaggle_tools.training.task import SegmentationTask
 
 TINY: dict[str, Any] = {"width": 4, "depth": 2, "image_size": (16, 24), "epochs": 3, "batch_size": 2, "lr": 1e-2}
@@ -145,7 +146,8 @@ class TestLostMemory:
         def train(name: str, execution: Execution = HERE, **options: Any) -> list[bytes]:
             config = config_from("demo", tiles.slug, TINY | options)
             split = Split(photos[:9], photos[9:])
-            kept_going(lambda: train_fold(tmp_path / name, 1, tiles, split, config, execution), execution)
+            fold = partial(train_fold, tmp_path / name, 1, tiles, split, config, execution)
+            resumed_after_out_of_memory(fold, execution)
             folder = tmp_path / name / "fold1"
             return [(folder / file).read_bytes() for file in ("model.safetensors", "metrics.csv", "oof.csv")]
 
@@ -173,7 +175,7 @@ class TestLostMemory:
     ) -> None:
         whole = train("whole")
         fails(1, 1)
-        with pytest.raises(LostMemoryError) as raised:
+        with pytest.raises(OutOfMemoryAfterEpochsError) as raised:
             train("lost")
         assert str(raised.value) == (
             f"out of memory in epoch 2 ({SAID}). Does another program use the GPU? The same command continues from "
@@ -186,8 +188,8 @@ class TestLostMemory:
 
         def lost() -> None:
             calls.append(1)
-            raise LostMemoryError("out of memory in epoch 2", 1)
+            raise OutOfMemoryAfterEpochsError("out of memory in epoch 2", 1)
 
-        with pytest.raises(LostMemoryError):
-            kept_going(lost, Execution(devices="2"))
+        with pytest.raises(OutOfMemoryAfterEpochsError):
+            resumed_after_out_of_memory(lost, Execution(devices="2"))
         assert len(calls) == 1

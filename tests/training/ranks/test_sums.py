@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kaggle_tools.training.losses import PooledDice, SegmentationLoss
+from kaggle_tools.training.ranks.sums import of_all_ranks, whole_batch
 
 LOSSES: dict[str, Callable[[], SegmentationLoss]] = {
     "bce": lambda: SegmentationLoss(1, 0),
@@ -54,6 +55,15 @@ def test_two_processes_find_the_loss_and_the_gradients_of_the_whole_batch(tmp_pa
         assert sum(of_rank[name][0] for of_rank in shared) / 2 == pytest.approx(loss, rel=1e-5), name
         for of_rank in shared:
             assert of_rank[name][1] == pytest.approx(gradients, rel=1e-4, abs=1e-7), name
+
+
+def test_shares_are_joined_in_the_order_of_the_processes_and_stay_as_they_are(tmp_path: Path) -> None:
+    def work(rank: int) -> list[list[float]]:
+        share = torch.full((1, 1, 2, 3), rank + 1.0)
+        whole, total = whole_batch(share), of_all_ranks(share)
+        return [whole[:, 0, 0, 0].tolist(), total.unique().tolist(), share.unique().tolist()]
+
+    assert together(work, tmp_path / "store") == [[[1, 2], [3], [1]], [[1, 2], [3], [2]]]
 
 
 def test_processes_with_different_numbers_of_photos_validate_without_waiting_for_each_other(tmp_path: Path) -> None:
