@@ -115,6 +115,7 @@ def show(table: "Table") -> None:
 
 
 NO_MEMORY = "out of main memory; a smaller --batch-size, --image-size or --width needs less"
+NO_DEVICE_MEMORY = "out of memory on the GPU; does another program use it? The same command continues"
 SIGNS_OF_NO_MEMORY = ("can't allocate memory", "Insufficient memory")
 """How torch and OpenCV say so, in errors of no class of their own."""
 
@@ -153,6 +154,9 @@ def _exit_code(app: typer.Typer) -> int:
     except Exception as error:
         if _lacks_memory(error):
             say(f"error: {NO_MEMORY} ({_last_line(error)})", to=sys.stderr)
+            return 1
+        if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which is not loaded for it
+            say(f"error: {NO_DEVICE_MEMORY} ({str(error).splitlines()[0]})", to=sys.stderr)
             return 1
         if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
             raise

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 import typer
 
 from kaggle_tools import cli
@@ -113,6 +114,19 @@ def test_a_command_that_runs_out_of_time_exits_with_75(capsys: pytest.CaptureFix
         cli.run(stop)  # type: ignore[arg-type]
     assert ended.value.code == 75
     assert capsys.readouterr().err == "stopped after 2 of 3 epochs\n"
+
+
+def test_that_the_gpu_is_full_is_one_message_wherever_it_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
+    def full() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+
+    with pytest.raises(SystemExit) as ended:
+        cli.run(full)  # type: ignore[arg-type]
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        "error: out of memory on the GPU; does another program use it? The same command continues "
+        "(CUDA out of memory. Tried to allocate 2.00 MiB.)\n"
+    )
 
 
 def test_of_several_processes_only_the_first_says_that_time_is_over(

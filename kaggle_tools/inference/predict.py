@@ -20,7 +20,7 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Mix
 from kaggle_tools.models import probe
 from kaggle_tools.models.segmenter import Architecture
-from kaggle_tools.system.hardware import has_float64, wait_for
+from kaggle_tools.system.hardware import has_float64, one_kind_of_out_of_memory, wait_for
 from kaggle_tools.system.output import warn_once
 
 BATCH_PIXELS = 8 * 1280 * 1918
@@ -80,10 +80,11 @@ def predict(
         for indices, (images, errors, hashes) in zip(batches, decoded, strict=True):
             own_size = photos[indices[0]].size
             try:
-                photos_at = {
-                    size: tensor.to(device, non_blocking=True) for size, tensor in zip(sizes, images, strict=True)
-                }
-                mix = _mix(ensemble, photos_at, own_size)
+                with one_kind_of_out_of_memory():
+                    photos_at = {
+                        size: tensor.to(device, non_blocking=True) for size, tensor in zip(sizes, images, strict=True)
+                    }
+                    mix = _mix(ensemble, photos_at, own_size)
                 if not has_float64(device):  # in which what is known of a mask is added up
                     mix = Mix(*(tensor.cpu() for tensor in mix))
             except torch.OutOfMemoryError as error:

@@ -147,15 +147,21 @@ class MaskWriter:
 
     def put(self, prediction: Prediction) -> None:
         """Begin to write a prediction; waits for the oldest one where many are unwritten."""
-        photo, probability_HW = prediction.photo, prediction.probability_HW
+        probability_HW, votes_HW = prediction.probability_HW, prediction.votes_HW
         made_of = photo_note(prediction.photo_sha256)
-        mask_HW = probability_HW >= self.threshold
-        results = [packed(mask_HW), measured(probability_HW, mask_HW, prediction.votes_HW)]
-        if self.outputs.probabilities:
-            results.append(as_bytes(probability_HW))
-        self.unwritten.append(self.pool.submit(self._write, photo, made_of, _Arrival(results)))
+        try:
+            results = self._results(probability_HW, votes_HW)
+        except torch.OutOfMemoryError:  # on the GPU, where other photos wait to be written
+            results = self._results(probability_HW.cpu(), votes_HW.cpu())
+        self.unwritten.append(self.pool.submit(self._write, prediction.photo, made_of, _Arrival(results)))
         if len(self.unwritten) > 4 * THREADS:
             self.unwritten.popleft().result()
+
+    def _results(self, probability_HW: Tensor, votes_HW: Tensor) -> list[Tensor]:
+        """What is written of a photo: its mask, what is measured, and its probabilities where they are wanted."""
+        mask_HW = probability_HW >= self.threshold
+        results = [packed(mask_HW), measured(probability_HW, mask_HW, votes_HW)]
+        return [*results, as_bytes(probability_HW)] if self.outputs.probabilities else results
 
     def __enter__(self) -> Self:
         return self

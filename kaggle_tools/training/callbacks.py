@@ -129,6 +129,7 @@ class TimeLimit(Callback):
         self.deadline = deadline  # as time.monotonic() counts
         self.epoch_seconds = 0.0
         self.started = 0.0
+        self.any_epoch = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare the clock with the deadline; the epoch before has been written to disk by now.
@@ -139,9 +140,7 @@ class TimeLimit(Callback):
         self.started = time.monotonic()
         # All processes must agree, or those that continue would wait for the others for ever.
         if trainer.strategy.broadcast(self.started + self.epoch_seconds > self.deadline):
-            way_on = "the same command continues from there"
-            if not self.epoch_seconds:
-                way_on = "it was over before the first one began: give more"
+            way_on = "the same command continues from there" if self.any_epoch else "not one fits into it: give more"
             raise OutOfTimeError(
                 f"stopped after {pl_module.current_epoch} of {trainer.max_epochs} epochs, as --max-hours asks; {way_on}"
             )
@@ -149,6 +148,7 @@ class TimeLimit(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
         self.epoch_seconds = time.monotonic() - self.started
+        self.any_epoch = True
 
     def state_dict(self) -> dict[str, Any]:
         """How long an epoch took."""

@@ -204,7 +204,7 @@ def _say_hours(work: CrossValidation, folds: Sequence[int], execution: Execution
     """Say how long the epochs of these folds that are left will take, one after the other."""
     epochs = sum(_epochs_left(work, fold) for fold in folds)
     hours = estimated_hours(work.photos, work.config, epochs, execution)
-    announce(hours, len(folds), work.config, execution.max_hours)
+    announce(hours, len(folds), work.config, execution.max_hours, epochs)
 
 
 def _say_parallel_hours(work: CrossValidation, folds: Sequence[int], gpus: Sequence[str], alone: Execution) -> None:
@@ -212,7 +212,7 @@ def _say_parallel_hours(work: CrossValidation, folds: Sequence[int], gpus: Seque
     epochs = busiest([_epochs_left(work, fold) for fold in folds], len(gpus))
     with suppress(BrokenProcessPool):
         hours = on_a_gpu(gpus[0], estimated_hours, work.photos, work.config, epochs, alone, len(gpus))
-        announce(hours, len(folds), work.config, alone.max_hours)
+        announce(hours, len(folds), work.config, alone.max_hours, epochs)
 
 
 def _epochs_left(work: CrossValidation, fold: int) -> int:

@@ -1,5 +1,6 @@
 """README and docs: links, size, and what they say of the tree."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -28,6 +29,13 @@ def anchors_of(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_python_in_the_docs_imports_is_there(page: Path) -> None:
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL):
+        imports = [node for node in ast.parse(block).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        exec(compile(ast.Module([*imports], []), str(page), "exec"), {})
 
 
 def broken_links(page: Path, root: Path) -> list[str]:

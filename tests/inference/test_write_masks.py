@@ -526,3 +526,20 @@ class TestBatchSize:
         assert batch_size_for(tmp_path, self.ONE, []) == 1
         monkeypatch.setattr(write_masks, "batch_size_that_fits", lambda *_: 8)
         assert batch_size_for(tmp_path, self.ONE, []) == 2
+
+
+def test_a_photo_whose_results_do_not_fit_into_the_devices_memory_is_measured_on_the_cpu(
+    photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask(tmp_path / "whole", photos, BatchNet())
+    measured, calls = write_masks.measured, []
+
+    def full_once(*given: Tensor) -> Tensor:
+        calls.append(1)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 10.00 MiB.")
+        return measured(*given)
+
+    monkeypatch.setattr(write_masks, "measured", full_once)
+    mask(tmp_path / "pred", photos, BatchNet())
+    assert files_of(tmp_path / "pred") == files_of(tmp_path / "whole")

@@ -136,6 +136,14 @@ class TestTimeLimit:
             with pytest.raises(OutOfTimeError, match="stopped after 0 of 10 epochs"):
                 taken_up.on_train_epoch_start(trainer(0), module(0))
 
+    def test_a_limit_into_which_no_epoch_fits_promises_nothing(self, clock: Clock) -> None:
+        """Neither before the first epoch ever, nor where a checkpoint says how long one takes."""
+        resumed = TimeLimit(deadline=clock.now + 50)
+        resumed.load_state_dict({"epoch_seconds": 100.0})
+        for limit in (TimeLimit(deadline=clock.now - 1), resumed):
+            with pytest.raises(OutOfTimeError, match="epochs, as --max-hours asks; not one fits into it: give more$"):
+                limit.on_train_epoch_start(trainer(0), module(0))
+
     def test_the_first_process_decides_about_the_time_limit_for_all(self, clock: Clock) -> None:
         limit = TimeLimit(deadline=clock.now - 1)
         other = trainer()

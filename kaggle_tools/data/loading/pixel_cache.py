@@ -21,7 +21,6 @@ import PIL
 import simplejpeg
 from numpy.typing import NDArray
 
-import kaggle_tools
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
@@ -37,7 +36,9 @@ TAG_FILE = "CACHEDIR.TAG"
 TAG = (
     "Signature: 8a477f597d28d172789f06886806bc55\n# Photos that kaggle_tools resized; it may be removed at any time.\n"
 )
-MADE_WITH = [kaggle_tools.__version__, *(of.__version__ for of in (np, cv2, PIL, simplejpeg)), platform.machine()]
+PIXELS = 1
+"""One more whenever this project reads, or resizes, a photo or a mask to other pixels."""
+MADE_WITH = [PIXELS, *(of.__version__ for of in (np, cv2, PIL, simplejpeg)), platform.machine()]
 DIGEST_BYTES = 16
 BYTES_A_PIXEL = 4
 """Three of the photo, one of the mask."""

@@ -1,9 +1,12 @@
 """Worker processes that load photos beside a model: their priority and threads, and their errors in plain words."""
 
+import ctypes
 import errno
 import os
 import re
 import shutil
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +21,8 @@ from kaggle_tools.errors import InputError
 Item = TypeVar("Item")
 
 WORKER_NICENESS = 10
+PR_SET_PDEATHSIG = 1
+"""From Linux's sys/prctl.h."""
 SHARED_MEMORY = Path("/dev/shm")
 LITTLE = 1 << 20  # bytes of shared memory, with which no worker can do anything
 SIGNS_OF_LITTLE_SHARED_MEMORY = re.compile("Bus error|shared memory|No space left on device(?!: ')")
@@ -79,7 +84,18 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _one_thread(_: int) -> None:
+    _end_with_the_parent()
     cv2.setNumThreads(0)
+
+
+def _end_with_the_parent() -> None:
+    """Let Linux end this process as soon as the one that trains is gone.
+
+    It has that one's connections as well: while it holds them open, the other processes of the training wait for an
+    answer, and Lightning ends them before they can say why.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _step_back(worker: int) -> None:

@@ -28,7 +28,9 @@ LONG_HOURS = 24.0
 LAPTOP_WIDTH = 16
 
 
-def announce(hours: float | None, folds: int, config: TrainingConfig, limit: float | None = None) -> None:
+def announce(
+    hours: float | None, folds: int, config: TrainingConfig, limit: float | None = None, epochs: int = 1
+) -> None:
     """Say, before the training starts, how long it will take: a warning if that is more than a day, or than the limit.
 
     Args:
@@ -36,11 +38,14 @@ def announce(hours: float | None, folds: int, config: TrainingConfig, limit: flo
         folds: how many they are.
         config: what decides the result.
         limit: in hours.
+        epochs: how many take these hours.
     """
     if hours is None:
         return
     of = f"for {folds} of {config.folds} folds on this machine"
-    if limit and hours > limit:
+    if limit and hours / max(1, epochs) > limit:
+        warn(f"about {duration(hours / epochs * 3600)} for each epoch, of which --max-hours allows none: give more")
+    elif limit and hours > limit:
         warn(more_than_allowed(f"about {duration(hours * 3600)} {of}", hours * 3600, limit * 3600))
     elif limit is None and hours > LONG_HOURS:
         smaller = config.width <= LAPTOP_WIDTH or torch.cuda.is_available()

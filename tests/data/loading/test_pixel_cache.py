@@ -257,7 +257,7 @@ class TestRoom:
 
     def test_a_file_in_the_place_of_the_folder_is_refused(self, photos: list[Photo], cache: PixelCache) -> None:
         cache.folder.write_text("no folder")
-        with pytest.raises(InputError, match=r"^--cache .*cache: cannot be written \(File exists\)$"):
+        with pytest.raises(InputError, match=r"^--cache .*cache: is a file; give a folder$"):
             cache.prepare(photos, SMALL)
 
     def test_the_folder_is_marked_as_a_cache_for_backups(self, photos: list[Photo], cache: PixelCache) -> None:

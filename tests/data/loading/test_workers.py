@@ -2,6 +2,9 @@ import errno
 import os
 import re
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,6 +53,37 @@ class TestPriority:
     @pytest.mark.parametrize(("device", "pinned"), [("cuda", True), ("cpu", False), ("mps", False)])
     def test_memory_is_pinned_for_a_gpu(self, device: str, pinned: bool) -> None:
         assert loader(Workplace(), workers=0, device=device).pin_memory is pinned
+
+
+LOADS = """
+import os, time
+from kaggle_tools.data.loading.workers import loader
+
+def slow(_):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+next(iter(loader([0, 1], workers=1, collate_fn=slow)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends a process with the one that started it")
+def test_workers_are_gone_as_soon_as_the_process_that_trains_is_killed() -> None:
+    """Not after seconds, in which they hold its connections to other processes."""
+    with subprocess.Popen([sys.executable, "-c", LOADS], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        worker = int(process.stdout.readline())
+        process.kill()
+    end = time.monotonic() + 3
+    while is_running(worker) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not is_running(worker)
+
+
+def is_running(process: int) -> bool:
+    """Neither gone nor waiting for somebody to ask how it ended."""
+    stat = Path(f"/proc/{process}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 class TestBrokenPhotos:

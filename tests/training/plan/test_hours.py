@@ -172,9 +172,16 @@ def test_hours_that_suffice_are_said_before_the_training_starts(
 def test_a_limit_that_the_training_will_not_keep_is_said_with_how_often_the_command_is_to_be_repeated(
     about: float, limit: float, times: int, capsys: Any
 ) -> None:
-    announce(about, 2, CONFIG, limit)
+    announce(about, 2, CONFIG, limit, epochs=30)
     said = f"more than --max-hours allows: the same command continues, about {times} times in all"
     assert capsys.readouterr() == ("", f"warning: about {about:.1f} h for 2 of 5 folds on this machine, {said}\n")
+
+
+def test_a_limit_that_not_one_epoch_keeps_is_said(capsys: Any) -> None:
+    """Sixty epochs of six minutes."""
+    announce(6.0, 2, CONFIG, 0.05, epochs=60)
+    said = "warning: about 6 min for each epoch, of which --max-hours allows none: give more\n"
+    assert capsys.readouterr() == ("", said)
 
 
 def test_a_limit_of_no_time_is_no_reason_to_fail(capsys: Any) -> None:
