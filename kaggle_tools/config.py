@@ -61,14 +61,8 @@ def size_or_full(option: str, text: str) -> tuple[int, int] | None:
     return None if text == FULL else parse_size(option, text)
 
 
-def path_text(option: str, text: str) -> str:
-    """A path as `config.json` records it: from the root on, so that it means the same from every folder.
-
-    Raises:
-        InputError: it is empty.
-    """
-    if not text:
-        raise InputError(f"{option}: empty; give a path")
+def path_text(_option: str, text: str) -> str:
+    """A path as `config.json` records it: from the root on, so that it means the same from every folder."""
     return str(Path(text).resolve())
 
 
@@ -139,11 +133,7 @@ class TrainingConfig:
     batch_size: Annotated[
         int,
         Option(
-            "Photos at once, on all devices in all; auto: what fits.",
-            STEPS,
-            "N|auto",
-            parse=parse_count,
-            check=ABOVE_0,
+            "Photos at once, over all devices; auto: as many as fit.", STEPS, "N|auto", parse=parse_count, check=ABOVE_0
         ),
     ] = 4
     accumulate: Annotated[int, Option("Batches whose gradients make one gradient step.", STEPS, check=ABOVE_0)] = 1

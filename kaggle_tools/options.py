@@ -314,6 +314,8 @@ def _fault_of_numbers(value: object) -> str:
 
 
 def _parsed(field: OptionField, given: Any) -> Any:
+    if field.option.parse and not given:
+        raise InputError(f"{field.flag}: empty; give a value")
     return field.option.parse(field.flag, given) if field.option.parse else given
 
 

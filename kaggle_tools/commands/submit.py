@@ -112,10 +112,9 @@ def recorded(pred: Path) -> "Record | None":
     """
     from kaggle_tools.results.pred_folder import read_record
     from kaggle_tools.results.provenance import RECORD_FILE
-    from kaggle_tools.system.files import refuse_links
+    from kaggle_tools.system.files import deny_links
 
-    if pred.is_dir():
-        refuse_links(pred)
+    deny_links(pred)
     return read_record(pred) if (pred / RECORD_FILE).exists() else None
 
 

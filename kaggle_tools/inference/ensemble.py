@@ -26,7 +26,7 @@ from kaggle_tools.models.segmenter import Segmenter
 from kaggle_tools.models.weights import WEIGHTS_FILE, ModelCard, load
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.provenance import Network
-from kaggle_tools.system.files import refuse_links, sha256
+from kaggle_tools.system.files import deny_links, sha256
 from kaggle_tools.system.hardware import fast_memory_format, one_kind_of_out_of_memory
 from kaggle_tools.system.output import say
 from kaggle_tools.system.processes import is_first_process
@@ -86,7 +86,7 @@ def load_members(
     """
     members = []
     for number, run in enumerate(runs):
-        refuse_links(run)
+        deny_links(run)
         trained = run_folder.trained_folds(run) if folds is None else sorted(set(folds))
         weight = weights[number] / len(trained) if weights else 1.0
         for fold in trained:

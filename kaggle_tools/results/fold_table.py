@@ -36,7 +36,7 @@ from kaggle_tools.results.run_folder import (
     read_folds,
     read_oof,
 )
-from kaggle_tools.system.files import locked, refuse_links, write_text
+from kaggle_tools.system.files import deny_links, locked, write_text
 from kaggle_tools.system.output import say
 
 
@@ -137,7 +137,7 @@ def require_unseen(parent: Path, fold: int, held_out: list[Photo], competition: 
     """
     if not parent.is_dir():
         raise InputError(f"--init {parent}: no such folder; give it again, if `--config` recorded it in another one")
-    refuse_links(parent)
+    deny_links(parent)
     path = parent / FOLDS_FILE
     table = read_folds(parent)
     trained_on = table.loc[table["fold"] != fold]

@@ -25,15 +25,7 @@ from kaggle_tools.data.images import image_size, read_notes, read_texts
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results.provenance import RECORD_FILE, Record
-from kaggle_tools.system.files import (
-    locked,
-    read_csv,
-    read_json,
-    refuse_links,
-    remove_left_behind,
-    write_csv,
-    write_json,
-)
+from kaggle_tools.system.files import deny_links, locked, read_csv, read_json, remove_left_behind, write_csv, write_json
 from kaggle_tools.system.json_values import changes_of
 
 PHOTOS_FILE = "photos.csv"
@@ -220,9 +212,8 @@ def read_record(pred: Path) -> Record:
     Raises:
         InputError: it is missing or damaged, or a link leads out of the folder.
     """
-    record = read_json(pred / RECORD_FILE, f"is {pred} a folder that `infer --out` made?", Record.from_json)
-    refuse_links(pred)
-    return record
+    deny_links(pred)
+    return read_json(pred / RECORD_FILE, f"is {pred} a folder that `infer --out` made?", Record.from_json)
 
 
 def recorded_batch_size(pred: Path) -> int | None:

@@ -20,7 +20,6 @@ RUN/fold<K>/oof/probabilities/<stem>.png     where asked for: their probabilitie
 Knows nothing of torch.
 """
 
-import math
 import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.options import size_as_text
 from kaggle_tools.results.provenance import RECORD_FILE, RunConfig, Settings, Timing
 from kaggle_tools.results.tables import Kind, read_table
-from kaggle_tools.system.files import LOCK_FILE, is_locked, read_json, refuse_links, write_json
+from kaggle_tools.system.files import LOCK_FILE, deny_links, is_locked, read_json, write_json
 from kaggle_tools.system.json_values import MalformedError
 from kaggle_tools.system.version import commit, installed_versions
 
@@ -49,8 +48,8 @@ TENSORBOARD = "tensorboard"
 EXPECTED_DICE = "expected_dice"
 """A column of `oof.csv` that older runs lack."""
 _IMAGE, _WHOLE, _SHARE = Kind(is_text=True, is_photo=True), Kind(is_whole=True, most=10**6), Kind(most=1)
-_LEARNING = Kind(least=-math.inf, may_be_missing=True)
-"""A loss may have been NaN."""
+_LEARNING = Kind(least=-1e9, most=1e9, may_be_missing=True)
+"""A loss may have been NaN; one that is larger no axis can show."""
 FOLDS_COLUMNS = {"image": _IMAGE, "group": Kind(is_text=True), "fold": _WHOLE}
 OOF_COLUMNS = {
     **{"image": _IMAGE, "fold": _WHOLE, "score": _SHARE, "dice": _SHARE, "iou": _SHARE},
@@ -157,8 +156,7 @@ def require_own_folder(out: Path, own: str, sources: Iterable[Path]) -> None:
             found.append("the photos")
         if found:
             raise InputError(f"--out {out}: holds {found[0]}; give a folder of its own")
-    if out.exists():
-        refuse_links(out)
+    deny_links(out)
 
 
 def write_config(
@@ -197,9 +195,8 @@ def read_config(run: Path) -> RunConfig:
     Raises:
         InputError: it is missing or damaged, or a link leads out of the run.
     """
-    begun = read_config_file(run / CONFIG_FILE)
-    refuse_links(run)
-    return begun
+    deny_links(run)
+    return read_config_file(run / CONFIG_FILE)
 
 
 def read_config_file(path: Path) -> RunConfig:

@@ -172,7 +172,7 @@ def is_utf8(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def refuse_links(folder: Path) -> None:
+def deny_links(folder: Path) -> None:
     """Refuse a folder in which a link leads out of it, so that nothing else is read, shown or written in its place.
 
     The folder itself may be reached through a link. What Weights & Biases keeps in it is left aside: it links to logs.
@@ -191,7 +191,7 @@ def refuse_links(folder: Path) -> None:
 
 
 def _links_in(folder: Path) -> Iterator[Path]:
-    folders = [folder]
+    folders = [folder] if folder.is_dir() else []
     while folders:
         with os.scandir(folders.pop()) as entries:
             for entry in entries:

@@ -1,6 +1,7 @@
 from collections import Counter, defaultdict
 
 import pytest
+import sklearn.model_selection  # noqa: F401  # whose first import takes longer than a drawn case may
 from hypothesis import given
 from hypothesis import strategies as st
 

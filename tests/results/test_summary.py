@@ -183,8 +183,8 @@ class TestSummary:
     def test_folds_that_together_ask_for_too_much_memory_are_refused(
         self, run: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(summary_module, "LARGEST_HISTOGRAMS", 3 * 2 * 256 * 8)
-        assert "histograms of more than 12,288 bytes; no competition has so many" in refusal(summarise, run, CARVANA)
+        monkeypatch.setattr(summary_module, "LARGEST_HISTOGRAMS", 3 * 2 * 256 * 8 - 1)
+        assert "histograms of more than 12,287 bytes; no competition has so many" in refusal(summarise, run, CARVANA)
 
 
 class TestThreshold:

@@ -16,11 +16,11 @@ from faults import PAGE, mounted
 from kaggle_tools.errors import InputError
 from kaggle_tools.system import files
 from kaggle_tools.system.files import (
+    deny_links,
     is_locked,
     locked,
     read_bytes,
     read_json,
-    refuse_links,
     remove_left_behind,
     replacing,
     sha256,
@@ -347,19 +347,19 @@ class TestLinks:
         (inner / "a.png").touch()
         (tmp_path / "run" / "inside.png").symlink_to(inner / "a.png")
         (tmp_path / "link").symlink_to(tmp_path / "run")
-        refuse_links(tmp_path / "run")
-        refuse_links(tmp_path / "link")
+        deny_links(tmp_path / "run")
+        deny_links(tmp_path / "link")
         (inner / "b.png").symlink_to("../../../secret.png")
         with pytest.raises(InputError) as refused:
-            refuse_links(tmp_path / "run")
+            deny_links(tmp_path / "run")
         assert str(refused.value) == f"{inner / 'b.png'}: a link to ../../../secret.png; put what is meant in its place"
 
     def test_links_in_a_circle_are_refused(self, tmp_path: Path) -> None:
         (tmp_path / "a").symlink_to(tmp_path / "a")
         with pytest.raises(InputError, match=f"^{tmp_path / 'a'}: a link to "):
-            refuse_links(tmp_path)
+            deny_links(tmp_path)
 
     def test_the_logs_of_weights_and_biases_may_lie_elsewhere(self, tmp_path: Path) -> None:
         (tmp_path / "fold0" / "wandb").mkdir(parents=True)
         (tmp_path / "fold0" / "wandb" / "debug-core.log").symlink_to("/nowhere")
-        refuse_links(tmp_path)
+        deny_links(tmp_path)
