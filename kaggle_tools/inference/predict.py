@@ -23,6 +23,8 @@ from kaggle_tools.models.segmenter import Architecture
 from kaggle_tools.system.hardware import has_float64, one_kind_of_out_of_memory, wait_for
 from kaggle_tools.system.output import warn_once
 
+LARGEST_BATCH = 64
+"""No more photos are taken at once unless somebody asks for it."""
 BATCH_PIXELS = 8 * 1280 * 1918
 """A batch chosen automatically holds no more pixels than this: more of them are no faster, but need more memory."""
 MOST_ELEMENTS = 2**31 - 1
@@ -109,7 +111,7 @@ def batch_size_that_fits(ensemble: Ensemble, photos: Sequence[Photo]) -> int:
     height, width = max((photo.size for photo in photos), key=lambda size: size[0] * size[1])
     most = min(BATCH_PIXELS // (height * width), MOST_ELEMENTS // _largest_tensor(ensemble, (height, width)))
     fits = 0
-    for batch_size in (1, 2, 4, 8, 16, 32, 64):
+    for batch_size in (2**power for power in range(LARGEST_BATCH.bit_length())):
         if fits and batch_size > most:
             break
         try:

@@ -27,7 +27,7 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.datasets import equal_size_batches
 from kaggle_tools.errors import InputError, OutOfTimeError, first_few
 from kaggle_tools.inference.ensemble import Ensemble
-from kaggle_tools.inference.predict import Prediction, as_bytes, batch_size_that_fits, predict
+from kaggle_tools.inference.predict import LARGEST_BATCH, Prediction, as_bytes, batch_size_that_fits, predict
 from kaggle_tools.results.pred_folder import (
     MaskNotes,
     Outputs,
@@ -110,9 +110,12 @@ def batch_size_for(pred: Path, ensemble: Ensemble, photos: Sequence[Photo]) -> i
     """How many photos go through the networks at once: what PRED was begun with, or what fits on all devices.
 
     Raises:
-        InputError: PRED's record is damaged, or not even one photo fits.
+        InputError: PRED's record is damaged, or has more photos than would be taken without it; or not even one fits.
     """
-    return min(gathered(recorded_batch_size(pred) or batch_size_that_fits(ensemble, photos)))
+    recorded = recorded_batch_size(pred)
+    if recorded and recorded > LARGEST_BATCH:  # a folder that came from elsewhere must not ask for all memory
+        raise InputError(f"{pred}: begun with --batch-size {recorded}; give it as well, if that is meant")
+    return min(gathered(recorded or batch_size_that_fits(ensemble, photos)))
 
 
 def _unfinished_batches(pred: Path, photos: Sequence[Photo], outputs: Outputs, batch_size: int) -> list[list[int]]:

@@ -3,6 +3,7 @@
 safetensors cannot run code when it is opened.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -16,10 +17,13 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import Architecture, Segmenter, blueprint, build
 from kaggle_tools.system import json_values
 from kaggle_tools.system.files import read_json, replacing, require_regular, write_json
+from kaggle_tools.system.hardware import GIB, memory_bytes
 from kaggle_tools.system.json_values import mapping
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
+MOST_PIXELS = 2**25
+"""Of a photo as the network is given it, where that is not its own size."""
 MOST_BYTES = 2**36
 """No network that a machine can hold is larger."""
 
@@ -48,6 +52,8 @@ class ModelCard:
     def __post_init__(self) -> None:
         for name in ("image_size", "tta", "tta_scales"):
             check_setting(name, getattr(self, name))
+        if self.image_size and math.prod(self.image_size) * max(self.tta_scales) ** 2 > MOST_PIXELS:
+            raise InputError(f"photos of more than {MOST_PIXELS:,} pixels for the network, as none was trained on")
         json_values.text(self.competition)
         json_values.whole(self.fold)
 
@@ -103,6 +109,9 @@ def _require_shapes(path: Path, architecture: Architecture) -> None:
     if found != expected:
         name = min(name for name in found | expected if found.get(name) != expected.get(name))
         raise ValueError(f"{name} has the shape {found.get(name)}, not {expected.get(name)}")
+    needed, there_is = 4 * sum(map(math.prod, expected.values())), memory_bytes()
+    if there_is and needed > there_is:  # a file may have holes, which take no room on the disk
+        raise ValueError(f"{needed / GIB:,.0f} GiB of weights are more than this machine's {there_is / GIB:,.0f}")
 
 
 @cache

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from kaggle_tools.data.draw_outlines import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTED, TRUE
 from kaggle_tools.report.parts.comparison import ComparisonPart
@@ -20,6 +21,7 @@ from kaggle_tools.report.parts.masks import MasksPart
 from kaggle_tools.report.parts.run import RunPart
 from kaggle_tools.report.parts.submissions import SubmissionsPart
 from kaggle_tools.system.files import write_text
+from kaggle_tools.system.output import printable
 from kaggle_tools.system.version import commit
 
 MARKS = {"true": TRUE, "predicted": PREDICTED, "false_negative": FALSE_NEGATIVE, "false_positive": FALSE_POSITIVE}
@@ -51,6 +53,7 @@ def write_page(path: Path, page: Page) -> None:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters["zip"] = zip
     environment.globals["marks"] = MARKS
@@ -60,6 +63,11 @@ def write_page(path: Path, page: Page) -> None:
     template = environment.get_template("page.html")
     html = template.render(script=script, script_hash=_hash(script), made=made, **values)
     write_text(path, html.encode("utf-8", "backslashreplace").decode())
+
+
+def _shown(value: object) -> object:
+    """A text as a page shows it: control characters are written out, so that no command that is copied holds them."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _hash(script: str) -> str:

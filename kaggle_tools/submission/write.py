@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from kaggle_tools import rle
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.checks.foreground import lines_of_ambiguous
@@ -33,6 +35,11 @@ SizeOf = Callable[[str], Size | None]
 
 CHUNK = 32
 """Masks that a process takes at a time: the transport stays cheap, and the last chunks keep no core waiting."""
+
+
+LARGE = 4_000_000  # pixels
+MOST_CHANGES = 1_000_000
+"""Of neighbours in a large mask; more run lengths than that would fill the memory, and belong to no object."""
 
 
 class Written(NamedTuple):
@@ -201,6 +208,8 @@ def _encode_mask(path: Path, competition: Competition, photo: Path | None) -> _E
     except InputError as error:
         return _EncodedMask("", (0, 0), str(error))
     height, width = mask_HW.shape
+    if mask_HW.size > LARGE and (changes := np.count_nonzero(mask_HW[:, 1:] != mask_HW[:, :-1])) > MOST_CHANGES:
+        return _EncodedMask("", (height, width), f"{path}: its pixels change {changes:,} times, as no object's do")
     text = rle.encode(mask_HW, competition.rle_order, competition.rle_first)
     return _EncodedMask(text, (height, width), "", taken, of_other_photo)
 

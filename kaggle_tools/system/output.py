@@ -61,6 +61,8 @@ def printable(text: str) -> str:
     File names, tables, messages of Kaggle and of libraries may hold escape sequences, or letters that turn the
     direction of writing. Line ends and tabs stay.
     """
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() or char in "\n\t" else _written_out(char) for char in text)
 
 

@@ -20,7 +20,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from kaggle_tools.errors import InputError, KaggleToolsError
-from kaggle_tools.system.files import replacing
+from kaggle_tools.system.files import replacing, require_regular
 
 BEST, LAST = "best", "last"
 MADE_BY = "kaggle_tools"
@@ -41,6 +41,8 @@ WORKER = "DataLoader worker"
 """In an error of a process that loads photos, for which it is not either."""
 OF_VALUES = (TypeError, ValueError, AttributeError, LookupError)
 """What values of a wrong kind lead to, also later than in the first gradient step."""
+MOST_BYTES = 2**38
+"""No checkpoint is larger."""
 MOST_VALUES = 1_000_000
 """A network of thousands of tensors has some ten thousand values in its checkpoint."""
 PLAIN = (str, int, float, bool, type(None), Tensor)
@@ -258,6 +260,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _require_unchanged(path: Path) -> None:
     """Compare the checksums, which torch does not look at; torch compresses nothing, a small file for much memory."""
+    require_regular(path, MOST_BYTES)
     with ZipFile(path) as archive:
         if any(part.compress_type != ZIP_STORED for part in archive.infolist()):
             raise unusable(path, "damaged (compressed)")

@@ -514,6 +514,12 @@ class TestBatchSize:
         (tmp_path / "run.json").write_text('{"competition": "x", "batch_size": 6}')
         assert batch_size_for(tmp_path, self.ONE, []) == 6
 
+    def test_a_batch_of_more_photos_than_anybody_needs_must_be_asked_for(self, tmp_path: Path) -> None:
+        """As where a folder came from a stranger."""
+        (tmp_path / "run.json").write_text('{"competition": "x", "batch_size": 1000000}')
+        with pytest.raises(InputError, match="begun with --batch-size 1000000; give it as well, if that is meant$"):
+            batch_size_for(tmp_path, self.ONE, [])
+
     def test_a_new_folder_gets_the_batch_size_that_fits(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert batch_size_for(tmp_path, self.ONE, []) == 1
         monkeypatch.setattr(write_masks, "batch_size_that_fits", lambda *_: 8)

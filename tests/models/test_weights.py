@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from trained_networks import SMALL_UNET, SMP, trained, two_photos
 
 from kaggle_tools.errors import InputError
+from kaggle_tools.models import weights as weights_module
 from kaggle_tools.models.segmenter import Architecture, build, design
 from kaggle_tools.models.unet import UNet
 from kaggle_tools.models.weights import CARD_FILE, WEIGHTS_FILE, ModelCard, load, read_card, save
@@ -156,6 +157,8 @@ class TestDamage:
             {"tta_scales": [1.0] * 1000},
             {"tta_scales": ["1"]},
             {"image_size": [60000, 60000]},
+            {"image_size": [8192, 8192]},
+            {"image_size": [4096, 4096], "tta_scales": [1.5]},
             {"image_size": [96]},
             {"image_size": [96.5, 160]},
             {"image_size": "96x160"},
@@ -190,6 +193,13 @@ class TestDamage:
     def test_a_card_with_an_impossible_architecture_is_refused(self, saved: Path, wrong: dict[str, Any]) -> None:
         self.edit_card(saved, architecture=asdict(SMALL_UNET) | wrong)
         assert f"{saved / CARD_FILE}: not a model card of this version (" in self.refusal(saved)
+
+    def test_a_network_that_is_larger_than_the_memory_is_refused_before_it_is_built(
+        self, saved: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(weights_module, "memory_bytes", lambda: 100)
+        with pytest.raises(InputError, match="of weights are more than this machine's 0"):
+            load(saved)
 
     def test_a_network_much_larger_than_its_file_is_refused_before_it_is_built(
         self, saved: Path, monkeypatch: pytest.MonkeyPatch

@@ -248,3 +248,14 @@ def test_masks_of_two_values_are_written_without_a_word_in_whatever_form(tmp_pat
     assert written.ambiguous_masks() == []
     for photo_id, text in rows_of(csv)[1:]:
         assert np.array_equal(rle.decode(text, SHAPE), masks[photo_id.removesuffix(".jpg")])
+
+
+def test_a_large_mask_whose_run_lengths_would_fill_the_memory_is_named(tmp_path: Path) -> None:
+    """A chessboard, which is a PNG of a few thousand bytes."""
+    rows, columns = np.indices((2001, 2000))
+    write_mask(tmp_path / "masks" / "a_01.png", (rows + columns) % 2 == 0)
+    for stem in STEMS:
+        if stem != "a_01":
+            write_mask(tmp_path / "masks" / f"{stem}.png", rows < columns)
+    with pytest.raises(InputError, match=r"1 of 3 masks .*a_01\.png: its pixels change 3,999,999 times, as no object"):
+        write_submission(tmp_path / "masks", write_sample(tmp_path / "sample.csv"), tmp_path / "x.csv", CARVANA)

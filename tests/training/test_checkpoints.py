@@ -259,6 +259,12 @@ class TestReading:
         (tmp_path / "z").replace(path)
         self.refused(files, path, r"damaged \(compressed\)")
 
+    def test_a_named_pipe_is_not_waited_for(self, files: CheckpointFiles, path: Path) -> None:
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(InputError, match=f"^{path}: not a regular file$"):
+            files.load_checkpoint(path)
+
     def test_what_takes_memory_without_contents_is_refused_before_it_is_unpickled(
         self, files: CheckpointFiles, path: Path, tmp_path: Path
     ) -> None:

@@ -25,7 +25,7 @@ from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.system.files import read_bytes, remove_left_behind, replacing, write_text
-from kaggle_tools.system.output import warn_once
+from kaggle_tools.system.output import warn, warn_once
 
 Pixels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """A photo, (H, W, 3), and its mask, (H, W), from 0 to 255."""
@@ -87,6 +87,8 @@ class PixelCache:
             kept, free = {path.name for path in self.folder.iterdir()}, shutil.disk_usage(self.folder).free
         except OSError as error:
             raise InputError(f"--cache {self.folder}: cannot be written ({error.strerror})") from error
+        if image_size is None:
+            warn(f"--cache {self.folder}: photos of their own size are read no faster from it; leave it out")
         paths = [(photo, self._path(photo, image_size or photo.size)) for photo in photos]
         needed = bytes_of([photo for photo, path in paths if path and path.name not in kept], image_size)
         if needed > free:

@@ -277,7 +277,9 @@ def _begun_with(command: str) -> str:
     start = 3 if words[:3] == ["-m", "kaggle_tools", "train"] else 1
     if start == 1 and (not words or Path(words[0]).name != "train.py"):
         return "not recorded as a training"
-    return command_to_paste("train", *words[start:])
+    shown = command_to_paste("train", *words[start:])
+    # A line break or Ctrl-C inside of quotes would be obeyed where it is pasted.
+    return shown if shown.isprintable() else "not recorded as one line"
 
 
 def _machine(timing: Timing) -> str:

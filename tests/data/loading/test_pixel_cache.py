@@ -226,6 +226,16 @@ class TestRoom:
             cache.prepare(photos, SMALL)
         cache.prepare(photos[1:], SMALL)
 
+    def test_that_photos_of_their_own_size_are_read_no_faster_is_said(
+        self, photos: list[Photo], cache: PixelCache, capsys: Any
+    ) -> None:
+        cache.prepare(photos, SMALL)
+        assert capsys.readouterr().err == ""
+        cache.prepare(photos, None)
+        assert capsys.readouterr().err.startswith(
+            f"warning: --cache {cache.folder}: photos of their own size are read no"
+        )
+
     def test_a_photo_that_is_missing_needs_no_room(self, photos: list[Photo], cache: PixelCache) -> None:
         photos[0].path.unlink()
         cache.prepare(photos, SMALL)

