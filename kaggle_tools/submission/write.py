@@ -208,7 +208,8 @@ def _encode_mask(path: Path, competition: Competition, photo: Path | None) -> _E
     except InputError as error:
         return _EncodedMask("", (0, 0), str(error))
     height, width = mask_HW.shape
-    if mask_HW.size > LARGE and (changes := np.count_nonzero(mask_HW[:, 1:] != mask_HW[:, :-1])) > MOST_CHANGES:
+    lines = mask_HW if competition.rle_order == "row-major" else mask_HW.T
+    if mask_HW.size > LARGE and (changes := np.count_nonzero(lines[:, 1:] != lines[:, :-1])) > MOST_CHANGES:
         return _EncodedMask("", (height, width), f"{path}: its pixels change {changes:,} times, as no object's do")
     text = rle.encode(mask_HW, competition.rle_order, competition.rle_first)
     return _EncodedMask(text, (height, width), "", taken, of_other_photo)

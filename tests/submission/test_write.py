@@ -1,5 +1,6 @@
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -250,12 +251,13 @@ def test_masks_of_two_values_are_written_without_a_word_in_whatever_form(tmp_pat
         assert np.array_equal(rle.decode(text, SHAPE), masks[photo_id.removesuffix(".jpg")])
 
 
-def test_a_large_mask_whose_run_lengths_would_fill_the_memory_is_named(tmp_path: Path) -> None:
-    """A chessboard, which is a PNG of a few thousand bytes."""
+@pytest.mark.parametrize("order", ["row-major", "column-major"])
+def test_a_large_mask_whose_run_lengths_would_fill_the_memory_is_named(tmp_path: Path, order: rle.Order) -> None:
+    """Stripes across the order in which pixels are numbered, which are a PNG of a few thousand bytes."""
     rows, columns = np.indices((2001, 2000))
-    write_mask(tmp_path / "masks" / "a_01.png", (rows + columns) % 2 == 0)
+    striped = (columns if order == "row-major" else rows) % 2 == 0
     for stem in STEMS:
-        if stem != "a_01":
-            write_mask(tmp_path / "masks" / f"{stem}.png", rows < columns)
-    with pytest.raises(InputError, match=r"1 of 3 masks .*a_01\.png: its pixels change 3,999,999 times, as no object"):
-        write_submission(tmp_path / "masks", write_sample(tmp_path / "sample.csv"), tmp_path / "x.csv", CARVANA)
+        write_mask(tmp_path / "masks" / f"{stem}.png", striped if stem == "a_01" else striped.T)
+    competition, sample = replace(CARVANA, rle_order=order), write_sample(tmp_path / "sample.csv")
+    with pytest.raises(InputError, match=r"1 of 3 masks .*a_01\.png: its pixels change [\d,]{9} times, as no object"):
+        write_submission(tmp_path / "masks", sample, tmp_path / "x.csv", competition)
