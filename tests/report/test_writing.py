@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -82,3 +83,13 @@ def test_a_damaged_file_of_a_run_is_named(runs: list[Path], name: str, text: str
         write_report(None, CARVANA, runs[:1])
     assert message in str(refusal.value)
     assert not (runs[0] / "report.html").exists()
+
+
+def test_control_characters_of_a_record_are_written_out_on_a_page(runs: list[Path]) -> None:
+    """A direction override shows another command than is copied; Ctrl-C in a pasted line ends it."""
+    path = runs[0] / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"data": "/d\u202e\x1b[31m\x03", "machine": "\u202e"}))
+    html = write_report(None, CARVANA, runs[:1]).read_text(encoding="utf-8")
+    assert not {"\u202e", "\x1b", "\x03"} & set(html)
+    assert r"/d\u202e\x1b[31m\x03" in html

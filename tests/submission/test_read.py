@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from damaged_zips import CHANGES, KEPT, METHODS, damaged_zips
+from damaged_zips import CHANGES, KEPT, METHODS, damaged_zips, whole_zip
 from submission_files import VALID, write_rows
 
 from kaggle_tools import rle
@@ -232,3 +232,10 @@ def test_only_the_competitions_own_word_for_a_blank_mask_is_blank(tiles: Competi
     """That is -1 here, and pixels are numbered from 0."""
     assert [run.tolist() for run in parse_mask("-1", 24, tiles)] == []
     assert [run.tolist() for run in parse_mask("4 2", 24, tiles)] == [[4, 2]]
+
+
+@pytest.mark.parametrize("method", ["bzip2", "lzma"])
+def test_a_zipped_csv_that_swells_in_memory_is_refused(tmp_path: Path, method: str) -> None:
+    (tmp_path / "s.zip").write_bytes(whole_zip(METHODS[method], "s.csv", bytes(10**6)))
+    with pytest.raises(InputError, match=r"s\.zip: packed in another way than deflate; unpack it, and give the CSV"):
+        list(read_rows(tmp_path / "s.zip", CARVANA))

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from kaggle_tools.system.files import (
     is_locked,
     locked,
     read_bytes,
+    read_csv,
     read_json,
     remove_left_behind,
     replacing,
@@ -363,3 +365,13 @@ class TestLinks:
         (tmp_path / "fold0" / "wandb").mkdir(parents=True)
         (tmp_path / "fold0" / "wandb" / "debug-core.log").symlink_to("/nowhere")
         deny_links(tmp_path)
+
+
+def test_a_table_of_millions_of_odd_lines_is_refused_at_the_first_of_them(tmp_path: Path) -> None:
+    """Before: a list of all rows, sixty times as large as the file."""
+    (tmp_path / "t.csv").write_text("image,size\n" + "a\n" * 10**6)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"t\.csv: damaged \(a line of 1 fields\); make it anew$"):
+        read_csv(tmp_path / "t.csv", ("image", "size"), str, if_damaged="make it anew")
+    assert tracemalloc.get_traced_memory()[1] < 30e6
+    tracemalloc.stop()
