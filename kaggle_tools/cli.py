@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError, SharedError
+from kaggle_tools.errors import OF_A_WORKER, InputError, KaggleToolsError, OutOfTimeError, SharedError
 from kaggle_tools.system.files import is_utf8
 from kaggle_tools.system.output import LOST, make_lasting, say, warn
 from kaggle_tools.system.processes import is_first_process
@@ -158,7 +158,7 @@ def _exit_code(app: typer.Typer) -> int:
         if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which is not loaded for it
             say(f"error: {NO_DEVICE_MEMORY} ({str(error).splitlines()[0]})", to=sys.stderr)
             return 1
-        if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
+        if not isinstance(error, RuntimeError) or OF_A_WORKER not in str(error):
             raise
         say(f"error: {str(error).strip()} The same command continues from here", to=sys.stderr)
         return 1

@@ -7,6 +7,8 @@ KaggleToolsError
 └── OutOfTimeError    stopped where it was asked to stop; the same command continues
 """
 
+OF_A_WORKER = "DataLoader worker"
+"""In torch's errors of the processes that load photos."""
 LONGEST_MESSAGE = 4_000
 """Characters. What was found may be as long as a file that is damaged."""
 

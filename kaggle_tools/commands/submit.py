@@ -114,8 +114,10 @@ def recorded(pred: Path) -> "Record | None":
     from kaggle_tools.results.provenance import RECORD_FILE
     from kaggle_tools.system.files import deny_links
 
+    if (pred / RECORD_FILE).exists():
+        return read_record(pred)
     deny_links(pred)
-    return read_record(pred) if (pred / RECORD_FILE).exists() else None
+    return None
 
 
 def refuse_demo(data: Path | None) -> None:

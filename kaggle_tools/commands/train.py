@@ -76,12 +76,13 @@ def train(
     if execution.cache and is_first_process():
         PixelCache(Path(execution.cache)).prepare(photos, settings.image_size)
     new_files = look_at_new(out, photos, spec) if is_first_process() else None
+
+    from kaggle_tools.training.plan.batch import automatic_batch_size, batches_of, planned
+
     if automatic_batch:
-        settings = replace(settings, batch_size=found_batch_size(out, photos, settings, execution))
+        settings = replace(settings, batch_size=automatic_batch_size(out, photos, settings, execution))
     if not settings.takes_sizes({photo.size for photo in photos}):
         raise InputError(f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
-
-    from kaggle_tools.training.plan.batch import batches_of, planned
 
     with locked(out, run_folder.WRITES, PLAN_SECONDS):
         asked = batches_of(settings)
@@ -159,13 +160,6 @@ def config_in_file(path: Path, spec: "Competition") -> TrainingConfig:
         return config_of_settings(dict(recorded.settings))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-def found_batch_size(run: Path, photos: "list[Photo]", settings: TrainingConfig, execution: Execution) -> int:
-    """The batch size of `--batch-size auto`, see `automatic_batch_size`."""
-    from kaggle_tools.training.plan.batch import automatic_batch_size
-
-    return automatic_batch_size(run, photos, settings, execution)
 
 
 def chosen_folds(given: list[int] | None, settings: TrainingConfig) -> list[int]:

@@ -1,6 +1,7 @@
 """Which photos and masks there are in a folder, and whether they fit each other; only the files' headers are read."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,11 @@ def _unreadable(pairs: list[tuple[Path, Path]]) -> list[str]:
     with ThreadPoolExecutor(CORES) as pool:
         found = list(track(pool.map(lambda pair: _damaged(*pair), pairs), len(pairs), "damaged files looked for"))
     return [name for names in found for name in names]
+
+
+def largest_size(photos: Sequence[Photo]) -> Size:
+    """The (height, width) of the photo with the most pixels."""
+    return max((photo.size for photo in photos), key=math.prod)
 
 
 def _damaged(photo: Path, mask: Path) -> list[str]:

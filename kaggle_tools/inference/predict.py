@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kaggle_tools.data.images import Size
-from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.listing import Photo, largest_size
 from kaggle_tools.data.loading.datasets import InputSize, ResizedPhotos
 from kaggle_tools.data.loading.workers import loader, plain_worker_errors
 from kaggle_tools.errors import InputError
@@ -86,7 +86,7 @@ def predict(
                     photos_at = {
                         size: tensor.to(device, non_blocking=True) for size, tensor in zip(sizes, images, strict=True)
                     }
-                    mix = _mix(ensemble, photos_at, own_size)
+                mix = _mix(ensemble, photos_at, own_size)
                 if not has_float64(device):  # in which what is known of a mask is added up
                     mix = Mix(*(tensor.cpu() for tensor in mix))
             except torch.OutOfMemoryError as error:
@@ -108,7 +108,7 @@ def batch_size_that_fits(ensemble: Ensemble, photos: Sequence[Photo]) -> int:
     """
     if ensemble.device.type != "cuda" or not photos:
         return 1
-    height, width = max((photo.size for photo in photos), key=lambda size: size[0] * size[1])
+    height, width = largest_size(photos)
     most = min(BATCH_PIXELS // (height * width), MOST_ELEMENTS // _largest_tensor(ensemble, (height, width)))
     fits = 0
     for batch_size in (2**power for power in range(LARGEST_BATCH.bit_length())):

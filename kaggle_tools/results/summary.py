@@ -198,10 +198,11 @@ def held_out_by(run: Path, folds: Sequence[int]) -> HeldOut:
     Raises:
         InputError: a file is missing or damaged.
     """
-    by_fold: list[HeldOut] = []
+    by_fold, in_all = [], 0
     for fold in folds:
         by_fold.append(_read_histograms(run, fold))
-        if sum(of_fold.histograms.nbytes for of_fold in by_fold) > LARGEST_HISTOGRAMS:
+        in_all += by_fold[-1].histograms.nbytes
+        if in_all > LARGEST_HISTOGRAMS:
             raise InputError(f"{run}: histograms of more than {LARGEST_HISTOGRAMS:,} bytes; no competition has so many")
     stems = [stem for of_fold in by_fold for stem in of_fold.stems]
     return HeldOut(stems, np.concatenate([of_fold.histograms for of_fold in by_fold]))

@@ -31,7 +31,7 @@ def warned_of_deadline(items: Iterable[T], total: int, deadline: float) -> Itera
             continue
         looked, needed, allowed = True, elapsed / done * total, deadline - started
         if 0 < allowed < needed:
-            warn(f"{more_than_allowed(f'about {duration(needed)} for all', needed, allowed)}")
+            warn(more_than_allowed(f"about {duration(needed)} for all", needed, allowed))
 
 
 def more_than_allowed(what: str, needed: float, allowed: float) -> str:

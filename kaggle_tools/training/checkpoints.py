@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from kaggle_tools.errors import InputError, KaggleToolsError
+from kaggle_tools.errors import OF_A_WORKER, InputError, KaggleToolsError
 from kaggle_tools.system.files import replacing, require_regular
 
 BEST, LAST = "best", "last"
@@ -37,8 +37,6 @@ PARTS = {
 """What Lightning restores a training from."""
 MACHINE_ERRORS = (KaggleToolsError, OSError, torch.OutOfMemoryError, torch.AcceleratorError)
 """What a checkpoint is not to blame for."""
-WORKER = "DataLoader worker"
-"""In an error of a process that loads photos, for which it is not either."""
 OF_VALUES = (TypeError, ValueError, AttributeError, LookupError)
 """What values of a wrong kind lead to, also later than in the first gradient step."""
 MOST_BYTES = 2**38
@@ -179,7 +177,7 @@ class Begun(Callback):
         self.now = self.now or self.resumed is None or trainer.global_step > self.resumed.steps
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Nothing has been trained again yet.
+        """Compare where it begins with the checkpoint.
 
         Raises:
             ValueError: it would begin at another epoch than that after the checkpoint's.
@@ -204,7 +202,7 @@ def explained_restoring(resumed: Resumed | None) -> Iterator[Begun]:
     except MACHINE_ERRORS:
         raise
     except Exception as error:  # Lightning and torch believe what is in a checkpoint, and fail anywhere
-        if resumed is None or WORKER in str(error) or (begun.now and not isinstance(error, OF_VALUES)):
+        if resumed is None or OF_A_WORKER in str(error) or (begun.now and not isinstance(error, OF_VALUES)):
             raise
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise unusable(resumed.path, f"cannot be continued from ({type(error).__name__}: {reason})") from error

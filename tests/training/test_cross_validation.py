@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from decoding import counted_decoding
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import Execution, TrainingConfig, config_from
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.data.loading import datasets
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.results import fold_table, pred_folder, run_folder
 from kaggle_tools.results.provenance import Record
@@ -124,8 +124,7 @@ class TestOneByOne:
         """Of 13 photos each, in all folds and epochs."""
         config = replace(config, epochs=3, augmentation="mild")
         train(tmp_path / "plain", [0, 1], config)
-        decode, decoded = datasets._decoded, []
-        monkeypatch.setattr(datasets, "_decoded", lambda photo, size: (decoded.append(photo), decode(photo, size))[1])
+        decoded = counted_decoding(monkeypatch)
         train(tmp_path / "cached", [0, 1], config, replace(HERE, cache=str(tmp_path / "cache")))
         assert len(decoded) == 13
         for file in ("model.safetensors", "metrics.csv", "oof.csv"):

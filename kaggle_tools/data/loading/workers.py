@@ -16,7 +16,7 @@ import cv2
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import OF_A_WORKER, InputError
 
 Item = TypeVar("Item")
 
@@ -71,7 +71,7 @@ def plain_worker_errors() -> Iterator[None]:
 def _lacks_shared_memory(error: BaseException) -> bool:
     """Whether this is how torch, or multiprocessing before the first photo, fails for want of shared memory."""
     if isinstance(error, RuntimeError):
-        return "DataLoader worker" in str(error) and SIGNS_OF_LITTLE_SHARED_MEMORY.search(str(error)) is not None
+        return OF_A_WORKER in str(error) and SIGNS_OF_LITTLE_SHARED_MEMORY.search(str(error)) is not None
     full = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
     return full and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < LITTLE
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kaggle_tools.config import Execution, TrainingConfig, config_of_settings, settings_of
 from kaggle_tools.data.images import Size
-from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.listing import Photo, largest_size
 from kaggle_tools.errors import InputError
 from kaggle_tools.models import probe
 from kaggle_tools.models.segmenter import blueprint, recompute_levels
@@ -25,7 +25,6 @@ from kaggle_tools.system.hardware import (
     best_device,
     has_its_own_memory,
     memory_bytes,
-    one_kind_of_out_of_memory,
     require_working_gpu,
 )
 from kaggle_tools.system.output import say, warn
@@ -76,7 +75,7 @@ def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingCon
     if not (has_its_own_memory(best_device()) and device_count(execution.devices, nodes=1) == 1):
         where = "--devices 1" if has_its_own_memory(best_device()) else "a number"
         raise InputError(f"--batch-size auto: needs one GPU, whose memory decides; give {where}")
-    size = config.image_size or largest_of(photos)
+    size = config.image_size or largest_size(photos)
     smallest = probe.smallest_batch(architecture_of(config), size)
     most = max(smallest, min(LARGEST_AUTOMATIC, len(photos)))
     counts = [smallest * 2**power for power in range(11) if smallest * 2**power <= most]
@@ -88,11 +87,6 @@ def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingCon
         )
     say(f"batch size: {found} photos fit")
     return found
-
-
-def largest_of(photos: Sequence[Photo]) -> Size:
-    """The (height, width) of the photo with the most pixels."""
-    return max((photo.size for photo in photos), key=lambda size: size[0] * size[1])
 
 
 def first_that_fits(fits: Callable[[int], bool], counts: Sequence[int]) -> int | None:
@@ -119,7 +113,7 @@ def _as_begun(run: Path, config: TrainingConfig) -> TrainingConfig | None:
 
 def _fitted(config: TrainingConfig, photos: Sequence[Photo], execution: Execution) -> TrainingConfig:
     """With the largest batch that fits and divides the one that is asked for, or all photos where these are fewer."""
-    devices, size = ranks_of(execution), config.image_size or largest_of(photos)
+    devices, size = ranks_of(execution), config.image_size or largest_size(photos)
     photos_of_fold = len(photos) - len(photos) // config.folds
     share = max(1, min(config.batch_size, photos_of_fold) // devices)
     smallest = probe.smallest_batch(architecture_of(config), size)
@@ -166,7 +160,7 @@ def tried(
     device, task = best_device(), untrained(config, execution)
     copies = 1 + (config.ema_decay is not None) + (ranks > 1)
     try:
-        with one_kind_of_out_of_memory(), trial_steps(task, device) as step:
+        with trial_steps(task, device) as step:
             held = [torch.empty_like(weight) for weight in task.parameters() for _ in range(copies)]
             held.append(torch.empty(RESERVE, dtype=torch.uint8, device=device))
             return search(partial(_fits, step, size), counts)
@@ -190,7 +184,7 @@ def warn_of_little_memory(photos: Sequence[Photo], config: TrainingConfig, execu
     there_is = memory_bytes()
     if there_is is None or best_device().type != "cpu" or precision_of(config) != "32-true":
         return
-    needed = needed_bytes(config, config.image_size or largest_of(photos), execution)
+    needed = needed_bytes(config, config.image_size or largest_size(photos), execution)
     if needed > there_is:
         warn(
             f"a gradient step needs at least {needed / GIB:,.0f} GiB by computation, and this machine has "

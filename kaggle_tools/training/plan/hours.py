@@ -11,7 +11,7 @@ from kaggle_tools.config import Execution, TrainingConfig
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.system import memory
-from kaggle_tools.system.hardware import best_device, one_kind_of_out_of_memory
+from kaggle_tools.system.hardware import best_device
 from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.processes import device_count
 from kaggle_tools.system.progress import duration, more_than_allowed
@@ -66,7 +66,6 @@ def estimated_hours(
     step_seconds = None
     with (
         suppress(torch.OutOfMemoryError),  # not even the weights fit, which the training will explain
-        one_kind_of_out_of_memory(),
         trial_steps(untrained(config, execution), best_device()) as step,
     ):
         step_seconds = seconds_per_photo(step, config.image_size or photos[0].size)

@@ -13,7 +13,7 @@ import torch
 from kaggle_tools.config import UNET, Execution, TrainingConfig
 from kaggle_tools.data.images import Size
 from kaggle_tools.errors import InputError
-from kaggle_tools.system.hardware import best_device, one_kind_of_out_of_memory
+from kaggle_tools.system.hardware import best_device
 from kaggle_tools.system.output import warn
 from kaggle_tools.system.processes import device_count
 from kaggle_tools.training.plan.trial import Step, trial_steps
@@ -118,7 +118,7 @@ def forget(error: BaseException) -> None:
 def _what_would_fit(task: SegmentationTask, size: Size, execution: Execution) -> str:
     config, devices = task.config, ranks_of(execution)
     try:
-        with one_kind_of_out_of_memory(), trial_steps(task, best_device()) as step:
+        with trial_steps(task, best_device()) as step:
             fits = what_fits(step, config.batch_size // devices, size)
     except torch.OutOfMemoryError:
         return "not even the weights fit. Does another program use the GPU?"

@@ -83,10 +83,14 @@ def trial_steps(task: SegmentationTask, device: torch.device) -> Iterator[Step]:
     """Training steps on grey photos on a device, to see how long they take and whether they fit.
 
     Afterwards the task is as it was before.
+
+    Raises:
+        OutOfMemoryError: the device has no room for the weights, or for what the block itself puts there.
     """
     state = copy.deepcopy(task.state_dict())
     half = None if precision_of(task.config) == "32-true" else half_precision()
-    task.to(device).train()
+    with one_kind_of_out_of_memory():
+        task.to(device).train()
     optimizer = make_optimizer(task.config, task.parameters())
 
     @one_kind_of_out_of_memory()
@@ -103,6 +107,7 @@ def trial_steps(task: SegmentationTask, device: torch.device) -> Iterator[Step]:
             task.zero_grad(set_to_none=True)
 
     try:
-        yield step
+        with one_kind_of_out_of_memory():
+            yield step
     finally:
         task.load_state_dict(state)

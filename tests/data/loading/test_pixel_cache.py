@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from decoding import counted_decoding
 from noise import SIZE, draw
 from PIL import Image
 
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.data.loading import datasets, pixel_cache
+from kaggle_tools.data.loading import pixel_cache
 from kaggle_tools.data.loading.datasets import AugmentedPhotos, MaskedPhotos
 from kaggle_tools.data.loading.pixel_cache import PixelCache, Pixels, bytes_of
 from kaggle_tools.data.loading.workers import loader
@@ -31,14 +32,7 @@ def cache(tmp_path: Path) -> Iterator[PixelCache]:
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The photos that were decoded so far."""
-    decode, stems = datasets._decoded, []
-
-    def counted(photo: Photo, size: tuple[int, int]) -> Pixels:
-        stems.append(photo.stem)
-        return decode(photo, size)
-
-    monkeypatch.setattr(datasets, "_decoded", counted)
-    return stems
+    return counted_decoding(monkeypatch)
 
 
 def kept(cache: PixelCache) -> list[Path]:

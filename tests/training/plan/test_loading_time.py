@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from decoding import counted_decoding
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.config import Execution, TrainingConfig, config_from
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.data.loading import datasets
 from kaggle_tools.training.plan import loading_time
 from kaggle_tools.training.plan.loading_time import seconds_to_load, seconds_with_loading, together
 
@@ -101,8 +101,7 @@ class TestSecondsToLoad:
         self, photos: list[Photo], config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Of 13 photos four, three times each."""
-        decode, decoded = datasets._decoded, []
-        monkeypatch.setattr(datasets, "_decoded", lambda photo, size: (decoded.append(photo), decode(photo, size))[1])
+        decoded = counted_decoding(monkeypatch)
         assert seconds_to_load(photos, config, HERE) > 0
         assert len(decoded) == 12
         assert seconds_to_load(photos, config, Execution(devices="1", cache=str(tmp_path / "cache"))) > 0
