@@ -35,7 +35,9 @@ import infer_throughput
 import train_throughput
 
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.config import DEFAULT_WORKERS, TrainingConfig, Tta, config_from
+from kaggle_tools.config.execution import DEFAULT_WORKERS
+from kaggle_tools.config.presets import config_from
+from kaggle_tools.config.training import TrainingConfig, Tta
 from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.inference.ensemble import Ensemble, load_members
 from kaggle_tools.models.segmenter import build, design

@@ -42,7 +42,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from train_throughput import matmul_flops
 
-from kaggle_tools.config import DEFAULT_WORKERS, Tta
+from kaggle_tools.config.execution import DEFAULT_WORKERS
+from kaggle_tools.config.training import Tta
 from kaggle_tools.data.images import read_mask, read_photo, resize
 from kaggle_tools.data.listing import Photo, photos_in
 from kaggle_tools.inference.ensemble import Ensemble, load_members

@@ -23,7 +23,8 @@ from torch.distributed._tools.mem_tracker import MemTracker
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.config import TrainingConfig, config_from
+from kaggle_tools.config.presets import config_from
+from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.models.segmenter import build, design, recompute_levels
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import GIB

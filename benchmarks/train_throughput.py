@@ -35,7 +35,9 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.config import DEFAULT_WORKERS, Execution, TrainingConfig, config_from
+from kaggle_tools.config.execution import DEFAULT_WORKERS, Execution
+from kaggle_tools.config.presets import config_from
+from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.models.segmenter import Segmenter, blueprint, build, design, recompute_levels
 from kaggle_tools.options import parse_size

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from kaggle_tools import options
-from kaggle_tools.config import CONFIG_OPTIONS, DEFAULT_PRESET, EXECUTION_OPTIONS, PRESETS, config_from
+from kaggle_tools.config.execution import EXECUTION_OPTIONS
+from kaggle_tools.config.presets import PRESETS, config_from
+from kaggle_tools.config.training import CONFIG_OPTIONS, DEFAULT_PRESET
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "kaggle_tools"
@@ -25,6 +27,7 @@ PACKAGES = [
     "results",
     "models",
     "data",
+    "config",
     "system",
 ]
 """From those that import others down to those that are imported; the modules beside them are listed last."""

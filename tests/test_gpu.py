@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.config import config_from
+from kaggle_tools.config.presets import config_from
 from kaggle_tools.models.segmenter import build, design
 from kaggle_tools.system.hardware import GIB
 from kaggle_tools.training.task import loss_of

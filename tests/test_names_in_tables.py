@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.config import config_from
+from kaggle_tools.config.presets import config_from
 from kaggle_tools.data import listing
 from kaggle_tools.data.checks.names import fault_of
 from kaggle_tools.data.fingerprint import FileHashes, read_fingerprint, write_fingerprint

@@ -17,7 +17,7 @@ from kaggle_tools import cli, rle
 from kaggle_tools.__main__ import app
 from kaggle_tools.commands.submit import submit
 from kaggle_tools.competition import SALT, Competition
-from kaggle_tools.config import config_from
+from kaggle_tools.config.presets import config_from
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import training_photos
 from kaggle_tools.kaggle_api import download as downloading

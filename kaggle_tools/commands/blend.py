@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kaggle_tools.config import DEFAULT_WORKERS, MOST_WORKERS, WORKERS_IN_WORDS
+from kaggle_tools.config.execution import DEFAULT_WORKERS, MOST_WORKERS, WORKERS_IN_WORDS
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import parse_numbers
 from kaggle_tools.system.output import say

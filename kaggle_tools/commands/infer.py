@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.config import DEFAULT_WORKERS, MOST_WORKERS, WORKERS_IN_WORDS, Tta
+from kaggle_tools.config.execution import DEFAULT_WORKERS, MOST_WORKERS, WORKERS_IN_WORDS
+from kaggle_tools.config.training import Tta
 from kaggle_tools.errors import InputError, in_lines
 from kaggle_tools.options import finite, parse_count, parse_numbers, parse_probability
 from kaggle_tools.system.output import say, warn

@@ -12,17 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.config import (
-    AUTO,
-    CONFIG_OPTIONS,
-    DEFAULT_PRESET,
-    EXECUTION_OPTIONS,
-    PRESETS,
-    Execution,
-    TrainingConfig,
-    config_from,
-    config_of_settings,
-)
+from kaggle_tools.config.execution import EXECUTION_OPTIONS, Execution
+from kaggle_tools.config.presets import PRESETS, config_from
+from kaggle_tools.config.training import AUTO, CONFIG_OPTIONS, DEFAULT_PRESET, TrainingConfig, config_of_settings
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.options import applied, takes
 from kaggle_tools.system.files import locked

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kaggle_tools.config import Tta, check_setting
+from kaggle_tools.config.training import Tta, check_setting
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.loading.datasets import InputSize
 from kaggle_tools.errors import InputError

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kaggle_tools.config import Tta
+from kaggle_tools.config.training import Tta
 from kaggle_tools.data.images import Size
 from kaggle_tools.system.hardware import fast_memory_format, half_precision
 from kaggle_tools.system.output import warn_once

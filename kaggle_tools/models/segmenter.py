@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kaggle_tools.config import UNET, check_setting
+from kaggle_tools.config.training import UNET, check_setting
 from kaggle_tools.errors import InputError
-from kaggle_tools.models import smp
-from kaggle_tools.models.smp import RGB
+from kaggle_tools.models.encoders import smp
+from kaggle_tools.models.encoders.smp import RGB
 from kaggle_tools.models.unet import UNet, pad_to_multiple
 from kaggle_tools.system import json_values
 from kaggle_tools.system.hardware import GIB, memory_bytes
@@ -72,7 +72,7 @@ class Segmenter(nn.Module):
         return logits_B1HW[..., :height, :width]
 
 
-def design(name: str, width: int = 64, depth: int = 4, pretrained: bool = False) -> Architecture:
+def design(name: str, width: int = 64, depth: int = 4, pretrained: str | None = None) -> Architecture:
     """The architecture of this name, with the normalisation of its encoder.
 
     Raises:
@@ -86,12 +86,12 @@ def design(name: str, width: int = 64, depth: int = 4, pretrained: bool = False)
     return Architecture(name, width, depth)
 
 
-def build(architecture: Architecture, pretrained: bool = False) -> Segmenter:
-    """A network with fresh weights, or with an encoder trained on ImageNet.
+def build(architecture: Architecture, pretrained: str | None = None) -> Segmenter:
+    """A network with fresh weights, or whose encoder has those of ImageNet, `imagenet`, or of a file.
 
     Raises:
         InputError: there is no such network, it is larger than this machine's memory, or its pretrained weights
-            cannot be fetched.
+            cannot be fetched, or do not fit it.
     """
     if architecture.name == UNET:
         _require_memory(architecture)  # the others are as large as their encoders, and those are listed
@@ -126,7 +126,7 @@ def blueprint(architecture: Architecture) -> Segmenter:
             return _built(architecture).to("meta")
 
 
-def _built(architecture: Architecture, pretrained: bool = False) -> Segmenter:
+def _built(architecture: Architecture, pretrained: str | None = None) -> Segmenter:
     net: nn.Module
     if architecture.name == UNET:
         net, multiple = UNet(architecture.width, architecture.depth), 1  # pads itself

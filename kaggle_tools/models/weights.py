@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as as_safetensors
 
-from kaggle_tools.config import Tta, check_setting, tuples
+from kaggle_tools.config.training import Tta, check_setting, tuples
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import Architecture, Segmenter, blueprint, build
 from kaggle_tools.system import json_values

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config import TrainingConfig
+from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.fingerprint import (
     Fingerprint,
     differences,

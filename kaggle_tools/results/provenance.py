@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from kaggle_tools.config import LONGEST_SIDE, UNET
+from kaggle_tools.config.training import LONGEST_SIDE, UNET
 from kaggle_tools.data.images import Size
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
 from kaggle_tools.system.json_values import (
@@ -52,6 +52,8 @@ class RunConfig:
     """The operating system."""
     asked: Mapping[str, int] = field(default_factory=dict)
     """Settings that were asked for, where the memory of a GPU led to others."""
+    pretrained_sha256: str | None = None
+    """Of the file of weights from which the encoder started, if it did."""
 
     @property
     def competition(self) -> str | None:
@@ -75,6 +77,7 @@ class RunConfig:
             "versions": dict(self.versions),
             "machine": self.machine,
             **({"asked": dict(self.asked)} if self.asked else {}),
+            **({"pretrained_sha256": self.pretrained_sha256} if self.pretrained_sha256 else {}),
         }
 
     @classmethod
@@ -93,6 +96,7 @@ class RunConfig:
             versions=fields.optional("versions", by_name(nullable(text)), {}),
             machine=fields.optional("machine", text, ""),
             asked=fields.optional("asked", by_name(whole), {}),
+            pretrained_sha256=fields.optional("pretrained_sha256", text, None),
         )
 
 

@@ -23,17 +23,16 @@ Knows nothing of torch.
 import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config import FULL, PATHS, TrainingConfig, settings_of
+from kaggle_tools.config.training import FULL, IMAGENET, TrainingConfig, as_recorded_now, settings_of
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.options import size_as_text
 from kaggle_tools.results.provenance import RECORD_FILE, RunConfig, Settings, Timing
 from kaggle_tools.results.tables import Kind, read_table
-from kaggle_tools.system.files import LOCK_FILE, deny_links, is_locked, read_json, write_json
+from kaggle_tools.system.files import LOCK_FILE, deny_links, is_locked, read_json, require_regular, sha256, write_json
 from kaggle_tools.system.json_values import MalformedError
 from kaggle_tools.system.version import commit, installed_versions
 
@@ -62,6 +61,8 @@ METRICS_COLUMNS = {
 BINS = 256
 """Probabilities are counted in this many equal bins; the thresholds tried are the bins' lower ends."""
 DEFAULT_THRESHOLD = 0.5
+LARGEST_WEIGHTS = 2**34
+"""Bytes of a file of pretrained weights."""
 WRITES = "writes the tables of this run"
 MADE_BY = {
     CONFIG_FILE: "a run of `train`",
@@ -167,26 +168,32 @@ def write_config(
     `asked` are the settings that memory led away from.
 
     Raises:
-        InputError: the run was begun with other settings; the differences are named.
+        InputError: the run was begun with other settings, which are named, or from other pretrained weights; or these
+            cannot be read.
     """
-    path, settings = run / CONFIG_FILE, settings_of(config)
+    path, settings, weights = run / CONFIG_FILE, settings_of(config), _pretrained_sha256(config)
     if path.exists():
         begun = read_config(run)
         names = differing(begun, config)
-        if not names:
+        if not names and begun.pretrained_sha256 == weights:
             return
+        if not names and is_begun(run):
+            raise InputError(
+                f"{run}: begun with other weights than now in {config.pretrained}; put those back, or give another "
+                "--out"
+            )
         if is_begun(run):
             changes = "; ".join(f"{name} was {begun.settings.get(name)}, now {settings.get(name)}" for name in names)
             raise InputError(f"{run}: begun with other settings ({changes}). Give those, or another --out.")
         (run / FOLDS_FILE).unlink(missing_ok=True)  # drawn with settings under which nothing was trained
     version = (commit(), installed_versions(), platform.platform())
-    write_json(path, RunConfig(settings, str(data.resolve()), command, *version, asked or {}).to_json())
+    write_json(path, RunConfig(settings, str(data.resolve()), command, *version, asked or {}, weights).to_json())
 
 
 def differing(begun: RunConfig, config: TrainingConfig) -> list[str]:
     """The names of the settings with which a run was begun otherwise."""
-    theirs, ours = begun.settings, settings_of(config)
-    return [name for name in dict(theirs) | ours if not _is_same(name, theirs.get(name), ours.get(name))]
+    theirs, ours = as_recorded_now(begun.settings), settings_of(config)
+    return [name for name in theirs | ours if theirs.get(name) != ours.get(name)]
 
 
 def read_config(run: Path) -> RunConfig:
@@ -318,11 +325,16 @@ def learning_curves(run: Path) -> dict[int, pd.DataFrame]:
     return {fold: read_metrics(run, fold) for fold in begun_folds(run)}
 
 
-def _is_same(name: str, before: Any, now: Any) -> bool:
-    """Whether a setting is as it was; older versions recorded paths as they were typed."""
-    if name in PATHS and isinstance(before, str) and isinstance(now, str):
-        return Path(before).resolve() == Path(now).resolve()
-    return bool(before == now)
+def _pretrained_sha256(config: TrainingConfig) -> str | None:
+    """Of the file of weights from which the encoder starts; None where there is none."""
+    if config.pretrained in (None, IMAGENET):
+        return None
+    path = Path(config.pretrained)
+    try:
+        require_regular(path, LARGEST_WEIGHTS)
+        return sha256(path)
+    except OSError as error:
+        raise InputError(f"--pretrained {path}: cannot be read ({error.strerror})") from error
 
 
 def _folds_with(run: Path, name: str) -> list[int]:

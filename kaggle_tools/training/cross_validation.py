@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config import Execution, TrainingConfig
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.fingerprint import sha256_of
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError, first_few

@@ -21,7 +21,8 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.strategies.ddp import DDPStrategy
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config import Execution, TrainingConfig, settings_of
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.training import TrainingConfig, settings_of
 from kaggle_tools.data.loading.workers import plain_worker_errors
 from kaggle_tools.errors import InputError, KaggleToolsError
 from kaggle_tools.inference import out_of_fold

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from kaggle_tools.config import TrainingConfig
+from kaggle_tools.config.training import TrainingConfig
 
 MOMENTUM = 0.9  # of SGD
 

@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
 from kaggle_tools import metrics
-from kaggle_tools.config import Execution, TrainingConfig
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.datasets import AugmentedPhotos, EpochSampler, MaskedPhotos
 from kaggle_tools.data.loading.pixel_cache import PixelCache

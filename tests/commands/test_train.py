@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from kaggle_tools import cli
 from kaggle_tools.commands import train
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.config import CONFIG_OPTIONS, TrainingConfig, config_from, settings_of
+from kaggle_tools.config.presets import config_from
+from kaggle_tools.config.training import CONFIG_OPTIONS, TrainingConfig, settings_of
 from kaggle_tools.data.fingerprint import fingerprint_of
 from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.errors import InputError

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.config import config_from
+from kaggle_tools.config.presets import config_from
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 

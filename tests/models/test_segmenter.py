@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from trained_networks import SMALL_UNET, SMP, trained, two_photos
 
 from kaggle_tools.errors import InputError
+from kaggle_tools.models.encoders.smp import IMAGENET_MEAN, IMAGENET_STD
 from kaggle_tools.models.segmenter import Architecture, Segmenter, blueprint, build, design
-from kaggle_tools.models.smp import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Recorder(nn.Module):
@@ -93,11 +93,11 @@ class TestDesign:
 
     def test_the_unet_has_no_pretrained_weights(self) -> None:
         with pytest.raises(InputError, match="--pretrained: there are no pretrained weights for `unet`"):
-            design("unet", pretrained=True)
+            design("unet", pretrained="imagenet")
 
     def test_an_encoder_that_smp_does_not_have_has_no_pretrained_weights_either(self) -> None:
         with pytest.raises(InputError, match="--model smp:Unet/resnet19: no encoder resnet19"):
-            design("smp:Unet/resnet19", pretrained=True)
+            design("smp:Unet/resnet19", pretrained="imagenet")
 
 
 def test_the_normalisation_of_a_network_is_no_weight_of_it() -> None:

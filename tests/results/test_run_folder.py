@@ -6,7 +6,7 @@ import pytest
 from seven_cars import FOLDS, PHOTOS, SEED, refusal
 
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.config import config_of_settings
+from kaggle_tools.config.training import config_of_settings
 from kaggle_tools.models import weights
 from kaggle_tools.results import fold_table, run_folder
 from kaggle_tools.system import version
@@ -41,6 +41,35 @@ class TestConfig:
         assert refusal(run_folder.write_config, tmp_path, other, Path("somewhere"), "train.py") == (
             f"{tmp_path}: begun with other settings (image_size was [160, 240], now None; lr was 0.0001, now 0.5). "
             "Give those, or another --out."
+        )
+
+    def test_a_run_of_an_earlier_version_that_recorded_no_pretrained_weights_as_false_is_continued(
+        self, tmp_path: Path
+    ) -> None:
+        run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py")
+        config = json.loads((tmp_path / "config.json").read_text())
+        config["settings"]["pretrained"] = False
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        begin_training(tmp_path)
+        run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py")
+
+    def test_the_file_of_pretrained_weights_is_recorded_with_its_hash_and_must_stay_the_same(
+        self, tmp_path: Path
+    ) -> None:
+        run, weights_file = tmp_path / "run", tmp_path / "weights.pth"
+        config = replace(SEED, model="smp:Unet/resnet18", pretrained=str(weights_file))
+        assert refusal(run_folder.write_config, run, config, Path("somewhere"), "train.py") == (
+            f"--pretrained {weights_file}: cannot be read (No such file or directory)"
+        )
+        weights_file.write_bytes(b"abc")
+        run_folder.write_config(run, config, Path("somewhere"), "train.py")
+        of_abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        assert json.loads((run / "config.json").read_text())["pretrained_sha256"] == of_abc
+        begin_training(run)
+        run_folder.write_config(run, config, Path("somewhere"), "train.py")
+        weights_file.write_bytes(b"other")
+        assert refusal(run_folder.write_config, run, config, Path("somewhere"), "train.py") == (
+            f"{run}: begun with other weights than now in {weights_file}; put those back, or give another --out"
         )
 
     def test_settings_under_which_nothing_was_trained_may_be_corrected(self, tmp_path: Path) -> None:

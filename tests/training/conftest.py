@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config import Execution, config_from
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.presets import config_from
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.models.segmenter import Segmenter
 from kaggle_tools.results.fold_table import Split

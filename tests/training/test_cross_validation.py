@@ -11,7 +11,9 @@ import pytest
 from decoding import counted_decoding
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config import Execution, TrainingConfig, config_from
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.presets import config_from
+from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError

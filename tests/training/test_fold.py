@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 
 from kaggle_tools import metrics
-from kaggle_tools.config import Execution
+from kaggle_tools.config.execution import Execution
 from kaggle_tools.data.images import read_gray, read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, KaggleToolsError, OutOfTimeError

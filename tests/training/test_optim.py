@@ -7,7 +7,7 @@ from torch import nn, optim
 from torch.optim.swa_utils import AveragedModel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kaggle_tools.config import config_from
+from kaggle_tools.config.presets import config_from
 from kaggle_tools.models.segmenter import Architecture, build
 from kaggle_tools.training.optim import make_optimizer, make_schedule, moving_average
 

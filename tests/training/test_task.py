@@ -9,7 +9,8 @@ from process_group import together
 
 from kaggle_tools import metrics
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.config import Execution, config_from
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.presets import config_from
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.results.fold_table import Split

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kaggle_tools.config import Execution, TrainingConfig, config_of_settings, settings_of
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.training import TrainingConfig, config_of_settings, settings_of
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo, largest_size
 from kaggle_tools.errors import InputError

@@ -7,7 +7,8 @@ from functools import partial
 
 import torch
 
-from kaggle_tools.config import Execution, TrainingConfig
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.system import memory

@@ -5,7 +5,8 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from kaggle_tools.config import Execution, TrainingConfig
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.datasets import AugmentedPhotos
 from kaggle_tools.data.loading.pixel_cache import bytes_of

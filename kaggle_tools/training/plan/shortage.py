@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import torch
 
-from kaggle_tools.config import UNET, Execution, TrainingConfig
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.training import UNET, TrainingConfig
 from kaggle_tools.data.images import Size
 from kaggle_tools.errors import InputError
 from kaggle_tools.system.hardware import best_device

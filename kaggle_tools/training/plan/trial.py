@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import torch
 
-from kaggle_tools.config import Execution, TrainingConfig
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.loading.datasets import InputSize
 from kaggle_tools.models import probe

@@ -9,7 +9,9 @@ import torch
 from little_memory import as_on_a_gpu, limit_memory
 
 from kaggle_tools.competition import CARVANA, Competition
-from kaggle_tools.config import Execution, TrainingConfig, config_from
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.presets import config_from
+from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.models import probe

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from kaggle_tools.competition import CARVANA, Competition
-from kaggle_tools.config import Execution, config_from
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.presets import config_from
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.models import unet

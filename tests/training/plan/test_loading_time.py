@@ -7,7 +7,9 @@ import torch
 from decoding import counted_decoding
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config import Execution, TrainingConfig, config_from
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.presets import config_from
+from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.training.plan import loading_time
 from kaggle_tools.training.plan.loading_time import seconds_to_load, seconds_with_loading, together

@@ -8,7 +8,8 @@ from little_memory import SAID, limit_memory
 from torch import Tensor
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config import Execution, config_from
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.presets import config_from
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError

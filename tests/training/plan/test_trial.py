@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from kaggle_tools.config import Execution, config_from
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.presets import config_from
 from kaggle_tools.data.images import Size
 from kaggle_tools.training.plan import trial
 from kaggle_tools.training.plan.trial import trial_steps

@@ -1,12 +1,7 @@
-"""Every option of a training, each written once: type, default, help, and what it must be.
+"""What decides the result of a training: each option with its type, default, help, and what it must be."""
 
-`TrainingConfig` decides the result, `Execution` only the speed and what is kept beside it. The command line of
-`train`, `config.json`, the processes of `--parallel-folds` and the tables in the docs follow from both.
-"""
-
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,7 +20,6 @@ from kaggle_tools.options import (
     parse_size,
     size_as_text,
 )
-from kaggle_tools.system.processes import CORES
 
 Augmentation = Literal["none", "hflip", "mild", "seed"]
 """Random changes of the training photos; what each does is in `augment`."""
@@ -36,20 +30,14 @@ Schedule = Literal["constant", "one-cycle", "cosine"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 DATA, MODEL, STEPS, LOSS = "Data", "Model", "Optimisation", "Loss"
-MACHINE, BESIDE = "Machine (does not change the result)", "Beside the training (does not change the result)"
-
 UNET = "unet"
 """The network from scratch, among the models."""
 FULL = "full"
 """In the place of an image size: the photos' own."""
+IMAGENET = "imagenet"
+"""In the place of a file of pretrained weights: those that the encoder's authors publish."""
 AUTO = "auto"
 """In the place of a batch size: the largest that fits."""
-
-DEFAULT_WORKERS = min(8, CORES)
-"""More processes than that do not load photos any faster than a network takes them."""
-WORKERS_IN_WORDS = "one a core, at most 8"
-MOST_WORKERS = 1024
-"""More would only fill the memory and the table of processes."""
 
 
 def size_or_full(option: str, text: str) -> tuple[int, int] | None:
@@ -59,6 +47,11 @@ def size_or_full(option: str, text: str) -> tuple[int, int] | None:
         InputError: it is not of this form.
     """
     return None if text == FULL else parse_size(option, text)
+
+
+def file_or_imagenet(option: str, text: str) -> str:
+    """Where an encoder's weights come from: `imagenet`, or the path of a file."""
+    return text if text == IMAGENET else path_text(option, text)
 
 
 def path_text(_option: str, text: str) -> str:
@@ -77,11 +70,6 @@ SCALES = Check(
 SIDES = Check(
     lambda size: min(size) >= 16 and max(size) <= LONGEST_SIDE, f"each side must be from 16 to {LONGEST_SIDE:,} pixels"
 )
-DEVICES = Check(
-    lambda text: re.fullmatch(r"auto|-1|[1-9]\d*|\d+(,\d+)+", text) is not None,
-    "must be auto, how many, or the numbers of GPUs with commas between them, as 0,1",
-)
-WORKERS = between(0, MOST_WORKERS)
 TWO_FOLDS = Check(lambda folds: folds >= 2, "must be at least 2, to train on and to validate on")
 
 
@@ -98,7 +86,16 @@ class TrainingConfig:
     model: Annotated[str, Option("`unet` or `smp:ARCHITECTURE/ENCODER`, such as smp:Unet/resnet34.", MODEL)] = UNET
     width: Annotated[int, Option("Channels of the U-Net's first block.", MODEL, check=between(1, WIDEST))] = 64
     depth: Annotated[int, Option("How often the U-Net halves the size.", MODEL, check=between(1, DEEPEST))] = 4
-    pretrained: Annotated[bool, Option("Start from ImageNet weights (smp models only).", MODEL)] = False
+    pretrained: Annotated[
+        str | None,
+        Option(
+            "Start the encoder of an smp model from weights in a file, or from ImageNet's: `imagenet`.",
+            MODEL,
+            metavar="FILE",
+            parse=file_or_imagenet,
+        ),
+    ] = None
+    """`imagenet`: those that smp or timm name, from their hub."""
     init: Annotated[
         str | None,
         Option("Start each fold from the same fold of another run.", MODEL, metavar="RUN", parse=path_text),
@@ -208,94 +205,11 @@ class TrainingConfig:
             raise InputError("--init and --pretrained: the weights can start from only one of them")
 
 
-@dataclass(frozen=True)
-class Execution:
-    """How a training is carried out: what decides its speed and what is kept beside it, but not its result.
-
-    Raises:
-        InputError: a value that is not possible.
-    """
-
-    devices: Annotated[str, Option("How many GPUs to use; `0,1` for these two.", MACHINE, check=DEVICES)] = "auto"
-    """As Lightning takes it."""
-    nodes: Annotated[int, Option("How many machines take part in each fold.", MACHINE, minimum=1)] = 1
-    parallel_folds: Annotated[bool, Option("Train one fold on each GPU.", MACHINE, names="--parallel-folds")] = False
-    workers: Annotated[
-        int,
-        Option(
-            "Processes that load photos, for each device.", MACHINE, minimum=0, check=WORKERS, default=WORKERS_IN_WORDS
-        ),
-    ] = DEFAULT_WORKERS
-    cache: Annotated[
-        str | None, Option("Keep resized photos in this folder, to load them faster.", MACHINE, "DIR", parse=path_text)
-    ] = None
-    compiled: Annotated[bool, Option("Compile the network; meant for GPUs.", MACHINE, names="--compile")] = False
-    recompute: Annotated[
-        int, Option("Gradient checkpointing: of so many U-Net levels, the largest first.", MACHINE, minimum=0)
-    ] = 0
-    """Instead of keeping their features for the backward pass; the weights have the same bits."""
-    max_hours: Annotated[
-        float | None, Option("Begin no epoch that would end after so many hours; exit code 75.", MACHINE, minimum=0)
-    ] = None
-    pictures_every: Annotated[
-        int, Option("Log outlines on held-out photos every N epochs; 0: never.", BESIDE, minimum=0)
-    ] = 0
-    wandb: Annotated[str | None, Option("Log to Weights & Biases as well.", BESIDE, metavar="PROJECT")] = None
-    save_oof_probabilities: Annotated[
-        bool, Option("Keep out-of-fold probabilities.", BESIDE, names="--save-oof-probabilities")
-    ] = False
-    """As 8-bit images."""
-    report: Annotated[bool, Option("Write RUN/report.html at the end.", BESIDE, names="--report/--no-report")] = True
-
-    def __post_init__(self) -> None:
-        check_options(self)
-        if self.recompute and self.compiled:
-            raise InputError("--recompute and --compile: give one; a compiled network decides itself what to keep")
-
-
-ANY = ""
-"""In the place of a competition in a preset."""
-
-PRESETS = {
-    # What won: the whole photo, BCE + Dice, mild augmentation. For a large GPU; elsewhere give --image-size.
-    "carvana": TrainingConfig(ANY),
-    # The write-up that this project started from.
-    "seed": TrainingConfig(
-        ANY,
-        image_size=(160, 240),
-        augmentation="seed",
-        epochs=10,
-        batch_size=32,
-        optimizer="adam",
-        lr=1e-4,
-        schedule="constant",
-        warm_up=0.0,
-        dice_weight=0.0,
-        tta="none",
-    ),
-    # A few minutes for the drawn demo on two CPU cores.
-    "demo": TrainingConfig(ANY, width=8, image_size=(160, 240), augmentation="hflip", epochs=14, batch_size=8, lr=5e-3),
-    # Under an hour for one fold of 1,664 photos on two CPU cores: too short for more augmentation to pay off.
-    "laptop": TrainingConfig(
-        ANY,
-        width=16,
-        image_size=(256, 384),
-        augmentation="hflip",
-        epochs=6,
-        batch_size=2,
-        lr=1e-3,
-        ema_decay=0.998,
-    ),
-}
-"""The presets by name."""
-
-DEFAULT_PRESET = "carvana"
-"""It has the defaults of the fields."""
-
 PATHS = ("init", "extra")
 """The settings that are paths of folders."""
+DEFAULT_PRESET = "carvana"
+"""It has the defaults of the fields."""
 CONFIG_OPTIONS = options_of(TrainingConfig, preset=DEFAULT_PRESET)
-EXECUTION_OPTIONS = options_of(Execution)
 
 
 def check_setting(name: str, value: Any) -> None:
@@ -306,17 +220,6 @@ def check_setting(name: str, value: Any) -> None:
         TypeError: it is not of the field's type.
     """
     next(option for option in CONFIG_OPTIONS if option.name == name).check(value)
-
-
-def config_from(preset: str, competition: str, options: Mapping[str, Any]) -> TrainingConfig:
-    """A preset's configuration, with `options`, fields by name, in the place of its own.
-
-    Raises:
-        InputError: there is no such preset, or an option is not possible.
-    """
-    if preset not in PRESETS:
-        raise InputError(f"--preset {preset}: not known; the presets are {', '.join(PRESETS)}")
-    return replace(PRESETS[preset], competition=competition, **options)
 
 
 def config_of_settings(settings: Mapping[str, Any]) -> TrainingConfig:
@@ -331,12 +234,19 @@ def config_of_settings(settings: Mapping[str, Any]) -> TrainingConfig:
     unknown = sorted(settings.keys() - known)
     if unknown:
         raise InputError(f"settings that this version does not know: {', '.join(unknown)}")
-    typed = {name: path for name in PATHS if isinstance(path := settings.get(name), str)}
-    paths = {name: path_text(name, path) for name, path in typed.items()}
     try:
-        return TrainingConfig(**tuples({**settings, **paths}))
+        return TrainingConfig(**tuples(as_recorded_now(settings)))
     except TypeError as error:
         raise InputError(f"settings that are not possible: {error}") from error
+
+
+def as_recorded_now(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in the form that this version records: paths from the root on, pretrained weights by their name."""
+    typed = {name: path for name in PATHS if isinstance(path := settings.get(name), str)}
+    now = {**settings, **{name: path_text(name, path) for name, path in typed.items()}}
+    if isinstance(settings.get("pretrained"), bool):
+        now["pretrained"] = IMAGENET if settings["pretrained"] else None
+    return now
 
 
 def settings_of(config: TrainingConfig) -> dict[str, Any]:

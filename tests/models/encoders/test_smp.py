@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kaggle_tools.errors import InputError
-from kaggle_tools.models import smp as smp_module
+from kaggle_tools.models.encoders import smp as smp_module
 from kaggle_tools.models.segmenter import Architecture, build, design
 
 SMP = "smp:Unet/mobilenet_v2"
@@ -64,7 +64,7 @@ class TestNames:
         with pytest.raises(InputError, match="--model smp:Nonet/resnet18: not an architecture .* Unet, .* FPN, .*DPT"):
             build(design("smp:Nonet/resnet18"))
 
-    @pytest.mark.parametrize("pretrained", [False, True])
+    @pytest.mark.parametrize("pretrained", [None, "imagenet"])
     @pytest.mark.parametrize(
         "encoder",
         [
@@ -80,7 +80,7 @@ class TestNames:
         ],
     )
     def test_an_encoder_from_a_hub_or_a_folder_is_refused_and_nothing_is_asked(
-        self, fake_hub: FakeHub, encoder: str, pretrained: bool
+        self, fake_hub: FakeHub, encoder: str, pretrained: str | None
     ) -> None:
         with pytest.raises(InputError, match=f"--model smp:Unet/{encoder}: no encoder {encoder}"):
             build(design(f"smp:Unet/{encoder}", pretrained=pretrained), pretrained)
@@ -104,9 +104,9 @@ class TestNames:
 class TestPretrained:
     def test_a_pretrained_encoder_gets_the_weights_and_the_normalisation_of_the_hub(self, fake_hub: FakeHub) -> None:
         weights = fake_hub.hold("mobilenet_v2", mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6], input_range=[0, 1])
-        architecture = design(SMP, pretrained=True)
+        architecture = design(SMP, pretrained="imagenet")
         assert architecture == Architecture(SMP, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
-        encoder = build(architecture, pretrained=True).net.encoder.state_dict()
+        encoder = build(architecture, pretrained="imagenet").net.encoder.state_dict()
         assert encoder.keys() == weights.keys()
         assert all(torch.equal(encoder[name], weights[name]) for name in weights)
 
@@ -133,7 +133,7 @@ class TestPretrained:
     ) -> None:
         params = {"input_space": "RGB", "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]} | given
         monkeypatch.setattr(smp.encoders, "get_preprocessing_params", {"mobilenet_v2": params}.__getitem__)
-        architecture = design(SMP, pretrained=True)
+        architecture = design(SMP, pretrained="imagenet")
         assert architecture.mean == pytest.approx(mean)
         assert architecture.std == pytest.approx(std)
 
@@ -153,20 +153,18 @@ class TestPretrained:
     ) -> None:
         fake_hub.failure = failure
         with pytest.raises(InputError) as refusal:
-            build(design(f"smp:Unet/{encoder}", pretrained=True), pretrained=True)
+            build(design(f"smp:Unet/{encoder}", pretrained="imagenet"), pretrained="imagenet")
         reason, advice = str(refusal.value).splitlines()
         expected = str(failure).splitlines()[0] if str(failure) else "TimeoutError"
         assert reason == (
-            f"--pretrained: the ImageNet weights of {encoder} could not be fetched from huggingface.co ({expected})."
+            f"--pretrained imagenet: the weights of {encoder} could not be fetched from huggingface.co ({expected})."
         )
         assert "without --pretrained" in advice
 
     def test_without_internet_a_cached_normalisation_alone_is_not_enough(self, fake_hub: FakeHub) -> None:
         fake_hub.failure = hub.OfflineModeIsEnabled("offline")
-        with pytest.raises(
-            InputError, match=r"the ImageNet weights of mobilenet_v2 could not be fetched .* \(offline\)"
-        ):
-            build(design(SMP), pretrained=True)
+        with pytest.raises(InputError, match=r"the weights of mobilenet_v2 could not be fetched .* \(offline\)"):
+            build(design(SMP), pretrained="imagenet")
 
 
 @pytest.mark.parametrize(("encoder", "weights"), [("tu-resnet18", True), ("resnet18", "imagenet")])
@@ -176,6 +174,6 @@ def test_pretrained_weights_are_asked_for_as_each_kind_of_encoder_names_them(
     """Those of timm have no name for them."""
     asked: list[object] = []
     monkeypatch.setattr(smp_module, "_create", lambda _, weights: asked.append(weights))
-    smp_module.build(f"smp:Unet/{encoder}", pretrained=True)
-    smp_module.build(f"smp:Unet/{encoder}", pretrained=False)
+    smp_module.build(f"smp:Unet/{encoder}", pretrained="imagenet")
+    smp_module.build(f"smp:Unet/{encoder}", pretrained=None)
     assert asked == [weights, None]

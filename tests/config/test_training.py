@@ -2,71 +2,18 @@ import dataclasses
 import json
 import math
 from functools import partial
-from typing import Any, get_args, get_type_hints
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kaggle_tools.config import (
-    CONFIG_OPTIONS,
-    DEFAULT_PRESET,
-    EXECUTION_OPTIONS,
-    PRESETS,
-    Execution,
-    TrainingConfig,
-    config_from,
-    config_of_settings,
-    settings_of,
-)
+from kaggle_tools.config.execution import EXECUTION_OPTIONS, Execution
+from kaggle_tools.config.presets import config_from
+from kaggle_tools.config.training import CONFIG_OPTIONS, TrainingConfig, config_of_settings, settings_of
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import OptionField
 
 SLUG = "roof-tiles"
-
-
-def test_preset_seed_has_the_settings_of_the_write_up() -> None:
-    config = config_from("seed", SLUG, {})
-    assert config.competition == SLUG
-    assert (config.model, config.width, config.depth, config.pretrained) == ("unet", 64, 4, False)
-    assert (config.image_size, config.epochs, config.batch_size) == ((160, 240), 10, 32)
-    assert (config.optimizer, config.lr, config.schedule) == ("adam", 1e-4, "constant")
-    assert (config.bce_weight, config.dice_weight) == (1.0, 0.0)
-    assert (config.augmentation, config.tta, config.tta_scales) == ("seed", "none", (1.0,))
-
-
-def test_the_default_preset_has_the_winners_augmentation_and_loss_on_the_whole_photo() -> None:
-    config = config_from(DEFAULT_PRESET, SLUG, {})
-    assert config == TrainingConfig(SLUG)
-    assert (config.augmentation, config.bce_weight, config.dice_weight) == ("mild", 1.0, 1.0)
-    assert (config.tta, config.tta_scales) == ("hflip", (1.0,))
-    assert config.image_size is None
-
-
-def test_an_option_replaces_the_value_of_the_preset() -> None:
-    config = config_from("seed", SLUG, {"epochs": 3, "image_size": None, "seed": 5})
-    assert (config.epochs, config.image_size, config.seed) == (3, None, 5)
-    assert config == dataclasses.replace(config_from("seed", SLUG, {}), epochs=3, image_size=None, seed=5)
-
-
-def test_a_preset_is_not_changed_by_the_options_of_one_run() -> None:
-    before = config_from("seed", SLUG, {})
-    config_from("seed", SLUG, {"epochs": 3})
-    assert config_from("seed", SLUG, {}) == before
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_makes_a_valid_configuration(preset: str) -> None:
-    config = config_from(preset, SLUG, {})
-    hints = get_type_hints(TrainingConfig)
-    for name, value in dataclasses.asdict(config).items():
-        allowed = get_args(hints[name])
-        if allowed and all(isinstance(choice, str) for choice in allowed):
-            assert value in allowed, name
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_is_the_same_after_writing_and_reading(preset: str) -> None:
-    config = config_from(preset, SLUG, {})
-    assert config_of_settings(json.loads(json.dumps(settings_of(config)))) == config
 
 
 @pytest.mark.parametrize("image_size", [None, (160, 240)])
@@ -94,11 +41,6 @@ def test_recorded_settings_of_another_version_are_refused_and_named() -> None:
         config_of_settings(settings | {"epochs": "many"})
     with pytest.raises(InputError, match="settings that are not possible"):
         config_of_settings(settings | {"tta_scales": 1.0})
-
-
-def test_an_unknown_preset_is_refused_and_the_known_ones_named() -> None:
-    with pytest.raises(InputError, match=f"--preset sed: not known; the presets are {', '.join(PRESETS)}"):
-        config_from("sed", SLUG, {})
 
 
 @pytest.mark.parametrize(
@@ -132,8 +74,8 @@ def test_an_unknown_preset_is_refused_and_the_known_ones_named() -> None:
         ({"tta_scales": ()}, "--tta-scales : must be numbers above 0"),
         ({"tta_scales": (1.0, 0.0)}, "--tta-scales 1,0: must be numbers above 0"),
         ({"tta_scales": (-0.5, 1.0)}, "--tta-scales -0.5,1: must be numbers above 0"),
-        ({"pretrained": True}, "--pretrained: there are no pretrained weights for `unet`"),
-        ({"model": "smp:Unet/resnet34", "pretrained": True, "init": "runs/a"}, "--init and --pretrained"),
+        ({"pretrained": "imagenet"}, "--pretrained: there are no pretrained weights for `unet`"),
+        ({"model": "smp:Unet/resnet34", "pretrained": "imagenet", "init": "runs/a"}, "--init and --pretrained"),
     ],
 )
 def test_an_impossible_value_of_a_configuration_is_refused_with_the_name_of_its_option(
@@ -175,28 +117,6 @@ def test_a_seed_is_one_that_numpy_takes(seed: int) -> None:
     assert TrainingConfig(SLUG, seed=2**32 - 1).seed == 2**32 - 1
 
 
-@pytest.mark.parametrize("devices", ["0", "", "-2", "two", "1.5", "0,", "0,x"])
-def test_devices_that_cannot_be_are_refused(devices: str) -> None:
-    message = "must be auto, how many, or the numbers of GPUs with commas between them, as 0,1"
-    with pytest.raises(InputError, match=f"^--devices {devices}: {message}$"):
-        Execution(devices=devices)
-
-
-@pytest.mark.parametrize("devices", ["auto", "1", "10", "-1", "0,1", "2,0,1"])
-def test_devices_as_lightning_takes_them_are_taken(devices: str) -> None:
-    assert Execution(devices=devices).devices == devices
-
-
-def test_levels_are_not_computed_twice_in_a_compiled_network() -> None:
-    with pytest.raises(InputError, match="^--recompute and --compile: give one"):
-        Execution(recompute=1, compiled=True)
-
-
-def test_processes_that_no_machine_holds_are_refused() -> None:
-    with pytest.raises(InputError, match="^--workers 1025: must be from 0 to 1,024$"):
-        Execution(workers=1025)
-
-
 @pytest.mark.parametrize(
     "setting",
     [
@@ -223,3 +143,20 @@ def test_a_setting_of_another_type_is_refused(setting: dict[str, Any]) -> None:
 def test_whole_numbers_are_taken_for_settings_that_are_numbers() -> None:
     settings = settings_of(config_from("seed", SLUG, {}))
     assert config_of_settings(settings | {"lr": 1, "tta_scales": [1, 2]}).tta_scales == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "meant"), [(False, None), (True, "imagenet"), (None, None), ("imagenet", "imagenet")]
+)
+def test_pretrained_weights_as_earlier_versions_recorded_them_are_understood(
+    recorded: object, meant: str | None
+) -> None:
+    settings = settings_of(config_from("seed", SLUG, {"model": "smp:Unet/resnet34"})) | {"pretrained": recorded}
+    assert config_of_settings(settings).pretrained == meant
+
+
+def test_pretrained_weights_of_a_file_are_recorded_with_the_path_from_the_root_on() -> None:
+    (option,) = [one for one in CONFIG_OPTIONS if one.name == "pretrained"]
+    assert option.option.parse
+    assert option.option.parse("--pretrained", "imagenet") == "imagenet"
+    assert option.option.parse("--pretrained", "weights.pth") == str(Path.cwd() / "weights.pth")

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kaggle_tools.models.encoders.strided_pointwise import without_faulty_kernels
 from kaggle_tools.models.segmenter import Architecture, build
-from kaggle_tools.models.strided_pointwise import without_faulty_kernels
 
 TRAIN_ONE_LAYER = """
 import torch
 from torch import nn
-from kaggle_tools.models.strided_pointwise import without_faulty_kernels
+from kaggle_tools.models.encoders.strided_pointwise import without_faulty_kernels
 
 for channels in (3, 13, 15):
     net = without_faulty_kernels(nn.Sequential(nn.Conv2d(channels, 48, kernel_size=1, stride=2)))

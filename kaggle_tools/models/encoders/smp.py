@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
+from typing import cast
 
 from torch import nn
 
+from kaggle_tools.config.training import IMAGENET
 from kaggle_tools.errors import InputError
-from kaggle_tools.models.strided_pointwise import without_faulty_kernels
+from kaggle_tools.models.encoders.pretrained_file import load_encoder
+from kaggle_tools.models.encoders.strided_pointwise import without_faulty_kernels
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MULTIPLE = 32  # the encoders halve the size five times
@@ -14,14 +18,17 @@ MULTIPLE = 32  # the encoders halve the size five times
 RGB = tuple[float, float, float]
 
 
-def build(name: str, pretrained: bool) -> nn.Module:
-    """A network with fresh weights, or with an encoder that was trained on ImageNet.
+def build(name: str, pretrained: str | None) -> nn.Module:
+    """A network with fresh weights, or whose encoder has those of ImageNet, `imagenet`, or of a file.
 
     Raises:
-        InputError: there is no such network, or its pretrained weights cannot be fetched.
+        InputError: there is no such network, or its pretrained weights cannot be fetched, or do not fit it.
     """
-    if not pretrained:
-        return _create(name, weights=None)
+    if pretrained != IMAGENET:
+        net = _create(name, weights=None)
+        if pretrained is not None:
+            load_encoder(cast(nn.Module, net.encoder), Path(pretrained))
+        return net
     encoder = _parts(name)[1]
     try:
         # timm's encoders ("tu-") take True where smp's own take the name of the weights.
@@ -30,15 +37,19 @@ def build(name: str, pretrained: bool) -> nn.Module:
         raise _no_weights(encoder, error) from error
 
 
-def normalisation(name: str, pretrained: bool) -> tuple[RGB, RGB]:
+def normalisation(name: str, pretrained: str | None) -> tuple[RGB, RGB]:
     """Mean and standard deviation for photos in [0, 1], RGB: those with which the encoder was trained.
+
+    For weights in a file these are what timm says of the encoder, or else ImageNet's.
 
     Raises:
         InputError: an unknown name, or pretrained weights that cannot be fetched.
     """
     encoder = _parts(name)[1]
-    if not pretrained:
+    if pretrained is None:
         return IMAGENET_MEAN, IMAGENET_STD
+    if pretrained != IMAGENET:
+        return _normalisation_in_timm(encoder) or (IMAGENET_MEAN, IMAGENET_STD)
     _create(name, weights=None)  # so that a network that cannot be built is not taken for a missing connection
     from segmentation_models_pytorch.encoders import get_preprocessing_params
 
@@ -99,6 +110,15 @@ def _is_listed(encoder: str) -> bool:
     )
 
 
+def _normalisation_in_timm(encoder: str) -> tuple[RGB, RGB] | None:
+    import timm
+
+    kind, _, of_timm = encoder.partition("-")
+    known = [name for name in (of_timm, f"tf_{of_timm}") if kind in ("tu", "timm") and timm.is_model(name)]
+    found = timm.get_pretrained_cfg(known[0]) if known else None
+    return (cast(RGB, found.mean), cast(RGB, found.std)) if found else None
+
+
 def _nearest(name: str, known: Iterable[str]) -> str:
     """`; the nearest are a, b, c`, or nothing where no name is near."""
     nearest = get_close_matches(name, list(known), n=4)
@@ -108,7 +128,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 def _no_weights(encoder: str, error: Exception) -> InputError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return InputError(
-        f"--pretrained: the ImageNet weights of {encoder} could not be fetched from huggingface.co ({reason}).\n"
+        f"--pretrained imagenet: the weights of {encoder} could not be fetched from huggingface.co ({reason}).\n"
         "Run the command once on a machine with internet and copy its Hugging Face cache (~/.cache/huggingface), "
         "or train without --pretrained."
     )

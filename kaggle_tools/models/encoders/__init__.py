@@ -1,0 +1,1 @@
+"""Networks of segmentation-models-pytorch, whose encoders others designed and trained."""
