@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import ZIP_STORED, ZipFile
 
 import torch
 from lightning import LightningModule, Trainer
@@ -20,7 +19,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from kaggle_tools.errors import OF_A_WORKER, InputError, KaggleToolsError
-from kaggle_tools.system.files import replacing, require_regular
+from kaggle_tools.system import saved_tensors
+from kaggle_tools.system.files import replacing
+from kaggle_tools.system.saved_tensors import DamagedError
 
 BEST, LAST = "best", "last"
 MADE_BY = "kaggle_tools"
@@ -41,9 +42,6 @@ OF_VALUES = (TypeError, ValueError, AttributeError, LookupError)
 """What values of a wrong kind lead to, also later than in the first gradient step."""
 MOST_BYTES = 2**38
 """No checkpoint is larger."""
-MOST_VALUES = 1_000_000
-"""A network of thousands of tensors has some ten thousand values in its checkpoint."""
-PLAIN = (str, int, float, bool, type(None), Tensor)
 
 
 class Checkpoint(ModelCheckpoint):
@@ -240,49 +238,16 @@ def _read(path: Path) -> dict[str, Any]:
         PermissionError: it cannot be read.
     """
     try:
-        _require_unchanged(path)
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        _require_plain(path, checkpoint)
-    except (InputError, PermissionError):
-        raise
+        checkpoint = saved_tensors.read(path, MOST_BYTES)
     except FileNotFoundError as error:
         raise unusable(path, "missing") from error
-    except Exception as error:  # zipfile, pickle and torch have no type in common for what is wrong with a file
-        raise unusable(path, f"damaged ({type(error).__name__})") from error
+    except DamagedError as error:
+        raise unusable(path, f"damaged ({error})") from error
     contents = checkpoint if isinstance(checkpoint, dict) else {}
     wrong = [name for name, kind in PARTS.items() if not isinstance(contents.get(name), kind)]
     if wrong:
         raise unusable(path, f"damaged (no {', '.join(wrong)} in it)")
     return contents
-
-
-def _require_unchanged(path: Path) -> None:
-    """Compare the checksums, which torch does not look at; torch compresses nothing, a small file for much memory."""
-    require_regular(path, MOST_BYTES)
-    with ZipFile(path) as archive:
-        if any(part.compress_type != ZIP_STORED for part in archive.infolist()):
-            raise unusable(path, "damaged (compressed)")
-        if any(b"bytearray" in archive.read(part) for part in archive.infolist() if part.filename.endswith(".pkl")):
-            raise unusable(path, "damaged (asks for memory)")  # without contents, as much as it likes
-        changed = archive.testzip()
-    if changed:
-        raise unusable(path, f"damaged ({changed} in it has changed)")
-
-
-def _require_plain(path: Path, checkpoint: object) -> None:
-    """Check that there are tensors and plain values alone, and not so many as a few lists in each other can make up."""
-    left, seen = [checkpoint], 0
-    while left:
-        value = left.pop()
-        seen += 1
-        if isinstance(value, Mapping):
-            left.extend((*value, *value.values()))
-        elif isinstance(value, (list, tuple, set)):
-            left.extend(value)
-        elif not isinstance(value, PLAIN):
-            raise unusable(path, f"damaged (a {type(value).__name__} in it)")
-        if seen + len(left) > MOST_VALUES:
-            raise unusable(path, f"damaged (more than {MOST_VALUES:,} values)")
 
 
 def _resumed(path: Path, checkpoint: Mapping[str, Any]) -> Resumed:

@@ -5,15 +5,15 @@ The names of tensors differ from library to library, so those that do not fit by
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.system import saved_tensors
 from kaggle_tools.system.files import require_regular
+from kaggle_tools.system.saved_tensors import DamagedError
 
 MOST_BYTES = 2**34
 """No encoder is larger."""
@@ -47,25 +47,22 @@ def read_weights(path: Path) -> Weights:
         InputError: it is missing or damaged, or holds something else.
     """
     try:
-        require_regular(path, MOST_BYTES)
         if path.suffix == SAFETENSORS:
+            require_regular(path, MOST_BYTES)
             return load_file(path)
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except InputError:
-        raise
+        return _state_dict(path, saved_tensors.read(path, MOST_BYTES))
     except OSError as error:
         raise InputError(f"--pretrained {path}: cannot be read ({error.strerror})") from error
     except SafetensorError as error:
         raise InputError(f"--pretrained {path}: not a safetensors file ({error})") from error
-    except Exception as error:  # torch.load has no common base class for what it does not read
+    except DamagedError as error:
         raise InputError(
             f"--pretrained {path}: neither a {SAFETENSORS} file nor a state dict that can be read without running code "
-            f"({type(error).__name__})"
+            f"({error})"
         ) from error
-    return _state_dict(path, saved)
 
 
-def _state_dict(path: Path, saved: Any) -> Weights:
+def _state_dict(path: Path, saved: object) -> Weights:
     found = dict(saved) if isinstance(saved, Mapping) else {}
     inside = next((found[name] for name in INSIDE if isinstance(found.get(name), Mapping)), found)
     weights = {name: value for name, value in inside.items() if isinstance(value, Tensor)}
