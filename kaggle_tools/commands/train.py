@@ -14,7 +14,8 @@ import typer
 from kaggle_tools import cli
 from kaggle_tools.config.execution import EXECUTION_OPTIONS, Execution
 from kaggle_tools.config.presets import PRESETS, config_from
-from kaggle_tools.config.training import AUTO, CONFIG_OPTIONS, DEFAULT_PRESET, TrainingConfig, config_of_settings
+from kaggle_tools.config.training import CONFIG_OPTIONS, DEFAULT_PRESET, TrainingConfig, config_of_settings
+from kaggle_tools.config.values import AUTO
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.options import applied, takes
 from kaggle_tools.system.files import locked
@@ -66,7 +67,7 @@ def train(
     photos = training_photos(spec, data)  # before torch is loaded, which takes seconds
     run_folder.require_own_folder(out, run_folder.CONFIG_FILE, {data, *folders_of(photos)})
     if execution.cache and is_first_process():
-        PixelCache(Path(execution.cache)).prepare(photos, settings.image_size)
+        PixelCache(Path(execution.cache)).prepare(photos, settings.size_by_epoch)
     new_files = look_at_new(out, photos, spec) if is_first_process() else None
 
     from kaggle_tools.training.plan.batch import automatic_batch_size, batches_of, planned

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from kaggle_tools.config.training import path_text
+from kaggle_tools.config.values import path_text
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import Check, Option, between, check_options, options_of
 from kaggle_tools.system.processes import CORES

@@ -2,22 +2,38 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from math import prod
 from typing import Annotated, Any, Literal
 
+from kaggle_tools.config.values import (
+    DEEPEST,
+    FULL,
+    IMAGENET,
+    NO_EARLY_SIZES,
+    SCALES,
+    SIDES,
+    SMALL_SIDES,
+    TWO_FOLDS,
+    UNET,
+    WIDEST,
+    EarlySize,
+    early_sizes_as_text,
+    file_or_imagenet,
+    parse_early_sizes,
+    path_text,
+    size_or_full,
+)
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import (
     ABOVE_0,
     AT_LEAST_0,
     SHARE,
-    Check,
     Option,
     between,
     check_options,
     options_of,
     parse_count,
     parse_numbers,
-    parse_size,
     size_as_text,
 )
 
@@ -30,47 +46,6 @@ Schedule = Literal["constant", "one-cycle", "cosine"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 DATA, MODEL, STEPS, LOSS = "Data", "Model", "Optimisation", "Loss"
-UNET = "unet"
-"""The network from scratch, among the models."""
-FULL = "full"
-"""In the place of an image size: the photos' own."""
-IMAGENET = "imagenet"
-"""In the place of a file of pretrained weights: those that the encoder's authors publish."""
-AUTO = "auto"
-"""In the place of a batch size: the largest that fits."""
-
-
-def size_or_full(option: str, text: str) -> tuple[int, int] | None:
-    """`HxW` as (height, width) in pixels; None for `full`.
-
-    Raises:
-        InputError: it is not of this form.
-    """
-    return None if text == FULL else parse_size(option, text)
-
-
-def file_or_imagenet(option: str, text: str) -> str:
-    """Where an encoder's weights come from: `imagenet`, or the path of a file."""
-    return text if text == IMAGENET else path_text(option, text)
-
-
-def path_text(_option: str, text: str) -> str:
-    """A path as `config.json` records it: from the root on, so that it means the same from every folder."""
-    return str(Path(text).resolve())
-
-
-# Nobody needs more, and the `model.json` of a stranger must not ask for all memory.
-WIDEST, DEEPEST = 1024, 10
-LONGEST_SIDE = 8192  # pixels
-LARGEST_SCALE, MOST_SCALES = 4, 16
-SCALES = Check(
-    lambda scales: 0 < len(scales) <= MOST_SCALES and all(0 < scale <= LARGEST_SCALE for scale in scales),
-    f"must be numbers above 0 and up to {LARGEST_SCALE}, at most {MOST_SCALES} of them",
-)
-SIDES = Check(
-    lambda size: min(size) >= 16 and max(size) <= LONGEST_SIDE, f"each side must be from 16 to {LONGEST_SIDE:,} pixels"
-)
-TWO_FOLDS = Check(lambda folds: folds >= 2, "must be at least 2, to train on and to validate on")
 
 
 @dataclass(frozen=True)
@@ -121,6 +96,19 @@ class TrainingConfig:
         ),
     ] = None
     """(height, width) in pixels; None: the photos' own size."""
+    early_sizes: Annotated[
+        tuple[EarlySize, ...],
+        Option(
+            "Smaller sizes for the first epochs, each with how many.",
+            DATA,
+            "HxW:N,…",
+            parse=parse_early_sizes,
+            write=early_sizes_as_text,
+            none=NO_EARLY_SIZES,
+            check=SMALL_SIDES,
+        ),
+    ] = ()
+    """Progressive resizing: small photos teach most of it in less time, and large ones the outlines."""
     augmentation: Annotated[Augmentation, Option("Random changes of the training photos.", DATA)] = "mild"
     epochs: Annotated[int, Option("Passes over the training photos.", STEPS, check=ABOVE_0)] = 30
     patience: Annotated[
@@ -184,6 +172,24 @@ class TrainingConfig:
         check_options(self)
         self._require_a_loss()
         self._require_one_start()
+        self._require_smaller_sizes()
+
+    @property
+    def early_epochs(self) -> int:
+        """How many epochs have another size than the last one."""
+        return sum(epochs for _, _, epochs in self.early_sizes)
+
+    @property
+    def size_by_epoch(self) -> list[tuple[int, int] | None]:
+        """(height, width) to which each epoch brings photos; None: their own."""
+        early = [(height, width) for height, width, epochs in self.early_sizes for _ in range(epochs)]
+        return [*early, *[self.image_size] * (self.epochs - self.early_epochs)]
+
+    @property
+    def effort_by_epoch(self) -> list[float]:
+        """How long each epoch takes as a share of the last one: by the pixels of a photo."""
+        pixels = [prod(size) if size else 1 for size in self.size_by_epoch]
+        return [of_epoch / pixels[-1] for of_epoch in pixels]
 
     def takes_sizes(self, sizes: set[tuple[int, int]]) -> bool:
         """Whether photos of these sizes, (height, width), can stand in one batch."""
@@ -203,6 +209,17 @@ class TrainingConfig:
             raise InputError("--pretrained: there are no pretrained weights for `unet`; take an smp model instead")
         if self.init and self.pretrained:
             raise InputError("--init and --pretrained: the weights can start from only one of them")
+
+    def _require_smaller_sizes(self) -> None:
+        if not self.early_sizes:
+            return
+        text = f"--early-sizes {early_sizes_as_text(self.early_sizes)}"
+        if self.image_size is None:
+            raise InputError(f"{text}: give --image-size HxW, the size that follows")
+        if self.early_epochs >= self.epochs:
+            raise InputError(f"{text}: {self.early_epochs} of --epochs {self.epochs} leave none for --image-size")
+        if max(self.effort_by_epoch) > 1:
+            raise InputError(f"{text}: none may be larger than --image-size {size_as_text(self.image_size)}")
 
 
 PATHS = ("init", "extra")
@@ -241,19 +258,30 @@ def config_of_settings(settings: Mapping[str, Any]) -> TrainingConfig:
 
 
 def as_recorded_now(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in the form that this version records: paths from the root on, pretrained weights by their name."""
+    """Settings in the form that this version records.
+
+    Paths from the root on, pretrained weights by their name, and no early sizes where there was no such setting.
+    """
     typed = {name: path for name in PATHS if isinstance(path := settings.get(name), str)}
     now = {**settings, **{name: path_text(name, path) for name, path in typed.items()}}
     if isinstance(settings.get("pretrained"), bool):
         now["pretrained"] = IMAGENET if settings["pretrained"] else None
-    return now
+    return {"early_sizes": [], **now}
 
 
 def settings_of(config: TrainingConfig) -> dict[str, Any]:
     """The configuration as JSON knows it."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
+    return {name: _with_lists(value) for name, value in asdict(config).items()}
 
 
 def tuples(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Fields that were read from JSON, which knows only lists."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()}
+    return {name: _with_tuples(value) for name, value in recorded.items()}
+
+
+def _with_lists(value: Any) -> Any:
+    return [*map(_with_lists, value)] if isinstance(value, tuple) else value
+
+
+def _with_tuples(value: Any) -> Any:
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value

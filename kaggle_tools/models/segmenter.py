@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kaggle_tools.config.training import UNET, check_setting
+from kaggle_tools.config.training import check_setting
+from kaggle_tools.config.values import UNET
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.encoders import smp
 from kaggle_tools.models.encoders.smp import RGB

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from kaggle_tools.config.training import LONGEST_SIDE, UNET
+from kaggle_tools.config.values import LONGEST_SIDE, UNET
 from kaggle_tools.data.images import Size
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
 from kaggle_tools.system.json_values import (
@@ -118,6 +118,13 @@ class Settings:
     """Passes over the training photos, at most."""
     tta: str
     """The flips over which out-of-fold photos are averaged."""
+    early_sizes: tuple[tuple[int, ...], ...] = ()
+    """(height, width, epochs) of the first epochs, where these had smaller sizes."""
+
+    @property
+    def early_epochs(self) -> int:
+        """How many epochs had a smaller size."""
+        return sum(epochs for *_, epochs in self.early_sizes)
 
     @property
     def model_name(self) -> str:
@@ -140,6 +147,7 @@ class Settings:
             folds=fields.required("folds", FOLDS),
             epochs=fields.required("epochs", COUNT),
             tta=fields.required("tta", text),
+            early_sizes=fields.optional("early_sizes", each(each(COUNT)), ()),
         )
 
 

@@ -27,7 +27,8 @@ from pathlib import Path
 import pandas as pd
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config.training import FULL, IMAGENET, TrainingConfig, as_recorded_now, settings_of
+from kaggle_tools.config.training import TrainingConfig, as_recorded_now, settings_of
+from kaggle_tools.config.values import FULL, IMAGENET
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.options import size_as_text
 from kaggle_tools.results.provenance import RECORD_FILE, RunConfig, Settings, Timing

@@ -1,7 +1,7 @@
 """What happens beside a training: its table of metrics, what it prints, its pictures, and when it stops."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +68,18 @@ class MetricsTable(Callback):
 class Patience(EarlyStopping):
     """Stops when the validation Dice has not risen for some epochs.
 
-    Unlike Lightning's own it stops again at once where a training that it had stopped is taken up.
+    Unlike Lightning's own it stops again at once where a training that it had stopped is taken up. Epochs before
+    `after`, counted from 0, do not count: a score at another size is another score.
     """
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, after: int = 0) -> None:
         super().__init__(monitor="val_dice", mode="max", patience=epochs, check_on_train_epoch_end=True)
+        self.after = after
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the score of this epoch, if it counts."""
+        if pl_module.current_epoch >= self.after:
+            super().on_train_epoch_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what a checkpoint says of the best epoch.
@@ -94,11 +101,16 @@ class EpochLines(Checkpoint):
 
     To Lightning it is a checkpoint, which it calls after all other callbacks and in their order: who reads the line
     knows that the epoch is saved, and a terminal that is gone loses a line and no epoch.
+
+    Args:
+        folds_left: how many folds are to be trained, this one included.
+        efforts: how long each epoch takes as a share of the last one.
     """
 
-    def __init__(self, folds_left: int) -> None:
-        self.folds_left = folds_left  # this one included
-        self.seconds: list[float] = []
+    def __init__(self, folds_left: int, efforts: Sequence[float]) -> None:
+        self.folds_left = folds_left
+        self.efforts = efforts
+        self.seconds, self.effort = 0.0, 0.0  # of the epochs since the training was begun or taken up
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -106,14 +118,14 @@ class EpochLines(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line."""
-        assert trainer.max_epochs is not None
-        self.seconds.append(time.monotonic() - self.started)
+        self.seconds += time.monotonic() - self.started
+        self.effort += self.efforts[pl_module.current_epoch]
         if not trainer.is_global_zero:
             return
         values = "  ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
-        epoch_seconds = sum(self.seconds) / len(self.seconds)
-        fold_left = (trainer.max_epochs - pl_module.current_epoch - 1) * epoch_seconds
-        run_left = fold_left + (self.folds_left - 1) * trainer.max_epochs * epoch_seconds
+        last_epoch_seconds = self.seconds / self.effort
+        fold_left = sum(self.efforts[pl_module.current_epoch + 1 :]) * last_epoch_seconds
+        run_left = fold_left + (self.folds_left - 1) * sum(self.efforts) * last_epoch_seconds
         left = f"left: fold {duration(fold_left)}, run {duration(run_left)}"
         say(f"epoch {pl_module.current_epoch + 1}/{trainer.max_epochs}  {values}  {left}")
         _warn_of_a_constant_prediction(trainer.callback_metrics)
@@ -122,12 +134,17 @@ class EpochLines(Checkpoint):
 class TimeLimit(Callback):
     """Ends the training between two epochs when the next one would end too late.
 
-    One serves all folds, so that a fold's first epoch is known to last as long as the last fold's last.
+    One serves all folds, so that how long a fold's first epoch lasts is known from the fold before.
+
+    Args:
+        deadline: as `time.monotonic` counts.
+        efforts: how long each epoch takes as a share of the last one.
     """
 
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline  # as time.monotonic() counts
-        self.epoch_seconds = 0.0
+    def __init__(self, deadline: float, efforts: Sequence[float]) -> None:
+        self.deadline = deadline
+        self.efforts = efforts
+        self.epoch_seconds = 0.0  # of a last epoch
         self.started = 0.0
         self.any_epoch = False
 
@@ -135,11 +152,12 @@ class TimeLimit(Callback):
         """Compare the clock with the deadline; the epoch before has been written to disk by now.
 
         Raises:
-            OutOfTimeError: an epoch as long as the last one would not end in time.
+            OutOfTimeError: an epoch as fast as the one before would not end in time.
         """
         self.started = time.monotonic()
         # All processes must agree, or those that continue would wait for the others for ever.
-        if trainer.strategy.broadcast(self.started + self.epoch_seconds > self.deadline):
+        seconds = self.epoch_seconds * self.efforts[pl_module.current_epoch]
+        if trainer.strategy.broadcast(self.started + seconds > self.deadline):
             way_on = "the same command continues from there" if self.any_epoch else "not one fits into it: give more"
             raise OutOfTimeError(
                 f"stopped after {pl_module.current_epoch} of {trainer.max_epochs} epochs, as --max-hours asks; {way_on}"
@@ -147,11 +165,11 @@ class TimeLimit(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
-        self.epoch_seconds = time.monotonic() - self.started
+        self.epoch_seconds = (time.monotonic() - self.started) / self.efforts[pl_module.current_epoch]
         self.any_epoch = True
 
     def state_dict(self) -> dict[str, Any]:
-        """How long an epoch took."""
+        """How long a last epoch takes, by the one before."""
         return {"epoch_seconds": self.epoch_seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -49,9 +49,11 @@ class Checkpoint(ModelCheckpoint):
 
     Two of these, as Lightning's own `save_last` writes the last epoch only if it was the best. And unlike
     Lightning's own it believes no path that a checkpoint names: it has one, wherever the run was moved to.
+
+    Epochs before `after`, counted from 0, are not written: a score at another size is another score.
     """
 
-    def __init__(self, folder: Path, filename: str, monitor: str | None = None) -> None:
+    def __init__(self, folder: Path, filename: str, monitor: str | None = None, after: int = 0) -> None:
         super().__init__(
             dirpath=folder,
             filename=filename,
@@ -60,6 +62,12 @@ class Checkpoint(ModelCheckpoint):
             save_on_train_epoch_end=True,  # after MetricsTable has added the epoch, not before
             enable_version_counter=False,
         )
+        self.after = after
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the epoch, if it is to be written."""
+        if pl_module.current_epoch >= self.after:
+            super().on_train_epoch_end(trainer, pl_module)
 
     @property
     def path(self) -> Path:
@@ -138,7 +146,10 @@ class CheckpointFiles(TorchCheckpointIO):
         """
         if not last.path.is_file():
             return _resumed(best.path, self.load_checkpoint(best.path)) if best.path.is_file() else None
-        checkpoint, newer = self.load_checkpoint(last.path), self.load_checkpoint(best.path)
+        checkpoint = self.load_checkpoint(last.path)
+        if checkpoint["epoch"] < best.after and not best.path.is_file():
+            return _resumed(last.path, checkpoint)
+        newer = self.load_checkpoint(best.path)
         if newer["epoch"] > checkpoint["epoch"]:
             return _resumed(best.path, newer)
         _take_best(best, newer, _best_score(checkpoint["callbacks"].get(best.state_key)), task)

@@ -87,7 +87,7 @@ def train_one_by_one(
     if unfinished and is_first_process():
         warn_of_little_memory(work.photos, work.config, execution)
         _say_hours(work, unfinished, execution)
-    limit = None if deadline is None else TimeLimit(deadline)
+    limit = None if deadline is None else TimeLimit(deadline, work.config.effort_by_epoch)
     for done, fold in enumerate(unfinished):
         if done and is_first_process():  # since these were looked at, hours may have passed
             fold_table.keep_files(work.run, work.photos)
@@ -216,8 +216,9 @@ def _say_parallel_hours(work: CrossValidation, folds: Sequence[int], gpus: Seque
         announce(hours, len(folds), work.config, alone.max_hours, epochs)
 
 
-def _epochs_left(work: CrossValidation, fold: int) -> int:
+def _epochs_left(work: CrossValidation, fold: int) -> float:
+    """How many epochs are left, those of smaller sizes as the share of a last one that they take."""
     epochs = 0
     with suppress(InputError):  # that the table is damaged shall stop no training, which writes it anew
         epochs = len(run_folder.read_metrics(work.run, fold))
-    return max(0, work.config.epochs - epochs)
+    return sum(work.config.effort_by_epoch[epochs:])

@@ -97,7 +97,8 @@ def train_fold(
         task = SegmentationTask(model.to(memory_format=fast_memory_format(best_device())), config)
         data = FoldData(split, config, execution)
         limits = [time_limit] if time_limit else []
-        beside = [Failures(), *limits, *callbacks_of(folder, data, execution), EpochLines(folds_left)]
+        lines = EpochLines(folds_left, config.effort_by_epoch)
+        beside = [Failures(), *limits, *callbacks_of(folder, data, execution), lines]
         trainer = _fit(task, data, folder, execution, beside, CheckpointFiles(identity(fold, config, split)))
         card = ModelCard(architecture, config.image_size, competition.slug, fold, config.tta, config.tta_scales)
         if trainer.is_global_zero:
@@ -178,7 +179,7 @@ def _fit(
     best, last = (one for one in callbacks if isinstance(one, Checkpoint))
     resumed = files.newest(best, last, task)
     with (
-        explained_memory(task, data.validation.photos[0].size, execution),
+        explained_memory(task, data.held_out.photos[0].size, execution),
         plain_worker_errors(),
         quiet_lightning(),
         explained_loss_of_a_process(),
@@ -240,15 +241,15 @@ def callbacks_of(folder: Path, data: FoldData, execution: Execution) -> list[Cal
     callbacks: list[Callback] = [
         MetricsTable(folder / run_folder.METRICS_FILE),
         Timer(),
-        Checkpoint(checkpoints, BEST, monitor="val_dice"),
+        Checkpoint(checkpoints, BEST, monitor="val_dice", after=config.early_epochs),
         Checkpoint(checkpoints, LAST),
     ]
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar())
     if execution.pictures_every:
-        callbacks.append(Pictures(data.validation, execution.pictures_every))
+        callbacks.append(Pictures(data.held_out, execution.pictures_every))
     if config.patience is not None:
-        callbacks.append(Patience(config.patience))
+        callbacks.append(Patience(config.patience, after=config.early_epochs))
     if config.ema_decay is not None:  # after Pictures, which shall see the averaged weights
         callbacks.append(WeightAveraging(multi_avg_fn=moving_average(config.ema_decay)))
     return callbacks

@@ -22,8 +22,9 @@ from torchmetrics import MeanMetric
 from kaggle_tools import metrics
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.training import TrainingConfig
+from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.data.loading.datasets import AugmentedPhotos, EpochSampler, MaskedPhotos
+from kaggle_tools.data.loading.datasets import AugmentedPhotos, EpochSampler, InOrder, MaskedPhotos, PhotosByEpoch
 from kaggle_tools.data.loading.pixel_cache import PixelCache
 from kaggle_tools.data.loading.workers import loader
 from kaggle_tools.errors import InputError, SharedError
@@ -153,9 +154,9 @@ class FoldData(LightningDataModule):
 
     def __init__(self, split: Split, config: TrainingConfig, execution: Execution) -> None:
         super().__init__()
-        training = masked_photos(split.training, config, execution)
-        self.training = AugmentedPhotos(training, config.augmentation, config.seed)
-        self.validation = masked_photos(split.held_out, config, execution)
+        self.training = photos_by_epoch(split.training, config, execution, config.augmentation)
+        self.validation = photos_by_epoch(split.held_out, config, execution, augmentation="none")
+        self.held_out = masked_photos(split.held_out, config.image_size, execution)
         self.config = config
         self.loader = partial(loader, workers=execution.workers, device=best_device().type)
 
@@ -173,7 +174,7 @@ class FoldData(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         """Every validation photo once, as it is, in one of the processes."""
         ranks, rank, batch_size = self._share()
-        share = range(rank, len(self.validation), ranks)
+        share = InOrder(range(rank, len(self.validation), ranks))
         return self.loader(self.validation, sampler=share, batch_size=batch_size)
 
     def steps_per_epoch(self) -> int:
@@ -189,9 +190,20 @@ class FoldData(LightningDataModule):
         return self.trainer.world_size, self.trainer.global_rank, self.config.batch_size // self.trainer.world_size
 
 
-def masked_photos(photos: Sequence[Photo], config: TrainingConfig, execution: Execution) -> MaskedPhotos:
-    """These photos with their masks at the size for training, from the cache where there is one."""
-    return MaskedPhotos(photos, config.image_size, PixelCache(Path(execution.cache)) if execution.cache else None)
+def photos_by_epoch(
+    photos: Sequence[Photo], config: TrainingConfig, execution: Execution, augmentation: str
+) -> PhotosByEpoch:
+    """These photos with their masks as the epochs of a training take them."""
+    by_size = {
+        size: AugmentedPhotos(masked_photos(photos, size, execution), augmentation, config.seed)
+        for size in set(config.size_by_epoch)
+    }
+    return PhotosByEpoch([by_size[size] for size in config.size_by_epoch])
+
+
+def masked_photos(photos: Sequence[Photo], size: Size | None, execution: Execution) -> MaskedPhotos:
+    """These photos with their masks at this size, from the cache where there is one."""
+    return MaskedPhotos(photos, size, PixelCache(Path(execution.cache)) if execution.cache else None)
 
 
 def loss_of(config: TrainingConfig) -> SegmentationLoss:

@@ -25,6 +25,31 @@ def test_sizes_and_scales_are_read_from_the_lists_that_json_makes_of_them(image_
     assert config_of_settings(json.loads(json.dumps(settings))) == config
 
 
+def test_early_sizes_are_the_sizes_of_the_first_epochs() -> None:
+    config = config_from("seed", SLUG, {"early_sizes": ((40, 60, 1), (80, 120, 2)), "epochs": 5})
+    assert config.size_by_epoch == [(40, 60), (80, 120), (80, 120), (160, 240), (160, 240)]
+    assert config.effort_by_epoch == [1 / 16, 1 / 4, 1 / 4, 1, 1]
+    assert config.early_epochs == 3
+    settings = settings_of(config)
+    assert settings["early_sizes"] == [[40, 60, 1], [80, 120, 2]]
+    assert config_of_settings(json.loads(json.dumps(settings))) == config
+
+
+@pytest.mark.parametrize("image_size", [None, (16, 24)])
+def test_without_early_sizes_all_epochs_are_alike(image_size: tuple[int, int] | None) -> None:
+    config = config_from("seed", SLUG, {"image_size": image_size, "epochs": 3})
+    assert config.size_by_epoch == [image_size] * 3
+    assert config.effort_by_epoch == [1, 1, 1]
+    assert config.early_epochs == 0
+
+
+def test_recorded_settings_without_early_sizes_have_none() -> None:
+    config = config_from("seed", SLUG, {})
+    settings = settings_of(config)
+    del settings["early_sizes"]
+    assert config_of_settings(settings) == config
+
+
 def test_recorded_settings_without_scales_have_the_scale_1() -> None:
     settings = settings_of(config_from("seed", SLUG, {}))
     del settings["tta_scales"]
@@ -74,6 +99,12 @@ def test_recorded_settings_of_another_version_are_refused_and_named() -> None:
         ({"tta_scales": ()}, "--tta-scales : must be numbers above 0"),
         ({"tta_scales": (1.0, 0.0)}, "--tta-scales 1,0: must be numbers above 0"),
         ({"tta_scales": (-0.5, 1.0)}, "--tta-scales -0.5,1: must be numbers above 0"),
+        ({"early_sizes": ((16, 24, 2),), "image_size": None}, "--early-sizes 16x24:2: give --image-size HxW, the size"),
+        ({"early_sizes": ((16, 24, 9), (32, 48, 1))}, "--early-sizes 16x24:9,32x48:1: 10 of --epochs 10 leave none"),
+        ({"early_sizes": ((320, 480, 2),)}, "--early-sizes 320x480:2: none may be larger than --image-size 160x240"),
+        ({"early_sizes": ((8, 24, 2),)}, "--early-sizes 8x24:2: each side must be from 16 to 8,192 pixels, at most 16"),
+        ({"early_sizes": ((16, 24, 0),)}, "--early-sizes 16x24:0: .* each for at least one epoch"),
+        ({"early_sizes": ((16, 24, 1),) * 17, "epochs": 20}, "--early-sizes .*: .* at most 16 sizes"),
         ({"pretrained": "imagenet"}, "--pretrained: there are no pretrained weights for `unet`"),
         ({"model": "smp:Unet/resnet34", "pretrained": "imagenet", "init": "runs/a"}, "--init and --pretrained"),
     ],

@@ -17,6 +17,10 @@ from kaggle_tools.errors import OutOfTimeError
 from kaggle_tools.training import callbacks
 from kaggle_tools.training.callbacks import EpochLines, MetricsTable, Patience, Pictures, TimeLimit
 
+EQUAL = [1.0] * 10
+GROWING = [0.25] * 8 + [1.0] * 2
+"""How long the ten epochs take: the last two have twice the height and the width."""
+
 
 def trainer(epoch: int = 0, **metrics: float) -> Any:
     values = {"val_dice": 0.5, "val_foreground": 0.2, "val_foreground_true": 0.2, **metrics}
@@ -81,7 +85,7 @@ class TestPatience:
 
 class TestEpochLines:
     def test_the_line_of_an_epoch_says_how_long_fold_and_run_will_take(self, clock: Clock, capsys: Any) -> None:
-        lines = EpochLines(folds_left=3)
+        lines = EpochLines(folds_left=3, efforts=EQUAL)
         for epoch, seconds in ((0, 100), (1, 140)):
             lines.on_train_epoch_start(trainer(epoch), module(epoch))
             clock.now += seconds
@@ -91,6 +95,18 @@ class TestEpochLines:
         assert said[1].startswith("epoch 2/10  val_dice 0.5000")
         assert said[1].endswith("left: fold 16 min, run 56 min")
 
+    def test_the_line_of_an_epoch_knows_that_larger_photos_take_longer(self, clock: Clock, capsys: Any) -> None:
+        lines = EpochLines(folds_left=2, efforts=GROWING)
+        for epoch, seconds in ((6, 20), (7, 30), (8, 110)):
+            lines.on_train_epoch_start(trainer(epoch), module(epoch))
+            clock.now += seconds
+            lines.on_train_epoch_end(trainer(epoch), module(epoch))
+        # 50 s for half of a last epoch, so 100 s for each of the two, and 400 s for the other fold.
+        said = capsys.readouterr().out.splitlines()
+        assert said[1].endswith("left: fold 3 min, run 10 min")
+        # 160 s for 1.5 of them.
+        assert said[2].endswith("left: fold 2 min, run 9 min")
+
     @pytest.mark.parametrize(
         ("predicted", "true", "named"),
         [(0.0, 0.2, "background"), (1.0, 0.2, "foreground"), (0.0, 0.0, ""), (0.1, 0.2, "")],
@@ -98,7 +114,7 @@ class TestEpochLines:
     def test_the_line_of_an_epoch_warns_of_a_model_that_predicts_one_class_everywhere(
         self, predicted: float, true: float, named: str, clock: Clock, capsys: Any
     ) -> None:
-        lines = EpochLines(folds_left=1)
+        lines = EpochLines(folds_left=1, efforts=EQUAL)
         given_up = trainer(val_foreground=predicted, val_foreground_true=true)
         lines.on_train_epoch_start(given_up, module())
         lines.on_train_epoch_end(given_up, module())
@@ -114,38 +130,48 @@ class TestTimeLimit:
         limit.on_train_epoch_end(trainer(epoch), module(epoch))
 
     def test_an_epoch_that_would_end_after_the_time_limit_is_not_begun(self, clock: Clock) -> None:
-        limit = TimeLimit(deadline=clock.now + 250)
+        limit = TimeLimit(clock.now + 250, EQUAL)
         self.begin(limit, clock, 0)
         self.begin(limit, clock, 1)
         with pytest.raises(OutOfTimeError, match="stopped after 2 of 10 epochs, as --max-hours asks; the same command"):
             limit.on_train_epoch_start(trainer(2), module(2))
 
     def test_an_epoch_that_ends_just_within_the_time_limit_is_begun(self, clock: Clock) -> None:
-        limit = TimeLimit(deadline=clock.now + 200)
+        limit = TimeLimit(clock.now + 200, EQUAL)
         self.begin(limit, clock, 0)
         self.begin(limit, clock, 1)
 
     def test_the_time_limit_expects_the_first_epoch_of_the_next_or_a_resumed_fold_to_take_as_long(
         self, clock: Clock
     ) -> None:
-        limit = TimeLimit(deadline=clock.now + 150)
+        limit = TimeLimit(clock.now + 150, EQUAL)
         self.begin(limit, clock, 9)
-        resumed = TimeLimit(deadline=clock.now + 50)
+        resumed = TimeLimit(clock.now + 50, EQUAL)
         resumed.load_state_dict(limit.state_dict())
         for taken_up in (limit, resumed):
             with pytest.raises(OutOfTimeError, match="stopped after 0 of 10 epochs"):
                 taken_up.on_train_epoch_start(trainer(0), module(0))
 
+    def test_the_time_limit_expects_larger_photos_to_take_longer(self, clock: Clock) -> None:
+        limit = TimeLimit(clock.now + 260, GROWING)
+        self.begin(limit, clock, 7, seconds=30)
+        self.begin(limit, clock, 8, seconds=120)
+        with pytest.raises(OutOfTimeError, match="stopped after 9 of 10 epochs"):
+            limit.on_train_epoch_start(trainer(9), module(9))
+        with pytest.raises(OutOfTimeError, match="stopped after 8 of 10 epochs"):
+            limit.on_train_epoch_start(trainer(8), module(8))
+        limit.on_train_epoch_start(trainer(0), module(0))  # of the next fold
+
     def test_a_limit_into_which_no_epoch_fits_promises_nothing(self, clock: Clock) -> None:
         """Neither before the first epoch ever, nor where a checkpoint says how long one takes."""
-        resumed = TimeLimit(deadline=clock.now + 50)
+        resumed = TimeLimit(clock.now + 50, EQUAL)
         resumed.load_state_dict({"epoch_seconds": 100.0})
-        for limit in (TimeLimit(deadline=clock.now - 1), resumed):
+        for limit in (TimeLimit(clock.now - 1, EQUAL), resumed):
             with pytest.raises(OutOfTimeError, match="epochs, as --max-hours asks; not one fits into it: give more$"):
                 limit.on_train_epoch_start(trainer(0), module(0))
 
     def test_the_first_process_decides_about_the_time_limit_for_all(self, clock: Clock) -> None:
-        limit = TimeLimit(deadline=clock.now - 1)
+        limit = TimeLimit(clock.now - 1, EQUAL)
         other = trainer()
         other.strategy.broadcast = lambda _: False
         limit.on_train_epoch_start(other, module())

@@ -3,7 +3,7 @@ import json
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -57,7 +57,7 @@ def test_levels_that_are_computed_twice_change_no_byte(fold: Any, monkeypatch: p
     kept = fold("kept", ema_decay=0.9)
     monkeypatch.setattr(TimeLimit, "on_train_epoch_start", one_epoch)
     with pytest.raises(OutOfTimeError):
-        fold("recomputed", time_limit=TimeLimit(0.0), ema_decay=0.9)
+        fold("recomputed", time_limit=TimeLimit(0.0, [1.0] * 9), ema_decay=0.9)
     calls = []
     monkeypatch.setattr(unet, "recomputed", lambda *given: (calls.append(given), recomputed(*given))[1])
     folder = fold("recomputed", Execution(devices="1", workers=0, recompute=2), ema_decay=0.9)
@@ -118,8 +118,12 @@ def test_the_seconds_of_training_before_an_interruption_count(fold: Any) -> None
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"ema_decay": 0.9, "accumulate": 2, "patience": 2}],
-    ids=["plain", "averaged"],
+    [
+        {},
+        {"ema_decay": 0.9, "accumulate": 2, "patience": 2},
+        {"ema_decay": 0.9, "image_size": (32, 48), "early_sizes": ((16, 24, 2),)},
+    ],
+    ids=["plain", "averaged", "growing"],
 )
 def test_a_training_stopped_after_every_epoch_ends_with_the_same_bytes(
     options: dict[str, Any], fold: Any, monkeypatch: pytest.MonkeyPatch
@@ -128,8 +132,8 @@ def test_a_training_stopped_after_every_epoch_ends_with_the_same_bytes(
     monkeypatch.setattr(TimeLimit, "on_train_epoch_start", one_epoch)
     for _ in range(2):
         with pytest.raises(OutOfTimeError):
-            fold("stopped", time_limit=TimeLimit(0.0), **options)
-    stopped = fold("stopped", time_limit=TimeLimit(0.0), **options)
+            fold("stopped", time_limit=TimeLimit(0.0, [1.0] * 9), **options)
+    stopped = fold("stopped", time_limit=TimeLimit(0.0, [1.0] * 9), **options)
     for name in ("model.safetensors", "metrics.csv", "oof.csv", "oof_histograms.npz"):
         assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
 
@@ -141,6 +145,42 @@ def test_the_last_epoch_is_kept_beside_the_best(fold: Any, falling_dice: None) -
     assert (best["epoch"], last["epoch"]) == (0, 2)
     for name, tensor in weights(folder).items():
         assert torch.equal(tensor, best["state_dict"][f"model.net.{name}"])
+
+
+class TestSizesThatGrow:
+    EARLY: ClassVar[dict[str, Any]] = {
+        "early_sizes": ((16, 24, 1), (24, 36, 1)),
+        "image_size": (32, 48),
+        "epochs": 4,
+    }
+
+    def test_each_epoch_trains_and_validates_at_its_size(self, fold: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen = set()
+        computed = SegmentationTask._logits
+
+        def logits(task: SegmentationTask, photos_B3HW: Tensor) -> Tensor:
+            seen.add((task.current_epoch, task.training, *photos_B3HW.shape[-2:]))
+            return computed(task, photos_B3HW)
+
+        monkeypatch.setattr(SegmentationTask, "_logits", logits)
+        fold("run", Execution(devices="1", workers=1), **self.EARLY)
+        sizes = [(16, 24), (24, 36), (32, 48), (32, 48)]
+        assert seen == {(epoch, training, *size) for epoch, size in enumerate(sizes) for training in (True, False)}
+
+    def test_the_best_epoch_is_one_of_the_last_size(self, fold: Any, falling_dice: None) -> None:
+        folder = fold("run", **self.EARLY)
+        assert pd.read_csv(folder / "metrics.csv")["val_dice"].idxmax() == 0
+        assert torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 2
+        assert json.loads((folder / "model.json").read_text())["image_size"] == [32, 48]
+
+    def test_patience_counts_from_the_first_epoch_of_the_last_size(self, fold: Any, falling_dice: None) -> None:
+        folder = fold("run", **self.EARLY | {"epochs": 9, "patience": 1})
+        assert len(pd.read_csv(folder / "metrics.csv")) == 4
+
+    def test_the_rate_falls_over_the_epochs_of_all_sizes(self, fold: Any) -> None:
+        options = {"schedule": "cosine", "warm_up": 0.0, "epochs": 4}
+        growing = pd.read_csv(fold("growing", **self.EARLY | options) / "metrics.csv")
+        assert growing["lr"].tolist() == pd.read_csv(fold("same", **options) / "metrics.csv")["lr"].tolist()
 
 
 def test_an_epoch_is_saved_before_its_line_is_printed(fold: Any, tmp_path: Path, monkeypatch: Any) -> None:

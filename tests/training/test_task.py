@@ -179,7 +179,7 @@ class TestFoldData:
         assert len(shares[0] | shares[1]) >= 11  # of 13, one is taken twice to make 14
         assert data.train_dataloader().batch_size == 2
         held_out = data.val_dataloader()
-        assert (list(held_out.sampler), held_out.batch_size) == ([1, 3], 2)  # those of the second process
+        assert (list(held_out.sampler), held_out.batch_size) == ([(0, 1), (0, 3)], 2)  # those of the second process
 
     def test_a_last_batch_that_is_not_full_is_left_out_unless_there_is_no_other(self, data: FoldData) -> None:
         self.order(data)

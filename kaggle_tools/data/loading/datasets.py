@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset, DistributedSampler, Sampler
 
 from kaggle_tools.data.fingerprint import sha256_of
 from kaggle_tools.data.images import Size, read_mask, read_photo, resize, shrink_for
@@ -73,6 +73,42 @@ class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
         """The photo and the mask at this index, changed as this epoch changes them."""
         epoch, index = key
         return _to_tensors(*self.augment(*self.photos.pixels(index), epoch, index))
+
+
+class PhotosByEpoch(Dataset[tuple[Tensor, Tensor]]):
+    """In each epoch the photos at its size. Asked with (epoch, index), as the samplers give them."""
+
+    def __init__(self, epochs: Sequence[AugmentedPhotos]) -> None:
+        self.epochs = epochs
+
+    def __len__(self) -> int:
+        """The number of photos."""
+        return len(self.epochs[0])
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The photo and the mask at this index, as this epoch takes them."""
+        epoch, _ = key
+        return self.epochs[epoch][key]
+
+
+class InOrder(Sampler[tuple[int, int]]):
+    """Gives the dataset these indices, and with each the epoch, which Lightning sets."""
+
+    def __init__(self, indices: Sequence[int]) -> None:
+        self.indices = indices
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin another epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """How many photos come in each epoch."""
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield (epoch, index)."""
+        return ((self.epoch, index) for index in self.indices)
 
 
 class EpochSampler(DistributedSampler[Any]):

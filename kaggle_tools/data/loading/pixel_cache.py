@@ -10,7 +10,7 @@ H height, W width.
 import hashlib
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +70,10 @@ class PixelCache:
             self._keep(path, pixels)
         return pixels
 
-    def prepare(self, photos: Sequence[Photo], image_size: Size | None) -> None:
+    def prepare(self, photos: Sequence[Photo], image_sizes: Iterable[Size | None]) -> None:
         """Make the folder, and check that what is not in it yet fits on its disk.
+
+        The photos will be asked for at these sizes, (height, width), or at their own.
 
         Raises:
             InputError: it holds other things, cannot be written, or its disk has too little room.
@@ -87,10 +89,12 @@ class PixelCache:
             kept, free = {path.name for path in self.folder.iterdir()}, shutil.disk_usage(self.folder).free
         except OSError as error:
             raise InputError(f"--cache {self.folder}: cannot be written ({error.strerror})") from error
-        if image_size is None:
-            warn(f"--cache {self.folder}: photos of their own size are read no faster from it; leave it out")
-        paths = [(photo, self._path(photo, image_size or photo.size)) for photo in photos]
-        needed = bytes_of([photo for photo, path in paths if path and path.name not in kept], image_size)
+        needed = 0
+        for size in set(image_sizes):
+            if size is None:
+                warn(f"--cache {self.folder}: photos of their own size are read no faster from it; leave it out")
+            paths = [(photo, self._path(photo, size or photo.size)) for photo in photos]
+            needed += bytes_of([photo for photo, path in paths if path and path.name not in kept], [size])
         if needed > free:
             raise InputError(
                 f"--cache {self.folder}: needs {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free; "
@@ -120,9 +124,9 @@ class PixelCache:
             )
 
 
-def bytes_of(photos: Iterable[Photo], image_size: Size | None) -> int:
-    """How much these photos take at this size, (height, width), or at their own."""
-    sizes = [image_size or photo.size for photo in photos]
+def bytes_of(photos: Iterable[Photo], image_sizes: Collection[Size | None]) -> int:
+    """How much these photos take at each of these sizes, (height, width), or at their own."""
+    sizes = [size or photo.size for photo in photos for size in image_sizes]
     return sum(DIGEST_BYTES + BYTES_A_PIXEL * height * width for height, width in sizes)
 
 

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import nn
 
-from kaggle_tools.config.training import IMAGENET
+from kaggle_tools.config.values import IMAGENET
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.encoders.pretrained_file import load_encoder
 from kaggle_tools.models.encoders.strided_pointwise import without_faulty_kernels

@@ -42,15 +42,16 @@ _CURVES = (
 )
 
 
-def learning_curves(curves: Mapping[int, pd.DataFrame]) -> list[Plot]:
+def learning_curves(curves: Mapping[int, pd.DataFrame], sizes: Mapping[int, str] | None = None) -> list[Plot]:
     """Loss, Dice, IoU and learning rate over the epochs, a line for each fold.
 
-    `curves` are the tables that `callbacks.MetricsTable` writes, by fold.
+    `curves` are the tables that `callbacks.MetricsTable` writes, by fold. `sizes` are the sizes to which photos were
+    brought, by the first epoch, from 1, that had them.
     """
-    return [_learning_curve(shown, curves) for shown in _CURVES]
+    return [_learning_curve(shown, curves, sizes or {}) for shown in _CURVES]
 
 
-def _learning_curve(shown: _Curve, curves: Mapping[int, pd.DataFrame]) -> Plot:
+def _learning_curve(shown: _Curve, curves: Mapping[int, pd.DataFrame], sizes: Mapping[int, str]) -> Plot:
     with new_drawing(shown.title) as drawing:
         axes = drawing.axes
         for number, (fold, table) in enumerate(curves.items()):
@@ -69,8 +70,13 @@ def _learning_curve(shown: _Curve, curves: Mapping[int, pd.DataFrame]) -> Plot:
                 max(getattr(table[shown.column], of)() for table in curves.values()) for of in ("max", "median")
             )
             axes.set_ylim(bottom=max(axes.get_ylim()[0], high - 5 * (high - middle) - 1e-4))
+        for first, size in sizes.items():
+            axes.axvline(first - 0.5, color=INK, linewidth=0.5, linestyle=":")
+            at = axes.get_xaxis_transform()  # epochs along, a share of the height up
+            axes.text(first - 0.4, 0.02, size, transform=at, fontsize=8, rotation=90, clip_on=True)
         ends = ", ".join(f"fold {fold} from {_ends(table[shown.column])}" for fold, table in curves.items())
-        drawing.alt = f"{shown.title} by epoch: {ends}."
+        changes = ", ".join(f"{size} from epoch {first}" for first, size in sizes.items())
+        drawing.alt = f"{shown.title} by epoch: {ends}{changes and f'; photos of {changes}'}."
     return drawing.plot
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from kaggle_tools.competition import Competition
+from kaggle_tools.config.values import early_sizes_as_text
 from kaggle_tools.data.fingerprint import FileHashes
 from kaggle_tools.options import as_text
 from kaggle_tools.report.graphics import figures
@@ -82,6 +83,7 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
     held_out = summary.held_out_by(run, folds)
     shown = HeldOutPhotos(run, competition, data)
     curves = run_folder.learning_curves(run)
+    of_last_size = {fold: curve.iloc[settings.early_epochs :] for fold, curve in curves.items()}
     return RunPart(
         name=run.resolve().name,
         competition=competition,
@@ -89,15 +91,15 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         score=found.score,
         photos=found.photos,
         groups=found.groups,
-        checks=checks_of(run, found, table, curves, competition),
+        checks=checks_of(run, found, table, of_last_size, competition),
         worst_groups=_worst_groups(table, shown) if competition.has_groups else [],
         galleries=_galleries(table, shown),
-        folds=_fold_table(run, table, curves, competition),
+        folds=_fold_table(run, table, of_last_size, settings.early_epochs, competition),
         by_view=_mean_table(table, "view", competition) if competition.has_groups else None,
         by_group=_mean_table(table, "group", competition) if competition.has_groups else None,
         score_plots=_score_plots(table, competition),
         probability_plots=_probability_plots(held_out, found, competition),
-        learning_plots=figures.learning_curves(curves),
+        learning_plots=figures.learning_curves(curves, _sizes_by_first_epoch(settings)),
         settings=Table(SETTINGS, [[name, _shown(name, value)] for name, value in config.settings.items()]),
         facts=_facts(run, config, settings, folds),
     )
@@ -141,8 +143,18 @@ def _with_groups(table: pd.DataFrame, competition: Competition) -> pd.DataFrame:
     return table.assign(group=groups, view=views)
 
 
+def _sizes_by_first_epoch(settings: Settings) -> dict[int, str]:
+    """The sizes of a run that had several, by the first epoch, from 1, that had them."""
+    sizes, first = {}, 1
+    for *size, epochs in settings.early_sizes:
+        sizes[first] = run_folder.size_name(size)
+        first += epochs
+    return {**sizes, first: run_folder.size_name(settings.image_size)} if sizes else {}
+
+
 def _line(settings: Settings, folds: Sequence[int]) -> str:
-    size = run_folder.size_name(settings.image_size)
+    sizes = _sizes_by_first_epoch(settings).values() or [run_folder.size_name(settings.image_size)]
+    size = " then ".join(sizes)
     trained = f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))} of {settings.folds}"
     return f"{settings.model_name}, {size}, {trained}, at most {settings.epochs} epochs, TTA {settings.tta}"
 
@@ -167,7 +179,10 @@ def _galleries(table: pd.DataFrame, shown: HeldOutPhotos) -> list[Gallery]:
     return [Gallery(title, shown.pictures(rows)) for title, rows in named if len(rows)]
 
 
-def _fold_table(run: Path, table: pd.DataFrame, curves: Mapping[int, pd.DataFrame], competition: Competition) -> Table:
+def _fold_table(
+    run: Path, table: pd.DataFrame, curves: Mapping[int, pd.DataFrame], early: int, competition: Competition
+) -> Table:
+    """A row for each fold; `curves` are those of the last size, after so many early epochs."""
     further = competition.further_scores
     columns = [
         Column("fold"),
@@ -192,7 +207,7 @@ def _fold_table(run: Path, table: pd.DataFrame, curves: Mapping[int, pd.DataFram
                 len(rows_of_fold),
                 *([rows_of_fold["group"].nunique()] if competition.has_groups else []),
                 *means,
-                None if curve is None else len(curve),
+                None if curve is None else early + len(curve),
                 None if best is None else best["epoch"] + 1,
                 None if best is None else best["val_dice"],
                 timing.training_seconds / 60 if timing else None,
@@ -290,6 +305,8 @@ def _shown(name: str, value: object) -> str:
     """A setting of `config.json`."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if name == "early_sizes" and isinstance(value, list):
+        return early_sizes_as_text(value)
     if isinstance(value, list):
         return run_folder.size_name(value) if name == "image_size" else as_text(tuple(value))
     return "none" if value is None else str(value)

@@ -30,7 +30,7 @@ LAPTOP_WIDTH = 16
 
 
 def announce(
-    hours: float | None, folds: int, config: TrainingConfig, limit: float | None = None, epochs: int = 1
+    hours: float | None, folds: int, config: TrainingConfig, limit: float | None = None, epochs: float = 1
 ) -> None:
     """Say, before the training starts, how long it will take: a warning if that is more than a day, or than the limit.
 
@@ -57,7 +57,7 @@ def announce(
 
 
 def estimated_hours(
-    photos: Sequence[Photo], config: TrainingConfig, epochs: int, execution: Execution, at_once: int = 1
+    photos: Sequence[Photo], config: TrainingConfig, epochs: float, execution: Execution, at_once: int = 1
 ) -> float | None:
     """About how many hours it takes to train so many epochs, from a step timed here; None if no step succeeds.
 
@@ -78,9 +78,9 @@ def estimated_hours(
     return seconds / device_count(execution.devices, execution.nodes) * photos_an_epoch * epochs / 3600
 
 
-def busiest(epochs: Sequence[int], gpus: int) -> int:
+def busiest(epochs: Sequence[float], gpus: int) -> float:
     """The epochs of the GPU that has most of them, where each fold in turn goes to the first one that is free."""
-    loads = [0] * gpus
+    loads = [0.0] * gpus
     for of_fold in epochs:
         loads[loads.index(min(loads))] += of_fold
     return max(loads)

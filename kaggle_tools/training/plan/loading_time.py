@@ -35,7 +35,7 @@ def seconds_with_loading(
     if seconds > WORTH_A_CACHE * step and smaller and not execution.cache:
         say(
             f"loading photos makes the training {seconds / step:.1f} times as long: --cache DIR keeps them resized, "
-            f"{bytes_of(photos, config.image_size) / 1e9:,.1f} GB in a folder of its own"
+            f"{bytes_of(photos, set(config.size_by_epoch)) / 1e9:,.1f} GB in a folder of its own"
         )
     return seconds
 
@@ -43,7 +43,7 @@ def seconds_with_loading(
 def seconds_to_load(photos: Sequence[Photo], config: TrainingConfig, execution: Execution) -> float:
     """How long one process takes for a photo, with a cache once it is there; 0 if a photo cannot be read."""
     some = photos[:: -(-len(photos) // SOME)]
-    dataset = AugmentedPhotos(masked_photos(some, config, execution), config.augmentation, config.seed)
+    dataset = AugmentedPhotos(masked_photos(some, config.image_size, execution), config.augmentation, config.seed)
     with suppress(InputError):  # which the training will name
         times = []
         for epoch in range(3):  # the first one fills the cache

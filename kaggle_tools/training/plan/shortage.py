@@ -11,7 +11,8 @@ from contextlib import contextmanager
 import torch
 
 from kaggle_tools.config.execution import Execution
-from kaggle_tools.config.training import UNET, TrainingConfig
+from kaggle_tools.config.training import TrainingConfig
+from kaggle_tools.config.values import UNET
 from kaggle_tools.data.images import Size
 from kaggle_tools.errors import InputError
 from kaggle_tools.system.hardware import best_device

@@ -55,6 +55,9 @@ def _passes(
     share = -(-training_photos // devices)  # of one device; the smaller batch at its end is left out, see `task`
     photos = min(a_device, share) * (devices if torch.cuda.is_available() else 1)  # GPUs share batch statistics
     why = f"--batch-size {config.batch_size}" if share >= a_device else f"{training_photos} photos to train on"
+    for height, width, _ in config.early_sizes:
+        for training in (True, False):
+            yield probe.Pass(photos if training else 1, (height, width), training, given_by="--early-sizes")
     for own_size in [config.image_size] if config.image_size else probe.some_sizes(sizes):
         yield probe.Pass(photos, own_size, training=True, given_by=why)
         yield probe.Pass(1, own_size, training=False, given_by="--image-size")

@@ -193,10 +193,10 @@ class TestDamage:
 class TestRoom:
     def test_the_bytes_are_four_a_pixel_and_a_digest(self, photos: list[Photo]) -> None:
         """For the 5,088 photos of Carvana 0.8 GB at 160x240 and 5.3 GB at 512x512."""
-        assert bytes_of(photos, SMALL) == 7 * BYTES
-        assert bytes_of(photos, None) == 7 * (16 + 4 * 30 * 44)
-        assert bytes_of(photos[:1] * 5088, (160, 240)) / 1e9 == pytest.approx(0.78, abs=0.01)
-        assert bytes_of(photos[:1] * 5088, (512, 512)) / 1e9 == pytest.approx(5.34, abs=0.01)
+        assert bytes_of(photos, [SMALL]) == 7 * BYTES
+        assert bytes_of(photos, [None]) == 7 * (16 + 4 * 30 * 44)
+        assert bytes_of(photos[:1] * 5088, [(160, 240)]) / 1e9 == pytest.approx(0.78, abs=0.01)
+        assert bytes_of(photos[:1] * 5088, [(512, 512)]) / 1e9 == pytest.approx(5.34, abs=0.01)
 
     def test_what_is_not_there_yet_must_have_room(
         self, photos: list[Photo], cache: PixelCache, monkeypatch: pytest.MonkeyPatch
@@ -204,10 +204,10 @@ class TestRoom:
         MaskedPhotos(photos, SMALL, cache).pixels(0)
         free = 6 * BYTES
         monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda _: type("", (), {"free": free}))
-        cache.prepare(photos, SMALL)
+        cache.prepare(photos, [SMALL])
         free -= 1
         with pytest.raises(InputError) as refused:
-            cache.prepare(photos, SMALL)
+            cache.prepare(photos, [SMALL])
         assert str(refused.value) == (
             f"--cache {cache.folder}: needs 0.0 MB, and 0.0 MB are free; give another folder, or a smaller --image-size"
         )
@@ -217,22 +217,22 @@ class TestRoom:
     ) -> None:
         monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda _: type("", (), {"free": 7 * BYTES - 1}))
         with pytest.raises(InputError, match="needs 0.0 MB"):
-            cache.prepare(photos, SMALL)
-        cache.prepare(photos[1:], SMALL)
+            cache.prepare(photos, [SMALL])
+        cache.prepare(photos[1:], [SMALL])
 
     def test_that_photos_of_their_own_size_are_read_no_faster_is_said(
         self, photos: list[Photo], cache: PixelCache, capsys: Any
     ) -> None:
-        cache.prepare(photos, SMALL)
+        cache.prepare(photos, [SMALL])
         assert capsys.readouterr().err == ""
-        cache.prepare(photos, None)
+        cache.prepare(photos, [None])
         assert capsys.readouterr().err.startswith(
             f"warning: --cache {cache.folder}: photos of their own size are read no"
         )
 
     def test_a_photo_that_is_missing_needs_no_room(self, photos: list[Photo], cache: PixelCache) -> None:
         photos[0].path.unlink()
-        cache.prepare(photos, SMALL)
+        cache.prepare(photos, [SMALL])
 
     @pytest.mark.parametrize("tag", ["Signature: 8a477f597d28d172789f06886806bc55\n# of another program", ""])
     def test_the_cache_of_another_program_is_refused_and_left_alone(
@@ -241,32 +241,32 @@ class TestRoom:
         cache.folder.mkdir()
         (cache.folder / "CACHEDIR.TAG").write_text(tag)
         with pytest.raises(InputError, match="holds other things, such as CACHEDIR.TAG; give a folder of its own$"):
-            cache.prepare(photos, SMALL)
+            cache.prepare(photos, [SMALL])
         assert [path.read_text() for path in cache.folder.iterdir()] == [tag]
 
     def test_the_folder_of_another_user_who_shares_it_is_used_as_it_is(
         self, photos: list[Photo], cache: PixelCache, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        cache.prepare(photos, SMALL)
+        cache.prepare(photos, [SMALL])
         monkeypatch.setattr(pixel_cache, "write_text", lambda *_: pytest.fail("written again"))
-        cache.prepare(photos, SMALL)
+        cache.prepare(photos, [SMALL])
 
     def test_a_folder_that_holds_other_things_is_refused_and_left_alone(
         self, photos: list[Photo], tmp_path: Path
     ) -> None:
         before = sorted(tmp_path.iterdir())
         with pytest.raises(InputError, match=f"^--cache {tmp_path}: holds other things, such as 0.png; give a folder"):
-            PixelCache(tmp_path).prepare(photos, SMALL)
+            PixelCache(tmp_path).prepare(photos, [SMALL])
         assert sorted(tmp_path.iterdir()) == before
 
     def test_a_file_in_the_place_of_the_folder_is_refused(self, photos: list[Photo], cache: PixelCache) -> None:
         cache.folder.write_text("no folder")
         with pytest.raises(InputError, match=r"^--cache .*cache: is a file; give a folder$"):
-            cache.prepare(photos, SMALL)
+            cache.prepare(photos, [SMALL])
 
     def test_the_folder_is_marked_as_a_cache_for_backups(self, photos: list[Photo], cache: PixelCache) -> None:
         for _ in range(2):
-            cache.prepare(photos, SMALL)
+            cache.prepare(photos, [SMALL])
             tag = (cache.folder / "CACHEDIR.TAG").read_text()
             assert tag.startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
             MaskedPhotos(photos, SMALL, cache).pixels(0)
@@ -277,5 +277,5 @@ class TestRoom:
         cache.folder.mkdir()
         left = cache.folder / f".kaggle-tools-{MACHINE}-{ended.pid}-{'0' * 16}.part"
         left.write_bytes(b"half a photo")
-        cache.prepare(photos, SMALL)
+        cache.prepare(photos, [SMALL])
         assert not left.exists()
