@@ -13,6 +13,7 @@ import typer
 from kaggle_tools import cli
 from kaggle_tools.config.execution import DEFAULT_WORKERS, MOST_WORKERS, WORKERS_IN_WORDS
 from kaggle_tools.config.training import Tta
+from kaggle_tools.config.values import Precision
 from kaggle_tools.errors import InputError, in_lines
 from kaggle_tools.options import finite, parse_count, parse_numbers, parse_probability
 from kaggle_tools.system.output import say, warn
@@ -73,6 +74,10 @@ def infer(
             rich_help_panel=MODELS,
         ),
     ] = None,
+    precision: Annotated[
+        Precision,
+        typer.Option(help="Arithmetic; auto: 16 bits where the machine has them.", rich_help_panel=MODELS),
+    ] = "auto",
     batch_size: Annotated[
         str,
         typer.Option(
@@ -151,7 +156,8 @@ def infer(
     if is_first_process():
         processes.warn_of_idle_gpus(devices, nodes)
     device = processes.launch(devices, nodes).device
-    ensemble = Ensemble(members, device, tta=flips, scales=scales, threshold=used_threshold)
+    arithmetic = write_masks.precision_for(out, device, precision)
+    ensemble = Ensemble(members, device, tta=flips, scales=scales, threshold=used_threshold, precision=arithmetic)
     require_sizes(ensemble, photos)
     if compiled:
         ensemble.compile()

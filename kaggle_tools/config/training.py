@@ -17,6 +17,7 @@ from kaggle_tools.config.values import (
     UNET,
     WIDEST,
     EarlySize,
+    Precision,
     early_sizes_as_text,
     file_or_imagenet,
     parse_early_sizes,
@@ -43,7 +44,6 @@ Tta = Literal["none", "hflip", "flips"]
 """Test-time augmentation, a mean over flips: none, left to right, or that and upside down."""
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "one-cycle", "cosine"]
-Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 DATA, MODEL, STEPS, LOSS = "Data", "Model", "Optimisation", "Loss"
 
@@ -148,8 +148,8 @@ class TrainingConfig:
     """Pixels of the network's input."""
     dice_weight: Annotated[float, Option("Weight of soft Dice in the loss.", LOSS)] = 1.0
     lovasz_weight: Annotated[float, Option("Weight of the Lovasz hinge in the loss.", LOSS)] = 0.0
-    precision: Annotated[Precision, Option("Arithmetic; auto: 16 bits where the GPU has them.", STEPS)] = "auto"
-    """`auto`: bfloat16 where the GPU has it, float16 with loss scaling on other GPUs, float32 elsewhere."""
+    precision: Annotated[Precision, Option("Arithmetic; auto: 16 bits where the machine has them.", STEPS)] = "auto"
+    """`auto`: bfloat16 where the GPU or the processor has it, float16 with loss scaling on other GPUs, else float32."""
     tta: Annotated[Tta, Option("Flips over which out-of-fold probabilities are averaged.", STEPS)] = "hflip"
     """Test photos are averaged over the same flips where nothing else is asked for."""
     tta_scales: Annotated[

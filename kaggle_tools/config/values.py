@@ -2,12 +2,20 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final, Literal
 
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import Check, parse_count, parse_size
 
 EarlySize = tuple[int, int, int]
 """(height, width, epochs)."""
+
+FixedPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
+"""The arithmetic of a network, as Lightning names it; mixed: convolutions and products in 16 bits, the rest in 32."""
+Precision = Literal["auto", FixedPrecision]
+FP32: FixedPrecision = "32-true"
+BF16: FixedPrecision = "bf16-mixed"
+FP16: FixedPrecision = "16-mixed"
 
 UNET = "unet"
 """The network from scratch, among the models."""
@@ -16,8 +24,8 @@ FULL = "full"
 NO_EARLY_SIZES = "none"
 IMAGENET = "imagenet"
 """In the place of a file of pretrained weights: those that the encoder's authors publish."""
-AUTO = "auto"
-"""In the place of a batch size: the largest that fits."""
+AUTO: Final = "auto"
+"""In the place of a batch size: the largest that fits; of an arithmetic: the fastest of the machine."""
 
 
 def size_or_full(option: str, text: str) -> tuple[int, int] | None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kaggle_tools.config.training import Tta, check_setting
+from kaggle_tools.config.values import FP32, FixedPrecision
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.loading.datasets import InputSize
 from kaggle_tools.errors import InputError
@@ -27,7 +28,7 @@ from kaggle_tools.models.weights import WEIGHTS_FILE, ModelCard, load
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.provenance import Network
 from kaggle_tools.system.files import deny_links, sha256
-from kaggle_tools.system.hardware import fast_memory_format, one_kind_of_out_of_memory
+from kaggle_tools.system.hardware import fast_memory_format, half_of, one_kind_of_out_of_memory
 from kaggle_tools.system.output import say
 from kaggle_tools.system.processes import is_first_process
 
@@ -127,6 +128,7 @@ class Ensemble:
         tta: the flips over which each network is averaged.
         scales: the factors of its image size over which it is averaged.
         threshold: the probability from which on a member votes for foreground.
+        precision: the arithmetic of the networks.
         in_turn: copy the networks to the device in turn even if they fit.
     """
 
@@ -138,6 +140,7 @@ class Ensemble:
         tta: Tta,
         scales: Sequence[float] = (1.0,),
         threshold: float = run_folder.DEFAULT_THRESHOLD,
+        precision: FixedPrecision = FP32,
         in_turn: bool = False,
     ) -> None:
         self.members = members
@@ -148,6 +151,7 @@ class Ensemble:
         self.tta = tta
         self.scales = tuple(scales)
         self.threshold = threshold
+        self.precision = precision
         self.in_turn = in_turn or not _all_fit([member.model for member in members], device)
 
     def take_turns(self) -> bool:
@@ -195,7 +199,7 @@ class Ensemble:
     def _of_member(self, member: Member, photos_at: Mapping[InputSize, Tensor], own_size: Size) -> Tensor:
         """One network's probabilities (B, H, W), the mean over scales and flips."""
         inputs = [photos_at[InputSize(member.card.image_size, scale)] for scale in self.scales]
-        return tta_mean(member.model, inputs, self.tta, own_size)
+        return tta_mean(member.model, inputs, self.tta, own_size, half_of(self.precision))
 
 
 def _all_fit(models: Sequence[nn.Module], device: torch.device) -> bool:

@@ -86,6 +86,7 @@ class Evidence:
             tta_scales=ensemble.scales,
             threshold=ensemble.threshold,
             batch_size=batch_size,
+            precision=ensemble.precision,
         )
         if not is_first_process():
             return record

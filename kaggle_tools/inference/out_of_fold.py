@@ -19,6 +19,7 @@ from torch import Tensor
 
 from kaggle_tools import metrics
 from kaggle_tools.competition import Competition
+from kaggle_tools.config.values import FixedPrecision
 from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.datasets import equal_size_batches
@@ -54,6 +55,7 @@ def score_fold(
     photos: Sequence[Photo],
     *,
     device: torch.device,
+    precision: FixedPrecision,
     batch_size: int,
     workers: int,
     save_probabilities: bool = False,
@@ -68,7 +70,8 @@ def score_fold(
     rank, ranks = rank_and_ranks()
     share = photos[rank::ranks]
     member = replace(member, model=without_normalisation(member.model).to(memory_format=fast_memory_format(device)))
-    ensemble = Ensemble([member], device, tta=member.card.tta, scales=member.card.tta_scales)
+    tta, scales = member.card.tta, member.card.tta_scales
+    ensemble = Ensemble([member], device, tta=tta, scales=scales, precision=precision)
     predictions = predict(ensemble, share, equal_size_batches(share, batch_size), workers=workers)
     scored = [
         _scored(prediction, member, competition, save_probabilities)

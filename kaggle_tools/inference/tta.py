@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kaggle_tools.config.training import Tta
 from kaggle_tools.data.images import Size
-from kaggle_tools.system.hardware import fast_memory_format, half_precision
+from kaggle_tools.system.hardware import fast_memory_format
 from kaggle_tools.system.output import warn_once
 
 FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {
@@ -22,43 +22,45 @@ FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {
 """The axes of each flip over which is averaged; flipping them again undoes it."""
 
 
-def tta_mean(model: nn.Module, photos_at_scales: Sequence[Tensor], tta: Tta, own_size: Size) -> Tensor:
+def tta_mean(
+    model: nn.Module,
+    photos_at_scales: Sequence[Tensor],
+    tta: Tta,
+    own_size: Size,
+    half: torch.dtype | None = None,
+) -> Tensor:
     """Mean probabilities (B, H, W) at `own_size` over the scales and flips.
 
-    `photos_at_scales` are the same photos, uint8 (B, 3, h, w), once for each scale.
+    `photos_at_scales` are the same photos, uint8 (B, 3, h, w), once for each scale; `half` are the 16-bit numbers in
+    which the network computes, if it does.
     """
-    probabilities = [enlarge(flip_mean(model, photos_B3HW, tta), own_size) for photos_B3HW in photos_at_scales]
+    probabilities = [enlarge(flip_mean(model, photos_B3HW, tta, half), own_size) for photos_B3HW in photos_at_scales]
     return torch.stack(probabilities).mean(dim=0)[:, 0]
 
 
-def flip_mean(model: nn.Module, photos_B3HW: Tensor, tta: Tta) -> Tensor:
+def flip_mean(model: nn.Module, photos_B3HW: Tensor, tta: Tta, half: torch.dtype | None = None) -> Tensor:
     """Mean probabilities (B, 1, H, W) over the flips, each flipped back.
 
     Photos are flipped before the network pads them, and its padding is cropped before they are flipped
     back: no flip can move a mask by what was padded.
     """
-    flips = [torch.sigmoid(logits_of(model, photos_B3HW.flip(axes))).flip(axes) for axes in FLIPPED_AXES[tta]]
+    flips = [torch.sigmoid(logits_of(model, photos_B3HW.flip(axes), half)).flip(axes) for axes in FLIPPED_AXES[tta]]
     return torch.stack(flips).mean(dim=0)
 
 
-def logits_of(model: nn.Module, photos_B3HW: Tensor) -> Tensor:
-    """Logits in float32, computed in half precision where the device is made for it.
+def logits_of(model: nn.Module, photos_B3HW: Tensor, half: torch.dtype | None = None) -> Tensor:
+    """Logits in float32, computed with these 16-bit numbers where they are given.
 
     What float16 cannot hold is computed again in float32: its largest number is 65,504.
     """
-    device, half = photos_B3HW.device, half_precision()
+    device = photos_B3HW.device
     photos_B3HW = photos_B3HW.to(memory_format=fast_memory_format(device))
-    with torch.autocast(device.type, dtype=half, enabled=is_half_used(device)):
+    with torch.autocast(device.type, dtype=half, enabled=half is not None):
         logits_B1HW: Tensor = model(photos_B3HW).float()
-    if is_half_used(device) and half is torch.float16 and not bool(logits_B1HW.isfinite().all()):
+    if half is torch.float16 and not bool(logits_B1HW.isfinite().all()):
         warn_once("activations overflow float16; these photos are masked in float32, which is slower")
         logits_B1HW = model(photos_B3HW).float()
     return logits_B1HW
-
-
-def is_half_used(device: torch.device) -> bool:
-    """Whether networks compute in half precision there."""
-    return device.type == "cuda"
 
 
 def enlarge(probabilities_B1HW: Tensor, size: Size) -> Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast, get_args
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kaggle_tools.config.values import AUTO, FP32, FixedPrecision, Precision
 from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.data.images import read_photo, write_gray, write_packed_mask, write_photo
 from kaggle_tools.data.listing import Photo
@@ -37,8 +38,9 @@ from kaggle_tools.results.pred_folder import (
     overlay_path,
     photo_note,
     probability_path,
-    recorded_batch_size,
+    record_if_begun,
 )
+from kaggle_tools.system.hardware import fast_precision
 from kaggle_tools.system.output import say
 from kaggle_tools.system.processes import gathered, is_orphan, of_the_first, rank_and_ranks
 from kaggle_tools.system.progress import track, warned_of_deadline
@@ -112,10 +114,30 @@ def batch_size_for(pred: Path, ensemble: Ensemble, photos: Sequence[Photo]) -> i
     Raises:
         InputError: PRED's record is damaged, or has more photos than would be taken without it; or not even one fits.
     """
-    recorded = recorded_batch_size(pred)
+    begun = record_if_begun(pred)
+    recorded = begun and begun.batch_size
     if recorded and recorded > LARGEST_BATCH:  # a folder that came from elsewhere must not ask for all memory
         raise InputError(f"{pred}: begun with --batch-size {recorded}; give it as well, if that is meant")
     return min(gathered(recorded or batch_size_that_fits(ensemble, photos)))
+
+
+def precision_for(pred: Path, device: torch.device, asked: Precision) -> FixedPrecision:
+    """The arithmetic of the networks: what is asked for, or else what PRED was begun with, or else the fastest.
+
+    Raises:
+        InputError: PRED's record is damaged, or names an arithmetic that is not known.
+    """
+    if asked != AUTO:
+        return asked
+    begun = record_if_begun(pred)
+    if begun is None:
+        return fast_precision(device)
+    if begun.precision is None:  # of an older version, which computed in float32 on processors
+        return FP32 if device.type == "cpu" else fast_precision(device)
+    known = [precision for precision in get_args(FixedPrecision) if precision == begun.precision]
+    if not known:
+        raise InputError(f"{pred}: begun with --precision {begun.precision}, which is not known; give another --out")
+    return cast(FixedPrecision, known[0])
 
 
 def _unfinished_batches(pred: Path, photos: Sequence[Photo], outputs: Outputs, batch_size: int) -> list[list[int]]:

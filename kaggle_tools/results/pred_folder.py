@@ -30,7 +30,7 @@ from kaggle_tools.system.json_values import changes_of
 
 PHOTOS_FILE = "photos.csv"
 REPORT_FILE, SUBMISSION_FILE = "report.html", "submission.csv"
-BATCH_SIZE = "batch_size"
+BATCH_SIZE, PRECISION = "batch_size", "precision"
 PHOTO_SHA256 = "photo_sha256"
 """What a mask, and a map of probabilities, notes of the photo that it was made of: the SHA-256 of the photo's file."""
 LOCK_SECONDS = 30.0
@@ -216,13 +216,13 @@ def read_record(pred: Path) -> Record:
     return read_json(pred / RECORD_FILE, f"is {pred} a folder that `infer --out` made?", Record.from_json)
 
 
-def recorded_batch_size(pred: Path) -> int | None:
-    """With which batch size the folder was begun, where it was: the bits of a mask may depend on it.
+def record_if_begun(pred: Path) -> Record | None:
+    """With what the folder was begun, where it was.
 
     Raises:
         InputError: the record is damaged.
     """
-    return read_record(pred).batch_size if (pred / RECORD_FILE).exists() else None
+    return read_record(pred) if (pred / RECORD_FILE).exists() else None
 
 
 def read_photos(pred: Path) -> list[MaskedPhoto]:
@@ -338,8 +338,7 @@ def _is_possible(note: str, value: float) -> bool:
 
 def _require_same(pred: Path, record: Record, may_differ: set[str]) -> None:
     begun, now = read_record(pred).settings(), record.settings()
-    changes = [
-        change for name in now if name not in may_differ for change in changes_of(name, begun.get(name), now[name])
-    ]
+    compared = [name for name in now if name not in may_differ and (name in begun or name != PRECISION)]
+    changes = [change for name in compared for change in changes_of(name, begun.get(name), now[name])]
     if changes:
         raise InputError(f"{pred}: begun with other settings ({'; '.join(changes)}). Give those, or another --out.")

@@ -122,11 +122,6 @@ class Settings:
     """(height, width, epochs) of the first epochs, where these had smaller sizes."""
 
     @property
-    def early_epochs(self) -> int:
-        """How many epochs had a smaller size."""
-        return sum(epochs for *_, epochs in self.early_sizes)
-
-    @property
     def model_name(self) -> str:
         """`unet, width 16` or `smp:Unet/resnet34`."""
         return f"unet, width {self.width}" if self.model == UNET else self.model
@@ -289,6 +284,8 @@ class Record(Origin):
     """Foreground has at least this probability."""
     batch_size: int | None = None
     """Photos that went through the networks at once: the bits of a mask may depend on it."""
+    precision: str | None = None
+    """The arithmetic of the networks: pixels at the threshold may depend on it. Older versions did not record it."""
     cross_validation: tuple[ValidatedRun, ...] = ()
     """Of the runs."""
     expected: ExpectedScore | None = None
@@ -306,6 +303,7 @@ class Record(Origin):
             **self._origin(),
             "threshold": self.threshold,
             "batch_size": self.batch_size,
+            "precision": self.precision,
         }
         return {name: value for name, value in parts.items() if value is not None}
 
@@ -331,6 +329,7 @@ class Record(Origin):
             photos=fields.optional("photos", text, None),
             threshold=fields.optional("threshold", between(floating, 0, 1), None),
             batch_size=fields.optional("batch_size", COUNT, None),
+            precision=fields.optional("precision", text, None),
             cross_validation=fields.optional("cross_validation", each(ValidatedRun.from_json), ()),
             expected=fields.optional("estimate", ExpectedScore.from_json, None),
             count=fields.optional("count", whole, None),

@@ -4,12 +4,13 @@ import os
 import platform
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
+from kaggle_tools.config.values import BF16, FP16, FP32, FixedPrecision
 from kaggle_tools.errors import InputError
 from kaggle_tools.system.processes import CORES
 
@@ -111,14 +112,27 @@ def wait_for(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-def has_bfloat16() -> bool:
-    """Whether the GPU itself computes in bfloat16; older ones only imitate it, slowly."""
-    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+def fast_precision(device: torch.device) -> FixedPrecision:
+    """The fastest arithmetic of a device in which networks learn and answer as well as in float32.
+
+    Only what it computes with itself: older GPUs and processors imitate bfloat16, slowly. On GPUs without it that is
+    float16, whose losses must be scaled.
+    """
+    if device.type == "cuda":
+        return BF16 if torch.cuda.is_bf16_supported(including_emulation=False) else FP16
+    return BF16 if device.type == "cpu" and _cpu_has_bfloat16() else FP32
 
 
-def half_precision() -> torch.dtype:
-    """The 16-bit numbers that this machine computes with: bfloat16, or float16 on GPUs that only imitate it."""
-    return torch.bfloat16 if not torch.cuda.is_available() or has_bfloat16() else torch.float16
+def half_of(precision: FixedPrecision) -> torch.dtype | None:
+    """The 16-bit numbers of an arithmetic, if it has any."""
+    return {FP32: None, BF16: torch.bfloat16, FP16: torch.float16}[precision]
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the processor has instructions that multiply in bfloat16; False where this PyTorch cannot tell."""
+    known: Callable[[], Mapping[str, object]] = getattr(torch.cpu, "get_capabilities", dict)
+    capabilities = known()
+    return any(bool(capabilities.get(instructions)) for instructions in ("avx512_bf16", "amx_bf16"))
 
 
 def _first_line(error: object) -> str:

@@ -19,9 +19,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from kaggle_tools.errors import OF_A_WORKER, InputError, KaggleToolsError
-from kaggle_tools.system import saved_tensors
+from kaggle_tools.models import saved_tensors
+from kaggle_tools.models.saved_tensors import DamagedError
 from kaggle_tools.system.files import replacing
-from kaggle_tools.system.saved_tensors import DamagedError
 
 BEST, LAST = "best", "last"
 MADE_BY = "kaggle_tools"

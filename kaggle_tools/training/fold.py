@@ -111,6 +111,7 @@ def train_fold(
             competition,
             split.held_out,
             device=trainer.strategy.root_device,
+            precision=precision_of(config),
             batch_size=max(1, config.batch_size // trainer.world_size),
             workers=execution.workers,
             save_probabilities=execution.save_oof_probabilities,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torchmetrics import MeanMetric
 from kaggle_tools import metrics
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.training import TrainingConfig
+from kaggle_tools.config.values import AUTO, FixedPrecision
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.datasets import AugmentedPhotos, EpochSampler, InOrder, MaskedPhotos, PhotosByEpoch
@@ -32,7 +33,7 @@ from kaggle_tools.models.segmenter import Architecture, Segmenter, build, design
 from kaggle_tools.models.weights import load
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.fold_table import Split
-from kaggle_tools.system.hardware import best_device, fast_memory_format, has_bfloat16
+from kaggle_tools.system.hardware import best_device, fast_memory_format, fast_precision
 from kaggle_tools.training.losses import SegmentationLoss
 from kaggle_tools.training.optim import make_optimizer, make_schedule
 from kaggle_tools.training.ranks.failures import any_of_all_ranks, require_all_well
@@ -43,7 +44,6 @@ VALIDATED = ("val_dice", "val_iou", "val_loss", "val_foreground", "val_foregroun
 """What is logged of the held-out photos: means over photos."""
 PROGRESS = ("val_dice", "val_iou")
 """Those of them that the progress bar shows."""
-MixedPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 class SegmentationTask(LightningModule):
@@ -238,13 +238,9 @@ def initial_model(config: TrainingConfig, fold: int) -> tuple[Architecture, Segm
     return card.architecture, model.train()
 
 
-def precision_of(config: TrainingConfig) -> MixedPrecision:
-    """The arithmetic of the training, as Lightning names it, on this machine."""
-    if config.precision != "auto":
-        return config.precision
-    if not torch.cuda.is_available():
-        return "32-true"
-    return "bf16-mixed" if has_bfloat16() else "16-mixed"
+def precision_of(config: TrainingConfig) -> FixedPrecision:
+    """The arithmetic of the training on this machine."""
+    return fast_precision(best_device()) if config.precision == AUTO else config.precision
 
 
 @contextmanager

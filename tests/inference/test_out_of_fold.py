@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from kaggle_tools.competition import Competition
+from kaggle_tools.config.values import FP32
 from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
@@ -61,6 +62,7 @@ class TestScoringAFold:
             competition,
             photos,
             device=CPU,
+            precision=FP32,
             batch_size=batch_size,
             workers=0,
             save_probabilities=True,
@@ -77,7 +79,7 @@ class TestScoringAFold:
 
         monkeypatch.setattr(out_of_fold, "predict", watched)
         trained = replace(unet(), folder=tmp_path / "fold0")
-        score_fold(trained, tiles, drawn, device=CPU, batch_size=1, workers=0)
+        score_fold(trained, tiles, drawn, device=CPU, precision=FP32, batch_size=1, workers=0)
         assert masked_with
         assert not any(isinstance(layer, nn.BatchNorm2d) for layer in masked_with)
 
@@ -104,7 +106,7 @@ class TestScoringAFold:
         self, drawn: list[Photo], tmp_path: Path, tiles: Competition
     ) -> None:
         known = replace(member(RampNet(), (16, 24)), folder=tmp_path / "fold0")
-        score_fold(known, tiles, drawn, device=CPU, batch_size=1, workers=0)
+        score_fold(known, tiles, drawn, device=CPU, precision=FP32, batch_size=1, workers=0)
         assert not oof_probability_path(tmp_path / "fold0", drawn[0].stem).parent.exists()
 
     @pytest.mark.parametrize("batch_size", [1, 3])
@@ -122,7 +124,7 @@ class TestScoringAFold:
     ) -> None:
         faulty = replace(member(Constant(math.nan), (16, 24)), folder=tmp_path / "fold0")
         with pytest.raises(InputError, match=rf"^{drawn[0].path}: the model gave NaN or infinity; train it again$"):
-            score_fold(faulty, tiles, drawn, device=CPU, batch_size=1, workers=0)
+            score_fold(faulty, tiles, drawn, device=CPU, precision=FP32, batch_size=1, workers=0)
         assert not (tmp_path / "fold0").exists()
 
 

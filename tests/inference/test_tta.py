@@ -146,18 +146,16 @@ class Overflowing(nn.Module):
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_what_float16_cannot_hold_is_computed_again_in_float32(
-    half: torch.dtype, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    half: torch.dtype, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output.warn_once.cache_clear()
-    monkeypatch.setattr(tta_module, "half_precision", lambda: half)
-    monkeypatch.setattr(tta_module, "is_half_used", lambda _: True)
     network, photos = Overflowing(), torch.full((1, 3, 2, 2), 9, dtype=torch.uint8)
-    logits = tta_module.logits_of(network, photos)
+    logits = tta_module.logits_of(network, photos, half)
     assert network.passes == ([half, torch.float32] if half is torch.float16 else [half])
     torch.testing.assert_close(logits, torch.full((1, 1, 2, 2), 10.0), rtol=1e-2, atol=0)
-    tta_module.logits_of(network, photos)
+    tta_module.logits_of(network, photos, half)
     warnings = [line for line in capsys.readouterr().err.splitlines() if "overflow float16" in line]
     assert len(warnings) == (1 if half is torch.float16 else 0)
     network.passes.clear()
-    tta_module.logits_of(network, photos * 0)
+    tta_module.logits_of(network, photos * 0, half)
     assert network.passes == [half]

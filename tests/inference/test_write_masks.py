@@ -15,6 +15,7 @@ from PIL import Image
 from process_group import together
 from torch import Tensor, nn
 
+from kaggle_tools.config.values import BF16, FP32
 from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.data.images import read_gray, read_mask, read_notes, read_photo, write_photo
 from kaggle_tools.data.listing import Photo
@@ -31,9 +32,12 @@ from kaggle_tools.inference.write_masks import (
     measured,
     notes_of,
     packed,
+    precision_for,
     sums_of,
 )
+from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import Outputs, mask_path, overlay_path, probability_path
+from kaggle_tools.results.provenance import Record
 
 MASK_ALONE, EVERYTHING = Outputs(), Outputs(probabilities=True, overlays=True)
 
@@ -549,3 +553,36 @@ def test_a_photo_whose_results_do_not_fit_into_the_devices_memory_is_measured_on
     monkeypatch.setattr(write_masks, "measured", full_once)
     mask(tmp_path / "pred", photos, BatchNet())
     assert files_of(tmp_path / "pred") == files_of(tmp_path / "whole")
+
+
+class TestPrecision:
+    """The fastest is bfloat16 here, whatever the machine of the tests has."""
+
+    @pytest.fixture(autouse=True)
+    def fast(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(write_masks, "fast_precision", lambda _: BF16)
+
+    def begun_with(self, pred: Path, precision: str | None) -> None:
+        with pred_folder.begun(pred, Record(competition="roof-tiles", precision=precision)):
+            pass
+
+    def test_new_masks_are_computed_as_fast_as_the_machine_can(self, tmp_path: Path) -> None:
+        assert precision_for(tmp_path / "new", CPU, "auto") == BF16
+
+    def test_what_is_asked_for_is_taken(self, tmp_path: Path) -> None:
+        self.begun_with(tmp_path, "bf16-mixed")
+        assert precision_for(tmp_path, CPU, FP32) == FP32
+
+    def test_a_folder_is_continued_as_it_was_begun(self, tmp_path: Path) -> None:
+        self.begun_with(tmp_path, "32-true")
+        assert precision_for(tmp_path, CPU, "auto") == FP32
+
+    def test_a_folder_of_an_older_version_is_continued_in_float32_on_a_processor(self, tmp_path: Path) -> None:
+        self.begun_with(tmp_path, None)
+        assert precision_for(tmp_path, CPU, "auto") == FP32
+        assert precision_for(tmp_path, torch.device("cuda"), "auto") == BF16
+
+    def test_an_unknown_arithmetic_is_refused(self, tmp_path: Path) -> None:
+        self.begun_with(tmp_path, "4-bits")
+        with pytest.raises(InputError, match="begun with --precision 4-bits, which is not known; give another --out"):
+            precision_for(tmp_path, CPU, "auto")

@@ -203,17 +203,22 @@ class TestOutputs:
         assert pred_folder.is_complete(tmp_path, "a.b_01", Outputs()) == (lost != self.PATHS[2])
 
 
-class TestRecordedBatchSize:
+def recorded_batch_size(pred: Path) -> int | None:
+    begun = pred_folder.record_if_begun(pred)
+    return begun and begun.batch_size
+
+
+class TestRecordOfAFolderThatWasBegun:
     def test_the_recorded_batch_size_is_that_with_which_the_folder_was_begun(self, tmp_path: Path) -> None:
         begin(tmp_path, replace(RECORD, batch_size=6))
-        assert pred_folder.recorded_batch_size(tmp_path) == 6
+        assert recorded_batch_size(tmp_path) == 6
 
-    def test_a_new_folder_has_no_recorded_batch_size(self, tmp_path: Path) -> None:
-        assert pred_folder.recorded_batch_size(tmp_path / "new") is None
+    def test_a_new_folder_has_no_record(self, tmp_path: Path) -> None:
+        assert pred_folder.record_if_begun(tmp_path / "new") is None
 
-    def test_a_damaged_record_is_refused_when_its_batch_size_is_read(self, tmp_path: Path) -> None:
+    def test_a_damaged_record_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "run.json").write_text("{")
-        assert "run.json: damaged" in refusal(pred_folder.recorded_batch_size, tmp_path)
+        assert "run.json: damaged" in refusal(pred_folder.record_if_begun, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -436,11 +441,21 @@ def test_the_recorded_scores_may_change_when_a_folder_is_continued(tmp_path: Pat
     assert pred_folder.read_record(tmp_path).expected == second.expected
 
 
+def test_the_precision_of_a_folder_with_masks_cannot_change_where_it_is_recorded(tmp_path: Path) -> None:
+    for pred, precision in ((tmp_path / "old", None), (tmp_path / "new", "32-true")):
+        begin(pred, replace(RECORD, precision=precision))
+        write_mask(pred_folder.mask_path(pred, "a"), np.ones((1, 1), dtype=bool))
+    begin(tmp_path / "old", replace(RECORD, precision="bf16-mixed"))
+    assert "(precision was 32-true, now bf16-mixed)" in refusal(
+        begin, tmp_path / "new", replace(RECORD, precision="bf16-mixed")
+    )
+
+
 def test_a_batch_size_with_which_no_mask_was_made_may_be_corrected(tmp_path: Path) -> None:
     """Out of memory at the first batch, the advice is to take a smaller one."""
     for batch_size in (8, 4):
         with pred_folder.begun(tmp_path, replace(RECORD, batch_size=batch_size)):
-            assert pred_folder.recorded_batch_size(tmp_path) == batch_size
+            assert recorded_batch_size(tmp_path) == batch_size
     write_mask(pred_folder.mask_path(tmp_path, "a"), np.ones((1, 1), dtype=bool))
     with (
         pytest.raises(InputError, match="batch_size was 4, now 2"),

@@ -12,6 +12,7 @@ import torch
 from kaggle_tools.errors import InputError
 from kaggle_tools.system.hardware import (
     fast_memory_format,
+    fast_precision,
     hardware,
     has_float64,
     one_kind_of_out_of_memory,
@@ -140,3 +141,34 @@ def test_every_device_but_the_processor_is_waited_for(monkeypatch: pytest.Monkey
     for kind in ("cpu", "cuda", "mps"):
         wait_for(torch.device(kind))
     assert waited == ["cuda", "mps"]
+
+
+class TestFastPrecision:
+    @pytest.mark.parametrize(("itself", "expected"), [(True, "bf16-mixed"), (False, "16-mixed")])
+    def test_a_gpu_computes_in_bfloat16_where_it_does_not_imitate_it(
+        self, itself: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: itself or including_emulation)
+        assert fast_precision(torch.device("cuda")) == expected
+
+    @pytest.mark.parametrize(
+        ("capabilities", "expected"),
+        [
+            ({"avx512_bf16": True, "amx_bf16": False}, "bf16-mixed"),
+            ({"avx512_bf16": False, "amx_bf16": True}, "bf16-mixed"),
+            ({"avx512_bf16": False, "amx_bf16": False, "avx512_f": True}, "32-true"),
+            ({"architecture": "aarch64"}, "32-true"),
+        ],
+    )
+    def test_a_processor_computes_in_bfloat16_where_it_has_instructions_for_it(
+        self, capabilities: dict[str, object], expected: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+        assert fast_precision(torch.device("cpu")) == expected
+
+    def test_a_pytorch_that_does_not_tell_computes_in_float32(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+        assert fast_precision(torch.device("cpu")) == "32-true"
+
+    def test_apples_gpus_compute_in_float32(self) -> None:
+        assert fast_precision(torch.device("mps")) == "32-true"

@@ -11,9 +11,11 @@ from kaggle_tools import metrics
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.presets import config_from
+from kaggle_tools.config.values import BF16, FP32
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.results.fold_table import Split
+from kaggle_tools.training import task as task_module
 from kaggle_tools.training.task import FoldData, SegmentationTask, overlap_of_batch, precision_of
 
 
@@ -59,16 +61,11 @@ def test_overlap_counts_each_photo_by_itself() -> None:
     assert metrics.dice(counts).tolist() == pytest.approx([2 / 3, 2 / 3])
 
 
-@pytest.mark.parametrize(
-    ("cuda", "bf16", "expected"), [(False, False, "32-true"), (True, True, "bf16-mixed"), (True, False, "16-mixed")]
-)
-def test_precision_auto_is_16_bits_where_the_device_has_them(
-    cuda: bool, bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
-    assert precision_of(config_from("laptop", "roof-tiles", {})) == expected
-    assert precision_of(config_from("laptop", "roof-tiles", {"precision": "32-true"})) == "32-true"
+def test_precision_auto_is_the_fastest_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for precision in (BF16, FP32):
+        monkeypatch.setattr(task_module, "fast_precision", lambda _, precision=precision: precision)
+        assert precision_of(config_from("laptop", "roof-tiles", {})) == precision
+        assert precision_of(config_from("laptop", "roof-tiles", {"precision": "16-mixed"})) == "16-mixed"
 
 
 def test_every_seed_that_is_taken_begins_a_batch(task: SegmentationTask) -> None:

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kaggle_tools.errors import InputError, first_few
-from kaggle_tools.system import saved_tensors
+from kaggle_tools.models import saved_tensors
+from kaggle_tools.models.saved_tensors import DamagedError
 from kaggle_tools.system.files import require_regular
-from kaggle_tools.system.saved_tensors import DamagedError
 
 MOST_BYTES = 2**34
 """No encoder is larger."""

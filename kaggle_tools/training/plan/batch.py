@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.training import TrainingConfig, config_of_settings, settings_of
+from kaggle_tools.config.values import FP32
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo, largest_size
 from kaggle_tools.errors import InputError
@@ -183,7 +184,7 @@ def _fits(step: Step, size: Size, photos: int) -> bool:
 def warn_of_little_memory(photos: Sequence[Photo], config: TrainingConfig, execution: Execution) -> None:
     """Say, where there is no GPU, that the system may end the training, if a step needs more than there is."""
     there_is = memory_bytes()
-    if there_is is None or best_device().type != "cpu" or precision_of(config) != "32-true":
+    if there_is is None or best_device().type != "cpu" or precision_of(config) != FP32:
         return
     needed = needed_bytes(config, config.image_size or largest_size(photos), execution)
     if needed > there_is:

@@ -18,7 +18,7 @@ from kaggle_tools.models.segmenter import Architecture, blueprint, build, recomp
 from kaggle_tools.system.hardware import (
     best_device,
     fast_memory_format,
-    half_precision,
+    half_of,
     one_kind_of_out_of_memory,
     wait_for,
 )
@@ -92,7 +92,7 @@ def trial_steps(task: SegmentationTask, device: torch.device) -> Iterator[Step]:
         OutOfMemoryError: the device has no room for the weights, or for what the block itself puts there.
     """
     state = copy.deepcopy(task.state_dict())
-    half = None if precision_of(task.config) == "32-true" else half_precision()
+    half = half_of(precision_of(task.config))
     with one_kind_of_out_of_memory():
         task.to(device).train()
     optimizer = make_optimizer(task.config, task.parameters())

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from kaggle_tools.errors import InputError
-from kaggle_tools.system import saved_tensors
-from kaggle_tools.system.saved_tensors import DamagedError
+from kaggle_tools.models import saved_tensors
+from kaggle_tools.models.saved_tensors import DamagedError
 
 MOST = 10_000_000
 ZIP, OLDER = True, False  # than PyTorch 1.6
