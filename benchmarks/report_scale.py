@@ -28,7 +28,8 @@ from kaggle_tools.config.training import settings_of
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.results import pred_folder, run_folder
-from kaggle_tools.results.provenance import Record, RunConfig
+from kaggle_tools.results.records.masks import Record
+from kaggle_tools.results.records.run import RunConfig
 from kaggle_tools.system.files import write_json, write_text
 
 FOLDS = 5

@@ -18,7 +18,8 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.kaggle_api import ledger, overview
 from kaggle_tools.models.weights import ModelCard, read_card
 from kaggle_tools.results import pred_folder, run_folder, summary
-from kaggle_tools.results.provenance import Record, Settings, Timing
+from kaggle_tools.results.records.masks import Record
+from kaggle_tools.results.records.run import Settings, Timing
 from kaggle_tools.results.scores import Estimate
 
 pytestmark = pytest.mark.slow

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kaggle_tools.kaggle_api.ledger import Entry
     from kaggle_tools.kaggle_api.submissions import Submission
     from kaggle_tools.kaggle_api.submit_once import Made
-    from kaggle_tools.results.provenance import Record
+    from kaggle_tools.results.records.masks import Record
     from kaggle_tools.submission.write import Written
 
 
@@ -111,7 +111,7 @@ def recorded(pred: Path) -> "Record | None":
         InputError: it is damaged, or a link leads out of the folder.
     """
     from kaggle_tools.results.pred_folder import read_record
-    from kaggle_tools.results.provenance import RECORD_FILE
+    from kaggle_tools.results.records.masks import RECORD_FILE
     from kaggle_tools.system.files import deny_links
 
     if (pred / RECORD_FILE).exists():

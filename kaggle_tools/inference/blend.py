@@ -19,7 +19,7 @@ from kaggle_tools.inference.predict import Prediction
 from kaggle_tools.inference.write_masks import MaskWriter, say_outdated
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import Outputs
-from kaggle_tools.results.provenance import Blended, Record
+from kaggle_tools.results.records.masks import Blended, Record
 from kaggle_tools.results.scores import ExpectedScore
 from kaggle_tools.system.output import say
 from kaggle_tools.system.progress import track

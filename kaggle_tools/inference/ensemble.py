@@ -26,7 +26,7 @@ from kaggle_tools.models.folding import without_normalisation
 from kaggle_tools.models.segmenter import Segmenter
 from kaggle_tools.models.weights import WEIGHTS_FILE, ModelCard, load
 from kaggle_tools.results import run_folder
-from kaggle_tools.results.provenance import Network
+from kaggle_tools.results.records.masks import Network
 from kaggle_tools.system.files import deny_links, sha256
 from kaggle_tools.system.hardware import fast_memory_format, half_of, one_kind_of_out_of_memory
 from kaggle_tools.system.output import say

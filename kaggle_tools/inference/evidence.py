@@ -17,7 +17,7 @@ from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.inference.ensemble import Ensemble, Member
 from kaggle_tools.inference.out_of_fold import held_out_by_mix
 from kaggle_tools.results import run_folder
-from kaggle_tools.results.provenance import Network, Record
+from kaggle_tools.results.records.masks import Network, Record
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
 from kaggle_tools.results.summary import HeldOut, best_threshold, cross_validation, estimate_at, held_out_by
 from kaggle_tools.system.output import warn

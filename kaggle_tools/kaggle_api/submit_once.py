@@ -16,7 +16,7 @@ from kaggle_tools.kaggle_api import ledger, submissions
 from kaggle_tools.kaggle_api.client import Deadline
 from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.kaggle_api.submissions import Listing, Submission
-from kaggle_tools.results.provenance import Record
+from kaggle_tools.results.records.masks import Record
 from kaggle_tools.results.scores import ExpectedScore
 from kaggle_tools.system.files import locked, sha256
 from kaggle_tools.system.output import say, warn

@@ -24,7 +24,7 @@ from kaggle_tools.data.fingerprint import sha256_of, sha256_of_all
 from kaggle_tools.data.images import image_size, read_notes, read_texts
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, first_few
-from kaggle_tools.results.provenance import RECORD_FILE, Record
+from kaggle_tools.results.records.masks import RECORD_FILE, Record
 from kaggle_tools.system.files import deny_links, locked, read_csv, read_json, remove_left_behind, write_csv, write_json
 from kaggle_tools.system.json_values import changes_of
 

@@ -31,7 +31,8 @@ from kaggle_tools.config.training import TrainingConfig, as_recorded_now, settin
 from kaggle_tools.config.values import FULL, IMAGENET
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.options import size_as_text
-from kaggle_tools.results.provenance import RECORD_FILE, RunConfig, Settings, Timing
+from kaggle_tools.results.records.masks import RECORD_FILE
+from kaggle_tools.results.records.run import RunConfig, Settings, Timing
 from kaggle_tools.results.tables import Kind, read_table
 from kaggle_tools.system.files import LOCK_FILE, deny_links, is_locked, read_json, require_regular, sha256, write_json
 from kaggle_tools.system.json_values import MalformedError

@@ -32,7 +32,7 @@ from kaggle_tools.models.segmenter import build, recompute_levels
 from kaggle_tools.models.weights import ModelCard, save
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.fold_table import Split
-from kaggle_tools.results.provenance import Timing
+from kaggle_tools.results.records.run import Timing
 from kaggle_tools.system import memory
 from kaggle_tools.system.files import locked, remove_left_behind
 from kaggle_tools.system.hardware import best_device, fast_memory_format, hardware, one_kind_of_out_of_memory

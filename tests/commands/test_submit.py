@@ -47,7 +47,7 @@ from kaggle_tools.kaggle_api import client, ledger, submissions
 from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.kaggle_api.submissions import Submission
 from kaggle_tools.results import pred_folder
-from kaggle_tools.results.provenance import Record
+from kaggle_tools.results.records.masks import Record
 from kaggle_tools.results.scores import Estimate, ExpectedScore, ValidatedRun
 from kaggle_tools.system import version
 

@@ -21,7 +21,7 @@ from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import photo_note
-from kaggle_tools.results.provenance import Network, Record
+from kaggle_tools.results.records.masks import Network, Record
 from kaggle_tools.system.files import sha256
 
 HEIGHT, WIDTH, TOP, LEFT, ROWS, COLUMNS = 60, 90, 20, 25, 20, 30

@@ -12,7 +12,7 @@ from kaggle_tools.data.images import write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import mask_path, photo_note, probability_path
-from kaggle_tools.results.provenance import Record
+from kaggle_tools.results.records.masks import Record
 from kaggle_tools.system.files import sha256
 
 

@@ -37,7 +37,7 @@ from kaggle_tools.inference.write_masks import (
 )
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import Outputs, mask_path, overlay_path, probability_path
-from kaggle_tools.results.provenance import Record
+from kaggle_tools.results.records.masks import Record
 
 MASK_ALONE, EVERYTHING = Outputs(), Outputs(probabilities=True, overlays=True)
 

@@ -18,7 +18,7 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.pred_folder import MaskedPhoto, Outputs
-from kaggle_tools.results.provenance import Record
+from kaggle_tools.results.records.masks import Record
 from kaggle_tools.results.scores import Estimate, ExpectedScore
 from kaggle_tools.system.files import sha256
 

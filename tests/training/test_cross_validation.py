@@ -18,7 +18,7 @@ from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.results import fold_table, pred_folder, run_folder
-from kaggle_tools.results.provenance import Record
+from kaggle_tools.results.records.masks import Record
 from kaggle_tools.system.files import sha256
 from kaggle_tools.training import cross_validation
 from kaggle_tools.training.cross_validation import CrossValidation, train_in_parallel, train_one_by_one

@@ -20,7 +20,7 @@ from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.report.trust import Check, checks_of
 from kaggle_tools.results import run_folder, summary
 from kaggle_tools.results.fold_table import recorded_files
-from kaggle_tools.results.provenance import RunConfig, Settings, Timing
+from kaggle_tools.results.records.run import RunConfig, Settings, Timing
 from kaggle_tools.results.run_folder import fold_folder
 from kaggle_tools.results.scores import Estimate, interval
 from kaggle_tools.results.summary import HeldOut, Summary
