@@ -14,6 +14,7 @@ at once.
 
 import inspect
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -47,6 +48,7 @@ FINITE = "must be a finite number"
 TOO_LARGE = f"must not be above {LARGEST_NUMBER:,}"  # nor could what records it be read again
 MOST_DIGITS = 15
 """Python itself refuses to read whole numbers of thousands of them."""
+DURATION = re.compile(r"(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,5})s)?")
 SHARE = Check(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
 
 
@@ -271,6 +273,19 @@ def parse_size(option: str, text: str) -> tuple[int, int]:
     if sides[0] is None or sides[1] is None:
         raise InputError(f"{option} {text}: must be HEIGHTxWIDTH in pixels, as 256x384")
     return sides[0], sides[1]
+
+
+def parse_duration(option: str, text: str) -> float:
+    """`45m`, `2h`, `1h30m` or `90s` in seconds.
+
+    Raises:
+        InputError: it is not of this form, or nothing.
+    """
+    found = DURATION.fullmatch(text.lower())
+    hours, minutes, seconds = (int(count or 0) for count in found.groups()) if found else (0, 0, 0)
+    if not hours + minutes + seconds:
+        raise InputError(f"{option} {text}: must be hours, minutes or seconds, as 45m, 2h or 1h30m")
+    return 3600.0 * hours + 60 * minutes + seconds
 
 
 def size_as_text(size: Sequence[int]) -> str:

@@ -17,10 +17,11 @@ from kaggle_tools.config.presets import PRESETS, config_from
 from kaggle_tools.config.training import CONFIG_OPTIONS, DEFAULT_PRESET, TrainingConfig, config_of_settings
 from kaggle_tools.config.values import AUTO
 from kaggle_tools.errors import InputError, OutOfTimeError
-from kaggle_tools.options import applied, takes
+from kaggle_tools.options import applied, parse_duration, takes
 from kaggle_tools.system.files import locked
 from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.processes import command_to_paste, is_first_process
+from kaggle_tools.system.progress import duration
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
@@ -44,6 +45,14 @@ def train(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Instead of a preset: the config.json of a run, to repeat it.")
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="45m|2h|…",
+            help="Choose the sizes and the epochs such that this command takes so long.",
+            show_default="those of the preset",
+        ),
+    ] = None,
     fold: Annotated[
         list[int] | None,
         typer.Option(metavar="K", help="Train only this fold, from 0; may be repeated.", show_default="all folds"),
@@ -51,8 +60,10 @@ def train(
     **options: Any,
 ) -> None:
     """Train the folds of a model and score each on the groups (cars) that it never saw."""
+    started = time.monotonic()
     execution = applied(Execution(), EXECUTION_OPTIONS, options)
-    deadline = None if execution.max_hours is None else time.monotonic() + execution.max_hours * 3600
+    deadline = None if execution.max_hours is None else started + execution.max_hours * 3600
+    seconds = None if budget is None else parse_duration("--budget", budget)
     spec = cli.competition_named(competition)
     automatic_batch = options["batch_size"] == AUTO
     if automatic_batch:
@@ -71,6 +82,7 @@ def train(
     new_files = look_at_new(out, photos, spec) if is_first_process() else None
 
     from kaggle_tools.training.plan.batch import automatic_batch_size, batches_of, planned
+    from kaggle_tools.training.plan.budget import Budget, settings_within
 
     if automatic_batch:
         settings = replace(settings, batch_size=automatic_batch_size(out, photos, settings, execution))
@@ -78,17 +90,23 @@ def train(
         raise InputError(f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
 
     with locked(out, run_folder.WRITES, PLAN_SECONDS):
+        if seconds is not None:
+            given = frozenset(name for name, value in options.items() if value is not None)
+            time_for_it = Budget(seconds, started, given)
+            settings = settings_within(time_for_it, out, spec, photos, settings, execution, chosen)
         asked = batches_of(settings)
         settings = planned(out, photos, settings, execution)
         memory_led = asked if asked != batches_of(settings) else None
-        run_folder.write_config(out, settings, data, cli.this_command(), memory_led)
+        run_folder.write_config(out, settings, data, cli.this_command(), memory_led, seconds)
         fold_by_stem = fold_table.folds_of(out, spec, photos, settings)
     if new_files is not None:
         fold_table.record_files(out, new_files)
 
     from kaggle_tools.training import cross_validation
 
-    work = cross_validation.CrossValidation(out, spec, data, photos, fold_by_stem, settings)
+    work = cross_validation.CrossValidation(
+        out, spec, data, photos, fold_by_stem, settings, is_timed=seconds is not None
+    )
     out_of_time: OutOfTimeError | None = None
     try:
         cross_validation.train(work, chosen, execution, deadline)
@@ -100,6 +118,8 @@ def train(
         write_run_page(out, spec, data)
     if out_of_time:
         raise out_of_time
+    if seconds is not None and is_first_process():
+        say(f"took {duration(time.monotonic() - started)}, where --budget is {duration(seconds)}")
 
 
 def look_at_new(run: Path, photos: "list[Photo]", spec: "Competition") -> "Fingerprint | None":

@@ -6,7 +6,7 @@ threshold, and how far its probabilities can be trusted.
 H height, W width.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -69,17 +69,43 @@ def score_fold(
     """
     rank, ranks = rank_and_ranks()
     share = photos[rank::ranks]
-    member = replace(member, model=without_normalisation(member.model).to(memory_format=fast_memory_format(device)))
-    tta, scales = member.card.tta, member.card.tta_scales
-    ensemble = Ensemble([member], device, tta=tta, scales=scales, precision=precision)
-    predictions = predict(ensemble, share, equal_size_batches(share, batch_size), workers=workers)
-    scored = [
-        _scored(prediction, member, competition, save_probabilities)
-        for prediction in track(predictions, len(share), "out-of-fold masks")
-    ]
+    one_by_one = scored_photos(
+        member,
+        competition,
+        share,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        workers=workers,
+        save_probabilities=save_probabilities,
+    )
+    scored = [*track(one_by_one, len(share), "out-of-fold masks")]
     scored = [photo for of_process in gathered(scored) for photo in of_process]
     if rank == 0:
         _write_tables(member.folder, sorted(scored, key=lambda photo: photo.image))
+
+
+def scored_photos(
+    member: Member,
+    competition: Competition,
+    photos: Sequence[Photo],
+    *,
+    device: torch.device,
+    precision: FixedPrecision,
+    batch_size: int,
+    workers: int,
+    save_probabilities: bool = False,
+) -> Iterator[ScoredPhoto]:
+    """Yield the scores of photos, whose masks, and where asked for their probabilities, are written into the fold.
+
+    Raises:
+        InputError: a photo cannot be read, the model gave NaN or infinity, or the memory does not suffice.
+    """
+    member = replace(member, model=without_normalisation(member.model).to(memory_format=fast_memory_format(device)))
+    tta, scales = member.card.tta, member.card.tta_scales
+    ensemble = Ensemble([member], device, tta=tta, scales=scales, precision=precision)
+    for prediction in predict(ensemble, photos, equal_size_batches(photos, batch_size), workers=workers):
+        yield _scored(prediction, member, competition, save_probabilities)
 
 
 def held_out_by_mix(

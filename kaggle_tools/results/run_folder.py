@@ -163,11 +163,16 @@ def require_own_folder(out: Path, own: str, sources: Iterable[Path]) -> None:
 
 
 def write_config(
-    run: Path, config: TrainingConfig, data: Path, command: str, asked: Mapping[str, int] | None = None
+    run: Path,
+    config: TrainingConfig,
+    data: Path,
+    command: str,
+    asked: Mapping[str, int] | None = None,
+    budget: float | None = None,
 ) -> None:
     """Write `config.json`, or check that the one that is there asks for the same result.
 
-    `asked` are the settings that memory led away from.
+    `asked` are the settings that memory led away from; `budget` are the seconds that led to sizes and epochs.
 
     Raises:
         InputError: the run was begun with other settings, which are named, or from other pretrained weights; or these
@@ -189,7 +194,9 @@ def write_config(
             raise InputError(f"{run}: begun with other settings ({changes}). Give those, or another --out.")
         (run / FOLDS_FILE).unlink(missing_ok=True)  # drawn with settings under which nothing was trained
     version = (commit(), installed_versions(), platform.platform())
-    write_json(path, RunConfig(settings, str(data.resolve()), command, *version, asked or {}, weights).to_json())
+    write_json(
+        path, RunConfig(settings, str(data.resolve()), command, *version, asked or {}, weights, budget).to_json()
+    )
 
 
 def differing(begun: RunConfig, config: TrainingConfig) -> list[str]:

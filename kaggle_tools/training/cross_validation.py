@@ -49,6 +49,8 @@ class CrossValidation:
     fold_by_stem: Mapping[str, int]
     """The fold that holds out each photo."""
     config: TrainingConfig
+    is_timed: bool = False
+    """Whether it has been said how long it takes, as with a budget."""
 
 
 def train(work: CrossValidation, folds: Sequence[int], execution: Execution, deadline: float | None = None) -> None:
@@ -86,7 +88,8 @@ def train_one_by_one(
         _require_passes(work, unfinished, extra, execution)
     if unfinished and is_first_process():
         warn_of_little_memory(work.photos, work.config, execution)
-        _say_hours(work, unfinished, execution)
+        if not work.is_timed:
+            _say_hours(work, unfinished, execution)
     limit = None if deadline is None else TimeLimit(deadline, work.config.effort_by_epoch)
     for done, fold in enumerate(unfinished):
         if done and is_first_process():  # since these were looked at, hours may have passed
@@ -124,7 +127,8 @@ def train_in_parallel(
 
     alone = replace(execution, devices="1", nodes=1, parallel_folds=False, report=False)
     _require_passes(work, unfinished, [], alone)  # each fold does so for --extra as well
-    _say_parallel_hours(work, unfinished, gpus, alone)
+    if not work.is_timed:
+        _say_parallel_hours(work, unfinished, gpus, alone)
     folds_by_name = {f"fold {fold}": fold for fold in unfinished}
 
     def command(name: str) -> list[str]:

@@ -47,6 +47,9 @@ class RunConfig:
     pretrained_sha256: str | None = None
     """Of the file of weights from which the encoder started, if it did."""
 
+    budget: float | None = None
+    """Seconds within which the run was to be done, if that led to its sizes and epochs."""
+
     @property
     def competition(self) -> str | None:
         """The slug of the competition; None where the settings do not name it."""
@@ -69,6 +72,7 @@ class RunConfig:
             "versions": dict(self.versions),
             "machine": self.machine,
             **({"asked": dict(self.asked)} if self.asked else {}),
+            **({"budget": self.budget} if self.budget else {}),
             **({"pretrained_sha256": self.pretrained_sha256} if self.pretrained_sha256 else {}),
         }
 
@@ -88,6 +92,7 @@ class RunConfig:
             versions=fields.optional("versions", by_name(nullable(text)), {}),
             machine=fields.optional("machine", text, ""),
             asked=fields.optional("asked", by_name(whole), {}),
+            budget=fields.optional("budget", floating, None),
             pretrained_sha256=fields.optional("pretrained_sha256", text, None),
         )
 

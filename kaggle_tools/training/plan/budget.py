@@ -1,0 +1,273 @@
+"""What to train within a given time: sizes and epochs, chosen from how fast this machine is.
+
+Most is learnt from small photos, which take less time; outlines need large ones (progressive resizing).
+
+H height, W width.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from math import ceil, floor, prod, sqrt
+from pathlib import Path
+
+from kaggle_tools.competition import Competition
+from kaggle_tools.config.execution import Execution
+from kaggle_tools.config.training import TrainingConfig, config_of_settings, settings_of
+from kaggle_tools.data.images import Size
+from kaggle_tools.data.listing import Photo, largest_size
+from kaggle_tools.errors import InputError
+from kaggle_tools.options import size_as_text
+from kaggle_tools.results import run_folder
+from kaggle_tools.system.hardware import best_device, has_its_own_memory
+from kaggle_tools.system.output import say
+from kaggle_tools.system.processes import device_count, is_started_by_others, on_a_gpu, own_gpu, visible_gpus
+from kaggle_tools.system.progress import duration
+from kaggle_tools.training.plan.speed import Speed, measured_speed
+
+EarlySizes = tuple[tuple[int, int, int], ...]
+"""(height, width, epochs) each."""
+
+PLANNED = ("image_size", "early_sizes", "epochs")
+"""The settings that a budget chooses, where they are not given."""
+MULTIPLE = 32
+"""Of which the sides are multiples: encoders halve the size five times."""
+SMALLEST_SIDE = 96
+"""No side of a size that is chosen is shorter, where the photos are not."""
+SEEN = 6_500
+"""So many photos must be seen in training before a larger size is worth its time."""
+SEEN_LAST = 1_500
+"""So many of them at the last size: the network then knows its outlines."""
+SHARE_OF_LAST = 0.65
+"""Of the time of all epochs, what those of the last size shall take."""
+LEAST_PIXELS, MOST_PIXELS = 0.12, 0.55
+"""Of those of the last size, what a smaller one may have."""
+SIDES_OF_EARLY = 0.5
+"""Of those of the last size, what the sides of the smaller one shall be."""
+LEAST_USED = 0.96
+"""A plan that uses less of the time is worse than one with other shares."""
+
+
+FIRST_SECONDS, SECONDS_A_PHOTO = 10.0, 0.02
+"""What the tables and the page take in the end, with each held-out photo."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The time that a command may take."""
+
+    seconds: float
+    started: float
+    """When the command was, as `time.monotonic` counts."""
+    given: frozenset[str] = frozenset()
+    """The names of the settings that were decided by whoever asks."""
+
+    @property
+    def planned(self) -> list[str]:
+        """The names of the settings that it decides."""
+        return [name for name in PLANNED if name not in self.given]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What there is to do for each fold."""
+
+    training: int
+    """Photos to train on."""
+    held_out: int
+    """Photos that each epoch validates, and that are masked at the end."""
+    speed: Speed
+    """Of the machine."""
+
+    def epoch_seconds(self, size: Size) -> float:
+        """How long an epoch takes with photos of this size, (height, width)."""
+        return self.training * self.speed.training.at(size) + self.held_out * self.speed.validation.at(size)
+
+    def masking_seconds(self, size: Size) -> float:
+        """How long the held-out photos take in the end."""
+        return self.held_out * self.speed.masking.at(size)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train, and how long that takes for each fold."""
+
+    config: TrainingConfig
+    training_seconds: float
+    masking_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """Of all of it."""
+        return self.training_seconds + self.masking_seconds
+
+    def last_seen(self, fold: Fold) -> int:
+        """How many photos are seen at the last size, each as often as it is."""
+        return (self.config.epochs - self.config.early_epochs) * fold.training
+
+    def is_enough(self, fold: Fold) -> bool:
+        """Whether so many photos are seen that no smaller size would be better."""
+        return self.config.epochs * fold.training >= SEEN and self.last_seen(fold) >= SEEN_LAST
+
+    def distance(self, seconds: float) -> float:
+        """How far it is from the best use of so many seconds: all of them, in the best shares and sizes."""
+        effort, early = self.config.effort_by_epoch, self.config.early_epochs
+        share, sides = sum(effort[early:]) / sum(effort), sqrt(effort[0]) if early else 1
+        unused = max(0.0, LEAST_USED - self.seconds / seconds)
+        return abs(share - SHARE_OF_LAST) + abs(sides - SIDES_OF_EARLY) / 2 + 4 * unused
+
+
+def settings_within(
+    budget: Budget,
+    run: Path,
+    competition: Competition,
+    photos: Sequence[Photo],
+    config: TrainingConfig,
+    execution: Execution,
+    folds: Collection[int],
+) -> TrainingConfig:
+    """The settings with sizes and epochs for which there is time, or those with which the run was begun.
+
+    Measures how fast this machine is, and prints the plan.
+
+    Raises:
+        InputError: the run was begun with another budget, or not one epoch fits into this one, or this is one of
+            several processes that were started together, which cannot measure.
+    """
+    begun = _as_begun(run, config, budget)
+    if begun is not None:
+        return begun
+    if is_started_by_others():
+        raise InputError(
+            "--budget: of processes that were started together none can measure the time; begin the run without "
+            "torchrun, with --max-hours 0, and then give this command again"
+        )
+    say("measuring how fast this machine trains and masks, for --budget")
+    sizes = (
+        [config.image_size] if "image_size" in budget.given and config.image_size else sizes_for(largest_size(photos))
+    )
+    asked = (photos, competition, config, sizes)
+    on_gpu = has_its_own_memory(best_device())
+    speed = on_a_gpu(own_gpu("auto"), measured_speed, *asked) if on_gpu else measured_speed(*asked)
+
+    held_out = ceil(len(photos) / config.folds)
+    fold = Fold(len(photos) - held_out, held_out, speed)
+    gpus = len(visible_gpus(execution.devices)) if execution.parallel_folds else 1
+    devices = 1 if execution.parallel_folds else device_count(execution.devices, execution.nodes)
+    end = FIRST_SECONDS + SECONDS_A_PHOTO * held_out * len(folds)
+    left = budget.seconds - (time.monotonic() - budget.started) - end
+    plan = planned(config, left * devices / ceil(len(folds) / max(1, gpus)), fold, sizes, budget.given)
+    _say(plan, folds, devices, budget)
+    return plan.config
+
+
+def _as_begun(run: Path, config: TrainingConfig, budget: Budget) -> TrainingConfig | None:
+    """With the sizes and epochs with which the run was begun within this budget; None if nothing was begun."""
+    if not (run / run_folder.CONFIG_FILE).exists():
+        return None
+    begun = run_folder.read_config(run)
+    if begun.budget == budget.seconds:
+        recorded = {name: begun.settings.get(name) for name in budget.planned}
+        return config_of_settings({**settings_of(config), **recorded})
+    if run_folder.is_begun(run):
+        was = f"with --budget {duration(begun.budget)}" if begun.budget else "without --budget"
+        raise InputError(f"{run}: begun {was}. Give the command as it was, or another --out.")
+    return None
+
+
+def _say(plan: Plan, folds: Collection[int], devices: int, budget: Budget) -> None:
+    config, together = plan.config, f" on {devices} devices" if devices > 1 else ""
+    early = [f"{epochs} at {height}x{width}" for height, width, epochs in config.early_sizes]
+    last = f"{config.epochs - config.early_epochs} at {size_as_text(config.image_size or ())}"
+    training, masking = (seconds / devices for seconds in (plan.training_seconds, plan.masking_seconds))
+    say(
+        f"plan: {config.epochs} epochs, {', then '.join([*early, last])}, for {len(folds)} fold{'s' * (len(folds) > 1)}"
+    )
+    say(f"a fold{together}: {duration(training)} of training, {duration(masking)} for its held-out photos")
+    ends = datetime.now().astimezone() + timedelta(seconds=budget.started + budget.seconds - time.monotonic())
+    say(f"it ends at about {ends:%H:%M}, {duration(budget.seconds)} after it began")
+
+
+def sizes_for(photo: Size) -> list[Size]:
+    """The sizes, (height, width), from which a budget chooses for photos of this size: ascending, to the photo's own.
+
+    From each to the next the pixels about double.
+    """
+    sizes, scale = [_multiples(photo, 1, ceil)], 1 / sqrt(2)
+    while min(smaller := _multiples(photo, scale, round)) >= SMALLEST_SIDE:
+        sizes.append(smaller)
+        scale /= sqrt(2)
+    return sizes[::-1]
+
+
+def planned(config: TrainingConfig, seconds: float, fold: Fold, sizes: Sequence[Size], given: Collection[str]) -> Plan:
+    """The best use of so many seconds for each fold: the largest size for which there is time to learn enough.
+
+    Args:
+        config: what is to be trained; those of its settings that are `given` stay as they are.
+        seconds: for each fold.
+        fold: what there is to do.
+        sizes: those to choose from, (height, width), ascending.
+        given: names of `PLANNED` that were decided by whoever asks.
+
+    Raises:
+        InputError: not one epoch of the smallest size fits into the time, or not those that are given.
+    """
+    lasts = [config.image_size or sizes[-1]] if "image_size" in given else [*reversed(sizes)]
+    lasts = [size for size in lasts if prod(size) <= prod(fold.speed.largest)] or lasts[-1:]
+    found: list[Plan] = []
+    for last in lasts:
+        plans = [*_plans(config, seconds, fold, sizes, last, given)]
+        enough = [plan for plan in plans if plan.is_enough(fold)]
+        if enough:
+            return min(enough, key=lambda plan: plan.distance(seconds))
+        found += plans
+    if not found:
+        needed = fold.epoch_seconds(lasts[-1]) + fold.masking_seconds(lasts[-1])
+        raise InputError(
+            f"--budget: a fold takes at least {duration(needed)} with one epoch at {size_as_text(lasts[-1])}, and "
+            f"{duration(max(0.0, seconds))} are left for it; give more, a single --fold, or fewer --epochs"
+        )
+    # Too little time to learn enough at any size: as many photos as possible are seen.
+    return max(found, key=lambda plan: (plan.config.epochs, plan.seconds))
+
+
+def _multiples(photo: Size, scale: float, rounded: Callable[[float], int]) -> Size:
+    height, width = (max(1, rounded(side * scale / MULTIPLE)) * MULTIPLE for side in photo)
+    return height, width
+
+
+def _plans(
+    config: TrainingConfig, seconds: float, fold: Fold, sizes: Sequence[Size], last: Size, given: Collection[str]
+) -> Iterator[Plan]:
+    """Yield what fits with each number of epochs at this last size."""
+    masking, each = fold.masking_seconds(last), fold.epoch_seconds(last)
+    for epochs in range(1, 1 + floor((seconds - masking) / each)):
+        left = seconds - masking - epochs * each
+        for early in _early_sizes(config, left, fold, [size for size in sizes if _is_worth_a_stage(size, last)], given):
+            in_all = epochs + sum(early_epochs for *_, early_epochs in early)
+            if "epochs" in given and in_all != config.epochs:
+                continue
+            used = epochs * each + sum(number * fold.epoch_seconds((h, w)) for h, w, number in early)
+            yield Plan(replace(config, image_size=last, early_sizes=early, epochs=in_all), used, masking)
+
+
+def _early_sizes(
+    config: TrainingConfig, left: float, fold: Fold, smaller: Sequence[Size], given: Collection[str]
+) -> Iterator[EarlySizes]:
+    """Yield what fits into the seconds that are left before the last size: nothing, or epochs of one smaller size."""
+    if "early_sizes" in given:
+        if sum(number * fold.epoch_seconds((h, w)) for h, w, number in config.early_sizes) <= left:
+            yield config.early_sizes
+        return
+    yield ()
+    for size in smaller:
+        most = floor(left / fold.epoch_seconds(size))
+        for number in range(1, most + 1) if "epochs" in given else range(most, most and most + 1):
+            yield ((*size, number),)
+
+
+def _is_worth_a_stage(size: Size, last: Size) -> bool:
+    """Whether it is so much smaller that it saves time, and not so much that little is learnt for the last size."""
+    return LEAST_PIXELS <= prod(size) / prod(last) <= MOST_PIXELS
