@@ -194,3 +194,16 @@ def test_the_ends_of_what_is_required_of_a_number(
 ) -> None:
     assert all(check.holds(value) for value in possible)
     assert not any(check.holds(value) for value in impossible)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("45m", 2700), ("2h", 7200), ("1h30m", 5400), ("90s", 90), ("1H0m5S", 3605), ("100m", 6000)]
+)
+def test_a_duration_is_read_in_seconds(text: str, seconds: float) -> None:
+    assert options.parse_duration("--budget", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "45", "0m", "1.5h", "-2h", "m", "2h 5m", "123456h", "30m1h"])
+def test_a_duration_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=f"^--budget {text}: must be hours, minutes or seconds, as 45m, 2h or 1h30m$"):
+        options.parse_duration("--budget", text)

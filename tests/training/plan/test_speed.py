@@ -1,0 +1,93 @@
+from typing import Any
+
+import pytest
+import torch
+
+from kaggle_tools.competition import Competition
+from kaggle_tools.config.presets import config_from
+from kaggle_tools.config.training import TrainingConfig
+from kaggle_tools.data.images import Size
+from kaggle_tools.data.listing import Photo
+from kaggle_tools.errors import InputError
+from kaggle_tools.training.plan import speed
+from kaggle_tools.training.plan.speed import Line, measured_speed
+
+SIZES = [(32, 32), (48, 48), (64, 64), (96, 96), (128, 128)]
+
+
+@pytest.fixture
+def config(tiles: Competition) -> TrainingConfig:
+    return config_from("demo", tiles.slug, {"width": 4, "depth": 2, "batch_size": 2, "epochs": 7})
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> list[TrainingConfig]:
+    """In the place of short trainings: a photo takes 10 ms and a microsecond a pixel, and half of that to validate."""
+    asked: list[TrainingConfig] = []
+
+    def times(_: Any, __: Any, config: TrainingConfig) -> speed._Times:
+        assert config.image_size
+        asked.append(config)
+        seconds = 0.01 + config.image_size[0] * config.image_size[1] / 1e6
+        return speed._Times(seconds, seconds / 2, 0.125)
+
+    monkeypatch.setattr(speed, "_timed", times)
+    return asked
+
+
+def test_other_sizes_follow_from_two_that_are_measured(
+    config: TrainingConfig, photos: list[Photo], tiles: Competition, timed: list[TrainingConfig]
+) -> None:
+    found = measured_speed(photos, tiles, config, SIZES)
+    assert [of_size.image_size for of_size in timed] == [(32, 32), (48, 48), (96, 96), (128, 128)]
+    assert {(of_size.epochs, of_size.early_sizes) for of_size in timed} == {(1, ())}
+    assert found.training.at((1000, 1000)) == pytest.approx(1.01)
+    assert found.validation.at((500, 1000)) == pytest.approx(0.255)
+    assert found.masking.at((10, 10)) == found.masking.at((1000, 10)) == pytest.approx(0.125)
+    assert found.largest == (128, 128)
+
+
+def test_no_larger_size_is_measured_than_what_takes_a_second(
+    config: TrainingConfig, photos: list[Photo], tiles: Competition, timed: list[TrainingConfig]
+) -> None:
+    found = measured_speed(photos, tiles, config, [(256, 256), (800, 800), (2000, 2000)])
+    assert [of_size.image_size for of_size in timed] == [(256, 256), (800, 800)]
+    assert found.training.at((2000, 2000)) == pytest.approx(4.01)
+    assert found.largest == (2000, 2000)
+
+
+def test_a_size_that_does_not_fit_into_the_memory_bounds_the_others(
+    config: TrainingConfig, photos: list[Photo], tiles: Competition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def times(_: Any, __: Any, of_size: TrainingConfig) -> speed._Times:
+        if of_size.image_size == (128, 128):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return speed._Times(0.1, 0.1, 0.1)
+
+    monkeypatch.setattr(speed, "_timed", times)
+    assert measured_speed(photos, tiles, config, SIZES).largest == (96, 96)
+    with pytest.raises(InputError, match="^--budget: out of memory with photos of 128x128$"):
+        measured_speed(photos, tiles, config, SIZES[-1:])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "seconds", "line"),
+    [
+        ([(10, 10)], [2.0], Line(0, 0.02)),
+        ([(10, 10), (10, 20)], [1.0, 1.5], Line(0.5, 0.005)),
+        ([(10, 10), (10, 20)], [1.0, 4.0], Line(0, 0.02)),  # as if a smaller photo took less than nothing
+        ([(10, 10), (10, 20)], [4.0, 2.0], Line(0, 0.01)),
+    ],
+)
+def test_a_line_goes_through_the_last_two_sizes(sizes: list[Size], seconds: list[float], line: Line) -> None:
+    found = speed._line(sizes, seconds)
+    assert found == pytest.approx(line)
+
+
+def test_a_short_training_is_timed_and_leaves_nothing(
+    config: TrainingConfig, photos: list[Photo], tiles: Competition, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = measured_speed(photos, tiles, config, [(32, 32), (64, 64)])
+    for line in (found.training, found.validation, found.masking):
+        assert 0 < line.at((64, 64)) < 5
+    assert capsys.readouterr().out == ""
