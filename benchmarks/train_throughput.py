@@ -118,7 +118,7 @@ def milesial(photos: list[Photo], config: TrainingConfig, steps: int, checkout: 
         )
     if len(photos) * 0.9 < 5 * config.batch_size * (steps + WARM_UP_STEPS + 1):
         raise typer.BadParameter(f"{len(photos)} photos are too few for {steps} steps before the peer first evaluates")
-    with tempfile.TemporaryDirectory() as folder, _peer(checkout) as (module, counter):
+    with tempfile.TemporaryDirectory() as folder, peer(checkout) as (module, counter):
         module.dir_img, module.dir_mask = Path(folder) / "imgs", Path(folder) / "masks"
         for path in (module.dir_img, module.dir_mask):
             path.mkdir()
@@ -128,7 +128,7 @@ def milesial(photos: list[Photo], config: TrainingConfig, steps: int, checkout: 
             (module.dir_mask / photo.mask.name).symlink_to(photo.mask.resolve())
         network = build(design(config.model, config.width, config.depth)).net.to(memory_format=torch.channels_last)
         network.n_channels, network.n_classes = 3, 1
-        counter.limit = steps + WARM_UP_STEPS
+        counter.is_enough = lambda: len(counter.times) == steps + WARM_UP_STEPS
         cuda = best_device().type == "cuda"
         with suppress(EndOfMeasurement):
             module.train_model(
@@ -152,7 +152,8 @@ class BatchCounter:
 
     def __init__(self) -> None:
         self.times: list[float] = []
-        self.limit = 0
+        self.is_enough: Callable[[], bool] = lambda: False
+        """Asked after each batch whether to leave the loop."""
 
     def __call__(self, iterable: Any = None, **_: Any) -> Any:
         """The bar itself where there is nothing to iterate over."""
@@ -171,12 +172,12 @@ class BatchCounter:
         """Note the time of a batch."""
         _wait()
         self.times.append(time.perf_counter())
-        if len(self.times) == self.limit:
+        if self.is_enough():
             raise EndOfMeasurement
 
 
 @contextmanager
-def _peer(checkout: Path) -> Iterator[tuple[Any, BatchCounter]]:
+def peer(checkout: Path) -> Iterator[tuple[Any, BatchCounter]]:
     """The peer's `train` module, with the counter in the place of tqdm and without wandb."""
     counter = BatchCounter()
     wandb = types.ModuleType("wandb")
