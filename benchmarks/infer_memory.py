@@ -24,7 +24,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.data.loading.datasets import InputSize
+from kaggle_tools.data.loading.fitting import InputSize
 from kaggle_tools.inference.ensemble import Ensemble, Member
 from kaggle_tools.models.segmenter import Architecture, build, design
 from kaggle_tools.models.weights import ModelCard, save

@@ -68,7 +68,7 @@ def real(photos: list[Photo], config: TrainingConfig, workers: int, steps: int, 
     needed = photos[: (steps + WARM_UP_STEPS) * config.batch_size]
     execution = Execution(devices="1", workers=workers, cache=None if cache is None else str(cache))
     if cache:
-        kept = masked_photos(needed, config, execution)
+        kept = masked_photos(needed, config.image_size, config.fit, execution)
         for index in range(len(kept)):
             kept.pixels(index)
     task = SegmentationTask(_network(config), config)

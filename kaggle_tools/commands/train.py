@@ -78,7 +78,7 @@ def train(
     photos = training_photos(spec, data)  # before torch is loaded, which takes seconds
     run_folder.require_own_folder(out, run_folder.CONFIG_FILE, {data, *folders_of(photos)})
     if execution.cache and is_first_process():
-        PixelCache(Path(execution.cache)).prepare(photos, settings.size_by_epoch)
+        PixelCache(Path(execution.cache)).prepare(photos, settings.size_by_epoch, settings.fit)
     new_files = look_at_new(out, photos, spec) if is_first_process() else None
 
     from kaggle_tools.training.plan.batch import automatic_batch_size, batches_of, planned

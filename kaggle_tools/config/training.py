@@ -40,6 +40,8 @@ from kaggle_tools.options import (
 
 Augmentation = Literal["none", "hflip", "mild", "seed"]
 """Random changes of the training photos; what each does is in `augment`."""
+Fit = Literal["stretch", "pad"]
+"""How photos are brought to a size: both sides scaled to it, or the shape kept and the edges reflected around it."""
 Tta = Literal["none", "hflip", "flips"]
 """Test-time augmentation, a mean over flips: none, left to right, or that and upside down."""
 Optimizer = Literal["adam", "adamw", "sgd"]
@@ -109,6 +111,7 @@ class TrainingConfig:
         ),
     ] = ()
     """Progressive resizing: small photos teach most of it in less time, and large ones the outlines."""
+    fit: Annotated[Fit, Option("How photos are brought to the size; pad keeps their shape.", DATA)] = "stretch"
     augmentation: Annotated[Augmentation, Option("Random changes of the training photos.", DATA)] = "mild"
     epochs: Annotated[int, Option("Passes over the training photos.", STEPS, check=ABOVE_0)] = 30
     patience: Annotated[
@@ -260,13 +263,13 @@ def config_of_settings(settings: Mapping[str, Any]) -> TrainingConfig:
 def as_recorded_now(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings in the form that this version records.
 
-    Paths from the root on, pretrained weights by their name, and no early sizes where there was no such setting.
+    Paths from the root on, pretrained weights by their name, and the defaults of settings that there were not.
     """
     typed = {name: path for name in PATHS if isinstance(path := settings.get(name), str)}
     now = {**settings, **{name: path_text(name, path) for name, path in typed.items()}}
     if isinstance(settings.get("pretrained"), bool):
         now["pretrained"] = IMAGENET if settings["pretrained"] else None
-    return {"early_sizes": [], **now}
+    return {"early_sizes": [], "fit": "stretch", **now}
 
 
 def settings_of(config: TrainingConfig) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from kaggle_tools.config.training import Tta, check_setting
 from kaggle_tools.config.values import FP32, FixedPrecision
 from kaggle_tools.data.images import Size
-from kaggle_tools.data.loading.datasets import InputSize
+from kaggle_tools.data.loading.fitting import InputSize
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.tta import tta_mean
 from kaggle_tools.models.folding import without_normalisation
@@ -171,8 +171,11 @@ class Ensemble:
     @property
     def input_sizes(self) -> list[InputSize]:
         """The sizes at which photos are needed, each once."""
-        sizes = (InputSize(member.card.image_size, scale) for member in self.members for scale in self.scales)
-        return list(dict.fromkeys(sizes))
+        return list(dict.fromkeys(size for member in self.members for size in self.inputs_of(member)))
+
+    def inputs_of(self, member: Member) -> list[InputSize]:
+        """The sizes at which a network is given photos, one for each scale."""
+        return [InputSize(member.card.image_size, scale, member.card.fit) for scale in self.scales]
 
     @torch.inference_mode()
     def __call__(self, photos_at: Mapping[InputSize, Tensor], own_size: Size) -> Mix:
@@ -198,7 +201,7 @@ class Ensemble:
 
     def _of_member(self, member: Member, photos_at: Mapping[InputSize, Tensor], own_size: Size) -> Tensor:
         """One network's probabilities (B, H, W), the mean over scales and flips."""
-        inputs = [photos_at[InputSize(member.card.image_size, scale)] for scale in self.scales]
+        inputs = [(photos_at[size], size.frame(own_size)) for size in self.inputs_of(member)]
         return tta_mean(member.model, inputs, self.tta, own_size, half_of(self.precision))
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo, largest_size
-from kaggle_tools.data.loading.datasets import InputSize, ResizedPhotos
+from kaggle_tools.data.loading.datasets import ResizedPhotos
+from kaggle_tools.data.loading.fitting import InputSize
 from kaggle_tools.data.loading.workers import loader, plain_worker_errors
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Mix
@@ -54,7 +55,7 @@ def require_sizes(ensemble: Ensemble, photos: Sequence[Photo]) -> None:
     sizes = probe.some_sizes(photo.size for photo in photos)
     passes: dict[Architecture, list[probe.Pass]] = {}
     for member in ensemble.members:
-        at = [InputSize(member.card.image_size, scale) for scale in ensemble.scales]
+        at = ensemble.inputs_of(member)
         passes.setdefault(member.card.architecture, []).extend(
             probe.Pass(1, one.of(size), training=False, given_by=f"--tta-scales {one.scale:g}")
             for one in at
@@ -128,9 +129,9 @@ def batch_size_that_fits(ensemble: Ensemble, photos: Sequence[Photo]) -> int:
 def _largest_tensor(ensemble: Ensemble, own_size: Size) -> int:
     """The elements of the largest tensor in any of the networks while it masks one photo of this size."""
     passes = {
-        (member.card.architecture, InputSize(member.card.image_size, scale).of(own_size))
+        (member.card.architecture, size.of(own_size))
         for member in ensemble.members
-        for scale in ensemble.scales
+        for size in ensemble.inputs_of(member)
     }
     return max(probe.largest_tensor(architecture, size) for architecture, size in passes)
 

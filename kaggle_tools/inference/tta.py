@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kaggle_tools.config.training import Tta
 from kaggle_tools.data.images import Size
+from kaggle_tools.data.loading.fitting import Frame
 from kaggle_tools.system.hardware import fast_memory_format
 from kaggle_tools.system.output import warn_once
 
@@ -24,17 +25,18 @@ FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {
 
 def tta_mean(
     model: nn.Module,
-    photos_at_scales: Sequence[Tensor],
+    photos_at_scales: Sequence[tuple[Tensor, Frame]],
     tta: Tta,
     own_size: Size,
     half: torch.dtype | None = None,
 ) -> Tensor:
     """Mean probabilities (B, H, W) at `own_size` over the scales and flips.
 
-    `photos_at_scales` are the same photos, uint8 (B, 3, h, w), once for each scale; `half` are the 16-bit numbers in
-    which the network computes, if it does.
+    `photos_at_scales` are the same photos, uint8 (B, 3, h, w), once for each scale, and where in these they lie; `half`
+    are the 16-bit numbers in which the network computes, if it does.
     """
-    probabilities = [enlarge(flip_mean(model, photos_B3HW, tta, half), own_size) for photos_B3HW in photos_at_scales]
+    at_scales = [frame.cut(flip_mean(model, photos_B3HW, tta, half)) for photos_B3HW, frame in photos_at_scales]
+    probabilities = [enlarge(probability_B1HW, own_size) for probability_B1HW in at_scales]
     return torch.stack(probabilities).mean(dim=0)[:, 0]
 
 

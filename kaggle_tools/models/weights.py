@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as as_safetensors
 
-from kaggle_tools.config.training import Tta, check_setting, tuples
+from kaggle_tools.config.training import Fit, Tta, check_setting, tuples
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import Architecture, Segmenter, blueprint, build
 from kaggle_tools.system import json_values
@@ -48,9 +48,11 @@ class ModelCard:
     """The flips over which the photos of that fold were averaged; others are treated alike if nothing else is asked."""
     tta_scales: tuple[float, ...] = (1.0,)
     """The factors of `image_size` over which they were averaged."""
+    fit: Fit = "stretch"
+    """How photos are brought to `image_size`."""
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "tta", "tta_scales"):
+        for name in ("image_size", "tta", "tta_scales", "fit"):
             check_setting(name, getattr(self, name))
         if self.image_size and math.prod(self.image_size) * max(self.tta_scales) ** 2 > MOST_PIXELS:
             raise InputError(f"photos of more than {MOST_PIXELS:,} pixels for the network, as none was trained on")

@@ -28,7 +28,7 @@ from kaggle_tools.errors import InputError, KaggleToolsError
 from kaggle_tools.inference import out_of_fold
 from kaggle_tools.inference.ensemble import Member
 from kaggle_tools.models.idle_weights import freeze_idle_weights
-from kaggle_tools.models.segmenter import build, recompute_levels
+from kaggle_tools.models.segmenter import Architecture, build, recompute_levels
 from kaggle_tools.models.weights import ModelCard, save
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.fold_table import Split
@@ -100,7 +100,7 @@ def train_fold(
         lines = EpochLines(folds_left, config.effort_by_epoch)
         beside = [Failures(), *limits, *callbacks_of(folder, data, execution), lines]
         trainer = _fit(task, data, folder, execution, beside, CheckpointFiles(identity(fold, config, split)))
-        card = ModelCard(architecture, config.image_size, competition.slug, fold, config.tta, config.tta_scales)
+        card = card_of(config, architecture, competition, fold)
         if trainer.is_global_zero:
             save(task.model, card, folder)
             run_folder.write_timing(folder, _timing(trainer))
@@ -116,6 +116,11 @@ def train_fold(
             workers=execution.workers,
             save_probabilities=execution.save_oof_probabilities,
         )
+
+
+def card_of(config: TrainingConfig, architecture: Architecture, competition: Competition, fold: int) -> ModelCard:
+    """What must be known of the weights that a training makes."""
+    return ModelCard(architecture, config.image_size, competition.slug, fold, config.tta, config.tta_scales, config.fit)
 
 
 def make_trainer(

@@ -21,7 +21,7 @@ from torchmetrics import MeanMetric
 
 from kaggle_tools import metrics
 from kaggle_tools.config.execution import Execution
-from kaggle_tools.config.training import TrainingConfig
+from kaggle_tools.config.training import Fit, TrainingConfig
 from kaggle_tools.config.values import AUTO, FixedPrecision
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
@@ -156,7 +156,7 @@ class FoldData(LightningDataModule):
         super().__init__()
         self.training = photos_by_epoch(split.training, config, execution, config.augmentation)
         self.validation = photos_by_epoch(split.held_out, config, execution, augmentation="none")
-        self.held_out = masked_photos(split.held_out, config.image_size, execution)
+        self.held_out = masked_photos(split.held_out, config.image_size, config.fit, execution)
         self.config = config
         self.loader = partial(loader, workers=execution.workers, device=best_device().type)
 
@@ -195,15 +195,15 @@ def photos_by_epoch(
 ) -> PhotosByEpoch:
     """These photos with their masks as the epochs of a training take them."""
     by_size = {
-        size: AugmentedPhotos(masked_photos(photos, size, execution), augmentation, config.seed)
+        size: AugmentedPhotos(masked_photos(photos, size, config.fit, execution), augmentation, config.seed)
         for size in set(config.size_by_epoch)
     }
     return PhotosByEpoch([by_size[size] for size in config.size_by_epoch])
 
 
-def masked_photos(photos: Sequence[Photo], size: Size | None, execution: Execution) -> MaskedPhotos:
+def masked_photos(photos: Sequence[Photo], size: Size | None, fit: Fit, execution: Execution) -> MaskedPhotos:
     """These photos with their masks at this size, from the cache where there is one."""
-    return MaskedPhotos(photos, size, PixelCache(Path(execution.cache)) if execution.cache else None)
+    return MaskedPhotos(photos, size, PixelCache(Path(execution.cache)) if execution.cache else None, fit)
 
 
 def loss_of(config: TrainingConfig) -> SegmentationLoss:

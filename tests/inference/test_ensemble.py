@@ -25,7 +25,7 @@ from known_networks import (
 from torch import Tensor, nn
 
 from kaggle_tools.data.images import resize
-from kaggle_tools.data.loading.datasets import InputSize
+from kaggle_tools.data.loading.fitting import InputSize
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Member, choose_tta, load_members
 from kaggle_tools.models.segmenter import Architecture, build

@@ -29,6 +29,7 @@ from kaggle_tools.data.images import read_photo, resize
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading import datasets
 from kaggle_tools.data.loading.datasets import equal_size_batches
+from kaggle_tools.data.loading.fitting import InputSize
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference import predict as prediction_module
 from kaggle_tools.inference.ensemble import Ensemble, Member, Mix
@@ -383,7 +384,8 @@ class TestBatchSize:
         """On a GPU, for a U-Net of this width."""
         photos = [Photo("a", Path("a.png"), size) for size in sizes]
         one = replace(member(nn.Identity()), card=card_of(None, architecture=Architecture(width=width)))
-        ensemble = SimpleNamespace(device=torch.device("cuda"), members=[one], scales=scales)
+        inputs = [InputSize(one.card.image_size, scale) for scale in scales]
+        ensemble = SimpleNamespace(device=torch.device("cuda"), members=[one], inputs_of=lambda _: inputs)
         return batch_size_that_fits(ensemble, photos)  # type: ignore[arg-type]
 
     def test_on_a_gpu_the_batch_size_is_the_largest_power_of_two_that_fits(self, tried: list[tuple[int, Size]]) -> None:

@@ -79,6 +79,7 @@ class TestSavingAndLoading:
             "fold": 3,
             "tta": "hflip",
             "tta_scales": [0.75, 1.0],
+            "fit": "stretch",
         }
 
     def test_a_card_from_before_there_was_tta_on_it_has_none(self, saved: Path) -> None:

@@ -6,7 +6,6 @@ H height, W width; the size of a photo is (height, width) in pixels, None where 
 """
 
 from collections.abc import Iterator, Sequence, Sized
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
 from typing import Any, cast
@@ -17,10 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler, Sampler
 
+from kaggle_tools.config.training import Fit
 from kaggle_tools.data.fingerprint import sha256_of
-from kaggle_tools.data.images import Size, read_mask, read_photo, resize, shrink_for
+from kaggle_tools.data.images import Size, read_mask, read_photo, shrink_for
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.augment import Augmenter
+from kaggle_tools.data.loading.fitting import InputSize, fitted
 from kaggle_tools.data.loading.pixel_cache import PixelCache, Pixels
 from kaggle_tools.errors import InputError
 
@@ -33,9 +34,15 @@ class MaskedPhotos(Dataset[tuple[Tensor, Tensor]]):
     A mask value between 0 and 255 is the share of the pixel that is covered.
     """
 
-    def __init__(self, photos: Sequence[Photo], image_size: Size | None, cache: PixelCache | None = None) -> None:
+    def __init__(
+        self,
+        photos: Sequence[Photo],
+        image_size: Size | None,
+        cache: PixelCache | None = None,
+        fit: Fit = "stretch",
+    ) -> None:
         self.photos = photos
-        self.image_size = image_size
+        self.input = InputSize(image_size, fit=fit)
         self.cache = cache
 
     def __len__(self) -> int:
@@ -53,9 +60,8 @@ class MaskedPhotos(Dataset[tuple[Tensor, Tensor]]):
             InputError: a file cannot be read.
         """
         photo = self.photos[index]
-        size = self.image_size or photo.size
-        decode = partial(_decoded, photo, size)
-        return self.cache.pixels(photo, size, decode) if self.cache else decode()
+        decode = partial(_decoded, photo, self.input)
+        return self.cache.pixels(photo, self.input, decode) if self.cache else decode()
 
 
 class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
@@ -133,21 +139,6 @@ class EpochSampler(DistributedSampler[Any]):
         return next(whole for part in self.parts if (whole := self.num_samples // part * part))
 
 
-@dataclass(frozen=True)
-class InputSize:
-    """The size to which photos are brought for a network."""
-
-    size: Size | None
-    """(height, width) in pixels; None: each photo's own."""
-    scale: float = 1.0
-    """By which both sides are multiplied, for test-time augmentation."""
-
-    def of(self, own_size: Size) -> Size:
-        """(height, width) of a photo of this size for the network."""
-        height, width = self.size or own_size
-        return max(1, round(height * self.scale)), max(1, round(width * self.scale))
-
-
 class ResizedPhotos(Dataset[tuple[list[Tensor], str, str]]):
     """Each photo at each of several sizes, uint8 (3, H, W), what is wrong with it, and the SHA-256 of its file.
 
@@ -171,7 +162,7 @@ class ResizedPhotos(Dataset[tuple[list[Tensor], str, str]]):
         try:
             # Hashed before it is decoded: what is made of a photo that is replaced in between is found to be outdated.
             photo_sha256 = sha256_of(photo.path)
-            return [_photo_tensor(pixels_HW3) for pixels_HW3 in _at_sizes(photo, sizes)], "", photo_sha256
+            return [_photo_tensor(pixels_HW3) for pixels_HW3 in _at_sizes(photo, self.sizes)], "", photo_sha256
         except InputError as error:
             return [torch.zeros(3, *size, dtype=torch.uint8) for size in sizes], str(error), ""
 
@@ -185,13 +176,14 @@ def equal_size_batches(photos: Sequence[Photo], batch_size: int) -> list[list[in
     return batches
 
 
-def _decoded(photo: Photo, size: Size) -> Pixels:
+def _decoded(photo: Photo, wanted: InputSize) -> Pixels:
     assert photo.mask is not None, f"{photo.stem} has no mask"
-    photo_HW3 = _read(photo, shrink_for(photo.path, photo.size, size))
+    size, frame = wanted.of(photo.size), wanted.frame(photo.size)
+    photo_HW3 = _read(photo, shrink_for(photo.path, photo.size, frame.size))
     mask_HW = read_mask(photo.mask).view(np.uint8) * np.uint8(255)
     if mask_HW.shape != photo.size:
         raise InputError(f"{photo.mask}: {CHANGED}")
-    return resize(photo_HW3, size), resize(mask_HW, size)
+    return fitted(photo_HW3, size, frame), fitted(mask_HW, size, frame)
 
 
 def _read(photo: Photo, shrink: int) -> NDArray[np.uint8]:
@@ -206,16 +198,19 @@ def _read(photo: Photo, shrink: int) -> NDArray[np.uint8]:
     return photo_HW3
 
 
-def _at_sizes(photo: Photo, sizes: Sequence[Size]) -> list[NDArray[np.uint8]]:
+def _at_sizes(photo: Photo, sizes: Sequence[InputSize]) -> list[NDArray[np.uint8]]:
     """The photo, (H, W, 3), at each size; decoded once for all sizes that the decoder shrinks alike.
 
     Raises:
         InputError: the file cannot be read, or is not of the size that it had before.
     """
-    decoded: dict[int, NDArray[np.uint8]] = {}
-    for shrink in {shrink_for(photo.path, photo.size, size) for size in sizes}:
-        decoded[shrink] = _read(photo, shrink)
-    return [resize(decoded[shrink_for(photo.path, photo.size, size)], size) for size in sizes]
+    frames = [size.frame(photo.size) for size in sizes]
+    shrinks = [shrink_for(photo.path, photo.size, frame.size) for frame in frames]
+    decoded = {shrink: _read(photo, shrink) for shrink in set(shrinks)}
+    return [
+        fitted(decoded[shrink], size.of(photo.size), frame)
+        for shrink, size, frame in zip(shrinks, sizes, frames, strict=True)
+    ]
 
 
 def _to_tensors(photo_HW3: NDArray[np.uint8], mask_HW: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:

@@ -21,8 +21,10 @@ import PIL
 import simplejpeg
 from numpy.typing import NDArray
 
+from kaggle_tools.config.training import Fit
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.loading.fitting import InputSize
 from kaggle_tools.errors import InputError
 from kaggle_tools.system.files import read_bytes, remove_left_behind, replacing, write_text
 from kaggle_tools.system.output import warn, warn_once
@@ -50,27 +52,27 @@ class PixelCache:
 
     folder: Path
 
-    def pixels(self, photo: Photo, size: Size, decode: Callable[[], Pixels]) -> Pixels:
+    def pixels(self, photo: Photo, wanted: InputSize, decode: Callable[[], Pixels]) -> Pixels:
         """What `decode` gives, from the folder where it is there; else it is kept for the next time.
 
         Args:
             photo: whose pixels these are.
-            size: theirs, (height, width).
+            wanted: to which size they are brought, and how.
             decode: reads the photo and its mask and brings them to this size.
 
         Raises:
             InputError: `decode` does.
         """
-        path = self._path(photo, size)
-        kept = _read(path, size) if path else None
+        path = self._path(photo, wanted)
+        kept = _read(path, wanted.of(photo.size)) if path else None
         if kept:
             return kept
         pixels = decode()
-        if path and path == self._path(photo, size):  # else a file was replaced while it was decoded
+        if path and path == self._path(photo, wanted):  # else a file was replaced while it was decoded
             self._keep(path, pixels)
         return pixels
 
-    def prepare(self, photos: Sequence[Photo], image_sizes: Iterable[Size | None]) -> None:
+    def prepare(self, photos: Sequence[Photo], image_sizes: Iterable[Size | None], fit: Fit = "stretch") -> None:
         """Make the folder, and check that what is not in it yet fits on its disk.
 
         The photos will be asked for at these sizes, (height, width), or at their own.
@@ -93,7 +95,7 @@ class PixelCache:
         for size in set(image_sizes):
             if size is None:
                 warn(f"--cache {self.folder}: photos of their own size are read no faster from it; leave it out")
-            paths = [(photo, self._path(photo, size or photo.size)) for photo in photos]
+            paths = [(photo, self._path(photo, InputSize(size, fit=fit))) for photo in photos]
             needed += bytes_of([photo for photo, path in paths if path and path.name not in kept], [size])
         if needed > free:
             raise InputError(
@@ -101,10 +103,11 @@ class PixelCache:
                 "give another folder, or a smaller --image-size"
             )
 
-    def _path(self, photo: Photo, size: Size) -> Path | None:
+    def _path(self, photo: Photo, wanted: InputSize) -> Path | None:
         """The file that keeps the pixels; None if the photo or its mask cannot be looked at."""
         assert photo.mask is not None, f"{photo.stem} has no mask"
-        decides = [*MADE_WITH, photo.size, size]  # of which two follows how far the decoder shrinks
+        # From both sizes follows how far the decoder shrinks.
+        decides: list[object] = [*MADE_WITH, photo.size, wanted.of(photo.size), *wanted.frame(photo.size)]
         try:
             decides += [_state(photo.path), _state(photo.mask)]
         except OSError:

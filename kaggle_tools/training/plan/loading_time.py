@@ -43,7 +43,9 @@ def seconds_with_loading(
 def seconds_to_load(photos: Sequence[Photo], config: TrainingConfig, execution: Execution) -> float:
     """How long one process takes for a photo, with a cache once it is there; 0 if a photo cannot be read."""
     some = photos[:: -(-len(photos) // SOME)]
-    dataset = AugmentedPhotos(masked_photos(some, config.image_size, execution), config.augmentation, config.seed)
+    dataset = AugmentedPhotos(
+        masked_photos(some, config.image_size, config.fit, execution), config.augmentation, config.seed
+    )
     with suppress(InputError):  # which the training will name
         times = []
         for epoch in range(3):  # the first one fills the cache

@@ -26,11 +26,10 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Member
 from kaggle_tools.inference.out_of_fold import scored_photos
-from kaggle_tools.models.weights import ModelCard
 from kaggle_tools.results.fold_table import Split
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device, one_kind_of_out_of_memory, wait_for
-from kaggle_tools.training.fold import callbacks_of, make_trainer
+from kaggle_tools.training.fold import callbacks_of, card_of, make_trainer
 from kaggle_tools.training.plan.shortage import forget
 from kaggle_tools.training.plan.trial import architecture_of, untrained
 from kaggle_tools.training.task import FoldData, precision_of, quiet_lightning
@@ -126,7 +125,7 @@ def _timed(photos: Sequence[Photo], competition: Competition, config: TrainingCo
         data = FoldData(split, config, execution)
         trainer = make_trainer(Path(folder), config, execution, [*callbacks_of(Path(folder), data, execution), watch])
         trainer.fit(task, datamodule=data)
-        card = ModelCard(architecture_of(config), config.image_size, competition.slug, 0, config.tta, config.tta_scales)
+        card = card_of(config, architecture_of(config), competition, fold=0)
         masked = scored_photos(
             Member(task.model.eval(), card, Path(folder)),
             competition,

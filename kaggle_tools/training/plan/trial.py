@@ -12,7 +12,7 @@ import torch
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.images import Size
-from kaggle_tools.data.loading.datasets import InputSize
+from kaggle_tools.data.loading.fitting import InputSize
 from kaggle_tools.models import probe
 from kaggle_tools.models.segmenter import Architecture, blueprint, build, recompute_levels
 from kaggle_tools.system.hardware import (
@@ -62,7 +62,7 @@ def _passes(
         yield probe.Pass(photos, own_size, training=True, given_by=why)
         yield probe.Pass(1, own_size, training=False, given_by="--image-size")
         for scale in config.tta_scales:
-            size = InputSize(config.image_size, scale).of(own_size)
+            size = InputSize(config.image_size, scale, config.fit).of(own_size)
             yield probe.Pass(1, size, training=False, given_by=f"--tta-scales {scale:g}")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kaggle_tools import config
+from kaggle_tools.config.training import Augmentation
 from kaggle_tools.data.loading.augment import TRANSFORMS, Augmenter
 
 Pixels = NDArray[np.uint8]
@@ -125,7 +125,7 @@ def test_the_winners_set_never_turns_a_photo_upside_down() -> None:
 
 
 def test_every_name_of_a_configuration_has_its_transforms() -> None:
-    assert set(get_args(config.Augmentation)) == TRANSFORMS.keys()
+    assert set(get_args(Augmentation)) == TRANSFORMS.keys()
 
 
 def test_importing_augmentations_opens_no_connection() -> None:

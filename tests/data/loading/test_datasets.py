@@ -16,11 +16,11 @@ from kaggle_tools.data.loading import datasets
 from kaggle_tools.data.loading.datasets import (
     AugmentedPhotos,
     EpochSampler,
-    InputSize,
     MaskedPhotos,
     ResizedPhotos,
     equal_size_batches,
 )
+from kaggle_tools.data.loading.fitting import InputSize
 from kaggle_tools.data.loading.workers import loader
 from kaggle_tools.system.files import sha256
 
@@ -236,3 +236,13 @@ class TestEqualSizeBatches:
 
     def test_no_photos_make_no_batches(self) -> None:
         assert self.batches("", 3) == []
+
+
+def test_padded_photos_and_masks_lie_in_the_middle(photos: list[Photo]) -> None:
+    """Of 30x44 pixels: in 40x60 there are 5 rows and 8 columns on either side."""
+    photo, mask = MaskedPhotos(photos, (40, 60), fit="pad")[3]
+    own_photo, own_mask = MaskedPhotos(photos, None)[3]
+    assert torch.equal(photo[:, 5:35, 8:52], own_photo)
+    assert torch.equal(mask[:, 5:35, 8:52], own_mask)
+    ((padded,), *_) = ResizedPhotos(photos, [InputSize((40, 60), fit="pad")])[3]
+    assert torch.equal(padded, photo)

@@ -15,6 +15,7 @@ from PIL import Image
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading import pixel_cache
 from kaggle_tools.data.loading.datasets import AugmentedPhotos, MaskedPhotos
+from kaggle_tools.data.loading.fitting import InputSize
 from kaggle_tools.data.loading.pixel_cache import PixelCache, Pixels, bytes_of
 from kaggle_tools.data.loading.workers import loader
 from kaggle_tools.errors import InputError
@@ -92,7 +93,7 @@ class TestChanges:
             Image.new("RGB", SIZE[::-1]).save(photos[0].path)
             return pixels
 
-        assert equal(cache.pixels(photos[0], SMALL, decode), pixels)
+        assert equal(cache.pixels(photos[0], InputSize(SMALL), decode), pixels)
         assert kept(cache) == []
 
     def test_other_sizes_and_other_versions_have_files_of_their_own(
@@ -121,7 +122,7 @@ class TestChanges:
     def test_the_listed_size_of_a_photo_has_a_part_in_the_name(self, photos: list[Photo], cache: PixelCache) -> None:
         pixels = MaskedPhotos(photos, SMALL).pixels(0)
         for size in (SIZE, (60, 88)):
-            cache.pixels(replace(photos[0], size=size), SMALL, lambda: pixels)
+            cache.pixels(replace(photos[0], size=size), InputSize(SMALL), lambda: pixels)
         assert len(kept(cache)) == 2
 
     def test_a_photo_that_is_missing_is_named_as_without_a_cache(self, photos: list[Photo], cache: PixelCache) -> None:
@@ -279,3 +280,11 @@ class TestRoom:
         left.write_bytes(b"half a photo")
         cache.prepare(photos, [SMALL])
         assert not left.exists()
+
+
+def test_padded_photos_are_kept_beside_stretched_ones(photos: list[Photo], cache: PixelCache) -> None:
+    size = (40, 60)
+    for _ in range(2):
+        for fit in ("stretch", "pad"):
+            plain = MaskedPhotos(photos, size, fit=fit)
+            assert equal(MaskedPhotos(photos, size, cache, fit).pixels(3), plain.pixels(3))
