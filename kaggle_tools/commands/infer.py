@@ -13,14 +13,15 @@ import typer
 from kaggle_tools import cli
 from kaggle_tools.config.execution import DEFAULT_WORKERS, MOST_WORKERS, WORKERS_IN_WORDS
 from kaggle_tools.config.training import Tta
-from kaggle_tools.config.values import Precision
 from kaggle_tools.errors import InputError, in_lines
 from kaggle_tools.options import finite, parse_count, parse_numbers, parse_probability
+from kaggle_tools.precision import Precision
 from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.processes import command_to_paste, is_first_process
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
+    from kaggle_tools.results.after_care import AfterCare
 
 MODELS, MACHINE, BESIDE = "Networks", "Machine", "Beside the masks"
 NAMED = 10
@@ -139,6 +140,7 @@ def infer(
     from kaggle_tools.inference.evidence import Evidence, Selection
     from kaggle_tools.inference.predict import require_sizes
     from kaggle_tools.results import pred_folder
+    from kaggle_tools.results.after_care import AfterCare
     from kaggle_tools.system import hardware, memory, processes
 
     selection = Selection(tuple(runs), tuple(fold) if fold else None, run_weights)
@@ -149,7 +151,7 @@ def infer(
         warn_of_subfolders(images)
     flips, scales = choose_tta(tta, given_scales, members)
     evidence = Evidence(selection, spec, data)
-    used_threshold = given_threshold or evidence.best_threshold() or default_threshold(evidence.why_unknown)
+    care = AfterCare(given_threshold) if given_threshold else evidence.after_care() or plain_care(evidence.why_unknown)
 
     memory.keep_freed_memory()
     hardware.require_working_gpu()
@@ -157,16 +159,18 @@ def infer(
         processes.warn_of_idle_gpus(devices, nodes)
     device = processes.launch(devices, nodes).device
     arithmetic = write_masks.precision_for(out, device, precision)
-    ensemble = Ensemble(members, device, tta=flips, scales=scales, threshold=used_threshold, precision=arithmetic)
+    ensemble = Ensemble(members, device, tta=flips, scales=scales, threshold=care.threshold, precision=arithmetic)
     require_sizes(ensemble, photos)
     if compiled:
         ensemble.compile()
     at_once = given_batch_size or write_masks.batch_size_for(out, ensemble, photos)
-    record = evidence.record(ensemble, source, at_once)
+    record = evidence.record(ensemble, care, source, at_once)
     outputs = pred_folder.Outputs(save_probabilities, overlays)
+    if care.is_more_than_a_threshold and is_first_process():
+        say(f"after-care, learnt from held-out photos: {care}")
     with pred_folder.begun(out, record, processes.rank_and_ranks()[0]):
         unreadable += write_masks.mask_photos(
-            out, ensemble, photos, outputs, batch_size=at_once, workers=workers, deadline=deadline
+            out, ensemble, photos, outputs, care=care, batch_size=at_once, workers=workers, deadline=deadline
         )
         if is_first_process():
             masked = pred_folder.finish(out, record, photos)
@@ -196,13 +200,14 @@ def warn_of_subfolders(images: Path) -> None:
         warn(f"{images}: subfolders are not searched; photos in {below} are left out")
 
 
-def default_threshold(why_unknown: str) -> float:
-    """The threshold where the best is not known; says why that is so."""
-    from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD
+def plain_care(why_unknown: str) -> "AfterCare":
+    """The threshold 0.5 where nothing better is known; says why that is so."""
+    from kaggle_tools.results.after_care import AfterCare
 
+    plain = AfterCare()
     if is_first_process():
-        say(f"threshold: {DEFAULT_THRESHOLD}, as the best is not known: {why_unknown}")
-    return DEFAULT_THRESHOLD
+        say(f"threshold: {plain.threshold}, as the best is not known: {why_unknown}")
+    return plain
 
 
 def write_masks_page(pred: Path, spec: "Competition", photos: Path) -> None:

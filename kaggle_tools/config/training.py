@@ -17,7 +17,6 @@ from kaggle_tools.config.values import (
     UNET,
     WIDEST,
     EarlySize,
-    Precision,
     early_sizes_as_text,
     file_or_imagenet,
     parse_early_sizes,
@@ -37,6 +36,7 @@ from kaggle_tools.options import (
     parse_numbers,
     size_as_text,
 )
+from kaggle_tools.precision import Precision
 
 Augmentation = Literal["none", "hflip", "mild", "seed"]
 """Random changes of the training photos; what each does is in `augment`."""

@@ -2,20 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import Check, parse_count, parse_size
 
 EarlySize = tuple[int, int, int]
 """(height, width, epochs)."""
-
-FixedPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
-"""The arithmetic of a network, as Lightning names it; mixed: convolutions and products in 16 bits, the rest in 32."""
-Precision = Literal["auto", FixedPrecision]
-FP32: FixedPrecision = "32-true"
-BF16: FixedPrecision = "bf16-mixed"
-FP16: FixedPrecision = "16-mixed"
 
 UNET = "unet"
 """The network from scratch, among the models."""

@@ -18,6 +18,7 @@ from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.inference.predict import Prediction
 from kaggle_tools.inference.write_masks import MaskWriter, say_outdated
 from kaggle_tools.results import pred_folder
+from kaggle_tools.results.after_care import AfterCare
 from kaggle_tools.results.pred_folder import Outputs
 from kaggle_tools.results.records.masks import Blended, Record
 from kaggle_tools.results.scores import ExpectedScore
@@ -52,7 +53,7 @@ def blend_folders(
         missing = [photo for photo in photos if not pred_folder.is_complete(out, photo.stem, outputs)]
         say(f"{len(missing):,} of {len(photos):,} photos to mask from {len(preds)} folders")
         maps = loader(SavedProbabilities(missing, preds, weights, threshold), batch_size=None, workers=workers)
-        with plain_worker_errors(), MaskWriter(out, threshold, len(preds), outputs) as writer:
+        with plain_worker_errors(), MaskWriter(out, AfterCare(threshold), len(preds), outputs) as writer:
             blended = zip(missing, maps, strict=True)
             for photo, (probability_HW, votes_HW) in track(blended, len(missing), "masks"):
                 writer.put(Prediction(photo, probability_HW, votes_HW, "", noted[photo.stem]))

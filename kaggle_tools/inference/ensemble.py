@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from kaggle_tools.config.training import Tta, check_setting
-from kaggle_tools.config.values import FP32, FixedPrecision
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.loading.fitting import InputSize
 from kaggle_tools.errors import InputError
@@ -25,6 +24,7 @@ from kaggle_tools.inference.tta import tta_mean
 from kaggle_tools.models.folding import without_normalisation
 from kaggle_tools.models.segmenter import Segmenter
 from kaggle_tools.models.weights import WEIGHTS_FILE, ModelCard, load
+from kaggle_tools.precision import FP32, FixedPrecision
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.records.masks import Network
 from kaggle_tools.system.files import deny_links, sha256

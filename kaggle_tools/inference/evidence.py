@@ -17,9 +17,10 @@ from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.inference.ensemble import Ensemble, Member
 from kaggle_tools.inference.out_of_fold import held_out_by_mix
 from kaggle_tools.results import run_folder
+from kaggle_tools.results.after_care import AfterCare, chosen
 from kaggle_tools.results.records.masks import Network, Record
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
-from kaggle_tools.results.summary import HeldOut, best_threshold, cross_validation, estimate_at, held_out_by
+from kaggle_tools.results.summary import HeldOut, after_care_trials, cross_validation, estimate_at, held_out_by
 from kaggle_tools.system.output import warn
 from kaggle_tools.system.processes import is_first_process
 
@@ -65,15 +66,15 @@ class Evidence:
         """Why there are no held-out photos, where there are none."""
         return self._found if isinstance(self._found, str) else ""
 
-    def best_threshold(self) -> float | None:
-        """The threshold with the highest mean score of the held-out photos; None without these.
+    def after_care(self) -> AfterCare | None:
+        """How masks are made, as far as the held-out photos show that it pays; None without these.
 
         Raises:
             InputError: their files are damaged or gone.
         """
-        return best_threshold(self.held_out.histograms, self.competition)[0] if self.held_out else None
+        return chosen(after_care_trials(self.held_out, self.competition)) if self.held_out else None
 
-    def record(self, ensemble: Ensemble, photos: Path, batch_size: int) -> Record:
+    def record(self, ensemble: Ensemble, care: AfterCare, photos: Path, batch_size: int) -> Record:
         """What `run.json` records of the masks that the selection's ensemble makes of the photos in a folder.
 
         Of several processes only the first one, which writes it, looks for the scores.
@@ -85,6 +86,8 @@ class Evidence:
             tta=ensemble.tta,
             tta_scales=ensemble.scales,
             threshold=ensemble.threshold,
+            smallest_part=care.smallest_part or None,
+            smallest_hole=care.smallest_hole or None,
             batch_size=batch_size,
             precision=ensemble.precision,
         )
@@ -92,18 +95,18 @@ class Evidence:
             return record
         _warn_of_copies(ensemble.members, record.models)
         same_tta = all(member.own_tta == (ensemble.tta, ensemble.scales) for member in ensemble.members)
-        scores = self.scores(ensemble.threshold, same_tta=same_tta)
+        scores = self.scores(care, same_tta=same_tta)
         return replace(record, cross_validation=scores.cross_validation, expected=scores.expected)
 
-    def scores(self, threshold: float, *, same_tta: bool) -> RecordedScores:
-        """The runs' cross-validation, and the score to expect of masks at this threshold, or why it is not known.
+    def scores(self, care: AfterCare, *, same_tta: bool) -> RecordedScores:
+        """The runs' cross-validation, and the score to expect of masks made in this way, or why it is not known.
 
         Damaged files are such a reason: with a threshold given, the masks do not depend on them. `same_tta`: the photos
         are averaged over the same flips and scales as the held-out photos.
         """
         try:
             validated = cross_validation(self.selection.runs, self.competition)
-            return RecordedScores(validated, self._expected_score(threshold, same_tta))
+            return RecordedScores(validated, self._expected_score(care, same_tta))
         except InputError as error:
             return RecordedScores((), ExpectedScore(None, str(error)))
 
@@ -129,12 +132,12 @@ class Evidence:
         networks_per_run = [len(folds or run_folder.trained_folds(run)) for run in runs]
         return held_out_by_mix(runs, self.selection.weights or networks_per_run, photos, folds)
 
-    def _expected_score(self, threshold: float, same_tta: bool) -> ExpectedScore:
+    def _expected_score(self, care: AfterCare, same_tta: bool) -> ExpectedScore:
         if self.held_out is None:
             return ExpectedScore(None, self.why_unknown)
         if not same_tta:
             return ExpectedScore(None, "the out-of-fold photos were masked with another TTA")
-        return ExpectedScore(estimate_at(self.held_out, self.competition, threshold))
+        return ExpectedScore(estimate_at(self.held_out, self.competition, care))
 
     def _true_photos(self, stems: Collection[str]) -> list[Photo] | str:
         """The training photos of these stems, from where a run was trained or else from `data`; or why not."""

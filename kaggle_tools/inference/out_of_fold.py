@@ -19,7 +19,6 @@ from torch import Tensor
 
 from kaggle_tools import metrics
 from kaggle_tools.competition import Competition
-from kaggle_tools.config.values import FixedPrecision
 from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.datasets import equal_size_batches
@@ -28,7 +27,9 @@ from kaggle_tools.inference.ensemble import Ensemble, Member
 from kaggle_tools.inference.predict import Prediction, as_bytes, predict
 from kaggle_tools.inference.write_masks import measured, sums_of
 from kaggle_tools.models.folding import without_normalisation
+from kaggle_tools.precision import FixedPrecision
 from kaggle_tools.results import run_folder
+from kaggle_tools.results.after_care import levels_of
 from kaggle_tools.results.summary import HeldOut
 from kaggle_tools.system.files import replacing, write_text
 from kaggle_tools.system.hardware import fast_memory_format
@@ -47,6 +48,8 @@ class ScoredPhoto(NamedTuple):
     expected_dice: float
     histogram: NDArray[np.uint32]
     """Pixels of background and foreground by probability, shape (2, BINS)."""
+    levels: NDArray[np.int64]
+    """Pixels of the mask's parts and holes, shape (2, LEVELS, 2): see `after_care.levels_of`."""
 
 
 def score_fold(
@@ -162,6 +165,7 @@ def _scored(prediction: Prediction, member: Member, competition: Competition, sa
         iou=float(metrics.iou(counts)),
         expected_dice=sums.expected_dice,
         histogram=histogram(probability_HW, torch.from_numpy(truth_HW).to(probability_HW.device)),
+        levels=levels_of(predicted_HW, truth_HW),
     )
 
 
@@ -173,8 +177,9 @@ def _probabilities(path: Path, shape: tuple[int, ...], photo: Photo) -> NDArray[
 
 
 def _write_tables(folder: Path, scored: Sequence[ScoredPhoto]) -> None:
-    images, histograms = [photo.image for photo in scored], [photo.histogram for photo in scored]
+    images = np.array([photo.image for photo in scored])
+    histograms, levels = (np.stack([getattr(photo, name) for photo in scored]) for name in ("histogram", "levels"))
     with replacing(folder / run_folder.HISTOGRAMS_FILE) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, images=np.array(images), histograms=np.stack(histograms))
-    table = pd.DataFrame(scored, columns=ScoredPhoto._fields).drop(columns="histogram")
+        np.savez_compressed(file, images=images, histograms=histograms, levels=levels)
+    table = pd.DataFrame(scored, columns=ScoredPhoto._fields).drop(columns=["histogram", "levels"])
     write_text(folder / run_folder.OOF_FILE, table.to_csv(index=False, lineterminator="\n"))

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kaggle_tools.config.values import AUTO, FP32, FixedPrecision, Precision
+from kaggle_tools.config.values import AUTO
 from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.data.images import read_photo, write_gray, write_packed_mask, write_photo
 from kaggle_tools.data.listing import Photo
@@ -29,6 +29,8 @@ from kaggle_tools.data.loading.datasets import equal_size_batches
 from kaggle_tools.errors import InputError, OutOfTimeError, first_few
 from kaggle_tools.inference.ensemble import Ensemble
 from kaggle_tools.inference.predict import LARGEST_BATCH, Prediction, as_bytes, batch_size_that_fits, predict
+from kaggle_tools.precision import FP32, FixedPrecision, Precision
+from kaggle_tools.results.after_care import AfterCare
 from kaggle_tools.results.pred_folder import (
     MaskNotes,
     Outputs,
@@ -59,10 +61,12 @@ def mask_photos(
     *,
     batch_size: int,
     workers: int,
+    care: AfterCare | None = None,
     deadline: float = math.inf,
 ) -> list[str]:
     """Write the masks that PRED lacks or has of other photos, of several processes that work together each its share.
 
+    Masks are made with the ensemble's threshold, or where `care` says more, in that way.
     Batches are the same however often the work was interrupted and whoever shares it, and so are the masks.
     Returns what is wrong with the photos that could not be read, in any of the processes.
 
@@ -86,7 +90,8 @@ def mask_photos(
         predictions = track(warned_of_deadline(predictions, own_count, deadline), own_count, "masks")
     failures, late = [], False
     ends = set(accumulate(len(batch) for batch in share))  # within a batch, all would be masked anew
-    with MaskWriter(pred, ensemble.threshold, len(ensemble.members), outputs) as writer:
+    care = care or AfterCare(ensemble.threshold)
+    with MaskWriter(pred, care, len(ensemble.members), outputs) as writer:
         for done, prediction in enumerate(predictions, start=1):
             if prediction.error:
                 failures.append(prediction.error)
@@ -153,7 +158,7 @@ class MaskWriter:
 
     Args:
         pred: the folder.
-        threshold: foreground is what has at least this probability.
+        care: how probabilities become a mask.
         voters: how many networks, or folders, voted.
         outputs: what to write of each photo beside its mask.
 
@@ -162,9 +167,9 @@ class MaskWriter:
         OSError: likewise: a file could not be written.
     """
 
-    def __init__(self, pred: Path, threshold: float, voters: int, outputs: Outputs) -> None:
+    def __init__(self, pred: Path, care: AfterCare, voters: int, outputs: Outputs) -> None:
         self.pred = pred
-        self.threshold = threshold
+        self.care = care
         self.voters = voters
         self.outputs = outputs
         self.pool = ThreadPoolExecutor(THREADS)
@@ -184,7 +189,9 @@ class MaskWriter:
 
     def _results(self, probability_HW: Tensor, votes_HW: Tensor) -> list[Tensor]:
         """What is written of a photo: its mask, what is measured, and its probabilities where they are wanted."""
-        mask_HW = probability_HW >= self.threshold
+        mask_HW = probability_HW >= self.care.threshold
+        if self.care.is_more_than_a_threshold:
+            mask_HW = torch.from_numpy(self.care.applied(mask_HW.cpu().numpy())).to(mask_HW.device)
         results = [packed(mask_HW), measured(probability_HW, mask_HW, votes_HW)]
         return [*results, as_bytes(probability_HW)] if self.outputs.probabilities else results
 

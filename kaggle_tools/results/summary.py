@@ -20,6 +20,8 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.data.checks.zip_files import DAMAGED, USUAL
 from kaggle_tools.errors import InputError
 from kaggle_tools.metrics import Overlap
+from kaggle_tools.results import after_care
+from kaggle_tools.results.after_care import LEVELS, AfterCare, Trial, trials_of
 from kaggle_tools.results.run_folder import (
     BINS,
     DEFAULT_THRESHOLD,
@@ -48,6 +50,8 @@ class HeldOut:
     stems: list[str]
     histograms: NDArray[np.int64]
     """(n, 2, BINS): of each photo, how many pixels of background and foreground have which probability."""
+    levels: NDArray[np.int64] | None = None
+    """(n, 2, LEVELS, 2): of each photo what `after_care.levels_of` counts; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Summary:
     threshold: float
     """The threshold with the highest mean score."""
     score_at_threshold: float
+    trials: tuple[Trial, ...]
+    """The ways of after-care that were tried."""
     score_by_view: Mapping[str, float] | None
     """None in a competition without groups, where each photo's score stands in `oof.csv`; so is `score_by_group`."""
     score_by_group: Mapping[str, float] | None
@@ -94,6 +100,7 @@ class Summary:
             "iou_mean": self.iou,
             "threshold": self.threshold,
             "score_at_threshold": self.score_at_threshold,
+            "after_care": [trial.to_json() for trial in self.trials],
             **{name: dict(scores) for name, scores in parts.items() if scores is not None},
         }
 
@@ -130,6 +137,7 @@ def summarise(run: Path, competition: Competition) -> Summary:
     if sorted(held_out.stems) != sorted(table["image"]):
         raise InputError(f"{run}: {OOF_FILE} and {HISTOGRAMS_FILE} of its folds are about different photos")
     threshold, score_at_threshold = best_threshold(held_out.histograms, competition)
+    trials = after_care_trials(held_out, competition)
     return Summary(
         competition=competition.slug,
         folds=tuple(folds),
@@ -143,6 +151,7 @@ def summarise(run: Path, competition: Competition) -> Summary:
         iou=float(table["iou"].mean()),
         threshold=threshold,
         score_at_threshold=score_at_threshold,
+        trials=tuple(trials),
         score_by_view=_mean_scores(table, "view") if competition.has_groups else None,
         score_by_group=_mean_scores(table, "group") if competition.has_groups else None,
     )
@@ -158,12 +167,22 @@ def cross_validation(runs: Sequence[Path], competition: Competition) -> tuple[Va
     return tuple(ValidatedRun(run, summary.folds, summary.score_name, summary.score) for run, summary in found.items())
 
 
-def estimate_at(held_out: HeldOut, competition: Competition, threshold: float) -> Estimate:
-    """The score that new photos are expected to get, if their masks are made with this threshold.
+def after_care_trials(held_out: HeldOut, competition: Competition) -> list[Trial]:
+    """What other thresholds, and the removal of small parts and holes, would gain on the held-out photos."""
+    groups = groups_and_views(held_out.stems, competition)[0]
+    at_thresholds = {at / BINS: overlap_at(held_out.histograms, at) for at in range(1, BINS)}
+    return trials_of(competition, groups, at_thresholds, held_out.levels)
+
+
+def estimate_at(held_out: HeldOut, competition: Competition, care: AfterCare) -> Estimate:
+    """The score that new photos are expected to get, if their masks are made in this way.
 
     It is the mean score of the held-out photos. Several folds together may score a little more than each of them alone.
     """
-    scores = competition.score(overlap_at(held_out.histograms, math.ceil(threshold * BINS)))
+    overlap = overlap_at(held_out.histograms, math.ceil(care.threshold * BINS))
+    if care.is_more_than_a_threshold and held_out.levels is not None:
+        overlap = after_care.changed_overlap(overlap, held_out.levels, care)
+    scores = competition.score(overlap)
     groups = groups_and_views(held_out.stems, competition)[0]
     return Estimate(float(scores.mean()), interval(scores, groups))
 
@@ -205,7 +224,12 @@ def held_out_by(run: Path, folds: Sequence[int]) -> HeldOut:
         if in_all > LARGEST_HISTOGRAMS:
             raise InputError(f"{run}: histograms of more than {LARGEST_HISTOGRAMS:,} bytes; no competition has so many")
     stems = [stem for of_fold in by_fold for stem in of_fold.stems]
-    return HeldOut(stems, np.concatenate([of_fold.histograms for of_fold in by_fold]))
+    levels = [of_fold.levels for of_fold in by_fold if of_fold.levels is not None]
+    return HeldOut(
+        stems,
+        np.concatenate([of_fold.histograms for of_fold in by_fold]),
+        np.concatenate(levels) if len(levels) == len(by_fold) else None,
+    )
 
 
 def _mean_scores(table: pd.DataFrame, part: str) -> dict[str, float]:
@@ -226,9 +250,13 @@ def _read_histograms(run: Path, fold: int) -> HeldOut:
                 raise ValueError("packed in another way than deflate")
         with np.load(content, allow_pickle=False) as arrays:
             images, histograms = arrays["images"], arrays["histograms"]
+            levels = arrays.get("levels")  # older versions did not count them
         if images.shape[:1] != histograms.shape[:1]:  # before memory is asked for
             raise ValueError(f"images of shape {images.shape}, histograms of shape {histograms.shape}")
-        found = HeldOut(_stems(images), _counts(histograms))
+        counts = _counts(histograms, (len(images), 2, BINS))
+        found = HeldOut(
+            _stems(images), counts, None if levels is None else _counts(levels, (len(images), 2, LEVELS, 2))
+        )
     except (*DAMAGED, OSError, KeyError, tokenize.TokenError) as error:
         raise InputError(f"{path}: damaged ({error}); {way_on}") from error
     return found
@@ -241,9 +269,9 @@ def _stems(recorded: NDArray[Any]) -> list[str]:
     return stems
 
 
-def _counts(recorded: NDArray[Any]) -> NDArray[np.int64]:
-    if recorded.ndim != 3 or recorded.shape[1:] != (2, BINS) or not np.issubdtype(recorded.dtype, np.integer):
-        raise ValueError(f"histograms of shape {recorded.shape} and type {recorded.dtype}")
+def _counts(recorded: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    if recorded.shape != shape or not np.issubdtype(recorded.dtype, np.integer):
+        raise ValueError(f"histograms of shape {recorded.shape} and type {recorded.dtype}, not {shape}")
     if recorded.size * np.dtype(np.int64).itemsize > LARGEST_HISTOGRAMS:
         raise ValueError(f"{len(recorded):,} histograms")
     counts = recorded.astype(np.int64)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from kaggle_tools.config.values import BF16, FP16, FP32, FixedPrecision
 from kaggle_tools.errors import InputError
+from kaggle_tools.precision import BF16, FP16, FP32, FixedPrecision
 from kaggle_tools.system.processes import CORES
 
 GIB = 2**30

@@ -22,7 +22,7 @@ from torchmetrics import MeanMetric
 from kaggle_tools import metrics
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.training import Fit, TrainingConfig
-from kaggle_tools.config.values import AUTO, FixedPrecision
+from kaggle_tools.config.values import AUTO
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.datasets import AugmentedPhotos, EpochSampler, InOrder, MaskedPhotos, PhotosByEpoch
@@ -31,6 +31,7 @@ from kaggle_tools.data.loading.workers import loader
 from kaggle_tools.errors import InputError, SharedError
 from kaggle_tools.models.segmenter import Architecture, Segmenter, build, design
 from kaggle_tools.models.weights import load
+from kaggle_tools.precision import FixedPrecision
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.fold_table import Split
 from kaggle_tools.system.hardware import best_device, fast_memory_format, fast_precision

@@ -68,7 +68,7 @@ def test_a_blend_of_the_folds_is_what_infer_makes_of_both(photos: list[Photo], t
     shown.mkdir()
     for photo in photos[:3]:
         shutil.copy(photo.path, shown)
-    options = ["--images", shown, "--threshold", 0.5, "--tta", "hflip", "--workers", 0]
+    options = ["--images", shown, "--threshold", 0.5, "--tta", "hflip", "--workers", 0, "--precision", "32-true"]
     for name, folds in (("0", ["--fold", 0]), ("1", ["--fold", 1]), ("both", [])):
         done = invoke(cli.app_of(infer), run, *folds, "--out", tmp_path / name, "--save-probabilities", *options)
         assert done.exit_code == 0, done.output

@@ -20,6 +20,7 @@ from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.inference import tta as test_time_augmentation
 from kaggle_tools.models.segmenter import Architecture, Segmenter, build
 from kaggle_tools.models.weights import ModelCard, save
+from kaggle_tools.results.after_care import AfterCare
 from kaggle_tools.results.pred_folder import mask_path, overlay_path, probability_path
 
 
@@ -178,7 +179,8 @@ class TestMasks:
 
     def test_run_json_is_enough_to_repeat_the_masks(self, run: Path, shown: Path, tmp_path: Path) -> None:
         pred = tmp_path / "pred"
-        mask(run, "--fold", 1, "--images", shown, "--out", pred, "--batch-size", 2, "--tta-scales", "0.5,1")
+        size = ["--batch-size", 2, "--tta-scales", "0.5,1", "--precision", "32-true"]
+        mask(run, "--fold", 1, "--images", shown, "--out", pred, *size)
         (model,) = record(pred).pop("models")
         assert {name: value for name, value in record(pred).items() if name != "models"} == {
             "competition": CARVANA.slug,
@@ -187,6 +189,7 @@ class TestMasks:
             "tta_scales": [0.5, 1.0],
             "threshold": 0.5,
             "batch_size": 2,
+            "precision": "32-true",
             "count": 4,
             "sizes": {"7x9": 1, "20x30": 3},
             "cross_validation": [],
@@ -254,9 +257,9 @@ class TestTta:
         seen = []
         flip_mean = test_time_augmentation.flip_mean
 
-        def watched(model: Any, photos_B3HW: torch.Tensor, tta: Any) -> torch.Tensor:
+        def watched(model: Any, photos_B3HW: torch.Tensor, tta: Any, half: Any) -> torch.Tensor:
             seen.append((tuple(photos_B3HW.shape[-2:]), tta))
-            return flip_mean(model, photos_B3HW, tta)
+            return flip_mean(model, photos_B3HW, tta, half)
 
         monkeypatch.setattr(test_time_augmentation, "flip_mean", watched)
         run = run_of_constants(tmp_path / "run", [0], tta="hflip", tta_scales=(0.5, 1.0), image_size=(16, 24))
@@ -309,7 +312,7 @@ class TestThreshold:
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("LOCAL_RANK", "1")
-        assert infer.default_threshold("nobody knows") == 0.5
+        assert infer.plain_care("nobody knows") == AfterCare(0.5)
         assert capsys.readouterr().out == ""
 
 

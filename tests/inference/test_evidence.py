@@ -18,7 +18,8 @@ from kaggle_tools.inference.ensemble import Ensemble
 from kaggle_tools.inference.evidence import Evidence, RecordedScores, Selection
 from kaggle_tools.inference.out_of_fold import held_out_by_mix
 from kaggle_tools.models.weights import WEIGHTS_FILE
-from kaggle_tools.results import run_folder
+from kaggle_tools.results import run_folder, summary
+from kaggle_tools.results.after_care import AfterCare
 from kaggle_tools.results.run_folder import oof_probability_path
 from kaggle_tools.results.scores import ExpectedScore
 
@@ -67,7 +68,7 @@ def evidence(
 
 
 def known(runs: list[Path], competition: Competition, threshold: float, **given: Any) -> RecordedScores:
-    return evidence(runs, competition, **given).scores(threshold, same_tta=True)
+    return evidence(runs, competition, **given).scores(AfterCare(threshold), same_tta=True)
 
 
 def score_at(runs: list[Path], competition: Competition, threshold: float, **given: Any) -> float:
@@ -83,6 +84,11 @@ def reason(runs: list[Path], competition: Competition, threshold: float = 0.5, *
     return expected.unavailable
 
 
+def best_threshold(of: Evidence) -> float | None:
+    """The best on the held-out photos, whether or not it can be told from chance."""
+    return summary.best_threshold(of.held_out.histograms, of.competition)[0] if of.held_out else None
+
+
 class TestRecord:
     """The ensemble is one network that was not trained; of its weights only the hash is recorded."""
 
@@ -94,7 +100,7 @@ class TestRecord:
     def test_the_record_of_masks_names_networks_tta_threshold_and_batch_size_and_holds_the_scores(
         self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path
     ) -> None:
-        record = evidence(runs[:1], tiles).record(ensemble, data, 3)
+        record = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, 3)
         assert (record.competition, record.photos, record.batch_size) == (tiles.slug, str(data.resolve()), 3)
         assert (record.tta, record.tta_scales, record.threshold) == ("none", (1.0,), 0.75)
         assert [(one.run, one.fold, one.sha256) for one in record.models] == [
@@ -106,11 +112,11 @@ class TestRecord:
     def test_a_network_that_is_there_twice_is_named(
         self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        evidence(runs[:1], tiles).record(ensemble, data, 3)
+        evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, 3)
         assert capsys.readouterr().err == ""
         (runs[1] / "fold0" / WEIGHTS_FILE).write_bytes(b"abcd")
         ensemble.members = [*ensemble.members, replace(ensemble.members[0], folder=runs[1] / "fold0")]
-        evidence(runs, tiles).record(ensemble, data, 3)
+        evidence(runs, tiles).record(ensemble, AfterCare(ensemble.threshold), data, 3)
         folders = f"{runs[0] / 'fold0'}, {runs[1] / 'fold0'}"
         assert capsys.readouterr().err == f"warning: the same weights are in {folders}, and count 2 times\n"
 
@@ -118,15 +124,15 @@ class TestRecord:
         self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path
     ) -> None:
         ensemble.tta = "hflip"
-        expected = evidence(runs[:1], tiles).record(ensemble, data, 3).expected
+        expected = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, 3).expected
         assert expected == ExpectedScore(None, "the out-of-fold photos were masked with another TTA")
 
     def test_a_process_that_does_not_write_the_record_looks_for_no_scores(
         self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        first = evidence(runs[:1], tiles).record(ensemble, data, 3)
+        first = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, 3)
         monkeypatch.setenv("RANK", "1")
-        record = evidence(runs[:1], tiles).record(ensemble, data, 3)
+        record = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, 3)
         assert record == replace(first, cross_validation=(), expected=None)
 
 
@@ -144,12 +150,12 @@ class TestOneRun:
         self, runs: list[Path], tiles: Competition
     ) -> None:
         (runs[0] / "fold0" / "oof.csv").unlink()
-        assert evidence(runs[:1], tiles).best_threshold() is None
+        assert best_threshold(evidence(runs[:1], tiles)) is None
         assert reason(runs[:1], tiles) == f"there are no out-of-fold photos in {runs[0]}"
         assert known(runs[:1], tiles, 0.5).cross_validation == ()
 
     def test_masks_of_another_tta_have_no_expected_score(self, runs: list[Path], tiles: Competition) -> None:
-        found = evidence(runs[:1], tiles).scores(0.5, same_tta=False)
+        found = evidence(runs[:1], tiles).scores(AfterCare(), same_tta=False)
         assert found.expected.estimate is None
         assert found.expected.unavailable == "the out-of-fold photos were masked with another TTA"
         assert [run.run for run in found.cross_validation] == ["a"]
@@ -159,14 +165,14 @@ class TestOneRun:
     ) -> None:
         (runs[0] / "fold0" / run_folder.HISTOGRAMS_FILE).write_bytes(b"")
         with pytest.raises(InputError, match=f"{run_folder.HISTOGRAMS_FILE}: damaged"):
-            evidence(runs[:1], tiles).best_threshold()
+            evidence(runs[:1], tiles).after_care()
         assert f"{run_folder.HISTOGRAMS_FILE}: damaged" in reason(runs[:1], tiles)
 
     def test_a_damaged_table_of_scores_keeps_the_threshold_and_is_a_reason_not_to_know_the_score(
         self, runs: list[Path], tiles: Competition
     ) -> None:
         (runs[0] / "fold0" / "oof.csv").write_text("image\n")
-        assert evidence(runs[:1], tiles).best_threshold() == 161 / 256
+        assert best_threshold(evidence(runs[:1], tiles)) == 161 / 256
         assert "oof.csv: not a table of" in reason(runs[:1], tiles)
         assert known(runs[:1], tiles, 0.5).cross_validation == ()
 
@@ -185,7 +191,7 @@ class TestMix:
     ) -> None:
         for path in runs[1].glob("fold0/oof/probabilities/*"):
             path.unlink()
-        assert evidence(runs, tiles).best_threshold() is None
+        assert best_threshold(evidence(runs, tiles)) is None
         assert reason(runs, tiles) == "not all runs of the mix were trained with --save-oof-probabilities"
 
     def test_the_held_out_photos_are_mixed_once_for_threshold_and_score(
@@ -199,9 +205,9 @@ class TestMix:
 
         monkeypatch.setattr("kaggle_tools.inference.evidence.held_out_by_mix", counting)
         of_mix = evidence(runs, tiles)
-        threshold = of_mix.best_threshold()
+        threshold = best_threshold(of_mix)
         assert threshold is not None
-        assert of_mix.scores(threshold, same_tta=True).expected.estimate is not None
+        assert of_mix.scores(AfterCare(threshold), same_tta=True).expected.estimate is not None
         assert len(mixed) == 1
 
 
@@ -219,7 +225,7 @@ class TestFolds:
     ) -> None:
         """A fold's network has learned the photos of the other folds. Run twice, it is a mix of a run with itself."""
         runs = [of_two_folds] * runs_of_it
-        assert evidence(runs, tiles, folds).best_threshold() == threshold
+        assert best_threshold(evidence(runs, tiles, folds)) == threshold
         assert score_at(runs, tiles, threshold, folds=folds) == 1
 
     def test_a_mix_of_folds_without_saved_probabilities_has_neither_threshold_nor_score(
@@ -227,7 +233,7 @@ class TestFolds:
     ) -> None:
         for path in of_two_folds.glob("fold0/oof/probabilities/*"):
             path.unlink()
-        assert evidence([of_two_folds] * 2, tiles, (0,)).best_threshold() is None
+        assert best_threshold(evidence([of_two_folds] * 2, tiles, (0,))) is None
         assert "--save-oof-probabilities" in reason([of_two_folds] * 2, tiles, folds=(0,))
 
 
@@ -254,20 +260,20 @@ class TestThresholdOfAMix:
         self, runs: list[Path], tiles: Competition, folds: Any, weights: Any, foreground: int
     ) -> None:
         """As many of 256 bins: the highest with all of the foreground, and so the nearest to one half."""
-        assert evidence(runs, tiles, folds, weights).best_threshold() == foreground / 256
+        assert best_threshold(evidence(runs, tiles, folds, weights)) == foreground / 256
 
     def test_the_true_masks_may_lie_in_data_where_the_run_was_trained_elsewhere(
         self, runs: list[Path], data: Path, tiles: Competition
     ) -> None:
         (runs[0] / "config.json").write_text(json.dumps({"settings": {}, "data": "/elsewhere"}))
         (runs[1] / "config.json").write_text(json.dumps({"settings": {}}))
-        assert evidence(runs, tiles, data=data).best_threshold() == 60 / 256
+        assert best_threshold(evidence(runs, tiles, data=data)) == 60 / 256
 
     def test_the_true_masks_may_lie_where_another_run_of_the_mix_was_trained(
         self, runs: list[Path], tiles: Competition
     ) -> None:
         (runs[0] / "config.json").write_text(json.dumps({"settings": {}, "data": "/elsewhere"}))
-        assert evidence(runs, tiles).best_threshold() == 60 / 256
+        assert best_threshold(evidence(runs, tiles)) == 60 / 256
 
     def test_without_the_true_masks_the_threshold_is_not_known_and_the_reason_is_told(
         self, runs: list[Path], tiles: Competition
@@ -276,7 +282,7 @@ class TestThresholdOfAMix:
         for run in runs:
             (run / "config.json").write_text(json.dumps({"settings": {}, "data": "data/tiles"}))
         of_mix = evidence(runs, tiles)
-        assert of_mix.best_threshold() is None
+        assert best_threshold(of_mix) is None
         assert of_mix.why_unknown == (
             f"{runs[0]} was trained with --data data/tiles, which is no folder here; "
             "give --threshold, or `infer` where the true masks are"
@@ -288,7 +294,7 @@ class TestThresholdOfAMix:
         for path in (data / "masks").iterdir():
             path.unlink()
         of_mix = evidence(runs, tiles)
-        assert of_mix.best_threshold() is None
+        assert best_threshold(of_mix) is None
         assert of_mix.why_unknown.startswith(f"{data}/masks/*.png: no such files; ")
 
     def test_a_folder_without_the_photos_that_were_held_out_is_a_reason_not_to_know_the_threshold(
@@ -297,7 +303,7 @@ class TestThresholdOfAMix:
         for path in ("images/7.png", "masks/7.png"):
             (data / path).unlink()
         of_mix = evidence(runs, tiles)
-        assert of_mix.best_threshold() is None
+        assert best_threshold(of_mix) is None
         assert of_mix.why_unknown.startswith(f"{data} holds none of the photos that the runs held out; ")
 
     def test_runs_that_held_out_no_photo_in_common_have_no_threshold(
@@ -306,5 +312,5 @@ class TestThresholdOfAMix:
         path = oof_probability_path(runs[1] / "fold0", "7")
         path.rename(path.with_name("8.png"))
         of_mix = evidence(runs, tiles)
-        assert of_mix.best_threshold() is None
+        assert best_threshold(of_mix) is None
         assert of_mix.why_unknown == "the runs of the mix held out no photo in common"

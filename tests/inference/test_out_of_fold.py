@@ -12,7 +12,6 @@ from PIL import Image
 from torch import nn
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config.values import FP32
 from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
@@ -24,6 +23,7 @@ from kaggle_tools.inference.out_of_fold import (
     score_fold,
 )
 from kaggle_tools.inference.predict import predict
+from kaggle_tools.precision import FP32
 from kaggle_tools.results.run_folder import oof_probability_path
 from kaggle_tools.results.summary import best_threshold
 

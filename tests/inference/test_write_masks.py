@@ -15,7 +15,6 @@ from PIL import Image
 from process_group import together
 from torch import Tensor, nn
 
-from kaggle_tools.config.values import BF16, FP32
 from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.data.images import read_gray, read_mask, read_notes, read_photo, write_photo
 from kaggle_tools.data.listing import Photo
@@ -35,7 +34,9 @@ from kaggle_tools.inference.write_masks import (
     precision_for,
     sums_of,
 )
+from kaggle_tools.precision import BF16, FP32
 from kaggle_tools.results import pred_folder
+from kaggle_tools.results.after_care import AfterCare
 from kaggle_tools.results.pred_folder import Outputs, mask_path, overlay_path, probability_path
 from kaggle_tools.results.records.masks import Record
 
@@ -170,7 +171,7 @@ class TestNotes:
 class TestMaskWriter:
     def test_a_mask_has_the_bits_and_notes_of_its_prediction(self, tmp_path: Path) -> None:
         probability_HW = np.array([[0.3, 0.29, 0.9], [0.1, 0.31, 0.0]], dtype=np.float32)
-        with MaskWriter(tmp_path, 0.3, 1, MASK_ALONE) as writer:
+        with MaskWriter(tmp_path, AfterCare(0.3), 1, MASK_ALONE) as writer:
             writer.put(prediction_of("a", probability_HW))
         assert files_of(tmp_path).keys() == {"masks/a.png"}
         assert read_mask(tmp_path / "masks" / "a.png").tolist() == [[True, False, True], [False, True, False]]
@@ -197,12 +198,12 @@ class TestMaskWriter:
 
     def test_an_error_in_a_writing_thread_is_raised_at_the_end(self, tmp_path: Path) -> None:
         (tmp_path / "masks").touch()
-        with pytest.raises(OSError, match="masks"), MaskWriter(tmp_path, 0.5, 1, MASK_ALONE) as writer:
+        with pytest.raises(OSError, match="masks"), MaskWriter(tmp_path, AfterCare(0.5), 1, MASK_ALONE) as writer:
             writer.put(prediction_of("a"))
 
     def test_an_error_in_a_writing_thread_is_raised_earlier_if_more_masks_are_put(self, tmp_path: Path) -> None:
         (tmp_path / "masks").touch()
-        writer = MaskWriter(tmp_path, 0.5, 1, MASK_ALONE)
+        writer = MaskWriter(tmp_path, AfterCare(0.5), 1, MASK_ALONE)
         for number in range(4 * THREADS):
             writer.put(prediction_of(str(number)))
         with pytest.raises(OSError, match="masks"):
@@ -211,7 +212,7 @@ class TestMaskWriter:
 
     def test_an_error_of_the_caller_is_not_hidden_by_one_in_a_writing_thread(self, tmp_path: Path) -> None:
         def put_and_fail() -> None:
-            with MaskWriter(tmp_path, 0.5, 1, MASK_ALONE) as writer:
+            with MaskWriter(tmp_path, AfterCare(0.5), 1, MASK_ALONE) as writer:
                 writer.put(prediction_of("a"))
                 raise ZeroDivisionError
 
@@ -230,7 +231,7 @@ class TestMaskWriter:
 
         monkeypatch.setattr(write_masks, "write_packed_mask", slow)
         most = 0
-        with MaskWriter(tmp_path, 0.5, 1, MASK_ALONE) as writer:
+        with MaskWriter(tmp_path, AfterCare(0.5), 1, MASK_ALONE) as writer:
             for number in range(4 * THREADS + 2):
                 begun.append(number)
                 most = max(most, len(begun) - len(done))

@@ -15,6 +15,7 @@ from kaggle_tools.competition import CARVANA, SALT, Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.results import run_folder
 from kaggle_tools.results import summary as summary_module
+from kaggle_tools.results.after_care import AfterCare
 from kaggle_tools.results.summary import (
     cross_validation,
     estimate_at,
@@ -113,7 +114,7 @@ class TestSummary:
         recorded = json.loads((run / "summary.json").read_text())
         assert list(recorded) == [
             *("competition", "folds", "photos", "groups", "score_name", "score_mean", "score_interval", "score_std"),
-            *("score_by_fold", "dice_mean", "iou_mean", "threshold", "score_at_threshold"),
+            *("score_by_fold", "dice_mean", "iou_mean", "threshold", "score_at_threshold", "after_care"),
             *("score_by_view", "score_by_group"),
         ]
         assert (recorded["folds"], recorded["score_mean"]) == ([0, 2], summary.score.score)
@@ -266,12 +267,12 @@ class TestWhatToExpect:
         self, run: Path, threshold: float, of_a: float, of_b: float
     ) -> None:
         """A mask that takes in the pixel of the background has a Dice of 2/3."""
-        expected = estimate_at(held_out_by(run, [0, 2]), CARVANA, threshold)
+        expected = estimate_at(held_out_by(run, [0, 2]), CARVANA, AfterCare(threshold))
         assert expected.score == pytest.approx((2 * of_a + of_b) / 3)
         assert expected.interval == pytest.approx(sorted([of_a, of_b]))
 
     def test_photos_of_a_single_car_give_an_expected_score_without_an_interval(self, run: Path) -> None:
-        assert estimate_at(held_out_by(run, [2]), CARVANA, 0.5) == (pytest.approx(2 / 3), None)
+        assert estimate_at(held_out_by(run, [2]), CARVANA, AfterCare()) == (pytest.approx(2 / 3), None)
 
     def test_the_cross_validation_is_that_of_each_run_with_finished_folds(self, run: Path, tmp_path: Path) -> None:
         (found,) = cross_validation([run, tmp_path / "nothing"], CARVANA)

@@ -26,7 +26,7 @@ class Until(TimeLimit):
     """Stops before this epoch, counted from 0."""
 
     def __init__(self, epoch: int) -> None:
-        super().__init__(deadline=float("inf"))
+        super().__init__(deadline=float("inf"), efforts=[1.0] * 9)
         self.epoch = epoch
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:

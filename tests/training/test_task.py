@@ -11,9 +11,9 @@ from kaggle_tools import metrics
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.presets import config_from
-from kaggle_tools.config.values import BF16, FP32
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
+from kaggle_tools.precision import BF16, FP32
 from kaggle_tools.results.fold_table import Split
 from kaggle_tools.training import task as task_module
 from kaggle_tools.training.task import FoldData, SegmentationTask, overlap_of_batch, precision_of

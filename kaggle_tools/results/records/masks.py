@@ -124,6 +124,10 @@ class Record(Origin):
     """The folder of the photos."""
     threshold: float | None = None
     """Foreground has at least this probability."""
+    smallest_part: int | None = None
+    """Connected parts of a mask with fewer pixels were removed, if they were."""
+    smallest_hole: int | None = None
+    """Holes in it with fewer pixels were filled, if they were."""
     batch_size: int | None = None
     """Photos that went through the networks at once: the bits of a mask may depend on it."""
     precision: str | None = None
@@ -144,6 +148,8 @@ class Record(Origin):
             "photos": self.photos,
             **self._origin(),
             "threshold": self.threshold,
+            "smallest_part": self.smallest_part,
+            "smallest_hole": self.smallest_hole,
             "batch_size": self.batch_size,
             "precision": self.precision,
         }
@@ -170,6 +176,8 @@ class Record(Origin):
             competition=fields.required("competition", text),
             photos=fields.optional("photos", text, None),
             threshold=fields.optional("threshold", between(floating, 0, 1), None),
+            smallest_part=fields.optional("smallest_part", COUNT, None),
+            smallest_hole=fields.optional("smallest_hole", COUNT, None),
             batch_size=fields.optional("batch_size", COUNT, None),
             precision=fields.optional("precision", text, None),
             cross_validation=fields.optional("cross_validation", each(ValidatedRun.from_json), ()),

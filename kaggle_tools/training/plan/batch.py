@@ -15,12 +15,12 @@ from torch import Tensor
 
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.training import TrainingConfig, config_of_settings, settings_of
-from kaggle_tools.config.values import FP32
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo, largest_size
 from kaggle_tools.errors import InputError
 from kaggle_tools.models import probe
 from kaggle_tools.models.segmenter import blueprint, recompute_levels
+from kaggle_tools.precision import FP32
 from kaggle_tools.results import run_folder
 from kaggle_tools.system.hardware import (
     GIB,

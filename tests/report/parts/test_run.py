@@ -227,7 +227,7 @@ def test_the_plots_of_a_run_show_scores_thresholds_and_learning_curves(part: Run
 
 class TestHowItWasMade:
     def test_the_settings_of_a_run_are_shown_in_words(self, part: RunPart) -> None:
-        shown = {"folds": "4", "image_size": "160x240", "model": "unet", "ema_decay": "none", "pretrained": "no"}
+        shown = {"folds": "4", "image_size": "160x240", "model": "unet", "ema_decay": "none", "pretrained": "none"}
         assert dict(part.settings.rows).items() >= shown.items()
 
     def test_the_recorded_facts_of_a_run_are_shown(self, finished: Path, part: RunPart) -> None:
