@@ -37,7 +37,7 @@ def infer(
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="Instead of --data: any folder of photos.")] = None,
     threshold: Annotated[
         str,
-        typer.Option(metavar="auto|P", help="Foreground from this probability on; auto: best on held-out photos."),
+        typer.Option(metavar="auto|P", help="Foreground from this probability on; auto: what pays on held-out photos."),
     ] = "auto",
     competition: cli.RecordedCompetitionOption = None,
     fold: Annotated[

@@ -314,3 +314,12 @@ class TestThresholdOfAMix:
         of_mix = evidence(runs, tiles)
         assert best_threshold(of_mix) is None
         assert of_mix.why_unknown == "the runs of the mix held out no photo in common"
+
+
+def test_masks_are_made_in_another_way_only_where_its_gain_can_be_told_from_chance(
+    runs: list[Path], tiles: Competition
+) -> None:
+    """Of a single group nothing can be told, though on its photos the threshold 161 / 256 is the best."""
+    found = evidence(runs[:1], tiles)
+    assert best_threshold(found) == 161 / 256
+    assert found.after_care() == AfterCare(0.5)

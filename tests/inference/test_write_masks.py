@@ -587,3 +587,15 @@ class TestPrecision:
         self.begun_with(tmp_path, "4-bits")
         with pytest.raises(InputError, match="begun with --precision 4-bits, which is not known; give another --out"):
             precision_for(tmp_path, CPU, "auto")
+
+
+def test_small_parts_are_removed_from_masks_where_that_was_learnt(tmp_path: Path) -> None:
+    probability_HW = torch.zeros(6, 9)
+    probability_HW[1:4, 1:4], probability_HW[5, 8] = 0.9, 0.8
+    photo = Photo("a", tmp_path / "a.png", (6, 9))
+    with MaskWriter(tmp_path, AfterCare(0.5, smallest_part=2), 1, MASK_ALONE) as writer:
+        writer.put(Prediction(photo, probability_HW, (probability_HW > 0.5).byte(), error=""))
+    mask_HW = read_mask(mask_path(tmp_path, "a"))
+    assert mask_HW.sum() == 9
+    assert not mask_HW[5, 8]
+    assert read_notes(mask_path(tmp_path, "a"))["area"] == pytest.approx(9 / 54, abs=1e-6)
