@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from kaggle_tools import cli
 from kaggle_tools.config.execution import DEFAULT_WORKERS, MOST_WORKERS, WORKERS_IN_WORDS
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import parse_numbers
@@ -18,6 +19,15 @@ def blend(
     out: Annotated[Path, typer.Option(metavar="PRED", help="Folder of the masks; an interrupted one is continued.")],
     weights: Annotated[
         str | None, typer.Option(metavar="2,1,…", help="Weight of each PRED in the mean.", show_default="all alike")
+    ] = None,
+    search: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN", help="Choose the weights on the held-out photos of these runs, one for each PRED; repeated."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the true masks for --search are, if not as in training.")
     ] = None,
     threshold: Annotated[float, typer.Option(help="Foreground from this probability on.")] = 0.5,
     workers: Annotated[
@@ -33,12 +43,45 @@ def blend(
     counts = parse_numbers("--weights", weights) if weights is not None else (1.0,) * len(preds)
     if len(counts) != len(preds):
         raise InputError(f"--weights {weights}: {len(preds)} folders need {len(preds)} weights")
+    if search and weights is not None:
+        raise InputError("--weights and --search: give one of them")
+    if search and len(search) != len(preds):
+        raise InputError(f"--search: {len(preds)} folders need {len(preds)} runs, in the same order")
     if not 0 < threshold < 1:
         raise InputError(f"--threshold {threshold}: must be between 0 and 1")
 
     from kaggle_tools.inference.blend import blend_folders
     from kaggle_tools.results.pred_folder import Outputs
 
+    if search:
+        counts = searched(preds, search, data)
     outputs = Outputs(save_probabilities, overlays)
     masks = blend_folders(preds, counts, out, outputs, threshold=threshold, workers=workers)
     say(f"{out}: {masks:,} masks")
+
+
+def searched(preds: list[Path], runs: list[Path], data: Path | None) -> tuple[float, ...]:
+    """The weights that are best on the photos that the runs held out, if it can be told that they are; else equal ones.
+
+    Raises:
+        InputError: a folder was not made by its run alone, or no probabilities or true masks are there.
+    """
+    from kaggle_tools.inference.evidence import Evidence, Selection
+    from kaggle_tools.inference.weight_search import searched_weights, stems_in_common
+    from kaggle_tools.results.pred_folder import read_record
+
+    records = [read_record(pred) for pred in preds]
+    for pred, record, run in zip(preds, records, runs, strict=True):
+        if record.runs != [run.resolve().name]:
+            raise InputError(f"{pred}: made by {', '.join(record.runs)}, not by {run} alone")
+    spec = cli.competition_named(records[0].competition)
+    photos = Evidence(Selection(tuple(runs)), spec, data).true_photos(stems_in_common(runs))
+    if isinstance(photos, str):
+        raise InputError(f"--search: {photos}; give --data")
+    weights, gain = searched_weights(runs, photos, spec)
+    found = f"weights {', '.join(map(str, weights))} gain {gain} on {len(photos):,} held-out photos"
+    if gain.is_above_0:
+        say(found)
+        return tuple(map(float, weights))
+    say(f"equal weights, as no others are sure to be better: {found}")
+    return (1.0,) * len(preds)

@@ -126,7 +126,7 @@ class Evidence:
         common = set.intersection(*map(set, saved))
         if not common:
             return "the runs of the mix held out no photo in common"
-        photos = self._true_photos(common)
+        photos = self.true_photos(common)
         if isinstance(photos, str):
             return f"{photos}; give --threshold, or `infer` where the true masks are"
         networks_per_run = [len(folds or run_folder.trained_folds(run)) for run in runs]
@@ -139,7 +139,7 @@ class Evidence:
             return ExpectedScore(None, "the out-of-fold photos were masked with another TTA")
         return ExpectedScore(estimate_at(self.held_out, self.competition, care))
 
-    def _true_photos(self, stems: Collection[str]) -> list[Photo] | str:
+    def true_photos(self, stems: Collection[str]) -> list[Photo] | str:
         """The training photos of these stems, from where a run was trained or else from `data`; or why not."""
         recorded = [run_folder.read_config(run).data for run in self.selection.runs]
         why = f"{self.selection.runs[0]} was trained with --data {recorded[0]}, which is no folder here"

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from kaggle_tools.competition import Competition
 from kaggle_tools.metrics import Overlap
 from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD
-from kaggle_tools.results.scores import Estimate, interval
+from kaggle_tools.results.scores import Estimate, nested_choice
 
 LEVELS = 24
 """Parts and holes are counted by the power of two that their area reaches: 1, 2 to 3, 4 to 7 pixels, and so on."""
-NESTED_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,6 @@ class Trial:
     gain: Estimate
     """What such a choice gains on groups that it was not made on, over the threshold 0.5 alone."""
 
-    @property
-    def is_real(self) -> bool:
-        """Whether the gain can be told from chance."""
-        return self.gain.interval is not None and self.gain.interval[0] > 0
-
     def to_json(self) -> dict[str, Any]:
         """As `summary.json` has it."""
         return {
@@ -82,7 +76,7 @@ class Trial:
 
 def chosen(trials: Sequence[Trial]) -> AfterCare:
     """The way with the largest gain among those whose gain is real, or none of them."""
-    real = [trial for trial in trials if trial.is_real]
+    real = [trial for trial in trials if trial.gain.is_above_0]
     return max(real, key=lambda trial: trial.gain.score).care if real else AfterCare()
 
 
@@ -101,11 +95,10 @@ def trials_of(
         levels: see `levels_of`, of their masks at 0.5, in one array (n, 2, LEVELS, 2).
     """
     plain = at_thresholds[DEFAULT_THRESHOLD]
-    base = np.asarray(competition.score(plain))
     by_threshold = {AfterCare(threshold): overlap for threshold, overlap in at_thresholds.items()}
-    trials = [_tried(by_threshold, base, competition, groups)]
+    trials = [_tried(by_threshold, competition, groups)]
     if levels is not None:
-        trials.append(_tried(_without_small_parts(plain, levels), base, competition, groups))
+        trials.append(_tried(_without_small_parts(plain, levels), competition, groups))
     return trials
 
 
@@ -175,28 +168,12 @@ def _highest_level(levels: NDArray[np.int64]) -> int:
     return int(np.flatnonzero(levels.any(axis=(0, 2))).max(initial=-1))
 
 
-def _tried(
-    ways: Mapping[AfterCare, Overlap], base: NDArray[np.float64], competition: Competition, groups: Sequence[str]
-) -> Trial:
-    cares = sorted(ways, key=_distance)  # among equals the one that changes least
+def _tried(ways: Mapping[AfterCare, Overlap], competition: Competition, groups: Sequence[str]) -> Trial:
+    cares = sorted(ways, key=_distance)  # among equals the one that changes least; nothing at all comes first
     scores = np.stack([np.asarray(competition.score(ways[care])) for care in cares])
-    parts = _nested_folds(groups)
-    gains = np.zeros(len(base))
-    for part in set(parts.tolist()):
-        inside = parts == part
-        if inside.all():
-            break
-        best = int(scores[:, ~inside].mean(axis=1).argmax())
-        gains[inside] = scores[best, inside] - base[inside]
-    care = cares[int(scores.mean(axis=1).argmax())]
-    return Trial(care, Estimate(float(gains.mean()), interval(gains, groups)))
+    best, gain = nested_choice(scores, groups)
+    return Trial(cares[best], gain)
 
 
 def _distance(care: AfterCare) -> tuple[float, int]:
     return abs(care.threshold - DEFAULT_THRESHOLD), care.smallest_part + care.smallest_hole
-
-
-def _nested_folds(groups: Sequence[str]) -> NDArray[np.int64]:
-    """Of each photo a number below `NESTED_FOLDS`, the same for all of its group."""
-    numbers = {group: number % NESTED_FOLDS for number, group in enumerate(sorted(set(groups)))}
-    return np.array([numbers[group] for group in groups])

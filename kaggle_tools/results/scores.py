@@ -15,6 +15,7 @@ from kaggle_tools.system.json_values import Fields, between, each, floating, pai
 
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
+NESTED_FOLDS = 5
 
 Interval = tuple[float, float]
 """The lower and the upper end of a 95 % confidence interval."""
@@ -35,6 +36,11 @@ class Estimate(NamedTuple):
         """How far the interval reaches down and up, as matplotlib draws error bars; never below 0, also if rounded."""
         low, high = self.interval or (self.score, self.score)
         return [[max(0.0, self.score - low)], [max(0.0, high - self.score)]]
+
+    @property
+    def is_above_0(self) -> bool:
+        """Whether, as a gain, it can be told from chance."""
+        return self.interval is not None and self.interval[0] > 0
 
     def __str__(self) -> str:
         """`0.99612 (0.99580 to 0.99640)`."""
@@ -136,6 +142,27 @@ def interval(scores: NDArray[np.float64], groups: Sequence[str]) -> Interval | N
         rng=np.random.default_rng(0),
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def nested_choice(scores: NDArray[np.float64], groups: Sequence[str]) -> tuple[int, Estimate]:
+    """Of several ways, the first of which is the usual one, the best; and what choosing it gains over the usual one.
+
+    The gain is that of nested cross-validation: the best on some of the groups is tried on the others. On the photos on
+    which it was chosen, every choice looks good.
+
+    Args:
+        scores: of shape (ways, photos). Among equal ways the first is the best.
+        groups: of the photos.
+    """
+    numbers = {group: number % NESTED_FOLDS for number, group in enumerate(sorted(set(groups)))}
+    folds = np.array([numbers[group] for group in groups])
+    gains = np.zeros(len(folds))
+    for fold in range(min(NESTED_FOLDS, len(numbers))):
+        inside = folds == fold
+        if not inside.all():
+            best = int(scores[:, ~inside].mean(axis=1).argmax())
+            gains[inside] = scores[best, inside] - scores[0, inside]
+    return int(scores.mean(axis=1).argmax()), Estimate(float(gains.mean()), interval(gains, groups))
 
 
 def _as_list(interval: Interval | None) -> list[float] | None:

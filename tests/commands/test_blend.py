@@ -7,6 +7,7 @@ import pytest
 import torch
 from click.testing import Result
 from drawn_runs import run_of_unets
+from finished_runs import network
 from known_networks import CPU
 from PIL import Image
 from probability_folders import write_probabilities
@@ -14,11 +15,14 @@ from typer.testing import CliRunner
 
 from kaggle_tools import __main__, cli
 from kaggle_tools.commands.infer import infer
-from kaggle_tools.data.images import read_mask, read_photo
+from kaggle_tools.competition import CARVANA
+from kaggle_tools.config.presets import config_from
+from kaggle_tools.data.images import read_mask, read_photo, write_gray
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, load_members
 from kaggle_tools.results.pred_folder import mask_path, overlay_path, probability_path
+from kaggle_tools.results.run_folder import oof_probability_path, write_config
 from kaggle_tools.system.files import sha256
 
 
@@ -51,6 +55,8 @@ def test_the_command_weights_folders_alike_or_as_its_option_says(tmp_path: Path)
         (["--weights", "1"], "--weights 1: 2 folders need 2 weights"),
         (["--weights", "1,2,3"], "--weights 1,2,3: 2 folders need 2 weights"),
         (["--weights", "1,0"], "--weights 1,0: must be numbers above 0 with commas between them, as 0.75,1,1.25"),
+        (["--weights", "1,2", "--search", "c"], "--weights and --search: give one of them"),
+        (["--search", "c"], "--search: 2 folders need 2 runs, in the same order"),
         (["--threshold", "0"], "--threshold 0.0: must be between 0 and 1"),
         (["--threshold", "1"], "--threshold 1.0: must be between 0 and 1"),
     ],
@@ -86,3 +92,30 @@ def test_a_blend_of_the_folds_is_what_infer_makes_of_both(photos: list[Photo], t
         assert 0.2 < both_HW.mean() < 0.8
     for table in ("0", "1"):
         assert read_mask(mask_path(tmp_path / table, "0")).tolist() != both_HW.tolist()
+
+
+def test_weights_are_searched_on_the_photos_that_the_runs_held_out(tmp_path: Path) -> None:
+    """The first run is right on all photos of nine cars, and the second wrong, by more."""
+    data, preds, runs = tmp_path / "data", [tmp_path / "pa", tmp_path / "pb"], [tmp_path / "a", tmp_path / "b"]
+    stems = [f"car{number}_01" for number in range(9)]
+    for folder in ("train", "train_masks"):
+        (data / folder).mkdir(parents=True)
+    for stem in stems:
+        Image.new("RGB", (4, 2)).save(data / "train" / f"{stem}.jpg")
+        mask = Image.fromarray(np.array([[255, 255, 0, 0]] * 2, dtype=np.uint8))
+        mask.save(data / "train_masks" / f"{stem}_mask.gif")
+    for run, pred, values in zip(runs, preds, ([188, 188, 68, 68], [8, 8, 248, 248]), strict=True):
+        write_probabilities(pred, {"1": [values] * 2}, competition=CARVANA.slug, models=(network(run.name),))
+        for stem in stems:
+            path = oof_probability_path(run / "fold0", stem)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_gray(path, np.array([values] * 2, dtype=np.uint8))
+        write_config(run, config_from("demo", CARVANA.slug, {}), data, "train.py")
+    options = ["--search", runs[0], "--search", runs[1], "--workers", 0]
+    done = invoke(__main__.app, "blend", *preds, "--out", tmp_path / "mix", *options)
+    assert done.exit_code == 0, done.output
+    assert "weights 7, 3 gain 1.00000 (1.00000 to 1.00000) on 9 held-out photos" in done.output
+    assert read_mask(mask_path(tmp_path / "mix", "1")).tolist() == [[True, True, False, False]] * 2
+    swapped = ["--search", runs[1], "--search", runs[0]]
+    error = invoke(__main__.app, "blend", *preds, "--out", tmp_path / "other", *swapped).exception
+    assert str(error) == f"{preds[0]}: made by a, not by {runs[1]} alone"

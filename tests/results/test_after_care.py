@@ -113,13 +113,13 @@ class TestTrials:
         trials = trials_of(CARVANA, self.GROUPS, self.at_thresholds([85] * 10 + [90] * 10), None)
         assert len(trials) == 1
         assert trials[0].gain.score == pytest.approx(0.075)
-        assert trials[0].is_real
+        assert trials[0].gain.is_above_0
         assert chosen(trials) == AfterCare(0.25)
 
     def test_a_gain_that_few_groups_make_is_not_real(self) -> None:
         trials = trials_of(CARVANA, self.GROUPS, self.at_thresholds([79] * 19 + [100]), None)
         assert trials[0].care == AfterCare(0.25)
-        assert not trials[0].is_real
+        assert not trials[0].gain.is_above_0
         assert chosen(trials) == AfterCare()
 
     def test_a_gain_is_that_of_choices_made_on_other_groups(self) -> None:
