@@ -64,6 +64,8 @@ def train(
     execution = applied(Execution(), EXECUTION_OPTIONS, options)
     deadline = None if execution.max_hours is None else started + execution.max_hours * 3600
     seconds = None if budget is None else parse_duration("--budget", budget)
+    if budget is not None and config is not None:
+        raise InputError("--budget and --config: give one of them; the file says which sizes and epochs")
     spec = cli.competition_named(competition)
     automatic_batch = options["batch_size"] == AUTO
     if automatic_batch:

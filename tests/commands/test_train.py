@@ -293,3 +293,9 @@ class TestMemoryOfTheGpu:
         assert tried == [4, 2, 2]
         assert configs[0] == configs[1]
         assert (configs[0].batch_size, configs[0].accumulate) == (2, 2)
+
+
+def test_a_budget_beside_a_config_file_is_refused(tmp_path: Path) -> None:
+    arguments = ["--data", tmp_path, "--out", tmp_path / "run", "--config", tmp_path / "config.json", "--budget", "5m"]
+    error = CliRunner().invoke(cli.app_of(train.train), list(map(str, arguments))).exception
+    assert str(error) == "--budget and --config: give one of them; the file says which sizes and epochs"

@@ -147,7 +147,7 @@ def settings_within(
     sizes = (
         [config.image_size] if "image_size" in budget.given and config.image_size else sizes_for(largest_size(photos))
     )
-    asked = (photos, competition, config, sizes)
+    asked = (photos, competition, config, execution, sizes)
     on_gpu = has_its_own_memory(best_device())
     speed = on_a_gpu(own_gpu("auto"), measured_speed, *asked) if on_gpu else measured_speed(*asked)
 

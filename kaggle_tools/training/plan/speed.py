@@ -26,13 +26,14 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Member
 from kaggle_tools.inference.out_of_fold import scored_photos
+from kaggle_tools.models.segmenter import Segmenter, build
 from kaggle_tools.results.fold_table import Split
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device, one_kind_of_out_of_memory, wait_for
 from kaggle_tools.training.fold import callbacks_of, card_of, make_trainer
 from kaggle_tools.training.plan.shortage import forget
 from kaggle_tools.training.plan.trial import architecture_of, untrained
-from kaggle_tools.training.task import FoldData, precision_of, quiet_lightning
+from kaggle_tools.training.task import FoldData, SegmentationTask, precision_of, quiet_lightning
 
 WARM_UP, TIMED = 3, 8
 """Gradient steps of a short training: the first ones choose algorithms and fill queues, and are not timed."""
@@ -76,7 +77,11 @@ class _Times(NamedTuple):
 
 
 def measured_speed(
-    photos: Sequence[Photo], competition: Competition, config: TrainingConfig, sizes: Sequence[Size]
+    photos: Sequence[Photo],
+    competition: Competition,
+    config: TrainingConfig,
+    execution: Execution,
+    sizes: Sequence[Size],
 ) -> Speed:
     """How fast one device trains and masks these photos at some of the ascending sizes, (height, width).
 
@@ -84,6 +89,7 @@ def measured_speed(
         InputError: no size fits into the memory, or photos cannot be read.
     """
     memory.keep_freed_memory()
+    alone = replace(execution, devices="1", nodes=1, parallel_folds=False, pictures_every=0, wandb=None)
     found: dict[Size, _Times] = {}
     largest = sizes[-1]
     for size in sizes:
@@ -91,7 +97,8 @@ def measured_speed(
             continue
         try:
             with one_kind_of_out_of_memory():
-                found[size] = _timed(photos, competition, replace(config, image_size=size, early_sizes=(), epochs=1))
+                at_size = replace(config, image_size=size, early_sizes=(), epochs=1)
+                found[size] = _timed(photos, competition, at_size, alone)
         except torch.OutOfMemoryError as error:
             forget(error)
             if not found:
@@ -115,19 +122,20 @@ def _line(sizes: Sequence[Size], seconds: Sequence[float]) -> Line:
     return Line(0.0, seconds[-1] / pixels[-1])
 
 
-def _timed(photos: Sequence[Photo], competition: Competition, config: TrainingConfig) -> _Times:
+def _timed(photos: Sequence[Photo], competition: Competition, config: TrainingConfig, execution: Execution) -> _Times:
     """The seconds of a photo in a short training of one device."""
     steps = (WARM_UP + TIMED) * config.batch_size * config.accumulate
     split = Split([*islice(cycle(photos), steps)], [*islice(cycle(photos), HELD_OUT)])
-    execution, watch = Execution(devices="1"), _Stopwatch()
-    task = untrained(config, execution)
+    task, watch = untrained(config, execution), _Stopwatch()
     with TemporaryDirectory() as folder, quiet_lightning(), redirect_stdout(io.StringIO()):
         data = FoldData(split, config, execution)
         trainer = make_trainer(Path(folder), config, execution, [*callbacks_of(Path(folder), data, execution), watch])
+        if execution.compiled:
+            task.model.compile()
         trainer.fit(task, datamodule=data)
         card = card_of(config, architecture_of(config), competition, fold=0)
         masked = scored_photos(
-            Member(task.model.eval(), card, Path(folder)),
+            Member(_as_saved(task), card, Path(folder)),
             competition,
             split.held_out,
             device=best_device(),
@@ -142,6 +150,13 @@ def _timed(photos: Sequence[Photo], competition: Competition, config: TrainingCo
         validation=_mean_gap(watch.validation) / config.batch_size,
         masking=_mean_gap(ends),
     )
+
+
+def _as_saved(task: SegmentationTask) -> Segmenter:
+    """The network in evaluation mode, not compiled."""
+    model = build(architecture_of(task.config))
+    model.load_state_dict(task.model.state_dict())
+    return model.eval()
 
 
 def _mean_gap(ends: Sequence[float]) -> float:

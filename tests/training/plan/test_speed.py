@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kaggle_tools.competition import Competition
+from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.images import Size
@@ -12,6 +13,7 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.training.plan import speed
 from kaggle_tools.training.plan.speed import Line, measured_speed
 
+HERE = Execution(devices="1", workers=0)
 SIZES = [(32, 32), (48, 48), (64, 64), (96, 96), (128, 128)]
 
 
@@ -25,7 +27,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[TrainingConfig]:
     """In the place of short trainings: a photo takes 10 ms and a microsecond a pixel, and half of that to validate."""
     asked: list[TrainingConfig] = []
 
-    def times(_: Any, __: Any, config: TrainingConfig) -> speed._Times:
+    def times(_: Any, __: Any, config: TrainingConfig, ___: Any) -> speed._Times:
         assert config.image_size
         asked.append(config)
         seconds = 0.01 + config.image_size[0] * config.image_size[1] / 1e6
@@ -38,7 +40,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[TrainingConfig]:
 def test_other_sizes_follow_from_two_that_are_measured(
     config: TrainingConfig, photos: list[Photo], tiles: Competition, timed: list[TrainingConfig]
 ) -> None:
-    found = measured_speed(photos, tiles, config, SIZES)
+    found = measured_speed(photos, tiles, config, HERE, SIZES)
     assert [of_size.image_size for of_size in timed] == [(32, 32), (48, 48), (96, 96), (128, 128)]
     assert {(of_size.epochs, of_size.early_sizes) for of_size in timed} == {(1, ())}
     assert found.training.at((1000, 1000)) == pytest.approx(1.01)
@@ -50,7 +52,7 @@ def test_other_sizes_follow_from_two_that_are_measured(
 def test_no_larger_size_is_measured_than_what_takes_a_second(
     config: TrainingConfig, photos: list[Photo], tiles: Competition, timed: list[TrainingConfig]
 ) -> None:
-    found = measured_speed(photos, tiles, config, [(256, 256), (800, 800), (2000, 2000)])
+    found = measured_speed(photos, tiles, config, HERE, [(256, 256), (800, 800), (2000, 2000)])
     assert [of_size.image_size for of_size in timed] == [(256, 256), (800, 800)]
     assert found.training.at((2000, 2000)) == pytest.approx(4.01)
     assert found.largest == (2000, 2000)
@@ -59,15 +61,15 @@ def test_no_larger_size_is_measured_than_what_takes_a_second(
 def test_a_size_that_does_not_fit_into_the_memory_bounds_the_others(
     config: TrainingConfig, photos: list[Photo], tiles: Competition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def times(_: Any, __: Any, of_size: TrainingConfig) -> speed._Times:
+    def times(_: Any, __: Any, of_size: TrainingConfig, ___: Any) -> speed._Times:
         if of_size.image_size == (128, 128):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return speed._Times(0.1, 0.1, 0.1)
 
     monkeypatch.setattr(speed, "_timed", times)
-    assert measured_speed(photos, tiles, config, SIZES).largest == (96, 96)
+    assert measured_speed(photos, tiles, config, HERE, SIZES).largest == (96, 96)
     with pytest.raises(InputError, match="^--budget: out of memory with photos of 128x128$"):
-        measured_speed(photos, tiles, config, SIZES[-1:])
+        measured_speed(photos, tiles, config, HERE, SIZES[-1:])
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_a_line_goes_through_the_last_two_sizes(sizes: list[Size], seconds: list
 def test_a_short_training_is_timed_and_leaves_nothing(
     config: TrainingConfig, photos: list[Photo], tiles: Competition, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = measured_speed(photos, tiles, config, [(32, 32), (64, 64)])
+    found = measured_speed(photos, tiles, config, HERE, [(32, 32), (64, 64)])
     for line in (found.training, found.validation, found.masking):
         assert 0 < line.at((64, 64)) < 5
     assert capsys.readouterr().out == ""
