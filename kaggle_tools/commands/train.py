@@ -193,7 +193,7 @@ def chosen_folds(given: list[int] | None, settings: TrainingConfig) -> list[int]
 def print_summary(run: Path, spec: "Competition") -> None:
     """Write what the folds that are done have reached, and print it."""
     from kaggle_tools.results import run_folder
-    from kaggle_tools.results.after_care import chosen
+    from kaggle_tools.results.after_care import AfterCare, chosen
     from kaggle_tools.results.summary import write_summary
 
     if not is_first_process() or not run_folder.finished_folds(run):
@@ -205,7 +205,9 @@ def print_summary(run: Path, spec: "Competition") -> None:
     say(f"{run}: {summary.photos:,} held-out photos of {summary.groups:,} groups at their own size")
     say(f"{name} {summary.score.score:.5f} (fold {folds}){likely}")
     say(f"best threshold {summary.threshold:.4g}, with {name} {summary.score_at_threshold:.5f}")
-    say(f"new masks: {chosen(summary.trials)}")
+    care = chosen(summary.trials)
+    sure = "" if care != AfterCare() else ", as nothing else is sure to be better"
+    say(f"for new masks: {care}{sure}")
 
 
 def write_run_page(run: Path, spec: "Competition", data: Path) -> None:
