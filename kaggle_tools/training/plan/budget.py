@@ -33,17 +33,21 @@ PLANNED = ("image_size", "early_sizes", "epochs")
 """The settings that a budget chooses, where they are not given."""
 MULTIPLE = 32
 """Of which the sides are multiples: encoders halve the size five times."""
+STEP = 2**0.25
+"""By which the sides grow from one size to the next."""
 SMALLEST_SIDE = 96
 """No side of a size that is chosen is shorter, where the photos are not."""
-SEEN = 6_500
-"""So many photos must be seen in training before a larger size is worth its time."""
-SEEN_LAST = 1_500
-"""So many of them at the last size: the network then knows its outlines."""
-SHARE_OF_LAST = 0.65
+SEEN = 8_000
+"""So many photos a fresh network must see before a larger size is worth its time."""
+SEEN_LAST = 5_000
+"""So many of them at the last size: what it knows of context is bound to sizes in pixels, and must be learnt anew."""
+PRETRAINED = 0.4
+"""How many of these an encoder needs that has seen photos before."""
+SHARE_OF_LAST = 0.7
 """Of the time of all epochs, what those of the last size shall take."""
-LEAST_PIXELS, MOST_PIXELS = 0.12, 0.55
+LEAST_PIXELS, MOST_PIXELS = 0.2, 0.55
 """Of those of the last size, what a smaller one may have."""
-SIDES_OF_EARLY = 0.5
+SIDES_OF_EARLY = 0.7
 """Of those of the last size, what the sides of the smaller one shall be."""
 LEAST_USED = 0.96
 """A plan that uses less of the time is worse than one with other shares."""
@@ -108,7 +112,8 @@ class Plan:
 
     def is_enough(self, fold: Fold) -> bool:
         """Whether so many photos are seen that no smaller size would be better."""
-        return self.config.epochs * fold.training >= SEEN and self.last_seen(fold) >= SEEN_LAST
+        needed = PRETRAINED if self.config.pretrained or self.config.init else 1
+        return self.config.epochs * fold.training >= needed * SEEN and self.last_seen(fold) >= needed * SEEN_LAST
 
     def distance(self, seconds: float) -> float:
         """How far it is from the best use of so many seconds: all of them, in the best shares and sizes."""
@@ -192,13 +197,13 @@ def _say(plan: Plan, folds: Collection[int], devices: int, budget: Budget) -> No
 def sizes_for(photo: Size) -> list[Size]:
     """The sizes, (height, width), from which a budget chooses for photos of this size: ascending, to the photo's own.
 
-    From each to the next the pixels about double.
+    From each to the next the sides grow by about a fifth.
     """
-    sizes, scale = [_multiples(photo, 1, ceil)], 1 / sqrt(2)
+    sizes, scale = [_multiples(photo, 1, ceil)], 1 / STEP
     while min(smaller := _multiples(photo, scale, round)) >= SMALLEST_SIDE:
         sizes.append(smaller)
-        scale /= sqrt(2)
-    return sizes[::-1]
+        scale /= STEP
+    return list(dict.fromkeys(sizes))[::-1]
 
 
 def planned(config: TrainingConfig, seconds: float, fold: Fold, sizes: Sequence[Size], given: Collection[str]) -> Plan:

@@ -35,18 +35,19 @@ def plan_of(minutes: float, given: set[str] = set(), fold: Fold = FOLD, **option
 @pytest.mark.parametrize(
     ("photo", "sizes"),
     [
-        ((512, 512), [(96, 96), (128, 128), (192, 192), (256, 256), (352, 352), (512, 512)]),
         (
-            (1280, 1918),
-            [(128, 160), (160, 224), (224, 352), (320, 480), (448, 672), (640, 960), (896, 1344), (1280, 1920)],
+            (512, 512),
+            [(side, side) for side in (96, 128, 160, 192, 224, 256, 320, 352, 416, 512)],
         ),
-        ((101, 101), [(128, 128)]),
+        (
+            (320, 480),
+            [(96, 128), (128, 160), (128, 192), (160, 256), (192, 288), (224, 352), (256, 416), (320, 480)],
+        ),
+        ((101, 101), [(96, 96), (128, 128)]),
         ((40, 60), [(64, 64)]),
     ],
 )
-def test_the_sizes_to_choose_from_have_the_shape_of_the_photos_and_about_double_their_pixels(
-    photo: Size, sizes: list[Size]
-) -> None:
+def test_the_sizes_to_choose_from_have_the_shape_of_the_photos(photo: Size, sizes: list[Size]) -> None:
     assert sizes_for(photo) == sizes
 
 
@@ -58,10 +59,10 @@ class TestPlanned:
 
     def test_its_seconds_are_those_of_its_epochs_and_of_the_masks(self) -> None:
         plan = plan_of(60)
-        of_last, of_early = 445.6448, 445.6448 / 4
+        of_last, of_early = 445.6448, 445.6448 * (352 / 512) ** 2
         assert plan.config.image_size == (512, 512)
         ((height, width, early),) = plan.config.early_sizes
-        assert (height, width) == (256, 256)
+        assert (height, width) == (352, 352)
         last = plan.config.epochs - early
         assert plan.training_seconds == pytest.approx(last * of_last + early * of_early)
         assert plan.masking_seconds == pytest.approx(400 * (0.01 + 0.131072))
@@ -88,6 +89,11 @@ class TestPlanned:
     def test_too_little_time_to_learn_goes_into_as_many_photos_as_possible(self) -> None:
         config = plan_of(3).config  # an epoch at 128x128 takes 28 s, all masks 7 s
         assert (config.image_size, config.epochs) == ((128, 128), 6)
+
+    def test_a_pretrained_network_needs_fewer_photos_of_the_largest_size(self) -> None:
+        options = {"model": "smp:Unet/resnet34", "pretrained": "imagenet"}
+        assert plan_of(25).config.image_size == (352, 352)
+        assert plan_of(25, **options).config.image_size == (512, 512)
 
     def test_a_size_that_does_not_fit_into_the_memory_is_not_chosen(self) -> None:
         small = replace(FOLD, speed=replace(A_SECOND_A_MEGAPIXEL, largest=(256, 256)))
