@@ -8,7 +8,7 @@ import math
 import tokenize
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +77,11 @@ class Summary:
     threshold: float
     """The threshold with the highest mean score."""
     score_at_threshold: float
-    trials: tuple[Trial, ...]
-    """The ways of after-care that were tried."""
     score_by_view: Mapping[str, float] | None
     """None in a competition without groups, where each photo's score stands in `oof.csv`; so is `score_by_group`."""
     score_by_group: Mapping[str, float] | None
+    trials: tuple[Trial, ...] = ()
+    """The ways of after-care that `write_summary` tried; nobody else waits for them."""
 
     def to_json(self) -> dict[str, Any]:
         """The contents of `summary.json`."""
@@ -113,8 +113,10 @@ def write_summary(run: Path, competition: Competition) -> Summary:
     """
     with locked(run, WRITES):  # so that of several machines that end together the last one sees all folds
         summary = summarise(run, competition)
+        held_out = held_out_by(run, summary.folds)
+        summary = replace(summary, trials=tuple(after_care_trials(held_out, competition)))
         write_text(run / OOF_FILE, read_oof(run, summary.folds).to_csv(index=False, lineterminator="\n"))
-        curve = threshold_curve(held_out_by(run, summary.folds).histograms, competition)
+        curve = threshold_curve(held_out.histograms, competition)
         write_text(run / THRESHOLDS_FILE, curve.to_csv(index=False, lineterminator="\n"))
         write_json(run / SUMMARY_FILE, summary.to_json())
     return summary
@@ -137,7 +139,6 @@ def summarise(run: Path, competition: Competition) -> Summary:
     if sorted(held_out.stems) != sorted(table["image"]):
         raise InputError(f"{run}: {OOF_FILE} and {HISTOGRAMS_FILE} of its folds are about different photos")
     threshold, score_at_threshold = best_threshold(held_out.histograms, competition)
-    trials = after_care_trials(held_out, competition)
     return Summary(
         competition=competition.slug,
         folds=tuple(folds),
@@ -151,7 +152,6 @@ def summarise(run: Path, competition: Competition) -> Summary:
         iou=float(table["iou"].mean()),
         threshold=threshold,
         score_at_threshold=score_at_threshold,
-        trials=tuple(trials),
         score_by_view=_mean_scores(table, "view") if competition.has_groups else None,
         score_by_group=_mean_scores(table, "group") if competition.has_groups else None,
     )

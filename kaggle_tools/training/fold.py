@@ -28,7 +28,7 @@ from kaggle_tools.errors import InputError, KaggleToolsError
 from kaggle_tools.inference import out_of_fold
 from kaggle_tools.inference.ensemble import Member
 from kaggle_tools.models.idle_weights import freeze_idle_weights
-from kaggle_tools.models.segmenter import Architecture, build, recompute_levels
+from kaggle_tools.models.segmenter import Architecture, Segmenter, build, recompute_levels
 from kaggle_tools.models.weights import ModelCard, save
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.fold_table import Split
@@ -104,10 +104,8 @@ def train_fold(
         if trainer.is_global_zero:
             save(task.model, card, folder)
             run_folder.write_timing(folder, _timing(trainer))
-        trained = build(architecture)  # not the task's own, which may be compiled for photos of one size
-        trained.load_state_dict(task.model.state_dict())
         out_of_fold.score_fold(
-            Member(trained.eval(), card, folder),
+            Member(as_saved(task.model, architecture), card, folder),
             competition,
             split.held_out,
             device=trainer.strategy.root_device,
@@ -116,6 +114,13 @@ def train_fold(
             workers=execution.workers,
             save_probabilities=execution.save_oof_probabilities,
         )
+
+
+def as_saved(model: Segmenter, architecture: Architecture) -> Segmenter:
+    """A trained network in evaluation mode; not the task's own, which may be compiled for photos of one size."""
+    saved = build(architecture)
+    saved.load_state_dict(model.state_dict())
+    return saved.eval()
 
 
 def card_of(config: TrainingConfig, architecture: Architecture, competition: Competition, fold: int) -> ModelCard:

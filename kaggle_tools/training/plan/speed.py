@@ -26,14 +26,13 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Member
 from kaggle_tools.inference.out_of_fold import scored_photos
-from kaggle_tools.models.segmenter import Segmenter, build
 from kaggle_tools.results.fold_table import Split
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device, one_kind_of_out_of_memory, wait_for
-from kaggle_tools.training.fold import callbacks_of, card_of, make_trainer
+from kaggle_tools.training.fold import as_saved, callbacks_of, card_of, make_trainer
 from kaggle_tools.training.plan.shortage import forget
 from kaggle_tools.training.plan.trial import architecture_of, untrained
-from kaggle_tools.training.task import FoldData, SegmentationTask, precision_of, quiet_lightning
+from kaggle_tools.training.task import FoldData, precision_of, quiet_lightning
 
 WARM_UP, TIMED = 3, 8
 """Gradient steps of a short training: the first ones choose algorithms and fill queues, and are not timed."""
@@ -133,9 +132,10 @@ def _timed(photos: Sequence[Photo], competition: Competition, config: TrainingCo
         if execution.compiled:
             task.model.compile()
         trainer.fit(task, datamodule=data)
-        card = card_of(config, architecture_of(config), competition, fold=0)
+        architecture = architecture_of(config)
+        card = card_of(config, architecture, competition, fold=0)
         masked = scored_photos(
-            Member(_as_saved(task), card, Path(folder)),
+            Member(as_saved(task.model, architecture), card, Path(folder)),
             competition,
             split.held_out,
             device=best_device(),
@@ -150,13 +150,6 @@ def _timed(photos: Sequence[Photo], competition: Competition, config: TrainingCo
         validation=_mean_gap(watch.validation) / config.batch_size,
         masking=_mean_gap(ends),
     )
-
-
-def _as_saved(task: SegmentationTask) -> Segmenter:
-    """The network in evaluation mode, not compiled."""
-    model = build(architecture_of(task.config))
-    model.load_state_dict(task.model.state_dict())
-    return model.eval()
 
 
 def _mean_gap(ends: Sequence[float]) -> float:
