@@ -9,6 +9,7 @@ from kaggle_tools.config.values import (
     DEEPEST,
     FULL,
     IMAGENET,
+    LARGEST_SQUARE,
     NO_EARLY_SIZES,
     SCALES,
     SIDES,
@@ -63,6 +64,15 @@ class TrainingConfig:
     model: Annotated[str, Option("`unet` or `smp:ARCHITECTURE/ENCODER`, such as smp:Unet/resnet34.", MODEL)] = UNET
     width: Annotated[int, Option("Channels of the U-Net's first block.", MODEL, check=between(1, WIDEST))] = 64
     depth: Annotated[int, Option("How often the U-Net halves the size.", MODEL, check=between(1, DEEPEST))] = 4
+    unshuffle: Annotated[
+        int,
+        Option(
+            "Side in pixels of the squares that the network sees as one pixel; 2: a quarter of the work.",
+            MODEL,
+            check=between(1, LARGEST_SQUARE),
+        ),
+    ] = 1
+    """Pixel unshuffle: squares become channels, and logits of all their pixels are shuffled back."""
     pretrained: Annotated[
         str | None,
         Option(
@@ -269,7 +279,7 @@ def as_recorded_now(settings: Mapping[str, Any]) -> dict[str, Any]:
     now = {**settings, **{name: path_text(name, path) for name, path in typed.items()}}
     if isinstance(settings.get("pretrained"), bool):
         now["pretrained"] = IMAGENET if settings["pretrained"] else None
-    return {"early_sizes": [], "fit": "stretch", **now}
+    return {"early_sizes": [], "fit": "stretch", "unshuffle": 1, **now}
 
 
 def settings_of(config: TrainingConfig) -> dict[str, Any]:

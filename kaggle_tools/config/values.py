@@ -66,7 +66,7 @@ def early_sizes_as_text(sizes: Iterable[Sequence[int]]) -> str:
 
 
 # Nobody needs more, and the `model.json` of a stranger must not ask for all memory.
-WIDEST, DEEPEST = 1024, 10
+WIDEST, DEEPEST, LARGEST_SQUARE = 1024, 10, 8
 SHORTEST_SIDE, LONGEST_SIDE = 16, 8192  # pixels
 LARGEST_SCALE, MOST_SCALES = 4, 16
 SCALES = Check(

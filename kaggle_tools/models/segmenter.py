@@ -16,6 +16,7 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.models.encoders import smp
 from kaggle_tools.models.encoders.smp import RGB
 from kaggle_tools.models.unet import UNet, pad_to_multiple
+from kaggle_tools.models.unshuffled import Unshuffled
 from kaggle_tools.system import json_values
 from kaggle_tools.system.hardware import GIB, memory_bytes
 
@@ -39,10 +40,13 @@ class Architecture:
     """Subtracted from photos in [0, 1], RGB."""
     std: RGB = (1.0, 1.0, 1.0)
     """Divided by, after the mean is subtracted."""
+    unshuffle: int = 1
+    """Side in pixels of the squares that the network sees as one pixel; see `unshuffled`."""
 
     def __post_init__(self) -> None:
-        for name, value in {"model": self.name, "width": self.width, "depth": self.depth}.items():
-            check_setting(name, value)
+        for name in ("width", "depth", "unshuffle"):
+            check_setting(name, getattr(self, name))
+        check_setting("model", self.name)
         numbers = [json_values.floating(number) for number in (*self.mean, *self.std)]
         if not len(self.mean) == len(self.std) == 3 or min(numbers[3:]) <= 0:
             raise InputError(f"not the mean and the standard deviation of three colours: {self.mean}, {self.std}")
@@ -73,7 +77,9 @@ class Segmenter(nn.Module):
         return logits_B1HW[..., :height, :width]
 
 
-def design(name: str, width: int = 64, depth: int = 4, pretrained: str | None = None) -> Architecture:
+def design(
+    name: str, width: int = 64, depth: int = 4, pretrained: str | None = None, unshuffle: int = 1
+) -> Architecture:
     """The architecture of this name, with the normalisation of its encoder.
 
     Raises:
@@ -81,10 +87,10 @@ def design(name: str, width: int = 64, depth: int = 4, pretrained: str | None = 
     """
     if name != UNET:
         mean, std = smp.normalisation(name, pretrained)
-        return Architecture(name, mean=mean, std=std)
+        return Architecture(name, mean=mean, std=std, unshuffle=unshuffle)
     if pretrained:
         raise InputError("--pretrained: there are no pretrained weights for `unet`; take an smp model instead")
-    return Architecture(name, width, depth)
+    return Architecture(name, width, depth, unshuffle=unshuffle)
 
 
 def build(architecture: Architecture, pretrained: str | None = None) -> Segmenter:
@@ -105,8 +111,9 @@ def recompute_levels(model: Segmenter, levels: int) -> None:
     Raises:
         InputError: it is another network, and there are to be such levels.
     """
-    if isinstance(model.net, UNet):
-        model.net.recomputed_levels = levels
+    net = model.net.net if isinstance(model.net, Unshuffled) else model.net
+    if isinstance(net, UNet):
+        net.recomputed_levels = levels
     elif levels:
         raise InputError("--recompute: knows the levels of --model unet alone; leave it out")
 
@@ -129,10 +136,14 @@ def blueprint(architecture: Architecture) -> Segmenter:
 
 def _built(architecture: Architecture, pretrained: str | None = None) -> Segmenter:
     net: nn.Module
+    side = architecture.unshuffle
     if architecture.name == UNET:
-        net, multiple = UNet(architecture.width, architecture.depth), 1  # pads itself
+        net = UNet(architecture.width, architecture.depth, in_channels=3 * side**2, out_channels=side**2)
+        multiple = side  # pads itself
     else:
-        net, multiple = smp.build(architecture.name, pretrained), smp.MULTIPLE
+        net, multiple = smp.build(architecture.name, pretrained, side), smp.MULTIPLE * side
+    if side > 1:
+        net = Unshuffled(net, side)
     return Segmenter(net, architecture.mean, architecture.std, multiple)
 
 

@@ -20,13 +20,14 @@ from torch.utils.checkpoint import checkpoint
 class UNet(nn.Module):
     """An encoder that halves the size and doubles the channels, and a decoder that undoes it.
 
-    Takes float images (B, in_channels, H, W) of any size and gives logits (B, 1, H, W): the size is
+    Takes float images (B, in_channels, H, W) of any size and gives logits (B, out_channels, H, W): the size is
     padded to a multiple of 2**depth inside, and exactly the padding is cropped.
 
     Args:
         width: channels of the first block; each of the `depth` blocks below has twice as many.
         depth: how often the size is halved.
         in_channels: channels of the images.
+        out_channels: logits a pixel.
 
     Attributes:
         recomputed_levels: of how many levels, from the largest size on, a training computes the features again in its
@@ -35,7 +36,7 @@ class UNet(nn.Module):
 
     recomputed_levels = 0
 
-    def __init__(self, width: int = 64, depth: int = 4, in_channels: int = 3) -> None:
+    def __init__(self, width: int = 64, depth: int = 4, in_channels: int = 3, out_channels: int = 1) -> None:
         super().__init__()
         if width < 1 or depth < 1:
             raise ValueError(f"width {width} and depth {depth} must both be at least 1")
@@ -43,11 +44,11 @@ class UNet(nn.Module):
         self.stem = DoubleConv(in_channels, channels[0])
         self.down = nn.ModuleList(Down(above, below) for above, below in pairwise(channels))
         self.up = nn.ModuleList(Up(channels[level + 1], channels[level]) for level in reversed(range(depth)))
-        self.head = nn.Conv2d(channels[0], 1, kernel_size=1)
+        self.head = nn.Conv2d(channels[0], out_channels, kernel_size=1)
         self.multiple = 2**depth
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        """The logits (B, 1, H, W) of images (B, C, H, W)."""
+        """The logits (B, out_channels, H, W) of images (B, C, H, W)."""
         height, width = images_BCHW.shape[-2:]
         features = self._apply_block(0, self.stem, pad_to_multiple(images_BCHW, self.multiple))
         skips = []

@@ -229,11 +229,11 @@ def initial_model(config: TrainingConfig, fold: int) -> tuple[Architecture, Segm
 
     Its weights are fresh, those of a pretrained encoder, or those of the same fold of another run.
     """
-    architecture = design(config.model, config.width, config.depth, config.pretrained)
+    architecture = design(config.model, config.width, config.depth, config.pretrained, config.unshuffle)
     if config.init is None:
         return architecture, build(architecture, config.pretrained)
     model, card = load(run_folder.fold_folder(Path(config.init), fold), fold)
-    theirs, ours = ((of.name, of.width, of.depth) for of in (card.architecture, architecture))
+    theirs, ours = ((of.name, of.width, of.depth, of.unshuffle) for of in (card.architecture, architecture))
     if theirs != ours:
         raise InputError(f"--init {config.init}: its network is {theirs}, not {ours}; give the same model options")
     return card.architecture, model.train()

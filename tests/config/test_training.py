@@ -43,6 +43,12 @@ def test_without_early_sizes_all_epochs_are_alike(image_size: tuple[int, int] | 
     assert config.early_epochs == 0
 
 
+def test_recorded_settings_without_unshuffle_see_pixels_one_by_one() -> None:
+    settings = settings_of(config_from("seed", SLUG, {}))
+    del settings["unshuffle"]
+    assert config_of_settings(settings).unshuffle == 1
+
+
 def test_recorded_settings_without_early_sizes_have_none() -> None:
     config = config_from("seed", SLUG, {})
     settings = settings_of(config)
@@ -80,6 +86,8 @@ def test_recorded_settings_of_another_version_are_refused_and_named() -> None:
         ({"image_size": (8, 240)}, "--image-size 8x240: each side must be from 16 to 8,192 pixels"),
         ({"width": 1025}, "--width 1025: must be from 1 to 1,024"),
         ({"depth": 11}, "--depth 11: must be from 1 to 10"),
+        ({"unshuffle": 0}, "--unshuffle 0: must be from 1 to 8"),
+        ({"unshuffle": 9}, "--unshuffle 9: must be from 1 to 8"),
         ({"image_size": (16, 8193)}, "--image-size 16x8193: each side must be from 16 to 8,192 pixels"),
         ({"tta_scales": (1.0, 4.5)}, "--tta-scales 1,4.5: must be numbers above 0 and up to 4, at most 16 of them"),
         ({"tta_scales": (1.0,) * 17}, "at most 16 of them"),

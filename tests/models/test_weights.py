@@ -46,7 +46,13 @@ def saved(tmp_path: Path) -> Path:
 class TestSavingAndLoading:
     @pytest.mark.parametrize(
         "architecture",
-        [SMALL_UNET, Architecture(SMP, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)), design("smp:FPN/tu-resnet10t")],
+        [
+            SMALL_UNET,
+            replace(SMALL_UNET, unshuffle=2),
+            Architecture(SMP, unshuffle=2),
+            Architecture(SMP, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)),
+            design("smp:FPN/tu-resnet10t"),
+        ],
         ids=lambda architecture: architecture.name,
     )
     @torch.inference_mode()
@@ -73,7 +79,7 @@ class TestSavingAndLoading:
         architecture = Architecture(SMP, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
         save(build(architecture), card_of(architecture), tmp_path)
         assert json.loads((tmp_path / CARD_FILE).read_text()) == {
-            "architecture": {"name": SMP, "width": 64, "depth": 4, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]},
+            "architecture": {"name": SMP, "width": 64, "depth": 4, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "unshuffle": 1},
             "image_size": [96, 160],
             "competition": "roof-tiles",
             "fold": 3,
