@@ -6,6 +6,7 @@ from math import prod
 from typing import Annotated, Any, Literal
 
 from kaggle_tools.config.values import (
+    CHANNELS,
     DEEPEST,
     FULL,
     IMAGENET,
@@ -16,10 +17,12 @@ from kaggle_tools.config.values import (
     SMALL_SIDES,
     TWO_FOLDS,
     UNET,
+    USUAL,
     WIDEST,
     EarlySize,
     early_sizes_as_text,
     file_or_imagenet,
+    parse_channels,
     parse_early_sizes,
     path_text,
     size_or_full,
@@ -67,12 +70,24 @@ class TrainingConfig:
     unshuffle: Annotated[
         int,
         Option(
-            "Side in pixels of the squares that the network sees as one pixel; 2: a quarter of the work.",
+            "Side of the squares of pixels that are one pixel inside of the U-Net; 2: a quarter of the work.",
             MODEL,
             check=between(1, LARGEST_SQUARE),
         ),
     ] = 1
-    """Pixel unshuffle: squares become channels, and logits of all their pixels are shuffled back."""
+    """Pixel unshuffle: the pixels of a square become channels, and logits of all of them are shuffled back."""
+    decoder_channels: Annotated[
+        tuple[int, ...],
+        Option(
+            "Channels of an smp model's decoder, from its smallest level to its largest.",
+            MODEL,
+            "N,…",
+            parse=parse_channels,
+            none=USUAL,
+            check=CHANNELS,
+        ),
+    ] = ()
+    """Those of its largest levels decide how long a gradient step takes."""
     pretrained: Annotated[
         str | None,
         Option(
@@ -279,7 +294,7 @@ def as_recorded_now(settings: Mapping[str, Any]) -> dict[str, Any]:
     now = {**settings, **{name: path_text(name, path) for name, path in typed.items()}}
     if isinstance(settings.get("pretrained"), bool):
         now["pretrained"] = IMAGENET if settings["pretrained"] else None
-    return {"early_sizes": [], "fit": "stretch", "unshuffle": 1, **now}
+    return {"early_sizes": [], "fit": "stretch", "unshuffle": 1, "decoder_channels": [], **now}
 
 
 def settings_of(config: TrainingConfig) -> dict[str, Any]:

@@ -15,6 +15,8 @@ UNET = "unet"
 FULL = "full"
 """In the place of an image size: the photos' own."""
 NO_EARLY_SIZES = "none"
+USUAL = "default"
+"""In the place of a decoder's channels: those that smp gives it."""
 IMAGENET = "imagenet"
 """In the place of a file of pretrained weights: those that the encoder's authors publish."""
 AUTO: Final = "auto"
@@ -65,6 +67,20 @@ def early_sizes_as_text(sizes: Iterable[Sequence[int]]) -> str:
     return ",".join(f"{height}x{width}:{epochs}" for height, width, epochs in sizes) or NO_EARLY_SIZES
 
 
+def parse_channels(option: str, text: str) -> tuple[int, ...]:
+    """`256,128,64` as whole numbers; nothing for `default`.
+
+    Raises:
+        InputError: it is not of this form.
+    """
+    if text == USUAL:
+        return ()
+    try:
+        return tuple(parse_count(option, part) for part in text.split(","))
+    except InputError as error:
+        raise InputError(f"{option} {text}: must be whole numbers with commas between them, as 128,64,32") from error
+
+
 # Nobody needs more, and the `model.json` of a stranger must not ask for all memory.
 WIDEST, DEEPEST, LARGEST_SQUARE = 1024, 10, 8
 SHORTEST_SIDE, LONGEST_SIDE = 16, 8192  # pixels
@@ -80,5 +96,9 @@ SIDES = Check(
 SMALL_SIDES = Check(
     lambda sizes: all(SIDES.holds(size[:2]) and size[2] > 0 for size in sizes) and len(sizes) <= MOST_SCALES,
     f"{SIDES.message}, at most {MOST_SCALES} sizes, each for at least one epoch",
+)
+CHANNELS = Check(
+    lambda channels: all(0 < number <= WIDEST for number in channels) and len(channels) <= DEEPEST,
+    f"must be from 1 to {WIDEST:,}, at most {DEEPEST} of them",
 )
 TWO_FOLDS = Check(lambda folds: folds >= 2, "must be at least 2, to train on and to validate on")

@@ -16,7 +16,6 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.models.encoders import smp
 from kaggle_tools.models.encoders.smp import RGB
 from kaggle_tools.models.unet import UNet, pad_to_multiple
-from kaggle_tools.models.unshuffled import Unshuffled
 from kaggle_tools.system import json_values
 from kaggle_tools.system.hardware import GIB, memory_bytes
 
@@ -41,10 +40,12 @@ class Architecture:
     std: RGB = (1.0, 1.0, 1.0)
     """Divided by, after the mean is subtracted."""
     unshuffle: int = 1
-    """Side in pixels of the squares that the network sees as one pixel; see `unshuffled`."""
+    """Side in pixels of the squares that are one pixel inside of the U-Net."""
+    decoder_channels: tuple[int, ...] = ()
+    """Of an smp model's decoder, from its smallest level to its largest; none: as smp has it."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth", "unshuffle"):
+        for name in ("width", "depth", "unshuffle", "decoder_channels"):
             check_setting(name, getattr(self, name))
         check_setting("model", self.name)
         numbers = [json_values.floating(number) for number in (*self.mean, *self.std)]
@@ -78,7 +79,12 @@ class Segmenter(nn.Module):
 
 
 def design(
-    name: str, width: int = 64, depth: int = 4, pretrained: str | None = None, unshuffle: int = 1
+    name: str,
+    width: int = 64,
+    depth: int = 4,
+    pretrained: str | None = None,
+    unshuffle: int = 1,
+    decoder_channels: tuple[int, ...] = (),
 ) -> Architecture:
     """The architecture of this name, with the normalisation of its encoder.
 
@@ -87,7 +93,7 @@ def design(
     """
     if name != UNET:
         mean, std = smp.normalisation(name, pretrained)
-        return Architecture(name, mean=mean, std=std, unshuffle=unshuffle)
+        return Architecture(name, mean=mean, std=std, decoder_channels=decoder_channels)
     if pretrained:
         raise InputError("--pretrained: there are no pretrained weights for `unet`; take an smp model instead")
     return Architecture(name, width, depth, unshuffle=unshuffle)
@@ -111,9 +117,8 @@ def recompute_levels(model: Segmenter, levels: int) -> None:
     Raises:
         InputError: it is another network, and there are to be such levels.
     """
-    net = model.net.net if isinstance(model.net, Unshuffled) else model.net
-    if isinstance(net, UNet):
-        net.recomputed_levels = levels
+    if isinstance(model.net, UNet):
+        model.net.recomputed_levels = levels
     elif levels:
         raise InputError("--recompute: knows the levels of --model unet alone; leave it out")
 
@@ -136,14 +141,11 @@ def blueprint(architecture: Architecture) -> Segmenter:
 
 def _built(architecture: Architecture, pretrained: str | None = None) -> Segmenter:
     net: nn.Module
-    side = architecture.unshuffle
     if architecture.name == UNET:
-        net = UNet(architecture.width, architecture.depth, in_channels=3 * side**2, out_channels=side**2)
-        multiple = side  # pads itself
+        net = UNet(architecture.width, architecture.depth, unshuffle=architecture.unshuffle)
+        multiple = 1  # pads itself
     else:
-        net, multiple = smp.build(architecture.name, pretrained, side), smp.MULTIPLE * side
-    if side > 1:
-        net = Unshuffled(net, side)
+        net, multiple = smp.build(architecture.name, pretrained, architecture.decoder_channels), smp.MULTIPLE
     return Segmenter(net, architecture.mean, architecture.std, multiple)
 
 

@@ -6,7 +6,7 @@ B batch, H height, W width.
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +29,7 @@ from kaggle_tools.data.loading.datasets import AugmentedPhotos, EpochSampler, In
 from kaggle_tools.data.loading.pixel_cache import PixelCache
 from kaggle_tools.data.loading.workers import loader
 from kaggle_tools.errors import InputError, SharedError
+from kaggle_tools.models.encoders.depthwise import DepthwiseInFloat32
 from kaggle_tools.models.segmenter import Architecture, Segmenter, build, design
 from kaggle_tools.models.weights import load
 from kaggle_tools.precision import FixedPrecision
@@ -76,7 +77,9 @@ class SegmentationTask(LightningModule):
             InputError: the loss became NaN or infinite.
         """
         photos_B3HW, masks_B1HW = batch
-        loss: Tensor = self.loss(self._logits(photos_B3HW), masks_B1HW.float() / 255)
+        with DepthwiseInFloat32() if photos_B3HW.device.type == "cpu" else nullcontext():
+            logits_B1HW = self._logits(photos_B3HW)
+        loss: Tensor = self.loss(logits_B1HW, masks_B1HW.float() / 255)
         self._require_finite(any_of_all_ranks(not bool(loss.isfinite())), loss, "loss")
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(photos_B3HW), sync_dist=True)
         return loss
@@ -229,11 +232,15 @@ def initial_model(config: TrainingConfig, fold: int) -> tuple[Architecture, Segm
 
     Its weights are fresh, those of a pretrained encoder, or those of the same fold of another run.
     """
-    architecture = design(config.model, config.width, config.depth, config.pretrained, config.unshuffle)
+    architecture = design(
+        config.model, config.width, config.depth, config.pretrained, config.unshuffle, config.decoder_channels
+    )
     if config.init is None:
         return architecture, build(architecture, config.pretrained)
     model, card = load(run_folder.fold_folder(Path(config.init), fold), fold)
-    theirs, ours = ((of.name, of.width, of.depth, of.unshuffle) for of in (card.architecture, architecture))
+    theirs, ours = (
+        (of.name, of.width, of.depth, of.unshuffle, of.decoder_channels) for of in (card.architecture, architecture)
+    )
     if theirs != ours:
         raise InputError(f"--init {config.init}: its network is {theirs}, not {ours}; give the same model options")
     return card.architecture, model.train()

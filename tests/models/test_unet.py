@@ -49,9 +49,9 @@ def test_width_depth_and_input_channels_of_the_unet_are_options() -> None:
     assert len([module for module in net.modules() if isinstance(module, nn.MaxPool2d)]) == 3
 
 
-@pytest.mark.parametrize("options", [{"width": 0}, {"depth": 0}, {"width": -4}])
+@pytest.mark.parametrize("options", [{"width": 0}, {"depth": 0}, {"width": -4}, {"unshuffle": 0}])
 def test_a_unet_without_channels_or_levels_is_refused(options: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="must both be at least 1"):
+    with pytest.raises(ValueError, match="must all be at least 1"):
         UNet(**options)
 
 
@@ -123,6 +123,25 @@ def reference_forward(net: UNet, images_BCHW: Tensor, depth: int) -> Tensor:
 def test_the_unet_computes_what_the_paper_describes(depth: int) -> None:
     net, batch = small_unet(depth=depth), images(48, 32, batch=2)
     assert torch.allclose(net(batch), reference_forward(net, batch, depth), atol=1e-5)
+
+
+@torch.inference_mode()
+def test_with_unshuffle_the_unet_sees_squares_as_channels_and_answers_for_each_of_their_pixels() -> None:
+    torch.manual_seed(0)
+    net, image = UNet(width=4, depth=2, unshuffle=2).eval(), images(16, 24)
+    # Of each colour the pixel at the top left of each square, the one beside it, and those below.
+    squares = [image[:, colour, row::2, column::2] for colour in range(3) for row in (0, 1) for column in (0, 1)]
+    expected = reference_forward(net, torch.stack(squares, dim=1), depth=2)
+    logits = net(image)
+    assert expected.shape == (1, 4, 8, 12)
+    for place, (row, column) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        assert torch.allclose(logits[:, 0, row::2, column::2], expected[:, place], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 31), (61, 93)])
+@torch.inference_mode()
+def test_with_unshuffle_the_unet_takes_photos_of_any_size(size: tuple[int, int]) -> None:
+    assert UNet(width=4, depth=2, unshuffle=3).eval()(images(*size, batch=2)).shape == (2, 1, *size)
 
 
 def test_the_gradients_of_the_unet_are_those_of_the_paper() -> None:

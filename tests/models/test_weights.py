@@ -49,7 +49,6 @@ class TestSavingAndLoading:
         [
             SMALL_UNET,
             replace(SMALL_UNET, unshuffle=2),
-            Architecture(SMP, unshuffle=2),
             Architecture(SMP, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)),
             design("smp:FPN/tu-resnet10t"),
         ],
@@ -79,7 +78,14 @@ class TestSavingAndLoading:
         architecture = Architecture(SMP, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
         save(build(architecture), card_of(architecture), tmp_path)
         assert json.loads((tmp_path / CARD_FILE).read_text()) == {
-            "architecture": {"name": SMP, "width": 64, "depth": 4, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "unshuffle": 1},
+            "architecture": {
+                "name": SMP,
+                "width": 64,
+                "depth": 4,
+                "mean": [0.1, 0.2, 0.3],
+                "std": [0.4, 0.5, 0.6],
+                "unshuffle": 1,
+            },
             "image_size": [96, 160],
             "competition": "roof-tiles",
             "fold": 3,

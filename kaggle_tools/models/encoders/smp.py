@@ -18,49 +18,23 @@ MULTIPLE = 32  # the encoders halve the size five times
 RGB = tuple[float, float, float]
 
 
-def build(name: str, pretrained: str | None, square: int = 1) -> nn.Module:
+def build(name: str, pretrained: str | None, decoder_channels: tuple[int, ...] = ()) -> nn.Module:
     """A network with fresh weights, or whose encoder has those of ImageNet, `imagenet`, or of a file.
-
-    Args:
-        name: `smp:ARCHITECTURE/ENCODER`.
-        pretrained: where the encoder's weights come from.
-        square: side of the squares of pixels that it sees as one pixel and has a logit for each of, as `Unshuffled`
-            gives them. The encoder's weights make it see the mean of each square at first.
 
     Raises:
         InputError: there is no such network, or its pretrained weights cannot be fetched, or do not fit it.
     """
-    net = _with_weights(name, pretrained, classes=square**2)
-    if square > 1:
-        _see_squares(name, cast(nn.Module, net.encoder), square)
-    return net
-
-
-def _with_weights(name: str, pretrained: str | None, classes: int) -> nn.Module:
     if pretrained != IMAGENET:
-        net = _create(name, weights=None, classes=classes)
+        net = _create(name, None, decoder_channels)
         if pretrained is not None:
             load_encoder(cast(nn.Module, net.encoder), Path(pretrained))
         return net
     encoder = _parts(name)[1]
     try:
         # timm's encoders ("tu-") take True where smp's own take the name of the weights.
-        return _create(name, weights=True if encoder.startswith("tu-") else "imagenet", classes=classes)
+        return _create(name, True if encoder.startswith("tu-") else "imagenet", decoder_channels)
     except Exception as error:  # the hub's client has no common base class for "cannot be reached"
         raise _no_weights(encoder, error) from error
-
-
-def _see_squares(name: str, encoder: nn.Module, side: int) -> None:
-    """Widen the first convolution from the three colours of a pixel to those of `side`² pixels.
-
-    Raises:
-        InputError: the encoder does not begin with a convolution of three colours.
-    """
-    first = next((layer for layer in encoder.modules() if isinstance(layer, nn.Conv2d)), None)
-    if first is None or first.in_channels != 3 or first.groups != 1:
-        raise InputError(f"--unshuffle {side}: {name} does not begin with a convolution; leave it out")
-    first.weight = nn.Parameter(first.weight.detach().repeat(1, side**2, 1, 1) / side**2)
-    first.in_channels *= side**2
 
 
 def normalisation(name: str, pretrained: str | None) -> tuple[RGB, RGB]:
@@ -89,14 +63,15 @@ def normalisation(name: str, pretrained: str | None) -> tuple[RGB, RGB]:
     return mean, std
 
 
-def _create(name: str, weights: str | bool | None, classes: int = 1) -> nn.Module:
+def _create(name: str, weights: str | bool | None, decoder_channels: tuple[int, ...] = ()) -> nn.Module:
     import segmentation_models_pytorch as smp
 
     architecture, encoder = _parts(name)
     _require_known(name, architecture, encoder)
+    options = {"decoder_channels": decoder_channels} if decoder_channels else {}
     try:
         net: nn.Module = smp.create_model(
-            architecture, encoder_name=encoder, encoder_weights=weights, in_channels=3, classes=classes
+            architecture, encoder_name=encoder, encoder_weights=weights, in_channels=3, classes=1, **options
         )
     except Exception as error:  # hundreds of networks raise what they like where they do not fit each other
         if weights is not None:

@@ -68,7 +68,13 @@ def _passes(
 
 def architecture_of(config: TrainingConfig) -> Architecture:
     """As `design` has it, without what a pretrained encoder would need to be asked for."""
-    return Architecture(config.model, config.width, config.depth, unshuffle=config.unshuffle)
+    return Architecture(
+        config.model,
+        config.width,
+        config.depth,
+        unshuffle=config.unshuffle,
+        decoder_channels=config.decoder_channels,
+    )
 
 
 def untrained(config: TrainingConfig, execution: Execution) -> SegmentationTask:
