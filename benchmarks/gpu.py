@@ -234,7 +234,7 @@ def _run_and_photos(place: Place, config: TrainingConfig) -> Iterator[tuple[Path
     """A run of a network that was not trained, and photos at the size of the configuration."""
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
-        architecture = design(config.model, config.width, config.depth, unshuffle=config.unshuffle)
+        architecture = design(config)
         save(build(architecture), ModelCard(architecture, None, CARVANA.slug, 0), Path(folder) / "run" / "fold0")
         (Path(folder) / "photos").mkdir()
         assert config.image_size

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.data.loading.fitting import InputSize
 from kaggle_tools.inference.ensemble import Ensemble, Member
-from kaggle_tools.models.segmenter import Architecture, build, design
+from kaggle_tools.models.segmenter import Architecture, build
 from kaggle_tools.models.weights import ModelCard, save
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device
@@ -62,7 +62,7 @@ def one_photo(name: str, width: int) -> int:
     """Peak bytes of one full-size photo through a network with a flip; to be run in a fresh process."""
     memory.keep_freed_memory()
     device = best_device()
-    architecture = design(name, width)
+    architecture = Architecture(name, width)
     model = build(architecture).eval().to(memory_format=torch.channels_last)
     ensemble = Ensemble([Member(model, ModelCard(architecture, None, CARVANA.slug, 0), Path())], device, tta="hflip")
     photo_13HW = torch.zeros(1, 3, *FULL_SIZE, dtype=torch.uint8, device=device)

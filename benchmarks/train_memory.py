@@ -45,7 +45,7 @@ def training_peak(config: TrainingConfig, batch_size: int, size: tuple[int, int]
     tracker = MemTracker()
     with FakeTensorMode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracker's, of modules that it looks at twice
-        model = build(design(config.model, config.width, config.depth, unshuffle=config.unshuffle)).train()
+        model = build(design(config)).train()
         recompute_levels(model, levels)
         optimizer, loss = make_optimizer(config, model.parameters()), loss_of(config)
         photos_B3HW = torch.zeros(batch_size, 3, *size, dtype=torch.uint8)
@@ -66,7 +66,7 @@ def masking_peak(config: TrainingConfig, size: tuple[int, int]) -> int:
     """Bytes that a network and one photo hold at most where it is masked, in bfloat16."""
     tracker = MemTracker()
     with FakeTensorMode(), torch.no_grad():
-        model = build(design(config.model, config.width, config.depth, unshuffle=config.unshuffle)).eval()
+        model = build(design(config)).eval()
         photo_13HW = torch.zeros(1, 3, *size, dtype=torch.uint8)
         tracker.track_external(model)
         with tracker, torch.autocast("cpu", dtype=torch.bfloat16):
@@ -81,11 +81,7 @@ def _peak(tracker: MemTracker) -> int:
 def seconds_of_a_step(config: TrainingConfig, levels: int) -> float:
     """Of the second of two gradient steps: of one core's own time, so that other work beside it counts little."""
     torch.manual_seed(0)
-    model = (
-        build(design(config.model, config.width, config.depth, unshuffle=config.unshuffle))
-        .train()
-        .to(memory_format=torch.channels_last)
-    )
+    model = build(design(config)).train().to(memory_format=torch.channels_last)
     recompute_levels(model, levels)
     optimizer, loss = make_optimizer(config, model.parameters()), loss_of(config)
     assert config.image_size is not None

@@ -126,9 +126,7 @@ def milesial(photos: list[Photo], config: TrainingConfig, steps: int, checkout: 
             (module.dir_img / photo.path.name).symlink_to(photo.path.resolve())
             assert photo.mask is not None
             (module.dir_mask / photo.mask.name).symlink_to(photo.mask.resolve())
-        network = build(design(config.model, config.width, config.depth, unshuffle=config.unshuffle)).net.to(
-            memory_format=torch.channels_last
-        )
+        network = build(design(config)).net.to(memory_format=torch.channels_last)
         network.n_channels, network.n_classes = 3, 1
         counter.is_enough = lambda: len(counter.times) == steps + WARM_UP_STEPS
         cuda = best_device().type == "cuda"
@@ -202,7 +200,7 @@ def peer(checkout: Path) -> Iterator[tuple[Any, BatchCounter]]:
 def flop_per_photo(config: TrainingConfig, photos: list[Photo]) -> int:
     """Floating-point operations of forward and backward for one photo, counted without computing them."""
     height, width = config.image_size or photos[0].size
-    model = blueprint(design(config.model, config.width, config.depth, unshuffle=config.unshuffle))
+    model = blueprint(design(config))
     photo_13HW = torch.empty(1, 3, height, width, dtype=torch.uint8, device="meta")
     with FlopCounterMode(display=False) as counter:
         model(photo_13HW).sum().backward()
@@ -267,9 +265,7 @@ def _report(found: dict[str, list[float]], flop: int, peak: float) -> None:
 
 def _network(config: TrainingConfig) -> Segmenter:
     torch.manual_seed(0)
-    return build(design(config.model, config.width, config.depth, unshuffle=config.unshuffle)).to(
-        memory_format=torch.channels_last
-    )
+    return build(design(config)).to(memory_format=torch.channels_last)
 
 
 def _seconds_per_photo(times: list[float], batch_size: int) -> float:

@@ -137,7 +137,7 @@ def test_the_default_preset_trains_eight_whole_photos_at_once() -> None:
     if torch.cuda.get_device_properties(0).total_memory < needed:
         pytest.skip("needs a GPU of 80 GB")
     config = config_from("carvana", CARVANA.slug, {"batch_size": 8})
-    model = build(design("unet", config.width, config.depth)).to("cuda", memory_format=torch.channels_last)
+    model = build(design(config)).to("cuda", memory_format=torch.channels_last)
     photos_B3HW = torch.randint(0, 256, (8, 3, 1280, 1918), dtype=torch.uint8, device="cuda")
     targets_B1HW = torch.rand(8, 1, 1280, 1918, device="cuda").round()
     torch.cuda.reset_peak_memory_stats()

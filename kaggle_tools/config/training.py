@@ -11,7 +11,9 @@ from kaggle_tools.config.values import (
     FULL,
     IMAGENET,
     LARGEST_SQUARE,
+    MOST_LEVELS,
     NO_EARLY_SIZES,
+    OFF,
     SCALES,
     SIDES,
     SMALL_SIDES,
@@ -26,6 +28,7 @@ from kaggle_tools.config.values import (
     parse_early_sizes,
     path_text,
     size_or_full,
+    size_or_off,
 )
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import (
@@ -98,6 +101,15 @@ class TrainingConfig:
         ),
     ] = None
     """`imagenet`: those that smp or timm name, from their hub."""
+    frozen_levels: Annotated[
+        int,
+        Option(
+            "Levels of the encoder, from the largest, whose weights stay as they came.",
+            MODEL,
+            check=between(0, MOST_LEVELS),
+        ),
+    ] = 0
+    """They see what all photos have in common, and take most of the encoder's time; 1: what has half the sides."""
     init: Annotated[
         str | None,
         Option("Start each fold from the same fold of another run.", MODEL, metavar="RUN", parse=path_text),
@@ -136,6 +148,19 @@ class TrainingConfig:
         ),
     ] = ()
     """Progressive resizing: small photos teach most of it in less time, and large ones the outlines."""
+    crop: Annotated[
+        tuple[int, int] | None,
+        Option(
+            "Train on parts of this size of larger photos, at random places with some foreground.",
+            DATA,
+            metavar="HxW",
+            parse=size_or_off,
+            write=size_as_text,
+            none=OFF,
+            check=SIDES,
+        ),
+    ] = None
+    """(height, width) in pixels of the network's input. Held-out photos are whole."""
     fit: Annotated[Fit, Option("How photos are brought to the size; pad keeps their shape.", DATA)] = "stretch"
     augmentation: Annotated[Augmentation, Option("Random changes of the training photos.", DATA)] = "mild"
     epochs: Annotated[int, Option("Passes over the training photos.", STEPS, check=ABOVE_0)] = 30
@@ -215,9 +240,18 @@ class TrainingConfig:
 
     @property
     def effort_by_epoch(self) -> list[float]:
-        """How long each epoch takes as a share of the last one: by the pixels of a photo."""
-        pixels = [prod(size) if size else 1 for size in self.size_by_epoch]
+        """How long each epoch takes as a share of the last one: by the pixels that are trained on."""
+        pixels = [prod(self.cropped(size)) if size else 1 for size in self.size_by_epoch]
         return [of_epoch / pixels[-1] for of_epoch in pixels]
+
+    def trained_size(self, own_size: tuple[int, int]) -> tuple[int, int]:
+        """What the last epochs train on, (height, width), of photos that have this size themselves."""
+        return self.cropped(self.image_size or own_size)
+
+    def cropped(self, size: tuple[int, int]) -> tuple[int, int]:
+        """What of a photo is trained on that was brought to this size, (height, width)."""
+        height, width = self.crop or size
+        return min(height, size[0]), min(width, size[1])
 
     def takes_sizes(self, sizes: set[tuple[int, int]]) -> bool:
         """Whether photos of these sizes, (height, width), can stand in one batch."""
@@ -237,6 +271,8 @@ class TrainingConfig:
             raise InputError("--pretrained: there are no pretrained weights for `unet`; take an smp model instead")
         if self.init and self.pretrained:
             raise InputError("--init and --pretrained: the weights can start from only one of them")
+        if self.frozen_levels and (self.model == UNET or not (self.init or self.pretrained)):
+            raise InputError("--frozen-levels: is for an encoder of an smp model with --pretrained, or --init")
 
     def _require_smaller_sizes(self) -> None:
         if not self.early_sizes:
@@ -294,7 +330,15 @@ def as_recorded_now(settings: Mapping[str, Any]) -> dict[str, Any]:
     now = {**settings, **{name: path_text(name, path) for name, path in typed.items()}}
     if isinstance(settings.get("pretrained"), bool):
         now["pretrained"] = IMAGENET if settings["pretrained"] else None
-    return {"early_sizes": [], "fit": "stretch", "unshuffle": 1, "decoder_channels": [], **now}
+    return {
+        "early_sizes": [],
+        "fit": "stretch",
+        "unshuffle": 1,
+        "decoder_channels": [],
+        "crop": None,
+        "frozen_levels": 0,
+        **now,
+    }
 
 
 def settings_of(config: TrainingConfig) -> dict[str, Any]:

@@ -14,6 +14,8 @@ UNET = "unet"
 """The network from scratch, among the models."""
 FULL = "full"
 """In the place of an image size: the photos' own."""
+OFF = "off"
+"""In the place of a size: none."""
 NO_EARLY_SIZES = "none"
 USUAL = "default"
 """In the place of a decoder's channels: those that smp gives it."""
@@ -30,6 +32,15 @@ def size_or_full(option: str, text: str) -> tuple[int, int] | None:
         InputError: it is not of this form.
     """
     return None if text == FULL else parse_size(option, text)
+
+
+def size_or_off(option: str, text: str) -> tuple[int, int] | None:
+    """`HxW` as (height, width) in pixels; None for `off`.
+
+    Raises:
+        InputError: it is not of this form.
+    """
+    return None if text == OFF else parse_size(option, text)
 
 
 def file_or_imagenet(option: str, text: str) -> str:
@@ -83,6 +94,7 @@ def parse_channels(option: str, text: str) -> tuple[int, ...]:
 
 # Nobody needs more, and the `model.json` of a stranger must not ask for all memory.
 WIDEST, DEEPEST, LARGEST_SQUARE = 1024, 10, 8
+MOST_LEVELS = 5  # encoders halve the size five times
 SHORTEST_SIDE, LONGEST_SIDE = 16, 8192  # pixels
 LARGEST_SCALE, MOST_SCALES = 4, 16
 SCALES = Check(

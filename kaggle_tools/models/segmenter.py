@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kaggle_tools.config.training import check_setting
+from kaggle_tools.config.training import TrainingConfig, check_setting
 from kaggle_tools.config.values import UNET
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.encoders import smp
 from kaggle_tools.models.encoders.smp import RGB
 from kaggle_tools.models.unet import UNet, pad_to_multiple
+from kaggle_tools.options import as_text
 from kaggle_tools.system import json_values
 from kaggle_tools.system.hardware import GIB, memory_bytes
 
@@ -43,6 +44,15 @@ class Architecture:
     """Side in pixels of the squares that are one pixel inside of the U-Net."""
     decoder_channels: tuple[int, ...] = ()
     """Of an smp model's decoder, from its smallest level to its largest; none: as smp has it."""
+
+    @property
+    def options(self) -> str:
+        """As it is asked for: `--model unet --width 16 --depth 4`."""
+        if self.name != UNET:
+            channels = f" --decoder-channels {as_text(self.decoder_channels)}" if self.decoder_channels else ""
+            return f"--model {self.name}{channels}"
+        squares = f" --unshuffle {self.unshuffle}" if self.unshuffle > 1 else ""
+        return f"--model {self.name} --width {self.width} --depth {self.depth}{squares}"
 
     def __post_init__(self) -> None:
         for name in ("width", "depth", "unshuffle", "decoder_channels"):
@@ -78,25 +88,16 @@ class Segmenter(nn.Module):
         return logits_B1HW[..., :height, :width]
 
 
-def design(
-    name: str,
-    width: int = 64,
-    depth: int = 4,
-    pretrained: str | None = None,
-    unshuffle: int = 1,
-    decoder_channels: tuple[int, ...] = (),
-) -> Architecture:
-    """The architecture of this name, with the normalisation of its encoder.
+def design(config: TrainingConfig) -> Architecture:
+    """The architecture that a training asks for, with the normalisation of its encoder.
 
     Raises:
-        InputError: an unknown name, or pretrained weights for a network that has none or that cannot be fetched.
+        InputError: an unknown name, or pretrained weights that cannot be fetched.
     """
-    if name != UNET:
-        mean, std = smp.normalisation(name, pretrained)
-        return Architecture(name, mean=mean, std=std, decoder_channels=decoder_channels)
-    if pretrained:
-        raise InputError("--pretrained: there are no pretrained weights for `unet`; take an smp model instead")
-    return Architecture(name, width, depth, unshuffle=unshuffle)
+    if config.model == UNET:
+        return Architecture(UNET, config.width, config.depth, unshuffle=config.unshuffle)
+    mean, std = smp.normalisation(config.model, config.pretrained)
+    return Architecture(config.model, mean=mean, std=std, decoder_channels=config.decoder_channels)
 
 
 def build(architecture: Architecture, pretrained: str | None = None) -> Segmenter:

@@ -27,7 +27,7 @@ from kaggle_tools.data.loading.workers import plain_worker_errors
 from kaggle_tools.errors import InputError, KaggleToolsError
 from kaggle_tools.inference import out_of_fold
 from kaggle_tools.inference.ensemble import Member
-from kaggle_tools.models.idle_weights import freeze_idle_weights
+from kaggle_tools.models.frozen_weights import freeze_idle_weights, freeze_levels
 from kaggle_tools.models.segmenter import Architecture, Segmenter, build, recompute_levels
 from kaggle_tools.models.weights import ModelCard, save
 from kaggle_tools.results import run_folder
@@ -92,8 +92,10 @@ def train_fold(
         torch.manual_seed(config.seed)
         architecture, model = initial_model(config, fold)
         recompute_levels(model, execution.recompute)
+        size = config.trained_size(split.training[0].size)
+        freeze_levels(model, architecture, size, config.frozen_levels)
         if device_count(execution.devices, execution.nodes) > 1:
-            freeze_idle_weights(model, architecture, config.image_size or split.training[0].size)
+            freeze_idle_weights(model, architecture, size)
         task = SegmentationTask(model.to(memory_format=fast_memory_format(best_device())), config)
         data = FoldData(split, config, execution)
         limits = [time_limit] if time_limit else []

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,16 @@ def test_without_early_sizes_all_epochs_are_alike(image_size: tuple[int, int] | 
     assert config.size_by_epoch == [image_size] * 3
     assert config.effort_by_epoch == [1, 1, 1]
     assert config.early_epochs == 0
+
+
+def test_of_photos_larger_than_the_crop_a_part_is_trained_on() -> None:
+    config = config_from("seed", SLUG, {"crop": (64, 96), "early_sizes": ((40, 120, 2),), "image_size": (128, 192)})
+    assert config.trained_size((1000, 1000)) == (64, 96)
+    assert config.cropped((40, 120)) == (40, 96)
+    assert config.effort_by_epoch == [0.625] * 2 + [1.0] * 8  # 40 * 96 of 64 * 96 pixels
+    whole = replace(config, crop=None)
+    assert (whole.trained_size((1000, 1000)), whole.cropped((40, 120))) == ((128, 192), (40, 120))
+    assert replace(config, image_size=None, early_sizes=()).trained_size((50, 1000)) == (50, 96)
 
 
 def test_recorded_settings_without_unshuffle_see_pixels_one_by_one() -> None:
@@ -87,6 +98,8 @@ def test_recorded_settings_of_another_version_are_refused_and_named() -> None:
         ({"width": 1025}, "--width 1025: must be from 1 to 1,024"),
         ({"depth": 11}, "--depth 11: must be from 1 to 10"),
         ({"unshuffle": 0}, "--unshuffle 0: must be from 1 to 8"),
+        ({"decoder_channels": (64, 0)}, "--decoder-channels 64,0: must be from 1 to 1,024, at most 10 of them"),
+        ({"decoder_channels": (8,) * 11}, "at most 10 of them"),
         ({"unshuffle": 9}, "--unshuffle 9: must be from 1 to 8"),
         ({"image_size": (16, 8193)}, "--image-size 16x8193: each side must be from 16 to 8,192 pixels"),
         ({"tta_scales": (1.0, 4.5)}, "--tta-scales 1,4.5: must be numbers above 0 and up to 4, at most 16 of them"),
@@ -115,6 +128,10 @@ def test_recorded_settings_of_another_version_are_refused_and_named() -> None:
         ({"early_sizes": ((16, 24, 1),) * 17, "epochs": 20}, "--early-sizes .*: .* at most 16 sizes"),
         ({"pretrained": "imagenet"}, "--pretrained: there are no pretrained weights for `unet`"),
         ({"model": "smp:Unet/resnet34", "pretrained": "imagenet", "init": "runs/a"}, "--init and --pretrained"),
+        ({"frozen_levels": 1, "init": "runs/a"}, "--frozen-levels: is for an encoder of an smp model"),
+        ({"frozen_levels": 1, "model": "smp:Unet/resnet34"}, "--frozen-levels: is for an encoder of an smp model"),
+        ({"frozen_levels": 6}, "--frozen-levels 6: must be from 0 to 5"),
+        ({"crop": (8, 96)}, "--crop 8x96: each side must be from 16 to 8,192 pixels"),
     ],
 )
 def test_an_impossible_value_of_a_configuration_is_refused_with_the_name_of_its_option(

@@ -1,6 +1,6 @@
 import pytest
 
-from kaggle_tools.config.values import early_sizes_as_text, parse_early_sizes
+from kaggle_tools.config.values import early_sizes_as_text, parse_channels, parse_early_sizes
 from kaggle_tools.errors import InputError
 
 
@@ -20,3 +20,15 @@ def test_early_sizes_of_another_form_are_refused_with_an_example(text: str) -> N
     message = f"^--early-sizes {text}: must be sizes in pixels with their numbers of epochs, as 256x384:4,512x768:2$"
     with pytest.raises(InputError, match=message):
         parse_early_sizes("--early-sizes", text)
+
+
+def test_channels_are_whole_numbers_or_those_of_the_library() -> None:
+    assert parse_channels("--decoder-channels", "64,32,16") == (64, 32, 16)
+    assert parse_channels("--decoder-channels", "default") == ()
+
+
+@pytest.mark.parametrize("text", ["", "64,", "64;32", "1.5", "0", "none"])
+def test_channels_of_another_form_are_refused_with_an_example(text: str) -> None:
+    message = f"^--decoder-channels {text}: must be whole numbers with commas between them, as 128,64,32$"
+    with pytest.raises(InputError, match=message):
+        parse_channels("--decoder-channels", text)

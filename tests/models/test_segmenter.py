@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from trained_networks import SMALL_UNET, SMP, trained, two_photos
+from trained_networks import SMALL_UNET, SMP, designed, trained, two_photos
 
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.encoders.smp import IMAGENET_MEAN, IMAGENET_STD
-from kaggle_tools.models.segmenter import Architecture, Segmenter, blueprint, build, design
+from kaggle_tools.models.segmenter import Architecture, Segmenter, blueprint, build
 
 
 class Recorder(nn.Module):
@@ -40,7 +40,7 @@ class TestSegmenter:
 
     @torch.inference_mode()
     def test_an_smp_network_sees_padded_photos_of_any_size(self) -> None:
-        model = trained(design(SMP))
+        model = trained(designed(SMP))
         padded = np.pad(two_photos(61, 93).numpy(), [(0, 0), (0, 0), (0, 3), (0, 3)], mode="edge")
         images = (torch.from_numpy(padded) / 255 - colours(IMAGENET_MEAN)) / colours(IMAGENET_STD)
         assert torch.allclose(model(two_photos(61, 93)), model.net(images)[..., :61, :93], atol=1e-5)
@@ -73,10 +73,21 @@ class TestBlueprint:
 
 class TestDesign:
     def test_the_unet_takes_its_options_and_colours_as_they_are(self) -> None:
-        assert design("unet", width=16, depth=3) == Architecture("unet", 16, 3, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        assert designed("unet", width=16, depth=3) == Architecture("unet", 16, 3, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+    def test_each_kind_of_network_takes_the_options_that_it_knows(self) -> None:
+        options = {"width": 16, "depth": 3, "unshuffle": 2, "decoder_channels": (64, 32, 16)}
+        unet = designed("unet", **options)
+        assert (unet.unshuffle, unet.decoder_channels) == (2, ())
+        assert unet.options == "--model unet --width 16 --depth 3 --unshuffle 2"
+        assert designed("unet", width=8).options == "--model unet --width 8 --depth 4"
+        of_smp = designed(SMP, **options)
+        assert (of_smp.width, of_smp.unshuffle, of_smp.decoder_channels) == (64, 1, (64, 32, 16))
+        assert of_smp.options == f"--model {SMP} --decoder-channels 64,32,16"
+        assert designed(SMP).options == f"--model {SMP}"
 
     def test_fresh_encoders_get_imagenets_normalisation(self) -> None:
-        architecture = design(SMP)
+        architecture = designed(SMP)
         assert (architecture.mean, architecture.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
     @pytest.mark.parametrize(
@@ -84,20 +95,16 @@ class TestDesign:
     )
     def test_a_network_name_of_another_form_is_refused(self, name: str) -> None:
         with pytest.raises(InputError, match=f"--model {name}: must be `unet` or `smp:ARCHITECTURE/ENCODER`"):
-            design(name)
+            designed(name)
 
     @pytest.mark.parametrize("name", ["smp:Nonet/resnet18", "smp:Unet/tu-nest_tiny"])
     def test_a_network_that_smp_does_not_have_is_refused(self, name: str) -> None:
         with pytest.raises(InputError, match=f"--model {name}: (not an architecture of smp|.* cannot build it)"):
-            build(design(name))
-
-    def test_the_unet_has_no_pretrained_weights(self) -> None:
-        with pytest.raises(InputError, match="--pretrained: there are no pretrained weights for `unet`"):
-            design("unet", pretrained="imagenet")
+            build(designed(name))
 
     def test_an_encoder_that_smp_does_not_have_has_no_pretrained_weights_either(self) -> None:
         with pytest.raises(InputError, match="--model smp:Unet/resnet19: no encoder resnet19"):
-            design("smp:Unet/resnet19", pretrained="imagenet")
+            designed("smp:Unet/resnet19", pretrained="imagenet")
 
 
 def test_the_normalisation_of_a_network_is_no_weight_of_it() -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from trained_networks import SMALL_UNET, SMP, trained, two_photos
+from trained_networks import SMALL_UNET, SMP, designed, trained, two_photos
 
 from kaggle_tools.errors import InputError
 from kaggle_tools.models import weights as weights_module
-from kaggle_tools.models.segmenter import Architecture, build, design
+from kaggle_tools.models.segmenter import Architecture, build
 from kaggle_tools.models.unet import UNet
 from kaggle_tools.models.weights import CARD_FILE, WEIGHTS_FILE, ModelCard, load, read_card, save
 
@@ -49,8 +49,9 @@ class TestSavingAndLoading:
         [
             SMALL_UNET,
             replace(SMALL_UNET, unshuffle=2),
+            Architecture(SMP, decoder_channels=(64, 32, 16, 8, 8)),
             Architecture(SMP, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)),
-            design("smp:FPN/tu-resnet10t"),
+            designed("smp:FPN/tu-resnet10t"),
         ],
         ids=lambda architecture: architecture.name,
     )

@@ -284,7 +284,9 @@ class TestInit:
 
     def test_initial_weights_of_another_network_are_refused(self, fold: Any, tmp_path: Path) -> None:
         fold("parent", epochs=1)
-        with pytest.raises(InputError, match=r"its network is \('unet', 4, 2\), not \('unet', 5, 2\)"):
+        with pytest.raises(
+            InputError, match="its network is --model unet --width 4 --depth 2, not --model unet --width 5 --d"
+        ):
             fold("child", init=str(tmp_path / "parent"), width=5)
 
 

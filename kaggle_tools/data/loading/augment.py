@@ -1,6 +1,7 @@
 """Random changes of photo and mask alike, with albumentations. Knows nothing of files or torch."""
 
 import os
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the internet for a newer version at import
 import albumentations as A
+
+from kaggle_tools.data.images import Size
 
 TRANSFORMS: dict[str, list[A.BasicTransform]] = {
     "none": [],
@@ -37,17 +40,34 @@ class Augmenter:
 
     The same (seed, epoch, index) always gives the same change. albumentations' own generator must not
     decide: it is copied into every worker process, which then draw alike, and starts over every epoch.
+
+    Args:
+        name: of the changes.
+        seed: of all of them.
+        cropped: how large a part, (height, width), is kept of a photo of this (height, width); it holds some
+            foreground where there is any. Without, all is kept.
     """
 
-    def __init__(self, name: str, seed: int) -> None:
+    def __init__(self, name: str, seed: int, cropped: Callable[[Size], Size] | None = None) -> None:
         self.seed = seed
-        # A mask holds covered shares, 0 to 255, so it is interpolated like a photo.
-        self.compose = A.Compose(TRANSFORMS[name], mask_interpolation=cv2.INTER_LINEAR)
+        self.name = name
+        self.cropped = cropped
+        self.by_size: dict[Size, A.Compose] = {}
 
     def __call__(
         self, photo_HW3: NDArray[np.uint8], mask_HW: NDArray[np.uint8], epoch: int, index: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The changed photo and mask, of the same shapes."""
-        self.compose.set_random_seed(int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]))
-        changed = self.compose(image=photo_HW3, mask=mask_HW)
+        """The changed photo and mask, of the same shapes but for what is cropped."""
+        compose = self._compose(mask_HW.shape)
+        compose.set_random_seed(int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]))
+        changed = compose(image=photo_HW3, mask=mask_HW)
         return changed["image"], changed["mask"]
+
+    def _compose(self, size: Size) -> A.Compose:
+        """All changes of photos of this size."""
+        if size not in self.by_size:
+            kept = self.cropped(size) if self.cropped else size
+            crop = [A.CropNonEmptyMaskIfExists(*kept)] if kept != size else []
+            # A mask holds covered shares, 0 to 255, so it is interpolated like a photo.
+            self.by_size[size] = A.Compose([*TRANSFORMS[self.name], *crop], mask_interpolation=cv2.INTER_LINEAR)
+        return self.by_size[size]

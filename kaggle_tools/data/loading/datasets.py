@@ -65,11 +65,11 @@ class MaskedPhotos(Dataset[tuple[Tensor, Tensor]]):
 
 
 class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
-    """`MaskedPhotos`, changed at random. Asked with (epoch, index), as `EpochSampler` gives them."""
+    """`MaskedPhotos`, changed at random as an `Augmenter` does. Asked with (epoch, index), as samplers give them."""
 
-    def __init__(self, photos: MaskedPhotos, augmentation: str, seed: int) -> None:
+    def __init__(self, photos: MaskedPhotos, augment: Augmenter) -> None:
         self.photos = photos
-        self.augment = Augmenter(augmentation, seed)
+        self.augment = augment
 
     def __len__(self) -> int:
         """The number of photos."""

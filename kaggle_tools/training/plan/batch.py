@@ -77,7 +77,7 @@ def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingCon
     if not (has_its_own_memory(best_device()) and device_count(execution.devices, nodes=1) == 1):
         where = "--devices 1" if has_its_own_memory(best_device()) else "a number"
         raise InputError(f"--batch-size auto: needs one GPU, whose memory decides; give {where}")
-    size = config.image_size or largest_size(photos)
+    size = config.trained_size(largest_size(photos))
     smallest = probe.smallest_batch(architecture_of(config), size)
     most = max(smallest, min(LARGEST_AUTOMATIC, len(photos)))
     counts = [smallest * 2**power for power in range(11) if smallest * 2**power <= most]
@@ -115,7 +115,7 @@ def _as_begun(run: Path, config: TrainingConfig) -> TrainingConfig | None:
 
 def _fitted(config: TrainingConfig, photos: Sequence[Photo], execution: Execution) -> TrainingConfig:
     """With the largest batch that fits and divides the one that is asked for, or all photos where these are fewer."""
-    devices, size = ranks_of(execution), config.image_size or largest_size(photos)
+    devices, size = ranks_of(execution), config.trained_size(largest_size(photos))
     photos_of_fold = len(photos) - len(photos) // config.folds
     share = max(1, min(config.batch_size, photos_of_fold) // devices)
     smallest = probe.smallest_batch(architecture_of(config), size)
@@ -186,7 +186,7 @@ def warn_of_little_memory(photos: Sequence[Photo], config: TrainingConfig, execu
     there_is = memory_bytes()
     if there_is is None or best_device().type != "cpu" or precision_of(config) != FP32:
         return
-    needed = needed_bytes(config, config.image_size or largest_size(photos), execution)
+    needed = needed_bytes(config, config.trained_size(largest_size(photos)), execution)
     if needed > there_is:
         warn(
             f"a gradient step needs at least {needed / GIB:,.0f} GiB by computation, and this machine has "

@@ -83,10 +83,14 @@ class Fold:
     """Photos that each epoch validates, and that are masked at the end."""
     speed: Speed
     """Of the machine."""
+    cropped: Callable[[Size], Size] = lambda size: size
+    """How much of a photo of this size is trained on."""
 
     def epoch_seconds(self, size: Size) -> float:
         """How long an epoch takes with photos of this size, (height, width)."""
-        return self.training * self.speed.training.at(size) + self.held_out * self.speed.validation.at(size)
+        return self.training * self.speed.training.at(self.cropped(size)) + self.held_out * self.speed.validation.at(
+            size
+        )
 
     def masking_seconds(self, size: Size) -> float:
         """How long the held-out photos take in the end."""
@@ -157,7 +161,7 @@ def settings_within(
     speed = on_a_gpu(own_gpu("auto"), measured_speed, *asked) if on_gpu else measured_speed(*asked)
 
     held_out = ceil(len(photos) / config.folds)
-    fold = Fold(len(photos) - held_out, held_out, speed)
+    fold = Fold(len(photos) - held_out, held_out, speed, config.cropped)
     gpus = len(visible_gpus(execution.devices)) if execution.parallel_folds else 1
     devices = 1 if execution.parallel_folds else device_count(execution.devices, execution.nodes)
     end = FIRST_SECONDS + SECONDS_A_PHOTO * held_out * len(folds)

@@ -69,7 +69,7 @@ def estimated_hours(
         suppress(torch.OutOfMemoryError),  # not even the weights fit, which the training will explain
         trial_steps(untrained(config, execution), best_device()) as step,
     ):
-        step_seconds = seconds_per_photo(step, config.image_size or photos[0].size)
+        step_seconds = seconds_per_photo(step, config.trained_size(photos[0].size))
     if step_seconds is None:
         return None
     seconds = seconds_with_loading(step_seconds, photos, config, execution, at_once)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.loading.augment import Augmenter
 from kaggle_tools.data.loading.datasets import AugmentedPhotos
 from kaggle_tools.data.loading.pixel_cache import bytes_of
 from kaggle_tools.errors import InputError
@@ -43,9 +44,8 @@ def seconds_with_loading(
 def seconds_to_load(photos: Sequence[Photo], config: TrainingConfig, execution: Execution) -> float:
     """How long one process takes for a photo, with a cache once it is there; 0 if a photo cannot be read."""
     some = photos[:: -(-len(photos) // SOME)]
-    dataset = AugmentedPhotos(
-        masked_photos(some, config.image_size, config.fit, execution), config.augmentation, config.seed
-    )
+    augment = Augmenter(config.augmentation, config.seed, config.cropped)
+    dataset = AugmentedPhotos(masked_photos(some, config.image_size, config.fit, execution), augment)
     with suppress(InputError):  # which the training will name
         times = []
         for epoch in range(3):  # the first one fills the cache

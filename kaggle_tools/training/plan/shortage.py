@@ -70,7 +70,7 @@ def explained_memory(task: SegmentationTask, own_size: Size, execution: Executio
                 f"command continues from the last whole epoch{recompute_advice(config, execution)}.",
                 task.current_epoch,
             ) from error
-        size = config.image_size or own_size
+        size = config.trained_size(own_size)
         raise InputError(
             f"out of memory with {config.batch_size} photos of {size[0]}x{size[1]} ({said}).\n"
             f"{_what_would_fit(task, size, execution)}"

@@ -60,6 +60,7 @@ class Speed:
     """How long a photo takes."""
 
     training: Line
+    """By the size of what is trained on, which may be a part of the photo."""
     validation: Line
     masking: Line
     """Out-of-fold: its probabilities at its own size, its mask and its score."""
@@ -106,8 +107,9 @@ def measured_speed(
             break
         if found[size].training * config.batch_size > LONG_ENOUGH:
             break
-    training, validation, masking = (_line([*found], seconds) for seconds in zip(*found.values(), strict=True))
-    return Speed(training, validation, masking, largest)
+    training, validation, masking = zip(*found.values(), strict=True)
+    whole, cropped = [*found], [config.cropped(size) for size in found]
+    return Speed(_line(cropped, training), _line(whole, validation), _line(whole, masking), largest)
 
 
 def _line(sizes: Sequence[Size], seconds: Sequence[float]) -> Line:

@@ -6,6 +6,7 @@ H height, W width.
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -14,7 +15,8 @@ from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.loading.fitting import InputSize
 from kaggle_tools.models import probe
-from kaggle_tools.models.segmenter import Architecture, blueprint, build, recompute_levels
+from kaggle_tools.models.frozen_weights import freeze_levels
+from kaggle_tools.models.segmenter import Architecture, blueprint, build, design, recompute_levels
 from kaggle_tools.system.hardware import (
     best_device,
     fast_memory_format,
@@ -26,6 +28,8 @@ from kaggle_tools.system.processes import device_count
 from kaggle_tools.training.optim import make_optimizer
 from kaggle_tools.training.task import SegmentationTask, precision_of
 
+SOME_SIZE = (256, 256)
+"""In the place of the photos' own, where only the shares of sizes count."""
 Step = Callable[[int, Size], None]
 """Takes a training step with a number of photos of a size, (height, width)."""
 
@@ -56,10 +60,10 @@ def _passes(
     photos = min(a_device, share) * (devices if torch.cuda.is_available() else 1)  # GPUs share batch statistics
     why = f"--batch-size {config.batch_size}" if share >= a_device else f"{training_photos} photos to train on"
     for height, width, _ in config.early_sizes:
-        for training in (True, False):
-            yield probe.Pass(photos if training else 1, (height, width), training, given_by="--early-sizes")
+        yield probe.Pass(photos, config.cropped((height, width)), training=True, given_by="--early-sizes")
+        yield probe.Pass(1, (height, width), training=False, given_by="--early-sizes")
     for own_size in [config.image_size] if config.image_size else probe.some_sizes(sizes):
-        yield probe.Pass(photos, own_size, training=True, given_by=why)
+        yield probe.Pass(photos, config.cropped(own_size), training=True, given_by=why)
         yield probe.Pass(1, own_size, training=False, given_by="--image-size")
         for scale in config.tta_scales:
             size = InputSize(config.image_size, scale, config.fit).of(own_size)
@@ -68,13 +72,7 @@ def _passes(
 
 def architecture_of(config: TrainingConfig) -> Architecture:
     """As `design` has it, without what a pretrained encoder would need to be asked for."""
-    return Architecture(
-        config.model,
-        config.width,
-        config.depth,
-        unshuffle=config.unshuffle,
-        decoder_channels=config.decoder_channels,
-    )
+    return design(replace(config, pretrained=None))
 
 
 def untrained(config: TrainingConfig, execution: Execution) -> SegmentationTask:
@@ -83,8 +81,10 @@ def untrained(config: TrainingConfig, execution: Execution) -> SegmentationTask:
     Raises:
         InputError: there is no such network, or no levels to compute twice.
     """
-    model = build(architecture_of(config)).to(memory_format=fast_memory_format(best_device()))
+    architecture = architecture_of(config)
+    model = build(architecture).to(memory_format=fast_memory_format(best_device()))
     recompute_levels(model, execution.recompute)
+    freeze_levels(model, architecture, config.trained_size(SOME_SIZE), config.frozen_levels)
     return SegmentationTask(model, config)
 
 
@@ -109,8 +109,8 @@ def trial_steps(task: SegmentationTask, device: torch.device) -> Iterator[Step]:
         targets_B1HW = torch.zeros(batch_size, 1, *size, device=device)
         try:
             with torch.autocast(device.type, dtype=half, enabled=half is not None):
-                logits_B1HW = task.model(photos_B3HW.to(memory_format=fast_memory_format(device)))
-            task.loss(logits_B1HW.float(), targets_B1HW).backward()
+                logits_B1HW = task.logits(photos_B3HW)
+            task.loss(logits_B1HW, targets_B1HW).backward()
             optimizer.step()
             wait_for(device)
         finally:

@@ -139,3 +139,33 @@ def test_importing_augmentations_opens_no_connection() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "NO_ALBUMENTATIONS_UPDATE"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def smaller(size: tuple[int, int]) -> tuple[int, int]:
+    return min(size[0], 20), min(size[1], 30)
+
+
+def test_a_crop_is_the_same_part_of_photo_and_mask_and_holds_some_foreground() -> None:
+    augment, parts = Augmenter("none", 0, smaller), set()
+    for index in range(60):
+        photo, mask = augment(*draw(), epoch=0, index=index)
+        assert (photo.shape, mask.shape) == ((20, 30, 3), (20, 30))
+        assert np.array_equal(photo[:, :, 0], mask)
+        assert mask.any()
+        parts.add(photo.tobytes())
+    assert len(parts) > 50
+
+
+def test_a_crop_of_a_photo_without_foreground_is_anywhere() -> None:
+    photo, _ = draw()
+    augment, blank = Augmenter("none", 0, smaller), np.zeros((61, 93), np.uint8)
+    parts = {augment(photo, blank, epoch=0, index=index)[0].tobytes() for index in range(60)}
+    assert len(parts) > 50
+
+
+def test_photos_that_are_not_larger_than_the_crop_stay_whole() -> None:
+    photo, mask = draw()
+    augment = Augmenter("none", 0, smaller)
+    for height, width in ((20, 30), (12, 93), (61, 25)):
+        cropped, _ = augment(photo[:height, :width].copy(), mask[:height, :width].copy(), epoch=0, index=0)
+        assert cropped.shape == (min(height, 20), min(width, 30), 3)

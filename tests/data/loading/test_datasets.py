@@ -13,6 +13,7 @@ from torch import Tensor
 from kaggle_tools.data.images import read_photo, resize, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading import datasets
+from kaggle_tools.data.loading.augment import Augmenter
 from kaggle_tools.data.loading.datasets import (
     AugmentedPhotos,
     EpochSampler,
@@ -48,22 +49,26 @@ class TestMaskedPhotos:
         assert len(mask.unique()) > 2
 
     def test_the_masked_photos_are_as_many_as_the_photos(self, photos: list[Photo]) -> None:
-        assert len(MaskedPhotos(photos, None)) == len(AugmentedPhotos(MaskedPhotos(photos, None), "none", 0)) == 7
+        assert (
+            len(MaskedPhotos(photos, None))
+            == len(AugmentedPhotos(MaskedPhotos(photos, None), Augmenter("none", 0)))
+            == 7
+        )
 
 
 class TestAugmentedPhotos:
     def test_augmentation_none_gives_the_photo_of_the_index_as_it_is(self, photos: list[Photo]) -> None:
         plain = MaskedPhotos(photos, (15, 11))
-        for got, wanted in zip(AugmentedPhotos(plain, "none", seed=0)[2, 5], plain[5], strict=True):
+        for got, wanted in zip(AugmentedPhotos(plain, Augmenter("none", seed=0))[2, 5], plain[5], strict=True):
             assert torch.equal(got, wanted)
 
     def test_an_augmented_photo_depends_on_the_epoch(self, photos: list[Photo]) -> None:
-        augmented = AugmentedPhotos(MaskedPhotos(photos, None), "seed", seed=0)
+        augmented = AugmentedPhotos(MaskedPhotos(photos, None), Augmenter("seed", seed=0))
         assert torch.equal(augmented[0, 5][0], augmented[0, 5][0])
         assert not torch.equal(augmented[0, 5][0], augmented[1, 5][0])
 
     def test_an_augmented_photo_keeps_its_shape_and_type(self, photos: list[Photo]) -> None:
-        photo, mask = AugmentedPhotos(MaskedPhotos(photos, (15, 11)), "mild", seed=0)[0, 0]
+        photo, mask = AugmentedPhotos(MaskedPhotos(photos, (15, 11)), Augmenter("mild", seed=0))[0, 0]
         assert (photo.shape, photo.dtype) == ((3, 15, 11), torch.uint8)
         assert (mask.shape, mask.dtype) == ((1, 15, 11), torch.uint8)
 
@@ -102,7 +107,7 @@ class TestEpochSampler:
 class TestWorkers:
     def batches(self, photos: list[Photo], workers: int) -> list[list[Tensor]]:
         """Two epochs, drawn with workers that live through both."""
-        augmented = AugmentedPhotos(MaskedPhotos(photos, (15, 22)), "seed", seed=4)
+        augmented = AugmentedPhotos(MaskedPhotos(photos, (15, 22)), Augmenter("seed", seed=4))
         drawn = sampler(augmented, seed=4)
         batches = loader(augmented, workers=workers, sampler=drawn, batch_size=2)
         found = []

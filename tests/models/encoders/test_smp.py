@@ -8,12 +8,11 @@ import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from trained_networks import SMP, designed
 
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.encoders import smp as smp_module
-from kaggle_tools.models.segmenter import Architecture, build, design
-
-SMP = "smp:Unet/mobilenet_v2"
+from kaggle_tools.models.segmenter import Architecture, build
 
 
 class FakeHub:
@@ -53,7 +52,7 @@ class TestNames:
     )
     def test_of_an_unknown_encoder_the_nearest_are_named_and_not_all(self, encoder: str, nearest: str) -> None:
         with pytest.raises(InputError) as refusal:
-            build(design(f"smp:Unet/{encoder}"))
+            build(designed(f"smp:Unet/{encoder}"))
         said = str(refusal.value)
         assert said.startswith(f"--model smp:Unet/{encoder}: no encoder {encoder}; the nearest are ")
         assert f"{nearest}," in said
@@ -62,7 +61,7 @@ class TestNames:
 
     def test_an_unknown_architecture_is_refused_with_those_that_there_are(self) -> None:
         with pytest.raises(InputError, match="--model smp:Nonet/resnet18: not an architecture .* Unet, .* FPN, .*DPT"):
-            build(design("smp:Nonet/resnet18"))
+            build(designed("smp:Nonet/resnet18"))
 
     @pytest.mark.parametrize("pretrained", [None, "imagenet"])
     @pytest.mark.parametrize(
@@ -83,7 +82,7 @@ class TestNames:
         self, fake_hub: FakeHub, encoder: str, pretrained: str | None
     ) -> None:
         with pytest.raises(InputError, match=f"--model smp:Unet/{encoder}: no encoder {encoder}"):
-            build(design(f"smp:Unet/{encoder}", pretrained=pretrained), pretrained)
+            build(designed(f"smp:Unet/{encoder}", pretrained=pretrained), pretrained)
         assert not fake_hub.asked
 
     @pytest.mark.parametrize("encoder", ["tu-resnet18.hf-hub:timm/resnet18", "tu-resnet18.nonsense"])
@@ -91,20 +90,20 @@ class TestNames:
         self, fake_hub: FakeHub, encoder: str
     ) -> None:
         with pytest.raises(InputError, match="cannot build it"):
-            build(design(f"smp:Unet/{encoder}"))
+            build(designed(f"smp:Unet/{encoder}"))
         assert not fake_hub.asked
 
     @pytest.mark.filterwarnings("ignore:`timm-` encoders are deprecated")
     @pytest.mark.parametrize("encoder", ["tu-resnet10t.c3_in1k", "timm-mobilenetv3_small_minimal_100"])
     def test_names_with_a_tag_and_names_of_earlier_versions_are_known(self, encoder: str) -> None:
         with torch.device("meta"):
-            build(design(f"smp:Unet/{encoder}"))
+            build(designed(f"smp:Unet/{encoder}"))
 
 
 class TestPretrained:
     def test_a_pretrained_encoder_gets_the_weights_and_the_normalisation_of_the_hub(self, fake_hub: FakeHub) -> None:
         weights = fake_hub.hold("mobilenet_v2", mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6], input_range=[0, 1])
-        architecture = design(SMP, pretrained="imagenet")
+        architecture = designed(SMP, pretrained="imagenet")
         assert architecture == Architecture(SMP, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
         encoder = build(architecture, pretrained="imagenet").net.encoder.state_dict()
         assert encoder.keys() == weights.keys()
@@ -112,8 +111,8 @@ class TestPretrained:
 
     def test_without_pretrained_the_hub_is_not_asked(self, fake_hub: FakeHub) -> None:
         fake_hub.failure = AssertionError("the hub was asked")
-        build(design(SMP))
-        build(design("smp:Unet/tu-resnet10t"))
+        build(designed(SMP))
+        build(designed("smp:Unet/tu-resnet10t"))
 
     @pytest.mark.parametrize(
         ("given", "mean", "std"),
@@ -133,7 +132,7 @@ class TestPretrained:
     ) -> None:
         params = {"input_space": "RGB", "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]} | given
         monkeypatch.setattr(smp.encoders, "get_preprocessing_params", {"mobilenet_v2": params}.__getitem__)
-        architecture = design(SMP, pretrained="imagenet")
+        architecture = designed(SMP, pretrained="imagenet")
         assert architecture.mean == pytest.approx(mean)
         assert architecture.std == pytest.approx(std)
 
@@ -153,7 +152,7 @@ class TestPretrained:
     ) -> None:
         fake_hub.failure = failure
         with pytest.raises(InputError) as refusal:
-            build(design(f"smp:Unet/{encoder}", pretrained="imagenet"), pretrained="imagenet")
+            build(designed(f"smp:Unet/{encoder}", pretrained="imagenet"), pretrained="imagenet")
         reason, advice = str(refusal.value).splitlines()
         expected = str(failure).splitlines()[0] if str(failure) else "TimeoutError"
         assert reason == (
@@ -164,7 +163,7 @@ class TestPretrained:
     def test_without_internet_a_cached_normalisation_alone_is_not_enough(self, fake_hub: FakeHub) -> None:
         fake_hub.failure = hub.OfflineModeIsEnabled("offline")
         with pytest.raises(InputError, match=r"the weights of mobilenet_v2 could not be fetched .* \(offline\)"):
-            build(design(SMP), pretrained="imagenet")
+            build(designed(SMP), pretrained="imagenet")
 
 
 @pytest.mark.parametrize(("encoder", "weights"), [("tu-resnet18", True), ("resnet18", "imagenet")])
@@ -177,3 +176,15 @@ def test_pretrained_weights_are_asked_for_as_each_kind_of_encoder_names_them(
     smp_module.build(f"smp:Unet/{encoder}", pretrained="imagenet")
     smp_module.build(f"smp:Unet/{encoder}", pretrained=None)
     assert asked == [weights, None]
+
+
+def test_a_decoder_has_the_channels_that_are_asked_for() -> None:
+    net = build(designed(SMP, decoder_channels=(64, 32, 16, 8, 4))).net
+    assert [block.conv2[0].out_channels for block in net.decoder.blocks] == [64, 32, 16, 8, 4]
+    assert build(designed(SMP)).net.decoder.blocks[-1].conv2[0].out_channels == 16  # smp's own
+
+
+@pytest.mark.parametrize("model", [SMP, "smp:FPN/mobilenet_v2"])
+def test_decoder_channels_that_do_not_fit_the_architecture_are_refused(model: str) -> None:
+    with pytest.raises(InputError, match=f"--model {model}: segmentation-models-pytorch cannot build it"):
+        build(designed(model, decoder_channels=(64, 32)))
