@@ -113,9 +113,9 @@ def measured_speed(
 
 
 def _line(sizes: Sequence[Size], seconds: Sequence[float]) -> Line:
-    """Through the last two points, and through the origin where there is one alone, or the fixed part is negative."""
+    """Through the last two points, and through the origin where their sizes are equal, or the fixed part negative."""
     pixels = [prod(size) for size in sizes]
-    if len(sizes) > 1:
+    if pixels[-1] > pixels[max(0, len(sizes) - 2)]:
         per_pixel = (seconds[-1] - seconds[-2]) / (pixels[-1] - pixels[-2])
         fixed = seconds[-1] - per_pixel * pixels[-1]
         if min(per_pixel, fixed) >= 0:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,6 +48,22 @@ def test_other_sizes_follow_from_two_that_are_measured(
     assert found.validation.at((500, 1000)) == pytest.approx(0.255)
     assert found.masking.at((10, 10)) == found.masking.at((1000, 10)) == pytest.approx(0.125)
     assert found.largest == (128, 128)
+
+
+def test_the_time_of_a_training_goes_by_what_is_cropped_of_the_photos(
+    config: TrainingConfig, photos: list[Photo], tiles: Competition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A photo takes a microsecond a pixel of what is trained on, and half of that of the whole photo to validate."""
+
+    def times(_: Any, __: Any, config: TrainingConfig, ___: Any) -> speed._Times:
+        assert config.image_size
+        (height, width), (rows, columns) = config.image_size, config.trained_size((1, 1))
+        return speed._Times(rows * columns / 1e6, height * width / 2e6, 0.125)
+
+    monkeypatch.setattr(speed, "_timed", times)
+    found = measured_speed(photos, tiles, replace(config, crop=(96, 64)), HERE, SIZES)
+    assert found.training.at((96, 64)) == pytest.approx(0.006144)
+    assert found.validation.at((200, 100)) == pytest.approx(0.01)
 
 
 def test_no_larger_size_is_measured_than_what_takes_a_second(
