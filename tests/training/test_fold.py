@@ -127,8 +127,9 @@ def test_the_seconds_of_training_before_an_interruption_count(fold: Any) -> None
         {},
         {"ema_decay": 0.9, "accumulate": 2, "patience": 2},
         {"ema_decay": 0.9, "image_size": (32, 48), "early_sizes": ((16, 24, 2),)},
+        {"image_size": (32, 48), "crop": (16, 32), "unshuffle": 2},
     ],
-    ids=["plain", "averaged", "growing"],
+    ids=["plain", "averaged", "growing", "cropped"],
 )
 def test_a_training_stopped_after_every_epoch_ends_with_the_same_bytes(
     options: dict[str, Any], fold: Any, monkeypatch: pytest.MonkeyPatch
@@ -161,16 +162,31 @@ class TestSizesThatGrow:
 
     def test_each_epoch_trains_and_validates_at_its_size(self, fold: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         seen = set()
-        computed = SegmentationTask._logits
+        computed = SegmentationTask.logits
 
         def logits(task: SegmentationTask, photos_B3HW: Tensor) -> Tensor:
             seen.add((task.current_epoch, task.training, *photos_B3HW.shape[-2:]))
             return computed(task, photos_B3HW)
 
-        monkeypatch.setattr(SegmentationTask, "_logits", logits)
+        monkeypatch.setattr(SegmentationTask, "logits", logits)
         fold("run", Execution(devices="1", workers=1), **self.EARLY)
         sizes = [(16, 24), (24, 36), (32, 48), (32, 48)]
         assert seen == {(epoch, training, *size) for epoch, size in enumerate(sizes) for training in (True, False)}
+
+    def test_parts_of_photos_are_trained_on_and_whole_ones_validated(
+        self, fold: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Four photos of 16x24 have as many pixels as one of 32x48."""
+        seen = set()
+        computed = SegmentationTask.logits
+
+        def logits(task: SegmentationTask, photos_B3HW: Tensor) -> Tensor:
+            seen.add((task.training, *photos_B3HW.shape))
+            return computed(task, photos_B3HW)
+
+        monkeypatch.setattr(SegmentationTask, "logits", logits)
+        fold("run", crop=(16, 24), image_size=(32, 48), batch_size=4, epochs=1)
+        assert seen == {(True, 4, 3, 16, 24), (False, 1, 3, 32, 48)}
 
     def test_the_best_epoch_is_one_of_the_last_size(self, fold: Any, falling_dice: None) -> None:
         folder = fold("run", **self.EARLY)

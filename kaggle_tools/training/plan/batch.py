@@ -85,7 +85,7 @@ def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingCon
     if found is None:
         raise InputError(
             f"--batch-size auto: out of memory with {smallest} photo{'s' * (smallest > 1)} of {size[0]}x{size[1]}; "
-            f"give a smaller --image-size{recompute_advice(config, execution)}"
+            f"give a smaller --image-size or --crop{recompute_advice(config, execution)}"
         )
     say(f"batch size: {found} photos fit")
     return found
@@ -190,8 +190,8 @@ def warn_of_little_memory(photos: Sequence[Photo], config: TrainingConfig, execu
     if needed > there_is:
         warn(
             f"a gradient step needs at least {needed / GIB:,.0f} GiB by computation, and this machine has "
-            f"{there_is / GIB:,.0f} GiB of memory: the system may end it. Give a smaller --image-size or --batch-size"
-            f"{recompute_advice(config, execution)}"
+            f"{there_is / GIB:,.0f} GiB of memory: the system may end it. Give a smaller --image-size, --crop or "
+            f"--batch-size{recompute_advice(config, execution)}"
         )
 
 

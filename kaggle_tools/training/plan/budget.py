@@ -88,9 +88,8 @@ class Fold:
 
     def epoch_seconds(self, size: Size) -> float:
         """How long an epoch takes with photos of this size, (height, width)."""
-        return self.training * self.speed.training.at(self.cropped(size)) + self.held_out * self.speed.validation.at(
-            size
-        )
+        training = self.training * self.speed.training.at(self.cropped(size))
+        return training + self.held_out * self.speed.validation.at(size)
 
     def masking_seconds(self, size: Size) -> float:
         """How long the held-out photos take in the end."""

@@ -130,7 +130,8 @@ def _what_would_fit(task: SegmentationTask, size: Size, execution: Execution) ->
     photos, (height, width) = fits
     accumulate = config.batch_size // (photos * devices) * config.accumulate
     kept = f"; --accumulate {accumulate} keeps {config.batch_size * config.accumulate} photos in each gradient step"
-    would = f"--batch-size {photos * devices} --image-size {height}x{width} would fit"
+    sized = "--crop" if config.crop else "--image-size"
+    would = f"--batch-size {photos * devices} {sized} {height}x{width} would fit"
     return would + (kept if accumulate > 1 else "") + advice
 
 

@@ -310,7 +310,7 @@ class TestAutomaticBatchSize:
         with pytest.raises(InputError) as raised:
             automatic_batch_size(tmp_path, photos, config, HERE)
         assert str(raised.value) == (
-            "--batch-size auto: out of memory with 1 photo of 16x24; give a smaller --image-size; "
+            "--batch-size auto: out of memory with 1 photo of 16x24; give a smaller --image-size or --crop; "
             "--recompute 3 takes half the memory, for the same weights"
         )
 
