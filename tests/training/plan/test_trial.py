@@ -31,15 +31,15 @@ class TestPasses:
         ]
 
     def test_of_larger_photos_the_crop_is_tried_in_training_and_the_whole_in_evaluation(self) -> None:
-        early = ((8, 24, 1), (4, 6, 1))
-        assert self.passes(crop=(6, 12), early_sizes=early) == [
-            (2, (6, 12), True, "--early-sizes"),
-            (1, (8, 24), False, "--early-sizes"),
-            (2, (4, 6), True, "--early-sizes"),
-            (1, (4, 6), False, "--early-sizes"),
-            (2, (6, 12), True, "--batch-size 2"),
-            (1, (16, 24), False, "--image-size"),
-            (1, (16, 24), False, "--tta-scales 1"),
+        early = ((16, 24, 1), (24, 48, 1))
+        assert self.passes(crop=(16, 40), image_size=(32, 48), early_sizes=early) == [
+            (2, (16, 24), True, "--early-sizes"),
+            (1, (16, 24), False, "--early-sizes"),
+            (2, (16, 40), True, "--early-sizes"),
+            (1, (24, 48), False, "--early-sizes"),
+            (2, (16, 40), True, "--batch-size 2"),
+            (1, (32, 48), False, "--image-size"),
+            (1, (32, 48), False, "--tta-scales 1"),
         ]
 
     def test_the_batch_is_what_the_photos_and_the_devices_leave_of_it(self) -> None:
