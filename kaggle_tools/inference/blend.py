@@ -56,7 +56,7 @@ def blend_folders(
         with plain_worker_errors(), MaskWriter(out, AfterCare(threshold), len(preds), outputs) as writer:
             blended = zip(missing, maps, strict=True)
             for photo, (probability_HW, votes_HW) in track(blended, len(missing), "masks"):
-                writer.put(Prediction(photo, probability_HW, votes_HW, "", noted[photo.stem]))
+                writer.put(Prediction(photo, probability_HW, votes_HW, noted[photo.stem]))
         return pred_folder.finish(out, record, photos)
 
 

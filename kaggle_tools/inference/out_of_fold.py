@@ -24,7 +24,7 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.datasets import equal_size_batches
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Member
-from kaggle_tools.inference.predict import Prediction, as_bytes, predict
+from kaggle_tools.inference.predict import Prediction, Unreadable, as_bytes, predict
 from kaggle_tools.inference.write_masks import measured, sums_of
 from kaggle_tools.models.folding import without_normalisation
 from kaggle_tools.precision import FixedPrecision
@@ -108,6 +108,8 @@ def scored_photos(
     tta, scales = member.card.tta, member.card.tta_scales
     ensemble = Ensemble([member], device, tta=tta, scales=scales, precision=precision)
     for prediction in predict(ensemble, photos, equal_size_batches(photos, batch_size), workers=workers):
+        if isinstance(prediction, Unreadable):
+            raise InputError(prediction.error)
         yield _scored(prediction, member, competition, save_probabilities)
 
 
@@ -145,8 +147,6 @@ def histogram(probability_HW: Tensor, truth_HW: Tensor) -> NDArray[np.uint32]:
 def _scored(prediction: Prediction, member: Member, competition: Competition, save_probabilities: bool) -> ScoredPhoto:
     """The scores of a held-out photo, whose mask, and where asked for its probabilities, are written."""
     photo, probability_HW = prediction.photo, prediction.probability_HW
-    if prediction.error:
-        raise InputError(prediction.error)
     mask_HW = probability_HW >= run_folder.DEFAULT_THRESHOLD
     sums = sums_of(measured(probability_HW, mask_HW, prediction.votes_HW).tolist(), photo)
     assert photo.mask is not None, f"{photo.stem} has no mask"

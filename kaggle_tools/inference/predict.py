@@ -40,10 +40,16 @@ class Prediction(NamedTuple):
     """Of foreground, float32, at the photo's own size, on the networks' device."""
     votes_HW: Tensor
     """How many networks by themselves call a pixel foreground, uint8."""
-    error: str
-    """Why the photo could not be read; empty if it could. Then the other fields are of a black photo."""
     photo_sha256: str = ""
     """Of the photo's file; empty where it is not known."""
+
+
+class Unreadable(NamedTuple):
+    """A photo of which there is no prediction."""
+
+    photo: Photo
+    error: str
+    """What is wrong with its file, and where it is."""
 
 
 def require_sizes(ensemble: Ensemble, photos: Sequence[Photo]) -> None:
@@ -67,7 +73,7 @@ def require_sizes(ensemble: Ensemble, photos: Sequence[Photo]) -> None:
 
 def predict(
     ensemble: Ensemble, photos: Sequence[Photo], batches: Sequence[list[int]], *, workers: int
-) -> Iterator[Prediction]:
+) -> Iterator[Prediction | Unreadable]:
     """Yield the prediction of each photo, batch by batch: `batches` are indices of photos of one size.
 
     The bits of a prediction depend on its batch, so give the same batches where they shall be the same.
@@ -93,7 +99,10 @@ def predict(
             except torch.OutOfMemoryError as error:
                 raise _out_of_memory(own_size, error) from error
             for index, probability_HW, votes_HW, wrong, photo_sha256 in zip(indices, *mix, errors, hashes, strict=True):
-                yield Prediction(photos[index], probability_HW, votes_HW, wrong, photo_sha256)
+                if wrong:  # what the networks say is of a black photo
+                    yield Unreadable(photos[index], wrong)
+                else:
+                    yield Prediction(photos[index], probability_HW, votes_HW, photo_sha256)
 
 
 def as_bytes(probability_HW: Tensor) -> Tensor:

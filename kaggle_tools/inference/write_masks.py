@@ -28,7 +28,14 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.datasets import equal_size_batches
 from kaggle_tools.errors import InputError, OutOfTimeError, first_few
 from kaggle_tools.inference.ensemble import Ensemble
-from kaggle_tools.inference.predict import LARGEST_BATCH, Prediction, as_bytes, batch_size_that_fits, predict
+from kaggle_tools.inference.predict import (
+    LARGEST_BATCH,
+    Prediction,
+    Unreadable,
+    as_bytes,
+    batch_size_that_fits,
+    predict,
+)
 from kaggle_tools.precision import FP32, FixedPrecision, Precision
 from kaggle_tools.results.after_care import AfterCare
 from kaggle_tools.results.pred_folder import (
@@ -93,7 +100,7 @@ def mask_photos(
     care = care or AfterCare(ensemble.threshold)
     with MaskWriter(pred, care, len(ensemble.members), outputs) as writer:
         for done, prediction in enumerate(predictions, start=1):
-            if prediction.error:
+            if isinstance(prediction, Unreadable):
                 failures.append(prediction.error)
             else:
                 writer.put(prediction)

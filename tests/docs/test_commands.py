@@ -182,6 +182,23 @@ def test_python_code_of_a_page_runs(page: Path, world: Path, capsys: pytest.Capt
         exec(compile(block, page.name, "exec"), {})
 
 
+@pytest.mark.slow
+def test_the_example_for_a_notebook_names_photos_that_cannot_be_read(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut, *others = sorted(Path("my_photos").iterdir())
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    (world / "my_photos" / "text.jpg").write_text("no photo")
+    for block in blocks_of((ROOT / "docs" / "notebooks.md").read_text(), "python"):
+        exec(compile(block, "notebooks.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "text.jpg" in line]
+    assert [line for line in lines if line.startswith(f"{cut}: ")]
+    masked = {line.partition(" ")[0] for line in lines}
+    assert cut.stem not in masked
+    assert masked >= {photo.stem for photo in others}
+
+
 def test_the_cells_for_a_notebook_are_commands_that_exist() -> None:
     """They name Kaggle's own folders, so they cannot be run elsewhere."""
     cells = [

@@ -90,7 +90,7 @@ def photo_of(stem: str, size: tuple[int, int] = (2, 3)) -> Photo:
 
 def prediction_of(stem: str, probability_HW: NDArray[np.float32] | None = None) -> Prediction:
     filled = torch.full((2, 3), 0.75) if probability_HW is None else torch.from_numpy(probability_HW)
-    return Prediction(photo_of(stem), filled, (filled >= 0.5).byte(), "")
+    return Prediction(photo_of(stem), filled, (filled >= 0.5).byte())
 
 
 class TestPacking:
@@ -594,7 +594,7 @@ def test_small_parts_are_removed_from_masks_where_that_was_learnt(tmp_path: Path
     probability_HW[1:4, 1:4], probability_HW[5, 8] = 0.9, 0.8
     photo = Photo("a", tmp_path / "a.png", (6, 9))
     with MaskWriter(tmp_path, AfterCare(0.5, smallest_part=2), 1, MASK_ALONE) as writer:
-        writer.put(Prediction(photo, probability_HW, (probability_HW > 0.5).byte(), error=""))
+        writer.put(Prediction(photo, probability_HW, (probability_HW > 0.5).byte()))
     mask_HW = read_mask(mask_path(tmp_path, "a"))
     assert mask_HW.sum() == 9
     assert not mask_HW[5, 8]
