@@ -5,6 +5,8 @@ flipped back, brought to the photo's own size and averaged -> threshold -> mask 
 """
 
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -139,6 +141,7 @@ def infer(
     from kaggle_tools.inference.ensemble import Ensemble, choose_tta, load_members
     from kaggle_tools.inference.evidence import Evidence, Selection
     from kaggle_tools.inference.predict import require_sizes
+    from kaggle_tools.inference.tta import warn_of_untrained_flips
     from kaggle_tools.results import pred_folder
     from kaggle_tools.results.after_care import AfterCare
     from kaggle_tools.system import hardware, memory, processes
@@ -150,6 +153,8 @@ def infer(
     if images and is_first_process():
         warn_of_subfolders(images)
     flips, scales = choose_tta(tta, given_scales, members)
+    if is_first_process():
+        warn_of_untrained_flips(flips, augmentations_of(runs))
     evidence = Evidence(selection, spec, data)
     care = AfterCare(given_threshold) if given_threshold else evidence.after_care() or plain_care(evidence.why_unknown)
 
@@ -216,6 +221,17 @@ def write_masks_page(pred: Path, spec: "Competition", photos: Path) -> None:
 
     again = command_to_paste("report", "--pred", str(pred), "--data", str(photos))
     cli.finish_with_page(lambda: write_report(None, spec, [], pred, photos), again)
+
+
+def augmentations_of(runs: Iterable[Path]) -> set[str]:
+    """The augmentations with which these runs were trained, as far as that is known."""
+    from kaggle_tools.results import run_folder
+
+    found = set()
+    for run in runs:
+        with suppress(InputError):  # a run may have come without its `config.json`
+            found.add(str(run_folder.read_config(run).settings.get("augmentation")))
+    return found
 
 
 def print_result(pred: Path, masks: int, failures: list[str]) -> None:

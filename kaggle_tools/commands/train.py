@@ -83,9 +83,12 @@ def train(
         PixelCache(Path(execution.cache)).prepare(photos, settings.size_by_epoch, settings.fit)
     new_files = look_at_new(out, photos, spec) if is_first_process() else None
 
+    from kaggle_tools.inference.tta import warn_of_untrained_flips
     from kaggle_tools.training.plan.batch import automatic_batch_size, batches_of, planned
     from kaggle_tools.training.plan.budget import Budget, settings_within
 
+    if is_first_process():
+        warn_of_untrained_flips(settings.tta, [settings.augmentation])
     if automatic_batch:
         settings = replace(settings, batch_size=automatic_batch_size(out, photos, settings, execution))
     if not settings.takes_sizes({photo.size for photo in photos}):

@@ -3,7 +3,7 @@
 B batch, H height, W width. Probabilities are averaged, not logits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from kaggle_tools.config.training import Tta
 from kaggle_tools.data.images import Size
+from kaggle_tools.data.loading.augment import TRANSFORMS, flipped_axes
 from kaggle_tools.data.loading.fitting import Frame
 from kaggle_tools.system.hardware import fast_memory_format
-from kaggle_tools.system.output import warn_once
+from kaggle_tools.system.output import warn, warn_once
 
 FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {
     "none": ((),),
@@ -21,6 +22,25 @@ FLIPPED_AXES: dict[Tta, tuple[tuple[int, ...], ...]] = {
     "flips": ((), (-1,), (-2,), (-2, -1)),
 }
 """The axes of each flip over which is averaged; flipping them again undoes it."""
+TURNED = {-1: "mirrored left to right", -2: "upside down"}
+"""What flipping an axis makes of a photo."""
+
+
+def warn_of_untrained_flips(tta: Tta, augmentations: Iterable[str]) -> None:
+    """Say which of the flips a training with one of these augmentations never shows: such photos are masked worse.
+
+    An augmentation that is not known is passed over.
+    """
+    for augmentation in sorted(TRANSFORMS.keys() & set(augmentations)):
+        trained = flipped_axes(augmentation)
+        unseen = [axis for axis in TURNED if axis not in trained and any(axis in flip for flip in FLIPPED_AXES[tta])]
+        if unseen:
+            known = [name for name, flips in FLIPPED_AXES.items() if all(set(flip) <= trained for flip in flips)]
+            warn(
+                f"--tta {tta}: photos that are {' or '.join(TURNED[axis] for axis in unseen)} were never shown in a "
+                f"training with --augmentation {augmentation}, and are usually masked worse; --tta {known[-1]} leaves "
+                "them out"
+            )
 
 
 def tta_mean(

@@ -1,4 +1,6 @@
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ from torch import Tensor, nn
 from kaggle_tools.data.images import resize
 from kaggle_tools.inference import tta as tta_module
 from kaggle_tools.inference.ensemble import Member
-from kaggle_tools.inference.tta import enlarge
+from kaggle_tools.inference.tta import enlarge, warn_of_untrained_flips
 from kaggle_tools.models.segmenter import Architecture, build
 from kaggle_tools.system import output
 
@@ -159,3 +161,32 @@ def test_what_float16_cannot_hold_is_computed_again_in_float32(
     network.passes.clear()
     tta_module.logits_of(network, photos * 0, half)
     assert network.passes == [half]
+
+
+class TestUntrainedFlips:
+    def test_flips_that_no_training_photo_shows_are_named_with_the_largest_choice_that_is_known(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        warn_of_untrained_flips("flips", ["mild", "mild"])
+        assert capsys.readouterr().err == (
+            "warning: --tta flips: photos that are upside down were never shown in a training with --augmentation mild, "
+            "and are usually masked worse; --tta hflip leaves them out\n"
+        )
+        warn_of_untrained_flips("flips", ["none"])
+        assert re.search("left to right or upside down were .* none, .*; --tta none leaves", capsys.readouterr().err)
+
+    @pytest.mark.parametrize(
+        ("tta", "augmentations"),
+        [("flips", ["seed"]), ("hflip", ["mild", "seed"]), ("none", ["none"]), ("flips", ["?"])],
+    )
+    def test_flips_that_were_trained_or_are_not_known_are_nothing_to_say(
+        self, tta: Any, augmentations: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        warn_of_untrained_flips(tta, augmentations)
+        assert capsys.readouterr().err == ""
+
+    def test_of_several_runs_each_is_held_against_its_own_augmentation(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        warn_of_untrained_flips("flips", ["seed", "mild", "none"])
+        assert re.findall(r"--augmentation (\w+)", capsys.readouterr().err) == ["mild", "none"]

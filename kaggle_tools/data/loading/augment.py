@@ -33,6 +33,13 @@ TRANSFORMS: dict[str, list[A.BasicTransform]] = {
     ],
 }
 """The augmentations by name."""
+FLIPS = {A.HorizontalFlip: -1, A.VerticalFlip: -2}
+"""The axis of a photo that each of them flips, counted from the last one."""
+
+
+def flipped_axes(name: str) -> set[int]:
+    """Along which axes of a photo (-2 upside down, -1 left to right) an augmentation flips some photos."""
+    return {FLIPS[type(transform)] for transform in TRANSFORMS[name] if type(transform) in FLIPS}
 
 
 class Augmenter:

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from kaggle_tools.config.training import Augmentation
-from kaggle_tools.data.loading.augment import TRANSFORMS, Augmenter
+from kaggle_tools.data.loading.augment import TRANSFORMS, Augmenter, flipped_axes
 
 Pixels = NDArray[np.uint8]
 CHANGING = sorted(TRANSFORMS.keys() - {"none"})
@@ -169,3 +169,8 @@ def test_photos_that_are_not_larger_than_the_crop_stay_whole() -> None:
     for height, width in ((20, 30), (12, 93), (61, 25)):
         cropped, _ = augment(photo[:height, :width].copy(), mask[:height, :width].copy(), epoch=0, index=0)
         assert cropped.shape == (min(height, 20), min(width, 30), 3)
+
+
+@pytest.mark.parametrize(("name", "axes"), [("none", set()), ("hflip", {-1}), ("mild", {-1}), ("seed", {-1, -2})])
+def test_the_axes_that_an_augmentation_flips_are_those_of_its_photos(name: str, axes: set[int]) -> None:
+    assert flipped_axes(name) == axes
