@@ -169,8 +169,8 @@ class TestUntrainedFlips:
     ) -> None:
         warn_of_untrained_flips("flips", ["mild", "mild"])
         assert capsys.readouterr().err == (
-            "warning: --tta flips: photos that are upside down were never shown in a training with --augmentation mild, "
-            "and are usually masked worse; --tta hflip leaves them out\n"
+            "warning: --tta flips: photos that are upside down were never shown in a training with --augmentation mild,"
+            " and are usually masked worse; --tta hflip leaves them out\n"
         )
         warn_of_untrained_flips("flips", ["none"])
         assert re.search("left to right or upside down were .* none, .*; --tta none leaves", capsys.readouterr().err)
