@@ -42,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from train_throughput import matmul_flops
 
+from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.execution import DEFAULT_WORKERS
 from kaggle_tools.config.training import Tta
 from kaggle_tools.data.images import read_mask, read_photo, resize
@@ -79,7 +80,7 @@ def network(ensemble: Ensemble, photos: list[Photo], batch_size: int) -> float:
 
 def ours(ensemble: Ensemble, photos: list[Photo], batch_size: int, workers: int, pred: Path) -> float:
     """Seconds for each photo from JPEG to PNG."""
-    mask_photos(pred, ensemble, photos, pred_folder.Outputs(), batch_size=batch_size, workers=workers)
+    mask_photos(pred, CARVANA, ensemble, photos, pred_folder.Outputs(), batch_size=batch_size, workers=workers)
     return _between((pred_folder.mask_path(pred, photo.stem) for photo in photos), batch_size)
 
 

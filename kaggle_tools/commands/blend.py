@@ -51,12 +51,13 @@ def blend(
         raise InputError(f"--threshold {threshold}: must be between 0 and 1")
 
     from kaggle_tools.inference.blend import blend_folders
-    from kaggle_tools.results.pred_folder import Outputs
+    from kaggle_tools.results.pred_folder import Outputs, read_record
 
     if search:
         counts = searched(preds, search, data)
     outputs = Outputs(save_probabilities, overlays)
-    masks = blend_folders(preds, counts, out, outputs, threshold=threshold, workers=workers)
+    spec = cli.competition_named(read_record(preds[0]).competition)
+    masks = blend_folders(preds, counts, out, spec, outputs, threshold=threshold, workers=workers)
     say(f"{out}: {masks:,} masks")
 
 

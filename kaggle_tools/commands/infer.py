@@ -175,7 +175,7 @@ def infer(
         say(f"after-care, learnt from held-out photos: {care}")
     with pred_folder.begun(out, record, processes.rank_and_ranks()[0]):
         unreadable += write_masks.mask_photos(
-            out, ensemble, photos, outputs, care=care, batch_size=at_once, workers=workers, deadline=deadline
+            out, spec, ensemble, photos, outputs, care=care, batch_size=at_once, workers=workers, deadline=deadline
         )
         if is_first_process():
             masked = pred_folder.finish(out, record, photos)

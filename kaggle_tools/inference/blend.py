@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from kaggle_tools.competition import Competition
 from kaggle_tools.data.images import image_size, read_gray
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.workers import loader, plain_worker_errors
@@ -30,6 +31,7 @@ def blend_folders(
     preds: Sequence[Path],
     weights: Sequence[float],
     out: Path,
+    competition: Competition,
     outputs: Outputs,
     *,
     threshold: float,
@@ -53,7 +55,7 @@ def blend_folders(
         missing = [photo for photo in photos if not pred_folder.is_complete(out, photo.stem, outputs)]
         say(f"{len(missing):,} of {len(photos):,} photos to mask from {len(preds)} folders")
         maps = loader(SavedProbabilities(missing, preds, weights, threshold), batch_size=None, workers=workers)
-        with plain_worker_errors(), MaskWriter(out, AfterCare(threshold), len(preds), outputs) as writer:
+        with plain_worker_errors(), MaskWriter(out, competition, AfterCare(threshold), len(preds), outputs) as writer:
             blended = zip(missing, maps, strict=True)
             for photo, (probability_HW, votes_HW) in track(blended, len(missing), "masks"):
                 writer.put(Prediction(photo, probability_HW, votes_HW, noted[photo.stem]))

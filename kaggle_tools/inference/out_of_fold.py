@@ -46,6 +46,7 @@ class ScoredPhoto(NamedTuple):
     dice: float
     iou: float
     expected_dice: float
+    expected_score: float
     histogram: NDArray[np.uint32]
     """Pixels of background and foreground by probability, shape (2, BINS)."""
     levels: NDArray[np.int64]
@@ -164,6 +165,7 @@ def _scored(prediction: Prediction, member: Member, competition: Competition, sa
         dice=float(metrics.dice(counts)),
         iou=float(metrics.iou(counts)),
         expected_dice=sums.expected_dice,
+        expected_score=sums.expected_score(competition),
         histogram=histogram(probability_HW, torch.from_numpy(truth_HW).to(probability_HW.device)),
         levels=levels_of(predicted_HW, truth_HW),
     )

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kaggle_tools.competition import Competition
 from kaggle_tools.config.values import AUTO
 from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.data.images import read_photo, write_gray, write_packed_mask, write_photo
@@ -36,6 +37,7 @@ from kaggle_tools.inference.predict import (
     batch_size_that_fits,
     predict,
 )
+from kaggle_tools.metrics import Overlap
 from kaggle_tools.precision import FP32, FixedPrecision, Precision
 from kaggle_tools.results.after_care import AfterCare
 from kaggle_tools.results.pred_folder import (
@@ -62,6 +64,7 @@ DIGITS = 6
 
 def mask_photos(
     pred: Path,
+    competition: Competition,
     ensemble: Ensemble,
     photos: Sequence[Photo],
     outputs: Outputs,
@@ -98,7 +101,7 @@ def mask_photos(
     failures, late = [], False
     ends = set(accumulate(len(batch) for batch in share))  # within a batch, all would be masked anew
     care = care or AfterCare(ensemble.threshold)
-    with MaskWriter(pred, care, len(ensemble.members), outputs) as writer:
+    with MaskWriter(pred, competition, care, len(ensemble.members), outputs) as writer:
         for done, prediction in enumerate(predictions, start=1):
             if isinstance(prediction, Unreadable):
                 failures.append(prediction.error)
@@ -165,6 +168,7 @@ class MaskWriter:
 
     Args:
         pred: the folder.
+        competition: whose score is expected.
         care: how probabilities become a mask.
         voters: how many networks, or folders, voted.
         outputs: what to write of each photo beside its mask.
@@ -174,8 +178,9 @@ class MaskWriter:
         OSError: likewise: a file could not be written.
     """
 
-    def __init__(self, pred: Path, care: AfterCare, voters: int, outputs: Outputs) -> None:
+    def __init__(self, pred: Path, competition: Competition, care: AfterCare, voters: int, outputs: Outputs) -> None:
         self.pred = pred
+        self.competition = competition
         self.care = care
         self.voters = voters
         self.outputs = outputs
@@ -214,7 +219,7 @@ class MaskWriter:
     def _write(self, photo: Photo, made_of: Mapping[str, str], arrival: "_Arrival") -> None:
         """The mask last: where it is, all is."""
         bits, numbers, *maps = arrival.wait()
-        notes = notes_of(sums_of(numbers.tolist(), photo), photo, self.voters)
+        notes = notes_of(sums_of(numbers.tolist(), photo), photo, self.voters, self.competition)
         for map_HW in maps:
             write_gray(probability_path(self.pred, photo.stem), map_HW, made_of)
         if self.outputs.overlays:
@@ -250,6 +255,8 @@ class MaskSums(NamedTuple):
     """Votes for pixels in the mask."""
     votes: float
     """All votes."""
+    peak: float
+    """The largest probability."""
 
     @property
     def expected_dice(self) -> float:
@@ -260,9 +267,19 @@ class MaskSums(NamedTuple):
         total = self.area + self.probability
         return 2 * self.inside / total if total > 0 else 1.0
 
+    def expected_score(self, competition: Competition) -> float:
+        """The competition's score to be expected if the probabilities are right: that of the expected counts of pixels.
+
+        A blank mask is either wholly right or wholly wrong. Where that is usual, it is taken for right with the
+        probability that even the likeliest pixel is background, the most that the pixels together can have.
+        """
+        if self.area == 0 and competition.blank_usual:
+            return 1 - self.peak
+        return float(competition.score(Overlap(self.inside, self.area, self.probability)))
+
 
 def measured(probability_HW: Tensor, mask_HW: Tensor, votes_HW: Tensor) -> Tensor:
-    """The values of `MaskSums` in their order, float64 (7,): in one tensor, as each that is fetched costs a wait."""
+    """The values of `MaskSums` in their order, float64 (8,): in one tensor, as each that is fetched costs a wait."""
     low, high = DOUBTFUL
     doubtful_HW = (probability_HW > low) & (probability_HW < high)
     edges = [(mask_HW.diff(dim=dim)).sum() for dim in (0, 1)]
@@ -275,6 +292,7 @@ def measured(probability_HW: Tensor, mask_HW: Tensor, votes_HW: Tensor) -> Tenso
         edges[0] + edges[1],
         (votes_HW * mask_HW).sum(),
         votes_HW.sum(),
+        probability_HW.max(),
     )
     return torch.stack([one.double() for one in sums])
 
@@ -291,7 +309,7 @@ def sums_of(values: Sequence[float], photo: Photo) -> MaskSums:
     return sums
 
 
-def notes_of(sums: MaskSums, photo: Photo, voters: int) -> MaskNotes:
+def notes_of(sums: MaskSums, photo: Photo, voters: int, competition: Competition) -> MaskNotes:
     """What is known of a mask without the truth, to six digits; `voters` is how many networks, or folders, voted."""
     agreement = None
     if voters > 1:
@@ -302,6 +320,7 @@ def notes_of(sums: MaskSums, photo: Photo, voters: int) -> MaskNotes:
         expected_dice=round(sums.expected_dice, DIGITS),
         border_width=round(sums.doubtful / max(1.0, sums.outline), DIGITS),
         agreement=agreement,
+        expected_score=round(sums.expected_score(competition), DIGITS),
     )
 
 

@@ -46,9 +46,7 @@ def checks_of(
     ]
     if found.score_std is not None:
         checks.append(Check(None, f"The folds' scores have a standard deviation of {found.score_std:.5f}."))
-    if competition.scored_by_dice:
-        checks.append(_probabilities_are_right(table))
-    return checks
+    return [*checks, _probabilities_are_right(table, competition)]
 
 
 def _folds_are_sound(run: Path, table: pd.DataFrame, competition: Competition) -> list[Check]:
@@ -95,17 +93,32 @@ def _chosen_epoch_is_little_optimistic(curves: Mapping[int, pd.DataFrame], folds
     )
 
 
-def _probabilities_are_right(table: pd.DataFrame) -> Check:
-    if run_folder.EXPECTED_DICE not in table or table[run_folder.EXPECTED_DICE].isna().any():
-        return Check(
-            False, "The Dice expected from the probabilities is not recorded: the run was trained by an older version."
-        )
-    expected, real = table[run_folder.EXPECTED_DICE], table["dice"]
+def _probabilities_are_right(table: pd.DataFrame, competition: Competition) -> Check:
+    """Whether the score that is expected of the probabilities is the real one: then so it may be for other photos."""
+    name, found = competition.score_name, expected_and_real(table, competition)
+    if found is None:
+        older = "the run was trained by an older version"
+        return Check(False, f"The {name} expected from the probabilities is not recorded: {older}.")
+    expected, real = found
     excess = float(expected.mean() - real.mean())
     alike = float(expected.corr(real, method="spearman")) if min(expected.nunique(), real.nunique()) > 1 else None
     return Check(
-        excess < OPTIMISTIC and (alike is None or alike > 0),
-        f"The Dice expected from the probabilities is {expected.mean():.5f}, {abs(excess):.5f} too "
+        abs(excess) < OPTIMISTIC and (alike is None or alike > 0),
+        f"The {name} expected from the probabilities is {expected.mean():.5f}, {abs(excess):.5f} too "
         f"{'high' if excess > 0 else 'low'}; that of unknown photos like these may be wrong by as much. "
-        + ("" if alike is None else f"Photo by photo, expected and real Dice have a rank correlation of {alike:.2f}."),
+        + (
+            "" if alike is None else f"Photo by photo, expected and real {name} have a rank correlation of {alike:.2f}."
+        ),
     )
+
+
+def expected_and_real(table: pd.DataFrame, competition: Competition) -> tuple[pd.Series, pd.Series] | None:
+    """The score that is expected of each held-out photo's probabilities, and its real one; None where it is not known.
+
+    Older versions recorded the Dice alone.
+    """
+    columns = [(run_folder.EXPECTED_SCORE, "score")]
+    if competition.scored_by_dice:
+        columns.append((run_folder.EXPECTED_DICE, "dice"))
+    known = [(table[expected], table[real]) for expected, real in columns if expected in table]
+    return next((pair for pair in known if not pair[0].isna().any()), None)

@@ -4,7 +4,8 @@ PRED/masks/<stem>.png           one bit a pixel, of the photo's own size; beside
 PRED/probabilities/<stem>.png   where asked for: the probabilities that the threshold was applied to, 8 bits a pixel
 PRED/overlays/<stem>.jpg        where asked for: the photo with the outline of its mask
 PRED/run.json                   what made them, and how many there are: a `Record`
-PRED/photos.csv                 image,file,area,expected_dice,border_width,agreement: the most doubtful first
+PRED/photos.csv                 image,file,area,expected_dice,border_width,agreement,expected_score: the most
+                                doubtful first
 PRED/report.html                the page to look at
 PRED/submission.csv             the checked submission; beside it `submission.csv.gz`, which is uploaded
 
@@ -62,6 +63,14 @@ class MaskNotes:
     """Doubtful pixels for each pixel of the outline."""
     agreement: float | None = None
     """The Dice of the networks' own masks, pixels taken together, with the mask of their mean; None of one network."""
+    expected_score: float | None = None
+    """The competition's score to be expected if the probabilities are right; older versions recorded the Dice alone."""
+
+    @property
+    def doubt(self) -> float:
+        """From 0, none, to 1: how far the mask is expected to be from the best score."""
+        known = [value for value in (self.expected_score, self.expected_dice) if value is not None]
+        return 1 - known[0] if known else 1.0
 
     def recorded(self) -> dict[str, float]:
         """As the mask's file holds them: without what is not known."""
@@ -198,7 +207,7 @@ def forget_outdated(
 def finish(pred: Path, record: Record, photos: Sequence[Photo]) -> int:
     """Record what is known of the masks of these photos, of those that are there, and return how many are."""
     masked = [photo for photo in photos if mask_path(pred, photo.stem).exists()]
-    rows = sorted((_row(pred, photo) for photo in masked), key=lambda row: (row.expected_dice or 0.0, row.image))
+    rows = sorted((_row(pred, photo) for photo in masked), key=lambda row: (-row.doubt, row.image))
     write_csv(pred / PHOTOS_FILE, PHOTO_COLUMNS, [[getattr(row, name) for name in PHOTO_COLUMNS] for row in rows])
     sizes = Counter(photo.size for photo in masked)
     by_size = {f"{height}x{width}": count for (height, width), count in sorted(sizes.items())}
@@ -233,7 +242,8 @@ def read_photos(pred: Path) -> list[MaskedPhoto]:
     """
     path = pred / PHOTOS_FILE
     again = "run `infer` again"
-    photos = read_csv(path, PHOTO_COLUMNS, _parsed, if_missing="run `infer` to its end first", if_damaged=again)
+    first = "run `infer` to its end first"
+    photos = read_csv(path, PHOTO_COLUMNS, _parsed, newer=1, if_missing=first, if_damaged=again)
     require_usable(path, [photo.image for photo in photos], f"the table is damaged; {again}")
     return photos
 
@@ -253,8 +263,8 @@ def photo_below(folder: Path, photo: MaskedPhoto, competition: Competition) -> P
     return next((path for path in paths if path.is_file()), None)
 
 
-def confident_photos(pred: Path, competition: Competition, expected_dice: float, data: Path) -> list[Photo]:
-    """The photos with their predicted masks, of those with at least this expected Dice, in the order of their stems.
+def confident_photos(pred: Path, competition: Competition, confidence: float, data: Path) -> list[Photo]:
+    """The photos with their predicted masks, of those with at least this expected score, in the order of their stems.
 
     They are taken from the folder `data`, or from where they were masked, if they are still the same.
 
@@ -266,10 +276,13 @@ def confident_photos(pred: Path, competition: Competition, expected_dice: float,
     if slug != competition.slug:
         raise InputError(f"{pred}: holds masks of {slug}, not of {competition.slug}")
     rows = read_photos(pred)
-    sure = sorted((row for row in rows if (row.expected_dice or 0.0) >= expected_dice), key=lambda row: row.image)
+    sure = sorted((row for row in rows if 1 - row.doubt >= confidence), key=lambda row: row.image)
     if not sure:
-        best = max((row.expected_dice or 0.0 for row in rows), default=0.0)
-        raise InputError(f"{pred}: no mask has an expected Dice of {expected_dice}; the best has {best:.4f}")
+        best = max((1 - row.doubt for row in rows), default=0.0)
+        raise InputError(
+            f"--extra-confidence {confidence}: no mask in {pred} has an expected {competition.score_name} as high as "
+            f"that; the best has {best:.4f}"
+        )
     named = {row.image: photo_below(data, row, competition) for row in sure}
     files = {row.image: named[row.image] or row.file for row in sure}
     require_known(pred, {stem: file for stem, file in files.items() if named[stem] is None})
@@ -325,7 +338,7 @@ def _row(pred: Path, photo: Photo) -> MaskedPhoto:
 
 
 def _parsed(image: str, file: str, *numbers: str) -> MaskedPhoto:
-    known = {name: float(number) for name, number in zip(NOTES, numbers, strict=True) if number}
+    known = {name: float(number) for name, number in zip(NOTES, numbers, strict=False) if number}
     odd = [name for name, value in known.items() if not _is_possible(name, value)] + ["file"] * ("\0" in file)
     if odd:
         raise ValueError(f"{odd[0]} of {image} cannot be")

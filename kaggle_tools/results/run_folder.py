@@ -12,7 +12,7 @@ RUN/fold<K>/model.safetensors, model.json    the best weights, and what must be 
 RUN/fold<K>/metrics.csv, tensorboard/        the learning curves
 RUN/fold<K>/timing.json                      how long the training took, and on what: a `Timing`
 RUN/fold<K>/checkpoints/                     those of Lightning, from which an interrupted fold continues
-RUN/fold<K>/oof.csv                          image,fold,score,dice,iou,expected_dice: written last, the fold is done
+RUN/fold<K>/oof.csv                          image,fold,score,dice,iou,expected_dice,expected_score: last, the fold is done
 RUN/fold<K>/oof_histograms.npz               how many pixels of each held-out photo have which probability
 RUN/fold<K>/oof/masks/<stem>.png             the predicted masks of the held-out photos
 RUN/fold<K>/oof/probabilities/<stem>.png     where asked for: their probabilities, 8 bits a pixel
@@ -46,15 +46,15 @@ CARD_FILE = "model.json"
 """What must be known of a fold's weights; the rest of this package does without torch, which loading them needs."""
 TENSORBOARD = "tensorboard"
 """The folder with a fold's learning curves for TensorBoard."""
-EXPECTED_DICE = "expected_dice"
-"""A column of `oof.csv` that older runs lack."""
+EXPECTED_DICE, EXPECTED_SCORE = "expected_dice", "expected_score"
+"""Columns of `oof.csv` that older runs lack."""
 _IMAGE, _WHOLE, _SHARE = Kind(is_text=True, is_photo=True), Kind(is_whole=True, most=10**6), Kind(most=1)
 _LEARNING = Kind(least=-1e9, most=1e9, may_be_missing=True)
 """A loss may have been NaN; one that is larger no axis can show."""
 FOLDS_COLUMNS = {"image": _IMAGE, "group": Kind(is_text=True), "fold": _WHOLE}
 OOF_COLUMNS = {
     **{"image": _IMAGE, "fold": _WHOLE, "score": _SHARE, "dice": _SHARE, "iou": _SHARE},
-    EXPECTED_DICE: Kind(most=1 + 1e-6, may_be_missing=True),
+    **dict.fromkeys([EXPECTED_DICE, EXPECTED_SCORE], Kind(most=1 + 1e-6, may_be_missing=True)),
 }
 METRICS_COLUMNS = {
     "epoch": _WHOLE,
@@ -296,7 +296,7 @@ def read_oof(run: Path, folds: Sequence[int]) -> pd.DataFrame:
     tables = []
     for fold in folds:
         path = fold_folder(run, fold) / OOF_FILE
-        table = read_table(path, OOF_COLUMNS, optional=[EXPECTED_DICE])
+        table = read_table(path, OOF_COLUMNS, optional=[EXPECTED_DICE, EXPECTED_SCORE])
         if (table["fold"] != fold).any():
             raise InputError(f"{path}: damaged (photos of another fold)")
         tables.append(table)

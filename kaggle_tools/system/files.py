@@ -238,10 +238,17 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
 
 
 def read_csv(
-    path: Path, columns: Sequence[str], parse: Callable[..., T], *, if_missing: str = "", if_damaged: str
+    path: Path,
+    columns: Sequence[str],
+    parse: Callable[..., T],
+    *,
+    newer: int = 0,
+    if_missing: str = "",
+    if_damaged: str,
 ) -> list[T]:
     """What `parse` makes of each row of a table, without pandas. It takes the fields, of which the first names the row.
 
+    The last columns, as many as `newer` says, are not in the tables of older versions.
     `if_missing` says what the absence of the file may mean, `if_damaged` what to do about a table that is damaged.
 
     Raises:
@@ -250,11 +257,12 @@ def read_csv(
     content = read_bytes(path, LARGEST_TABLE, if_missing)
     try:
         rows = filter(None, csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
-        if next(rows, []) != list(columns):
+        header = next(rows, [])
+        if header not in (list(columns), list(columns[: len(columns) - newer])):
             raise ValueError(f"not a table of {','.join(columns)}")
         parsed: dict[str, T] = {}
         for row in rows:  # one by one, so that a file of empty fields takes no memory before it is refused
-            if len(row) != len(columns):
+            if len(row) != len(header):
                 raise ValueError(f"a line of {len(row)} fields")
             if row[0] in parsed:
                 raise ValueError(f"{reprlib.repr(row[0])} stands there twice")

@@ -12,6 +12,7 @@ from finished_runs import network
 from PIL import Image
 from probability_folders import write_probabilities
 
+from kaggle_tools.competition import CARVANA
 from kaggle_tools.data.images import read_gray, read_mask, read_photo, write_gray
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.blend import blend_folders
@@ -33,7 +34,9 @@ def blended(
     threshold: float = 0.5,
     workers: int = 0,
 ) -> int:
-    return blend_folders(preds, weights or [1.0] * len(preds), out, MASK_ALONE, threshold=threshold, workers=workers)
+    return blend_folders(
+        preds, weights or [1.0] * len(preds), out, CARVANA, MASK_ALONE, threshold=threshold, workers=workers
+    )
 
 
 def refusal(preds: Sequence[Path], out: Path, weights: Sequence[float] | None = None, **options: Any) -> str:
@@ -94,12 +97,12 @@ class TestMean:
         assert mask_of(tmp_path / "out", "1") == [[1, 0]]
 
     def test_the_mean_probabilities_may_be_kept(self, preds: list[Path], tmp_path: Path) -> None:
-        blend_folders(preds, [3, 1], tmp_path / "out", Outputs(probabilities=True), threshold=0.5, workers=0)
+        blend_folders(preds, [3, 1], tmp_path / "out", CARVANA, Outputs(probabilities=True), threshold=0.5, workers=0)
         assert read_gray(probability_path(tmp_path / "out", "1")).tolist() == [[114, 113, 128, 127, 212, 0]]
 
     def test_outlines_of_a_blend_may_be_drawn(self, tmp_path: Path) -> None:
         preds = self.of_noted_photos(tmp_path)
-        blend_folders(preds, [1, 1], tmp_path / "out", Outputs(overlays=True), threshold=0.5, workers=0)
+        blend_folders(preds, [1, 1], tmp_path / "out", CARVANA, Outputs(overlays=True), threshold=0.5, workers=0)
         assert read_photo(pred_folder.overlay_path(tmp_path / "out", "1")).shape == (1, 6, 3)
 
     @pytest.mark.parametrize(("noted", "said"), [("", "by their paths alone"), ("a" * 64, "are of other photos")])
@@ -109,7 +112,7 @@ class TestMean:
         """A stranger's photos.csv could name any picture of this machine."""
         preds = self.of_noted_photos(tmp_path, noted)
         with pytest.raises(InputError, match=said):
-            blend_folders(preds, [1, 1], tmp_path / "out", Outputs(overlays=True), threshold=0.5, workers=0)
+            blend_folders(preds, [1, 1], tmp_path / "out", CARVANA, Outputs(overlays=True), threshold=0.5, workers=0)
         assert not (tmp_path / "out").exists()
 
     def of_noted_photos(self, folder: Path, noted: str | None = None) -> list[Path]:

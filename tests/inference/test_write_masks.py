@@ -15,6 +15,7 @@ from PIL import Image
 from process_group import together
 from torch import Tensor, nn
 
+from kaggle_tools.competition import CARVANA, SALT, Competition
 from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.data.images import read_gray, read_mask, read_notes, read_photo, write_photo
 from kaggle_tools.data.listing import Photo
@@ -76,7 +77,9 @@ def mask(
     batch_size: int = 3,
     deadline: float = float("inf"),
 ) -> list[str]:
-    return mask_photos(pred, ensemble_of(net), photos, wanted, batch_size=batch_size, workers=0, deadline=deadline)
+    return mask_photos(
+        pred, CARVANA, ensemble_of(net), photos, wanted, batch_size=batch_size, workers=0, deadline=deadline
+    )
 
 
 def files_of(pred: Path) -> dict[str, bytes]:
@@ -113,16 +116,18 @@ class TestNotes:
     TWO = torch.tensor([[2, 1, 0], [2, 1, 0]], dtype=torch.uint8)
     """The votes of two networks: the second one prefers the middle of the second row to that of the first."""
 
-    def notes(self, probability_HW: Tensor, votes_HW: Tensor, voters: int) -> dict[str, float]:
+    def notes(
+        self, probability_HW: Tensor, votes_HW: Tensor, voters: int, competition: Competition = CARVANA
+    ) -> dict[str, float]:
         photo = photo_of("a", probability_HW.shape)
         sums = sums_of(measured(probability_HW, probability_HW >= 0.5, votes_HW).tolist(), photo)
-        return notes_of(sums, photo, voters).recorded()
+        return notes_of(sums, photo, voters, competition).recorded()
 
     def test_the_sums_over_pixels_agree_with_those_by_hand(self) -> None:
         """3 pixels with 2.47 of the 2.72 probability; doubtful are 0.6 and 0.2; the outline passes 3 times."""
         numbers = measured(self.PROBABILITY, self.PROBABILITY >= 0.5, self.TWO)
         assert numbers.dtype == torch.float64
-        expected = {"area": 3, "inside": 2.47, "probability": 2.72, "doubtful": 2, "outline": 3}
+        expected = {"area": 3, "inside": 2.47, "probability": 2.72, "doubtful": 2, "outline": 3, "peak": 0.95}
         assert MaskSums(*numbers.tolist())._asdict() == pytest.approx({**expected, "votes_inside": 5, "votes": 6})
 
     def test_notes_of_one_network_are_area_expected_dice_and_border_width(self) -> None:
@@ -130,6 +135,7 @@ class TestNotes:
             "area": 0.5,
             "expected_dice": 0.863636,  # 2 * 2.47 / (3 + 2.72)
             "border_width": 0.666667,  # 2 / 3
+            "expected_score": 0.863636,
         }
 
     def test_notes_of_two_networks_hold_the_agreement_as_well(self) -> None:
@@ -149,13 +155,27 @@ class TestNotes:
             "area": 1,
             "expected_dice": 0.857143,  # 2 * 9 / (12 + 9)
             "border_width": 12,  # all doubtful, for one pixel of outline at least
+            "expected_score": 0.857143,
         }
 
     def test_a_blank_mask_has_an_expected_dice_of_1_only_where_all_probabilities_are_0(self) -> None:
         blank = torch.zeros(3, 4, dtype=torch.uint8)
-        nothing = {"area": 0, "expected_dice": 1, "border_width": 0, "agreement": 1}
+        nothing = {"area": 0, "expected_dice": 1, "border_width": 0, "agreement": 1, "expected_score": 1}
         assert self.notes(torch.zeros(3, 4), blank, 2) == nothing
-        assert self.notes(torch.full((3, 4), 0.25), blank, 2) == {**nothing, "expected_dice": 0, "border_width": 12}
+        doubtful = {"expected_dice": 0, "border_width": 12, "expected_score": 0}
+        assert self.notes(torch.full((3, 4), 0.25), blank, 2) == nothing | doubtful
+
+    def test_where_blank_masks_are_usual_their_score_is_the_probability_that_nothing_is_there(self) -> None:
+        blank = torch.zeros(3, 4, dtype=torch.uint8)
+        probability_HW = torch.full((3, 4), 0.05)
+        probability_HW[1, 2] = 0.25
+        assert self.notes(probability_HW, blank, 1, SALT)["expected_score"] == 0.75
+        assert self.notes(torch.zeros(3, 4), blank, 1, SALT)["expected_score"] == 1
+
+    def test_another_score_than_dice_is_that_of_the_expected_pixels(self) -> None:
+        """2.47 of a union of 3 + 2.72 - 2.47 = 3.25: an IoU of 0.76, which exceeds six of the ten thresholds."""
+        notes = self.notes(self.PROBABILITY, self.ONE, 1, SALT)
+        assert (notes["expected_dice"], notes["expected_score"]) == (0.863636, 0.6)
 
     def test_votes_for_pixels_outside_the_mask_are_no_agreement(self) -> None:
         assert self.notes(torch.full((1, 1), 0.25), torch.tensor([[1]], dtype=torch.uint8), 2)["agreement"] == 0
@@ -171,7 +191,7 @@ class TestNotes:
 class TestMaskWriter:
     def test_a_mask_has_the_bits_and_notes_of_its_prediction(self, tmp_path: Path) -> None:
         probability_HW = np.array([[0.3, 0.29, 0.9], [0.1, 0.31, 0.0]], dtype=np.float32)
-        with MaskWriter(tmp_path, AfterCare(0.3), 1, MASK_ALONE) as writer:
+        with MaskWriter(tmp_path, CARVANA, AfterCare(0.3), 1, MASK_ALONE) as writer:
             writer.put(prediction_of("a", probability_HW))
         assert files_of(tmp_path).keys() == {"masks/a.png"}
         assert read_mask(tmp_path / "masks" / "a.png").tolist() == [[True, False, True], [False, True, False]]
@@ -198,12 +218,15 @@ class TestMaskWriter:
 
     def test_an_error_in_a_writing_thread_is_raised_at_the_end(self, tmp_path: Path) -> None:
         (tmp_path / "masks").touch()
-        with pytest.raises(OSError, match="masks"), MaskWriter(tmp_path, AfterCare(0.5), 1, MASK_ALONE) as writer:
+        with (
+            pytest.raises(OSError, match="masks"),
+            MaskWriter(tmp_path, CARVANA, AfterCare(0.5), 1, MASK_ALONE) as writer,
+        ):
             writer.put(prediction_of("a"))
 
     def test_an_error_in_a_writing_thread_is_raised_earlier_if_more_masks_are_put(self, tmp_path: Path) -> None:
         (tmp_path / "masks").touch()
-        writer = MaskWriter(tmp_path, AfterCare(0.5), 1, MASK_ALONE)
+        writer = MaskWriter(tmp_path, CARVANA, AfterCare(0.5), 1, MASK_ALONE)
         for number in range(4 * THREADS):
             writer.put(prediction_of(str(number)))
         with pytest.raises(OSError, match="masks"):
@@ -212,7 +235,7 @@ class TestMaskWriter:
 
     def test_an_error_of_the_caller_is_not_hidden_by_one_in_a_writing_thread(self, tmp_path: Path) -> None:
         def put_and_fail() -> None:
-            with MaskWriter(tmp_path, AfterCare(0.5), 1, MASK_ALONE) as writer:
+            with MaskWriter(tmp_path, CARVANA, AfterCare(0.5), 1, MASK_ALONE) as writer:
                 writer.put(prediction_of("a"))
                 raise ZeroDivisionError
 
@@ -231,7 +254,7 @@ class TestMaskWriter:
 
         monkeypatch.setattr(write_masks, "write_packed_mask", slow)
         most = 0
-        with MaskWriter(tmp_path, AfterCare(0.5), 1, MASK_ALONE) as writer:
+        with MaskWriter(tmp_path, CARVANA, AfterCare(0.5), 1, MASK_ALONE) as writer:
             for number in range(4 * THREADS + 2):
                 begun.append(number)
                 most = max(most, len(begun) - len(done))
@@ -267,7 +290,7 @@ class TestMaskPhotos:
     def test_several_networks_vote(self, photos: list[Photo], tmp_path: Path) -> None:
         """One of them finds the box, one the whole photo: 2 * 2 boxes of box + photo + 2 boxes."""
         photo = photos[0]
-        mask_photos(tmp_path, ensemble_of(BoxNet(), Constant(0)), [photo], MASK_ALONE, batch_size=1, workers=0)
+        mask_photos(tmp_path, CARVANA, ensemble_of(BoxNet(), Constant(0)), [photo], MASK_ALONE, batch_size=1, workers=0)
         box, all_pixels = 9 * 14, 20 * 30
         notes = read_notes(mask_path(tmp_path, photo.stem))
         assert notes["area"] == box / all_pixels
@@ -593,7 +616,7 @@ def test_small_parts_are_removed_from_masks_where_that_was_learnt(tmp_path: Path
     probability_HW = torch.zeros(6, 9)
     probability_HW[1:4, 1:4], probability_HW[5, 8] = 0.9, 0.8
     photo = Photo("a", tmp_path / "a.png", (6, 9))
-    with MaskWriter(tmp_path, AfterCare(0.5, smallest_part=2), 1, MASK_ALONE) as writer:
+    with MaskWriter(tmp_path, CARVANA, AfterCare(0.5, smallest_part=2), 1, MASK_ALONE) as writer:
         writer.put(Prediction(photo, probability_HW, (probability_HW > 0.5).byte()))
     mask_HW = read_mask(mask_path(tmp_path, "a"))
     assert mask_HW.sum() == 9

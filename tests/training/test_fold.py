@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 
 from kaggle_tools import metrics
+from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.data.images import read_gray, read_mask
 from kaggle_tools.data.listing import Photo
@@ -421,6 +422,6 @@ def test_a_device_without_float64_trains_scores_and_masks(
         folder = fold("run", epochs=1, **options)
         trained = mode.operations
         ensemble = Ensemble(load_members([folder.parent]), torch.device("cpu"), tta="hflip")
-        assert write_masks.mask_photos(tmp_path, ensemble, photos, Outputs(), batch_size=2, workers=0) == []
+        assert write_masks.mask_photos(tmp_path, CARVANA, ensemble, photos, Outputs(), batch_size=2, workers=0) == []
     assert 0 < trained < mode.operations
     assert len(list((tmp_path / "masks").iterdir())) == len(photos)

@@ -58,8 +58,8 @@ class MasksPart:
     """The score to be expected, from the runs' out-of-fold photos."""
     why_unknown: str
     """Why it is not known."""
-    expected_dice: float | None
-    """The mean of the Dice expected from the probabilities, of the masks of which it is known."""
+    expected_of_masks: float | None
+    """The mean score expected from the probabilities, of the masks of which it is known."""
     blank: list[str]
     full: list[str]
     outliers: int | None
@@ -118,12 +118,16 @@ def masks_part(pred: Path, competition: Competition, data: Path | None = None) -
     ratios = deviations.ratios if deviations else {}
     by_stem = {photo.image: photo for photo in photos}
     unusual = [by_stem[stem] for stem in (deviations.outliers if deviations else [])]
-    doubtful = [photo for photo in photos if photo.area != 0] or photos  # the blank have a list of their own
+    if competition.blank_usual:
+        doubtful = photos
+    else:  # the blank have a list of their own
+        doubtful = [photo for photo in photos if photo.area != 0] or photos
     expected = record.expected or NOT_RECORDED
-    expected_dices = [photo.expected_dice for photo in photos if photo.expected_dice is not None]
+    scores = [score for photo in photos if (score := _expected(photo, competition)) is not None]
     drawn = partial(_pictures, pred, data, competition)
+    doubt = partial(_doubt, competition)
     galleries = [
-        Gallery("The most doubtful", drawn(doubtful[:DOUBTFUL], _doubt)),
+        Gallery("The most doubtful", drawn(doubtful[:DOUBTFUL], doubt)),
         Gallery(
             "The most unusual areas",
             drawn(unusual[:OUTLIERS], lambda photo: f"{ratios[photo.image]:.2f} times the usual area"),
@@ -137,7 +141,7 @@ def masks_part(pred: Path, competition: Competition, data: Path | None = None) -
         count=len(photos),
         expected=expected.estimate,
         why_unknown=expected.unavailable,
-        expected_dice=float(np.mean(expected_dices)) if expected_dices else None,
+        expected_of_masks=float(np.mean(scores)) if scores else None,
         blank=[photo.image for photo in photos if photo.area == 0],
         full=[photo.image for photo in photos if photo.area == 1],
         outliers=len(unusual) if deviations else None,
@@ -145,7 +149,7 @@ def masks_part(pred: Path, competition: Competition, data: Path | None = None) -
         most_doubtful=galleries[0].pictures[0],
         galleries=[gallery for gallery in galleries if gallery.pictures],
         plots=_plots(photos, deviations, competition),
-        table=_table(list(dict.fromkeys([*doubtful[:NAMED], *unusual[:NAMED]])), ratios),
+        table=_table(list(dict.fromkeys([*doubtful[:NAMED], *unusual[:NAMED]])), ratios, competition),
         sheet=[_sheet_row(pred, name, stems) for name, stems in _evenly(lines, SHEET_ROWS)],
         sheet_of=len(lines),
     )
@@ -202,7 +206,16 @@ def _line(record: Record) -> str:
     return f"masks of {runs}{tta}{threshold}"
 
 
-def _doubt(photo: MaskedPhoto) -> str:
+def _expected(photo: MaskedPhoto, competition: Competition) -> float | None:
+    """The score expected of a mask; of older versions only the Dice is known, which may be another one."""
+    of_older = photo.expected_dice if competition.scored_by_dice else None
+    return photo.expected_score if photo.expected_score is not None else of_older
+
+
+def _doubt(competition: Competition, photo: MaskedPhoto) -> str:
+    score = _expected(photo, competition)
+    if score is not None:
+        return f"expected {competition.score_name} {score:.4f}"
     known = photo.expected_dice is not None
     return f"expected Dice {photo.expected_dice:.4f}" if known else "changed since `infer` wrote it"
 
@@ -244,10 +257,11 @@ def _plots(photos: Sequence[MaskedPhoto], deviations: Deviations | None, competi
     return plots
 
 
-def _table(photos: Sequence[MaskedPhoto], ratios: Mapping[str, float]) -> Table:
+def _table(photos: Sequence[MaskedPhoto], ratios: Mapping[str, float], competition: Competition) -> Table:
+    by_score = f"expected {competition.score_name}"
     columns: list[tuple[Column, list[Cell]]] = [
         (Column("photo"), [photo.image for photo in photos]),
-        (Column("expected Dice", "{:.5f}"), [photo.expected_dice for photo in photos]),
+        (Column(by_score, "{:.5f}"), [_expected(photo, competition) for photo in photos]),
         (Column("area, %", "{:.2f}"), [None if photo.area is None else photo.area * 100 for photo in photos]),
         (Column("of the usual area", "{:.3f}"), [ratios.get(photo.image) for photo in photos]),
         (Column("border width, px", "{:.2f}"), [photo.border_width for photo in photos]),
