@@ -12,7 +12,7 @@ RUN/fold<K>/model.safetensors, model.json    the best weights, and what must be 
 RUN/fold<K>/metrics.csv, tensorboard/        the learning curves
 RUN/fold<K>/timing.json                      how long the training took, and on what: a `Timing`
 RUN/fold<K>/checkpoints/                     those of Lightning, from which an interrupted fold continues
-RUN/fold<K>/oof.csv                          image,fold,score,dice,iou,expected_dice,expected_score: last, the fold is done
+RUN/fold<K>/oof.csv                          image,fold,score,dice,iou,expected_dice,expected_score: last
 RUN/fold<K>/oof_histograms.npz               how many pixels of each held-out photo have which probability
 RUN/fold<K>/oof/masks/<stem>.png             the predicted masks of the held-out photos
 RUN/fold<K>/oof/probabilities/<stem>.png     where asked for: their probabilities, 8 bits a pixel

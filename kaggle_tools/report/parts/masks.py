@@ -118,10 +118,8 @@ def masks_part(pred: Path, competition: Competition, data: Path | None = None) -
     ratios = deviations.ratios if deviations else {}
     by_stem = {photo.image: photo for photo in photos}
     unusual = [by_stem[stem] for stem in (deviations.outliers if deviations else [])]
-    if competition.blank_usual:
-        doubtful = photos
-    else:  # the blank have a list of their own
-        doubtful = [photo for photo in photos if photo.area != 0] or photos
+    # Where they are not usual, the blank have a list of their own.
+    doubtful = [photo for photo in photos if competition.blank_usual or photo.area != 0] or photos
     expected = record.expected or NOT_RECORDED
     scores = [score for photo in photos if (score := _expected(photo, competition)) is not None]
     drawn = partial(_pictures, pred, data, competition)
