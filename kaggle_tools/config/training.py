@@ -120,7 +120,7 @@ class TrainingConfig:
     ] = None
     """Pseudo-labels: they are added to the training photos of every fold, never to the held-out ones."""
     extra_confidence: Annotated[
-        float, Option("Use only masks of --extra with at least this expected Dice.", DATA, check=SHARE)
+        float, Option("Use only masks of --extra with at least this expected score.", DATA, check=SHARE)
     ] = 0.99
     image_size: Annotated[
         tuple[int, int] | None,
