@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.system.output import say
+from kaggle_tools.system.output import say, warn
 
 if TYPE_CHECKING:
     from kaggle_tools.competition import Competition
@@ -22,6 +22,7 @@ def compare(
     """Show runs side by side, on the same held-out photos; `report` makes a page of it."""
     from kaggle_tools.results import comparison
 
+    runs = finished_runs(runs)
     compared = comparison.compare(runs, recorded_competition(competition, runs))
     table = comparison.table(compared)
     cli.show(table.turned_for_terminal() if len(runs) <= TURNED else table.for_terminal())
@@ -53,9 +54,21 @@ def report(
     """Write an HTML page: scores with their intervals, the worst photos, and a comparison with other runs."""
     from kaggle_tools.report.writing import write_report
 
-    runs = runs or []
+    runs = finished_runs(runs or [])
     spec = recorded_competition(competition, runs, pred)
     say(f"page: {write_report(out, spec, runs, pred, data)}")
+
+
+def finished_runs(runs: list[Path]) -> list[Path]:
+    """Of several runs those that have a finished fold; the others are named. All, where none has."""
+    from kaggle_tools.results import run_folder
+
+    unfinished = [run for run in runs if (run / run_folder.CONFIG_FILE).exists() and not run_folder.finished_folds(run)]
+    if len(unfinished) == len(runs):
+        return runs  # which is refused, and says why
+    if unfinished:
+        warn(f"left out, as no fold of theirs is finished: {', '.join(map(str, unfinished))}")
+    return [run for run in runs if run not in unfinished]
 
 
 def recorded_competition(given: str | None, runs: list[Path], pred: Path | None = None) -> "Competition":

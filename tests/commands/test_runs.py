@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,18 @@ def test_up_to_six_runs_stand_beside_each_other_and_more_of_them_beneath(
     """In the corner of the table stands what the names beneath it are: of values, or of runs."""
     header = said("compare", *runs * times).partition("┡")[0]
     assert "".join(line.split("┃")[1].strip() for line in header.splitlines() if "┃" in line) == corner
+
+
+@pytest.mark.parametrize("command", ["compare", "report"])
+def test_a_run_that_is_not_finished_is_named_and_the_others_are_shown(
+    runs: list[Path], tmp_path: Path, command: str
+) -> None:
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    shutil.copy(runs[0] / "config.json", begun)
+    done = CliRunner().invoke(app, [command, str(runs[0]), str(begun), str(runs[1])])
+    assert done.exit_code == 0, done.exception
+    assert f"warning: left out, as no fold of theirs is finished: {begun}\n" in done.stderr
+    assert done.stdout.replace(str(begun), "") == done.stdout
+    alone = CliRunner().invoke(app, [command, str(begun)])
+    assert isinstance(alone.exception, InputError)
