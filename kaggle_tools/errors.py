@@ -52,6 +52,11 @@ def first_few(items: list[str], limit: int = FEW, *, count: int | None = None) -
     return named if count <= limit else f"{named} and {count - limit:,} more"
 
 
+def counted(count: int, thing: str) -> str:
+    """`1 mask`, or `1,200 masks`."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def in_lines(found: str, items: list[str], limit: int) -> str:
     """`found:`, and below it the first items, a line for each, and how many more there are."""
     more = [f"and {len(items) - limit:,} more"] if len(items) > limit else []

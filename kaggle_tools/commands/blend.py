@@ -7,7 +7,7 @@ import typer
 
 from kaggle_tools import cli
 from kaggle_tools.config.execution import DEFAULT_WORKERS, MOST_WORKERS, WORKERS_IN_WORDS
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, counted
 from kaggle_tools.options import parse_numbers
 from kaggle_tools.system.output import say
 
@@ -58,7 +58,7 @@ def blend(
     outputs = Outputs(save_probabilities, overlays)
     spec = cli.competition_named(read_record(preds[0]).competition)
     masks = blend_folders(preds, counts, out, spec, outputs, threshold=threshold, workers=workers)
-    say(f"{out}: {masks:,} masks")
+    say(f"{out}: {counted(masks, 'mask')}")
 
 
 def searched(preds: list[Path], runs: list[Path], data: Path | None) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from kaggle_tools import cli
+from kaggle_tools.errors import counted
 from kaggle_tools.system.output import say, warn
 
 
@@ -27,7 +28,7 @@ def score(
         write_text(per_image, table.to_csv(index=False, lineterminator="\n"))
     means = table[["score", "dice", "iou"]].mean()
     without = f", {unscored:,} without a known truth left out" if unscored else ""
-    say(f"{len(table):,} photos{without}")
+    say(f"{counted(len(table), 'photo')}{without}")
     say(f"{spec.score_name} (the competition's score) {means['score']:.5f}")
     say(", ".join(f"{name} {means[column]:.5f}" for name, column in spec.further_scores.items()))
 
@@ -62,4 +63,4 @@ def check(
     for warning in report.warnings():
         warn(warning)
     found = "nothing that Kaggle would refuse" if report.numbering else "nothing wrong"
-    say(f"{submission}: {report.rows:,} masks, {found}")
+    say(f"{submission}: {counted(report.rows, 'mask')}, {found}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.errors import InputError, counted, first_few
 from kaggle_tools.options import parse_size
 from kaggle_tools.system.output import say, warn
 
@@ -59,7 +59,7 @@ def unpack_and_say(source: Path, to: Path, spec: "Competition") -> None:
     from kaggle_tools.data.archives import unpack_all
 
     for name, (written, kept, left_out) in unpack_all(source, to, spec.archives, spec.slug):
-        say(f"{name}: {written:,} files unpacked" if written else f"{name}: was unpacked before")
+        say(f"{name}: {counted(written, 'file')} unpacked" if written else f"{name}: was unpacked before")
         if kept:
             warn(
                 f"{to}: {len(kept):,} files differ from those in {name} and stay as they are: {first_few(kept)}; "
@@ -98,5 +98,5 @@ def demo_data(
     demo = draw_competition(
         folder, spec, train_groups=train_groups, test_groups=test_groups, size=height_width, seed=seed
     )
-    say(f"{folder}: {len(demo.train_stems):,} photos with masks, {len(demo.test_stems):,} to be masked")
+    say(f"{folder}: {counted(len(demo.train_stems), 'photo')} with masks, {len(demo.test_stems):,} to be masked")
     say(f"{demo.hidden_truth}: their true masks, for `score` alone")

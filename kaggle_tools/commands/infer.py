@@ -15,7 +15,7 @@ import typer
 from kaggle_tools import cli
 from kaggle_tools.config.execution import DEFAULT_WORKERS, MOST_WORKERS, WORKERS_IN_WORDS
 from kaggle_tools.config.training import Tta
-from kaggle_tools.errors import InputError, in_lines
+from kaggle_tools.errors import InputError, counted, in_lines
 from kaggle_tools.options import finite, parse_count, parse_numbers, parse_probability
 from kaggle_tools.precision import Precision
 from kaggle_tools.system.output import say, warn
@@ -240,7 +240,7 @@ def print_result(pred: Path, masks: int, failures: list[str]) -> None:
     Raises:
         InputError: photos could not be read; they are named.
     """
-    say(f"{pred}: {masks:,} masks")
+    say(f"{pred}: {counted(masks, 'mask')}")
     if failures:
-        found = f"{len(failures):,} photos could not be masked; repair them, and the same command continues"
+        found = f"{counted(len(failures), 'photo')} could not be masked; repair them, and the same command continues"
         raise InputError(in_lines(found, sorted(failures), NAMED))

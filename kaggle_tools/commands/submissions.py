@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from kaggle_tools import cli
+from kaggle_tools.errors import counted
 from kaggle_tools.system.output import say, warn
 
 
@@ -34,7 +35,7 @@ def submissions(
         warn(warning)
     say(f"noted in {path}" if path.exists() else f"nothing is noted in {path} yet")
     if plot:
-        say(f"{plot}: {overview.plot(entries, plot):,} submissions")
+        say(f"{plot}: {counted(overview.plot(entries, plot), 'submission')}")
     if html:
         from kaggle_tools.report.writing import write_submissions
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.errors import InputError, LeaderboardError, first_few
+from kaggle_tools.errors import InputError, LeaderboardError, counted, first_few
 from kaggle_tools.options import finite
 from kaggle_tools.system.output import say, warn
 
@@ -148,7 +148,7 @@ def listed_ids(data: Path | None, sample: Path | None, competition: "Competition
 def print_written(written: "Written", competition: "Competition") -> None:
     """Print what is in the CSV, and the sizes of the two files."""
     report = written.report
-    say(f"{competition.title}: {report.rows:,} masks, {report.blank:,} of them blank")
+    say(f"{competition.title}: {counted(report.rows, 'mask')}, {report.blank:,} of them blank")
     for warning in [*report.warnings(), *written.ambiguous_masks()]:
         warn(warning)
     for path in (written.csv, written.packed):

@@ -16,7 +16,7 @@ from kaggle_tools.config.execution import EXECUTION_OPTIONS, Execution
 from kaggle_tools.config.presets import PRESETS, config_from
 from kaggle_tools.config.training import CONFIG_OPTIONS, DEFAULT_PRESET, TrainingConfig, config_of_settings
 from kaggle_tools.config.values import AUTO
-from kaggle_tools.errors import InputError, OutOfTimeError
+from kaggle_tools.errors import InputError, OutOfTimeError, counted
 from kaggle_tools.options import applied, parse_duration, takes
 from kaggle_tools.system.files import locked
 from kaggle_tools.system.output import say, warn
@@ -205,7 +205,7 @@ def print_summary(run: Path, spec: "Competition") -> None:
     name, interval = summary.score_name, summary.score.interval
     folds = ", ".join(f"{fold}: {score:.5f}" for fold, score in summary.score_by_fold.items())
     likely = f", 95 % interval {interval[0]:.5f} to {interval[1]:.5f}" if interval else ""
-    say(f"{run}: {summary.photos:,} held-out photos of {summary.groups:,} groups at their own size")
+    say(f"{run}: {counted(summary.photos, 'held-out photo')} of {counted(summary.groups, 'group')} at their own size")
     say(f"{name} {summary.score.score:.5f} (fold {folds}){likely}")
     say(f"best threshold {summary.threshold:.4g}, with {name} {summary.score_at_threshold:.5f}")
     care = chosen(summary.trials)

@@ -15,7 +15,7 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.data.images import image_size, read_gray
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.workers import loader, plain_worker_errors
-from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.errors import InputError, counted, first_few
 from kaggle_tools.inference.predict import Prediction
 from kaggle_tools.inference.write_masks import MaskWriter, say_outdated
 from kaggle_tools.results import pred_folder
@@ -53,7 +53,7 @@ def blend_folders(
     with pred_folder.begun(out, record):
         say_outdated(pred_folder.forget_outdated(out, photos, lambda there: [noted[photo.stem] for photo in there]))
         missing = [photo for photo in photos if not pred_folder.is_complete(out, photo.stem, outputs)]
-        say(f"{len(missing):,} of {len(photos):,} photos to mask from {len(preds)} folders")
+        say(f"{len(missing):,} of {counted(len(photos), 'photo')} to mask from {counted(len(preds), 'folder')}")
         maps = loader(SavedProbabilities(missing, preds, weights, threshold), batch_size=None, workers=workers)
         with plain_worker_errors(), MaskWriter(out, competition, AfterCare(threshold), len(preds), outputs) as writer:
             blended = zip(missing, maps, strict=True)
@@ -102,7 +102,7 @@ def _common_photos(preds: Sequence[Path]) -> list[Photo]:
             raise InputError(f"{pred} and {preds[0]} are not of the same photos; they differ in {first_few(strange)}")
         lacking = [stem for stem in of_pred if not pred_folder.probability_path(pred, stem).exists()]
         if lacking:
-            found = f"{pred}: {len(lacking):,} photos without probabilities ({first_few(lacking)})"
+            found = f"{pred}: {counted(len(lacking), 'photo')} without probabilities ({first_few(lacking)})"
             raise InputError(f"{found}; run `infer` with --save-probabilities")
     sizes = {stem: image_size(pred_folder.probability_path(preds[0], stem)) for stem in sorted(files[0])}
     return [Photo(stem, files[0][stem], size) for stem, size in sizes.items()]

@@ -27,7 +27,7 @@ from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.data.images import read_photo, write_gray, write_packed_mask, write_photo
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.datasets import equal_size_batches
-from kaggle_tools.errors import InputError, OutOfTimeError, first_few
+from kaggle_tools.errors import InputError, OutOfTimeError, counted, first_few
 from kaggle_tools.inference.ensemble import Ensemble
 from kaggle_tools.inference.predict import (
     LARGEST_BATCH,
@@ -95,7 +95,8 @@ def mask_photos(
     if rank == 0:
         shared = f", shared by {ranks} processes" if ranks > 1 else ""
         count = sum(len(batch) for batch in unfinished)
-        say(f"{count:,} of {len(photos):,} photos to mask with {len(ensemble.members)} networks{shared}")
+        by = counted(len(ensemble.members), "network")
+        say(f"{count:,} of {counted(len(photos), 'photo')} to mask with {by}{shared}")
         own_count = sum(len(batch) for batch in share)
         predictions = track(warned_of_deadline(predictions, own_count, deadline), own_count, "masks")
     failures, late = [], False
@@ -120,7 +121,7 @@ def mask_photos(
 def say_outdated(stems: list[str]) -> None:
     """Say of which photos masks are made again, if of any."""
     if stems:
-        say(f"made anew, as their photos changed: {len(stems):,} masks ({first_few(stems)})")
+        say(f"made anew, as their photos changed: {counted(len(stems), 'mask')} ({first_few(stems)})")
 
 
 def batch_size_for(pred: Path, ensemble: Ensemble, photos: Sequence[Photo]) -> int:

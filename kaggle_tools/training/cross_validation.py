@@ -14,7 +14,7 @@ from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.fingerprint import sha256_of
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.errors import InputError, OutOfTimeError, first_few
+from kaggle_tools.errors import InputError, OutOfTimeError, counted, first_few
 from kaggle_tools.options import arguments_of
 from kaggle_tools.results import fold_table, run_folder
 from kaggle_tools.results.pred_folder import confident_photos
@@ -100,7 +100,7 @@ def train_one_by_one(
             fold_table.require_unseen(Path(work.config.init), fold, split.held_out, work.competition)
         if is_first_process():
             added = f" and {len(extra):,} of {work.config.extra}" if extra else ""
-            counts = f"{len(split.training):,} photos{added} to train on, {len(split.held_out):,} held out"
+            counts = f"{counted(len(split.training), 'photo')}{added} to train on, {len(split.held_out):,} held out"
             say(f"fold {fold}: {counts}")
         split = replace(split, training=[*split.training, *extra])
         left = len(unfinished) - done
@@ -139,10 +139,10 @@ def train_in_parallel(
     stopped = [name for name, exit_code in exit_codes.items() if exit_code == OutOfTimeError.exit_code]
     failed = [name for name, exit_code in exit_codes.items() if exit_code and name not in stopped]
     if failed:
-        raise InputError(f"{len(failed)} of {len(unfinished)} folds failed: {', '.join(failed)}; see above")
+        raise InputError(f"{len(failed)} of {counted(len(unfinished), 'fold')} failed: {', '.join(failed)}; see above")
     if stopped:
         raise OutOfTimeError(
-            f"stopped before {len(stopped)} of {len(unfinished)} folds were done, as --max-hours asks; "
+            f"stopped before {len(stopped)} of {counted(len(unfinished), 'fold')} were done, as --max-hours asks; "
             "the same command continues from there"
         )
 

@@ -14,6 +14,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from kaggle_tools.errors import counted
 from kaggle_tools.kaggle_api.overview import KnownScores, draw_scores
 from kaggle_tools.report.graphics.svg import INK, SERIES, Plot, new_drawing
 from kaggle_tools.results.scores import Estimate
@@ -91,7 +92,7 @@ def distribution(scores: NDArray[np.float64], score_name: str) -> Plot:
         axes.set_xlabel(f"{score_name} of a photo; line: median, dashed: 5th percentile")
         axes.set_ylabel("photos")
         drawing.alt = (
-            f"Histogram of {len(scores):,} photos: median {median:.5f}, 5th percentile {low:.5f}, "
+            f"Histogram of {counted(len(scores), 'photo')}: median {median:.5f}, 5th percentile {low:.5f}, "
             f"the worst {scores.min():.5f}."
         )
     return drawing.plot
@@ -220,8 +221,8 @@ def coverage(areas: NDArray[np.float64]) -> Plot:
         axes.set_xlabel("share of the photo that the mask covers, in %")
         axes.set_ylabel("photos")
         drawing.alt = (
-            f"Histogram of {len(areas):,} masks: they cover {areas.min():.1%} to {areas.max():.1%} of their photos, "
-            f"at the median {np.median(areas):.1%}."
+            f"Histogram of {counted(len(areas), 'mask')}: they cover {areas.min():.1%} to {areas.max():.1%} of "
+            f"their photos, at the median {np.median(areas):.1%}."
         )
     return drawing.plot
 

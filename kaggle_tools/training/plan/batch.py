@@ -17,7 +17,7 @@ from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.training import TrainingConfig, config_of_settings, settings_of
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo, largest_size
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, counted
 from kaggle_tools.models import probe
 from kaggle_tools.models.segmenter import blueprint, recompute_levels
 from kaggle_tools.precision import FP32
@@ -84,7 +84,7 @@ def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingCon
     found = _search(last_that_fits, counts, config, size, execution)
     if found is None:
         raise InputError(
-            f"--batch-size auto: out of memory with {smallest} photo{'s' * (smallest > 1)} of {size[0]}x{size[1]}; "
+            f"--batch-size auto: out of memory with {counted(smallest, 'photo')} of {size[0]}x{size[1]}; "
             f"give a smaller --image-size or --crop{recompute_advice(config, execution)}"
         )
     say(f"batch size: {found} photos fit")

@@ -17,7 +17,7 @@ from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.training import TrainingConfig, config_of_settings, settings_of
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo, largest_size
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, counted
 from kaggle_tools.options import size_as_text
 from kaggle_tools.results import run_folder
 from kaggle_tools.system.hardware import best_device, has_its_own_memory
@@ -185,13 +185,11 @@ def _as_begun(run: Path, config: TrainingConfig, budget: Budget) -> TrainingConf
 
 
 def _say(plan: Plan, folds: Collection[int], devices: int, budget: Budget) -> None:
-    config, together = plan.config, f" on {devices} devices" if devices > 1 else ""
+    config, together = plan.config, f" on {counted(devices, 'device')}" if devices > 1 else ""
     early = [f"{epochs} at {height}x{width}" for height, width, epochs in config.early_sizes]
     last = f"{config.epochs - config.early_epochs} at {size_as_text(config.image_size or ())}"
     training, masking = (seconds / devices for seconds in (plan.training_seconds, plan.masking_seconds))
-    say(
-        f"plan: {config.epochs} epochs, {', then '.join([*early, last])}, for {len(folds)} fold{'s' * (len(folds) > 1)}"
-    )
+    say(f"plan: {counted(config.epochs, 'epoch')}, {', then '.join([*early, last])}, for {counted(len(folds), 'fold')}")
     say(f"a fold{together}: {duration(training)} of training, {duration(masking)} for its held-out photos")
     ends = datetime.now().astimezone() + timedelta(seconds=budget.started + budget.seconds - time.monotonic())
     say(f"it ends at about {ends:%H:%M}, {duration(budget.seconds)} after it began")

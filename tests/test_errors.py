@@ -1,0 +1,15 @@
+import pytest
+
+from kaggle_tools.errors import counted, first_few, in_lines
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 masks"), (1, "1 mask"), (2, "2 masks"), (1200, "1,200 masks")])
+def test_only_one_of_a_thing_is_singular(count: int, text: str) -> None:
+    assert counted(count, "mask") == text
+
+
+def test_the_first_few_of_many_are_named_and_the_others_counted() -> None:
+    assert first_few(["a", "b", "c"]) == "a, b, c"
+    assert first_few(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+    assert first_few(["a", "b"], count=1002) == "a, b and 999 more"
+    assert in_lines("3 faults", ["a", "b", "c"], 2) == "3 faults:\n  a\n  b\n  and 1 more"
