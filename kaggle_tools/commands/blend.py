@@ -38,6 +38,7 @@ def blend(
         bool, typer.Option("--save-probabilities", help="Keep the mean probabilities.")
     ] = False,
     overlays: Annotated[bool, typer.Option("--overlays", help="Draw the outlines on the photos, to look at.")] = False,
+    page: Annotated[bool, typer.Option("--report/--no-report", help="Write PRED/report.html at the end.")] = True,
 ) -> None:
     """Average the probabilities that several folders hold, and make masks of the mean."""
     counts = parse_numbers("--weights", weights) if weights is not None else (1.0,) * len(preds)
@@ -50,14 +51,21 @@ def blend(
     if not 0 < threshold < 1:
         raise InputError(f"--threshold {threshold}: must be between 0 and 1")
 
+    from kaggle_tools.commands.infer import write_masks_page
     from kaggle_tools.inference.blend import blend_folders
     from kaggle_tools.results.pred_folder import Outputs, read_record
 
     if search:
         counts = searched(preds, search, data)
     outputs = Outputs(save_probabilities, overlays)
-    spec = cli.competition_named(read_record(preds[0]).competition)
+    records = [read_record(pred) for pred in preds]
+    spec = cli.competition_named(records[0].competition)
+    for pred, record in zip(preds, records, strict=True):
+        if record.threshold not in (None, threshold):
+            say(f"note: the mix is cut at --threshold {threshold:g}, and {pred} was at {record.threshold:.4g}")
     masks = blend_folders(preds, counts, out, spec, outputs, threshold=threshold, workers=workers)
+    if page and masks:
+        write_masks_page(out, spec, None)
     say(f"{out}: {counted(masks, 'mask')}")
 
 

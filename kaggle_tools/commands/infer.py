@@ -215,11 +215,11 @@ def plain_care(why_unknown: str) -> "AfterCare":
     return plain
 
 
-def write_masks_page(pred: Path, spec: "Competition", photos: Path) -> None:
-    """Write the page of the masks; `photos` is the folder that was named."""
+def write_masks_page(pred: Path, spec: "Competition", photos: Path | None) -> None:
+    """Write the page of the masks; `photos` is the folder that was named, if one was."""
     from kaggle_tools.report.writing import write_report
 
-    again = command_to_paste("report", "--pred", str(pred), "--data", str(photos))
+    again = command_to_paste("report", "--pred", str(pred), *(["--data", str(photos)] if photos else []))
     cli.finish_with_page(lambda: write_report(None, spec, [], pred, photos), again)
 
 
