@@ -52,9 +52,9 @@ def first_few(items: list[str], limit: int = FEW, *, count: int | None = None) -
     return named if count <= limit else f"{named} and {count - limit:,} more"
 
 
-def counted(count: int, thing: str) -> str:
-    """`1 mask`, or `1,200 masks`."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+def counted(count: int, thing: str, things: str = "") -> str:
+    """`1 mask`, or `1,200 masks`; with `things` where more than an s is added: `2 masks are`."""
+    return f"{count:,} {thing if count == 1 else things or thing + 's'}"
 
 
 def in_lines(found: str, items: list[str], limit: int) -> str:

@@ -13,3 +13,8 @@ def test_the_first_few_of_many_are_named_and_the_others_counted() -> None:
     assert first_few(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
     assert first_few(["a", "b"], count=1002) == "a, b and 999 more"
     assert in_lines("3 faults", ["a", "b", "c"], 2) == "3 faults:\n  a\n  b\n  and 1 more"
+
+
+def test_verbs_follow_the_number_of_things() -> None:
+    assert counted(1, "mask is", "masks are") == "1 mask is"
+    assert counted(0, "mask is", "masks are") == "0 masks are"

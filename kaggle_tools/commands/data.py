@@ -62,11 +62,13 @@ def unpack_and_say(source: Path, to: Path, spec: "Competition") -> None:
         say(f"{name}: {counted(written, 'file')} unpacked" if written else f"{name}: was unpacked before")
         if kept:
             warn(
-                f"{to}: {len(kept):,} files differ from those in {name} and stay as they are: {first_few(kept)}; "
+                f"{to}: {counted(len(kept), 'file differs', 'files differ')} from those in {name} and stay as they are: {first_few(kept)}; "
                 "to have the archive's, remove them and unpack again"
             )
         if left_out:
-            warn(f"{name}: {len(left_out):,} files do not belong in it and were left out: {first_few(left_out)}")
+            warn(
+                f"{name}: {counted(len(left_out), 'file does', 'files do')} not belong in it and were left out: {first_few(left_out)}"
+            )
 
 
 def demo_data(

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import platformdirs
 
-from kaggle_tools.errors import first_few
+from kaggle_tools.errors import counted, first_few
 from kaggle_tools.kaggle_api.submissions import Submission, describe
 from kaggle_tools.results.scores import NOT_RECORDED, ExpectedScore, ValidatedRun
 from kaggle_tools.system.files import locked
@@ -166,7 +166,7 @@ def left_out(path: Path) -> list[str]:
         said.append(f"{path}: {len(broken):,} damaged lines are left out: {first_few(broken)}")
     if nameless:
         said.append(
-            f"{path}: {len(nameless):,} submissions are left out, as the line is lost that says what they are: "
+            f"{path}: {counted(len(nameless), 'submission is', 'submissions are')} left out, as the line is lost that says what they are: "
             f"{first_few(nameless)}"
         )
     return said

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, counted
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.comparison import FEWEST_GROUPS
 from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD
@@ -62,7 +62,7 @@ def _folds_are_sound(run: Path, table: pd.DataFrame, competition: Competition) -
     apart = f"No leak: no {name} is in two folds, so that each was masked by a network that never saw it."
     mixed = f"Leak: {name}s in two folds: {split:,}. The score is optimistic."
     done = f"All {all_folds} folds are finished: each of the {scored:,} photos was held out once."
-    lacking = f"{scored:,} photos are scored, but the folds hold {len(folds):,}: the others may score differently."
+    lacking = f"{counted(scored, 'photo is', 'photos are')} scored, but the folds hold {len(folds):,}: the others may score differently."
     checks = [Check(split == 0, mixed if split else apart), Check(whole, done if whole else lacking)]
     return checks if competition.has_groups else checks[1:]
 

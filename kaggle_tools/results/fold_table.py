@@ -24,7 +24,7 @@ from kaggle_tools.data.fingerprint import (
 from kaggle_tools.data.folds import assign_folds
 from kaggle_tools.data.images import read_mask
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.errors import InputError, counted, first_few
 from kaggle_tools.results.run_folder import (
     DATA_FILE,
     FOLDS_FILE,
@@ -167,7 +167,7 @@ def _require_whole_groups(path: Path, competition: Competition, folds: Mapping[s
         folds_of_group.setdefault(group, set()).add(fold)
     leaked = sorted(group for group, found in folds_of_group.items() if len(found) > 1)
     if leaked:
-        found = f"{len(leaked):,} groups are in two folds or more ({first_few(leaked)})"
+        found = f"{counted(len(leaked), 'group is', 'groups are')} in two folds or more ({first_few(leaked)})"
         raise InputError(f"{path}: leak: {found}, so that the score would be too high")
 
 

@@ -24,7 +24,7 @@ from kaggle_tools.data.checks.names import require_usable
 from kaggle_tools.data.fingerprint import sha256_of, sha256_of_all
 from kaggle_tools.data.images import image_size, read_notes, read_texts
 from kaggle_tools.data.listing import Photo
-from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.errors import InputError, counted, first_few
 from kaggle_tools.results.records.masks import RECORD_FILE, Record
 from kaggle_tools.system.files import deny_links, locked, read_csv, read_json, remove_left_behind, write_csv, write_json
 from kaggle_tools.system.json_values import changes_of
@@ -303,7 +303,7 @@ def require_known(pred: Path, photos: Mapping[str, Path], path_of: Callable[[Pat
     noted = {stem: noted_photo(path_of(pred, stem)) for stem in photos}
     unknown = [stem for stem in photos if not noted[stem]]
     if unknown:
-        found = f"{len(unknown):,} photos are known by their paths alone, without their SHA-256: {first_few(unknown)}"
+        found = f"{counted(len(unknown), 'photo is', 'photos are')} known by their paths alone, without their SHA-256: {first_few(unknown)}"
         raise InputError(f"{pred}: {found}; run `infer` again, into another folder")
     now = sha256_of_all([*photos.values()], "photos compared with those of the masks")
     _require_none_changed(pred, [stem for stem, current in zip(photos, now, strict=True) if noted[stem] != current])
@@ -327,7 +327,7 @@ def _has_other_size(pred: Path, photo: Photo) -> bool:
 
 def _require_none_changed(pred: Path, changed: list[str]) -> None:
     if changed:
-        found = f"{len(changed):,} masks are of other photos than those that are there now: {first_few(changed)}"
+        found = f"{counted(len(changed), 'mask is', 'masks are')} of other photos than those that are there now: {first_few(changed)}"
         raise InputError(f"{pred}: {found}; run `infer` again, which makes them anew")
 
 

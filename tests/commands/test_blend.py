@@ -39,7 +39,7 @@ def test_the_command_weights_folders_alike_or_as_its_option_says(tmp_path: Path)
         write_probabilities(tmp_path / "b", {"1": [[155, 153, 255, 255, 84, 0]]}, noted),
     ]
     done = invoke(__main__.app, "blend", *preds, "--out", tmp_path / "alike", "--workers", 0)
-    assert (done.exit_code, done.output.splitlines()[-1]) == (0, f"{tmp_path / 'alike'}: 1 masks")
+    assert (done.exit_code, done.output.splitlines()[-1]) == (0, f"{tmp_path / 'alike'}: 1 mask")
     assert read_mask(mask_path(tmp_path / "alike", "1")).astype(int).tolist() == [[1, 0, 1, 1, 1, 0]]
     # Weighted 3 to 1, the first two pixels have 113.75 and 113.25; the threshold 0.45 is 114.75.
     options = ["--weights", "3,1", "--threshold", 0.45, "--save-probabilities", "--overlays", "--workers", 0]

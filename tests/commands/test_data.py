@@ -39,7 +39,7 @@ def zips(tmp_path: Path) -> Path:
 
 
 def test_all_archives_that_are_needed_are_unpacked_once(zips: Path, tmp_path: Path) -> None:
-    for said in ("1 files unpacked", "was unpacked before"):
+    for said in ("1 file unpacked", "was unpacked before"):
         result = unpack(zips, tmp_path / "data")
         assert result.exit_code == 0
         assert result.output.splitlines() == [f"{name}: {said}" for name in CONTENTS]
@@ -77,7 +77,7 @@ def test_a_corrected_mask_stays_and_is_named(zips: Path, tmp_path: Path) -> None
     assert result.exit_code == 0
     assert mask.read_text() == "corrected by hand"
     assert (
-        "1 files differ from those in train_masks.zip and stay as they are: train_masks/a_01_mask.gif" in result.output
+        "1 file differs from those in train_masks.zip and stay as they are: train_masks/a_01_mask.gif" in result.output
     )
 
 
@@ -85,7 +85,7 @@ def test_what_does_not_belong_in_an_archive_is_left_out_and_named(zips: Path, tm
     with zipfile.ZipFile(zips / "train.zip", "a") as archive:
         archive.writestr(".git/hooks/post-checkout", "evil")
     result = unpack(zips, tmp_path / "data")
-    assert "train.zip: 1 files do not belong in it and were left out: .git/hooks/post-checkout" in result.output
+    assert "train.zip: 1 file does not belong in it and were left out: .git/hooks/post-checkout" in result.output
     assert not (tmp_path / "data/.git").exists()
 
 

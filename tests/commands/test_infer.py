@@ -236,7 +236,7 @@ class TestMasks:
         given = (run, "--images", shown, "--out", tmp_path / "pred")
         mask(*given)
         Image.new("RGB", (11, 5)).save(shown / "1.png")
-        assert "made anew, as their photos changed: 1 masks (1)\n" in mask(*given)
+        assert "made anew, as their photos changed: 1 mask (1)\n" in mask(*given)
         assert read_mask(mask_path(tmp_path / "pred", "1")).shape == (5, 11)
         assert record(tmp_path / "pred")["sizes"] == {"5x11": 1, "7x9": 1, "20x30": 2}
 

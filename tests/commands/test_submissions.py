@@ -74,7 +74,7 @@ def test_submissions_to_other_competitions_are_left_out(ledger_path: Path) -> No
 def test_the_plot_of_submissions_is_written_to_the_file_that_is_named(submitted: KaggleServer, tmp_path: Path) -> None:
     result = submissions("--plot", tmp_path / "plot.png")
     assert result.exit_code == 0, result.output
-    assert f"{tmp_path / 'plot.png'}: 1 submissions" in result.output
+    assert f"{tmp_path / 'plot.png'}: 1 submission" in result.output
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -160,7 +160,7 @@ class TestFindingTrainingPhotos:
         (folder / "train" / "a_01.jpg").rename(folder / "train" / "a_01.JPG")
         (folder / "train_masks" / "a_01_mask.gif").rename(folder / "train_masks" / "a_01_MASK.gif")
         assert message_of(folder) == (
-            f"{folder}: 1 files are not quite named like train/{{stem}}.jpg: a_01.JPG; rename them"
+            f"{folder}: 1 file is not quite named like train/{{stem}}.jpg: a_01.JPG; rename them"
         )
 
     def test_files_of_another_kind_in_the_same_folder_are_no_misspelt_ones(

@@ -225,7 +225,7 @@ class TestRefusals:
         first = write_probabilities(tmp_path / "a", THREE, {"1": "a" * 64, "2": "b" * 64, "3": "c" * 64})
         second = write_probabilities(tmp_path / "b", THREE, {"1": "a" * 64, "2": "d" * 64})
         assert refusal([first, second], tmp_path / "out") == (
-            f"{first}, {second}: 1 photos have the same name, but not the same content: 2; "
+            f"{first}, {second}: 1 photo has the same name, but not the same content: 2; "
             "run `infer` again where they are not the right ones"
         )
         assert not (tmp_path / "out").exists()
@@ -289,7 +289,7 @@ class TestContinued:
         capsys.readouterr()
         blended(new, out)
         assert capsys.readouterr().out.splitlines()[:2] == [
-            "made anew, as their photos changed: 1 masks (2)",
+            "made anew, as their photos changed: 1 mask (2)",
             "1 of 3 photos to mask from 2 folders",
         ]
         assert mask_of(out, "2") == [[1, 0]]

@@ -303,7 +303,7 @@ class TestMaskPhotos:
         net = BoxNet()
         assert mask(tmp_path, photos, net) == []
         assert net.batches == []
-        assert "0 of 13 photos to mask with 1 networks\n" in capsys.readouterr().out
+        assert "0 of 13 photos to mask with 1 network\n" in capsys.readouterr().out
 
     @pytest.mark.parametrize("lost", [3, 5])
     def test_a_batch_that_lacks_one_photo_is_computed_whole_with_the_same_bits(
@@ -404,8 +404,8 @@ class TestReplacedPhotos:
         capsys.readouterr()
         mask(pred, shown, BoxNet(), EVERYTHING, batch_size=1)
         assert capsys.readouterr().out.splitlines()[:2] == [
-            "made anew, as their photos changed: 1 masks (1)",
-            "1 of 4 photos to mask with 1 networks",
+            "made anew, as their photos changed: 1 mask (1)",
+            "1 of 4 photos to mask with 1 network",
         ]
         assert other.mask is not None
         assert np.array_equal(read_mask(mask_path(pred, "1")), read_mask(other.mask))

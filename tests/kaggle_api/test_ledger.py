@@ -283,7 +283,7 @@ def test_a_submission_whose_first_line_is_lost_is_named(ledger_path: Path) -> No
     write_events(ledger_path, {"event": "submitted", "id": "aa", "ref": 17}, SCORE)
     assert ledger.read(ledger_path) == []
     assert ledger.left_out(ledger_path) == [
-        f"{ledger_path}: 1 submissions are left out, as the line is lost that says what they are: aa"
+        f"{ledger_path}: 1 submission is left out, as the line is lost that says what they are: aa"
     ]
 
 

@@ -388,7 +388,7 @@ class TestConfidentPhotos:
             notes = {"expected_dice": 0.99, **pred_folder.photo_note(made_of)}
             write_mask(pred_folder.mask_path(pred, stem), np.ones((4, 6), dtype=bool), notes)
         assert refusal(pred_folder.confident_photos, pred, tiles, 0.99, ELSEWHERE) == (
-            f"{pred}: 1 masks are of other photos than those that are there now: 3; "
+            f"{pred}: 1 mask is of other photos than those that are there now: 3; "
             "run `infer` again, which makes them anew"
         )
 
@@ -396,7 +396,7 @@ class TestConfidentPhotos:
         """Whoever writes photos.csv could name any picture of this machine."""
         masked(pred, "3", expected_dice=0.99, noted=False)
         assert refusal(pred_folder.confident_photos, pred, tiles, 0.99, ELSEWHERE) == (
-            f"{pred}: 1 photos are known by their paths alone, without their SHA-256: 3; "
+            f"{pred}: 1 photo is known by their paths alone, without their SHA-256: 3; "
             "run `infer` again, into another folder"
         )
 

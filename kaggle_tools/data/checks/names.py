@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.errors import InputError, counted, first_few
 from kaggle_tools.system.files import is_utf8
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
@@ -119,5 +119,5 @@ def refuse_other_spellings(folder: Path, pattern: str, paths: list[Path]) -> Non
     strange = sorted(path.name for path in others if fnmatchcase(path.name.lower(), name))
     if strange:
         raise InputError(
-            f"{folder}: {len(strange):,} files are not quite named like {pattern}: {first_few(strange)}; rename them"
+            f"{folder}: {counted(len(strange), 'file is', 'files are')} not quite named like {pattern}: {first_few(strange)}; rename them"
         )

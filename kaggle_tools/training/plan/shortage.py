@@ -14,7 +14,7 @@ from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.config.values import UNET
 from kaggle_tools.data.images import Size
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, counted
 from kaggle_tools.system.hardware import best_device
 from kaggle_tools.system.output import warn
 from kaggle_tools.system.processes import device_count
@@ -72,7 +72,7 @@ def explained_memory(task: SegmentationTask, own_size: Size, execution: Executio
             ) from error
         size = config.trained_size(own_size)
         raise InputError(
-            f"out of memory with {config.batch_size} photos of {size[0]}x{size[1]} ({said}).\n"
+            f"out of memory with {counted(config.batch_size, 'photo')} of {size[0]}x{size[1]} ({said}).\n"
             f"{_what_would_fit(task, size, execution)}"
         ) from error
 

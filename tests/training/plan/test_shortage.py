@@ -102,7 +102,7 @@ def test_out_of_memory_with_parts_of_photos_names_the_part_that_would_fit(
     limit_memory(monkeypatch, 32 * 32)
     options = {"batch_size": 1, "image_size": (128, 128), "crop": (64, 64)}
     config = config_from("demo", tiles.slug, TINY | options)
-    with pytest.raises(InputError, match="out of memory with 1 photos of 64x64 .*\n--batch-size 1 --crop 32x32 would"):
+    with pytest.raises(InputError, match="out of memory with 1 photo of 64x64 .*\n--batch-size 1 --crop 32x32 would"):
         train_fold(tmp_path, 1, tiles, Split(photos[:9], photos[9:]), config, HERE)
 
 
