@@ -62,7 +62,8 @@ def unpack_and_say(source: Path, to: Path, spec: "Competition") -> None:
         say(f"{name}: {counted(written, 'file')} unpacked" if written else f"{name}: was unpacked before")
         if kept:
             warn(
-                f"{to}: {counted(len(kept), 'file differs', 'files differ')} from those in {name} and stay as they are: {first_few(kept)}; "
+                f"{to}: {counted(len(kept), 'file differs', 'files differ')} "
+                f"from those in {name} and stay as they are: {first_few(kept)}; "
                 "to have the archive's, remove them and unpack again"
             )
         if left_out:

@@ -158,7 +158,10 @@ def print_written(written: "Written", competition: "Competition") -> None:
 def warn_of_other_photos(others: list[str], data: Path | None) -> None:
     """Say which masks were made of other photos than those that are in the data folder, where masks note theirs."""
     if others:
-        found = f"{counted(len(others), 'mask was', 'masks were')} made of other photos than those in {data}: {first_few(others)}"
+        found = (
+            f"{counted(len(others), 'mask was', 'masks were')} "
+            f"made of other photos than those in {data}: {first_few(others)}"
+        )
         warn(f"{found}; if photos were replaced or masks exchanged, run `infer` again")
 
 

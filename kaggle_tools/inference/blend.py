@@ -116,7 +116,10 @@ def _common_hashes(preds: Sequence[Path], photos: Sequence[Photo]) -> dict[str, 
     }
     different = [stem for stem, hashes in noted.items() if len(hashes) > 1]
     if different:
-        found = f"{counted(len(different), 'photo has', 'photos have')} the same name, but not the same content: {first_few(different)}"
+        found = (
+            f"{counted(len(different), 'photo has', 'photos have')} "
+            f"the same name, but not the same content: {first_few(different)}"
+        )
         raise InputError(f"{', '.join(map(str, preds))}: {found}; run `infer` again where they are not the right ones")
     return {stem: next(iter(hashes), "") for stem, hashes in noted.items()}
 

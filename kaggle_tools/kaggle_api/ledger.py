@@ -166,7 +166,8 @@ def left_out(path: Path) -> list[str]:
         said.append(f"{path}: {len(broken):,} damaged lines are left out: {first_few(broken)}")
     if nameless:
         said.append(
-            f"{path}: {counted(len(nameless), 'submission is', 'submissions are')} left out, as the line is lost that says what they are: "
+            f"{path}: {counted(len(nameless), 'submission is', 'submissions are')} "
+            f"left out, as the line is lost that says what they are: "
             f"{first_few(nameless)}"
         )
     return said

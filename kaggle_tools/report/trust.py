@@ -62,7 +62,10 @@ def _folds_are_sound(run: Path, table: pd.DataFrame, competition: Competition) -
     apart = f"No leak: no {name} is in two folds, so that each was masked by a network that never saw it."
     mixed = f"Leak: {name}s in two folds: {split:,}. The score is optimistic."
     done = f"All {all_folds} folds are finished: each of the {scored:,} photos was held out once."
-    lacking = f"{counted(scored, 'photo is', 'photos are')} scored, but the folds hold {len(folds):,}: the others may score differently."
+    lacking = (
+        f"{counted(scored, 'photo is', 'photos are')} "
+        f"scored, but the folds hold {len(folds):,}: the others may score differently."
+    )
     checks = [Check(split == 0, mixed if split else apart), Check(whole, done if whole else lacking)]
     return checks if competition.has_groups else checks[1:]
 

@@ -303,7 +303,10 @@ def require_known(pred: Path, photos: Mapping[str, Path], path_of: Callable[[Pat
     noted = {stem: noted_photo(path_of(pred, stem)) for stem in photos}
     unknown = [stem for stem in photos if not noted[stem]]
     if unknown:
-        found = f"{counted(len(unknown), 'photo is', 'photos are')} known by their paths alone, without their SHA-256: {first_few(unknown)}"
+        found = (
+            f"{counted(len(unknown), 'photo is', 'photos are')} "
+            f"known by their paths alone, without their SHA-256: {first_few(unknown)}"
+        )
         raise InputError(f"{pred}: {found}; run `infer` again, into another folder")
     now = sha256_of_all([*photos.values()], "photos compared with those of the masks")
     _require_none_changed(pred, [stem for stem, current in zip(photos, now, strict=True) if noted[stem] != current])

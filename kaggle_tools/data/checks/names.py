@@ -119,5 +119,6 @@ def refuse_other_spellings(folder: Path, pattern: str, paths: list[Path]) -> Non
     strange = sorted(path.name for path in others if fnmatchcase(path.name.lower(), name))
     if strange:
         raise InputError(
-            f"{folder}: {counted(len(strange), 'file is', 'files are')} not quite named like {pattern}: {first_few(strange)}; rename them"
+            f"{folder}: {counted(len(strange), 'file is', 'files are')} "
+            f"not quite named like {pattern}: {first_few(strange)}; rename them"
         )
