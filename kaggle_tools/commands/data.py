@@ -68,7 +68,8 @@ def unpack_and_say(source: Path, to: Path, spec: "Competition") -> None:
             )
         if left_out:
             warn(
-                f"{name}: {counted(len(left_out), 'file does', 'files do')} not belong in it and were left out: {first_few(left_out)}"
+                f"{name}: {counted(len(left_out), 'file does', 'files do')} "
+                f"not belong in it and were left out: {first_few(left_out)}"
             )
 
 

@@ -167,7 +167,7 @@ def left_out(path: Path) -> list[str]:
     if nameless:
         said.append(
             f"{path}: {counted(len(nameless), 'submission is', 'submissions are')} "
-            f"left out, as the line is lost that says what they are: "
+            "left out, as the line is lost that says what they are: "
             f"{first_few(nameless)}"
         )
     return said

@@ -330,7 +330,10 @@ def _has_other_size(pred: Path, photo: Photo) -> bool:
 
 def _require_none_changed(pred: Path, changed: list[str]) -> None:
     if changed:
-        found = f"{counted(len(changed), 'mask is', 'masks are')} of other photos than those that are there now: {first_few(changed)}"
+        found = (
+            f"{counted(len(changed), 'mask is', 'masks are')} "
+            f"of other photos than those that are there now: {first_few(changed)}"
+        )
         raise InputError(f"{pred}: {found}; run `infer` again, which makes them anew")
 
 
