@@ -51,7 +51,7 @@ def blend(
     if not 0 < threshold < 1:
         raise InputError(f"--threshold {threshold}: must be between 0 and 1")
 
-    from kaggle_tools.commands.infer import write_masks_page
+    from kaggle_tools.commands.infer import warn_of_odd_masks, write_masks_page
     from kaggle_tools.inference.blend import blend_folders
     from kaggle_tools.results.pred_folder import Outputs, read_record
 
@@ -64,6 +64,7 @@ def blend(
         if record.threshold not in (None, threshold):
             say(f"note: the mix is cut at --threshold {threshold:g}, and {pred} was at {record.threshold:.4g}")
     masks = blend_folders(preds, counts, out, spec, outputs, threshold=threshold, workers=workers)
+    warn_of_odd_masks(out, spec)
     if page and masks:
         write_masks_page(out, spec, None)
     say(f"{out}: {counted(masks, 'mask')}")

@@ -60,7 +60,7 @@ def check(
     size_of = size_of_photos(data, spec.test_photos) if data else None
     ids = listed_ids(data, sample, spec)
     report = check_submission(submission, ids, spec, size_of=size_of, data=data, allow_degenerate=force)
-    for warning in report.warnings():
+    for warning in report.warnings(spec):
         warn(warning)
     found = "nothing that Kaggle would refuse" if report.numbering else "nothing wrong"
     say(f"{submission}: {counted(report.rows, 'mask')}, {found}")

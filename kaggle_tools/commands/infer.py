@@ -181,6 +181,7 @@ def infer(
             masked = pred_folder.finish(out, record, photos)
             if page and masked:
                 write_masks_page(out, spec, source)
+            warn_of_odd_masks(out, spec)
             print_result(out, masked, unreadable)
 
 
@@ -221,6 +222,16 @@ def write_masks_page(pred: Path, spec: "Competition", photos: Path | None) -> No
 
     again = command_to_paste("report", "--pred", str(pred), *(["--data", str(photos)] if photos else []))
     cli.finish_with_page(lambda: write_report(None, spec, [], pred, photos), again)
+
+
+def warn_of_odd_masks(pred: Path, spec: "Competition") -> None:
+    """Say so where there are more or fewer blank masks than usual, or full ones."""
+    from kaggle_tools.data.checks.predicted_masks import doubts
+    from kaggle_tools.results.pred_folder import read_photos
+
+    areas = [photo.area for photo in read_photos(pred)]
+    for doubt in doubts(len(areas), areas.count(0), areas.count(1), spec):
+        warn(doubt)
 
 
 def augmentations_of(runs: Iterable[Path]) -> set[str]:

@@ -149,7 +149,7 @@ def print_written(written: "Written", competition: "Competition") -> None:
     """Print what is in the CSV, and the sizes of the two files."""
     report = written.report
     say(f"{competition.title}: {counted(report.rows, 'mask')}, {report.blank:,} of them blank")
-    for warning in [*report.warnings(), *written.ambiguous_masks()]:
+    for warning in [*report.warnings(competition), *written.ambiguous_masks()]:
         warn(warning)
     for path in (written.csv, written.packed):
         say(f"{path}: {path.stat().st_size:,} bytes")

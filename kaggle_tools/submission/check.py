@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.checks.names import files_by_stem
+from kaggle_tools.data.checks.predicted_masks import doubts
 from kaggle_tools.errors import FEW, InputError, first_few
 from kaggle_tools.submission.line_ends import LineEnds
 from kaggle_tools.submission.read import Sample, parse_mask, read_rows, read_sample
@@ -35,15 +36,14 @@ class CheckReport:
     numbering: tuple[str, ...] = ()
     """Why the pixels may be numbered in another way than the competition's (see `LineEnds`)."""
 
-    def warnings(self) -> list[str]:
+    def warnings(self, competition: Competition) -> list[str]:
         """What may be meant so, but seldom is."""
         found = {
-            "masks are blank": self.blank,
             f"masks are `{self.sample_text}`, as in the sample submission": self.placeholder,
-            "masks cover their whole photo": self.full,
             "masks could reach beyond the end of their photo, whose size is not known": self.unbounded,
         }
-        warnings = [f"{count:,} of {self.rows:,} {what}" for what, count in found.items() if count]
+        warnings = doubts(self.rows, self.blank, self.full, competition)
+        warnings += [f"{count:,} of {self.rows:,} {what}" for what, count in found.items() if count]
         if self.unlisted:
             names = first_few(list(self.unlisted))
             warnings.append(f"{len(self.unlisted):,} test photos are not in the sample submission: {names}")

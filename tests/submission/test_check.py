@@ -36,10 +36,10 @@ def test_a_valid_csv_passes_in_any_order(tmp_path: Path) -> None:
 def test_masks_that_are_seldom_meant_are_counted_and_warned_of(tmp_path: Path) -> None:
     report = check(tmp_path, [("b_01.jpg", ""), ("a_02.jpg", "1 1"), ("a_01.jpg", "1 24")])
     assert report == CheckReport(rows=3, blank=1, placeholder=1, full=1, unbounded=0)
-    assert report.warnings() == [
-        "1 of 3 masks are blank",
-        "1 of 3 masks are `1 1`, as in the sample submission",
+    assert report.warnings(CARVANA) == [
+        "1 of 3 masks are blank, where every photo has foreground",
         "1 of 3 masks cover their whole photo",
+        "1 of 3 masks are `1 1`, as in the sample submission",
     ]
 
 
@@ -124,7 +124,9 @@ def test_masks_of_photos_of_unknown_size_are_counted_and_warned_of(tmp_path: Pat
     path = write_rows(tmp_path / "submission.csv", [*VALID[:2], ("a_01.jpg", "2455040 2")])
     report = check_submission(path, write_sample(tmp_path / "sample.csv"), replace(CARVANA, photo_size=None))
     assert report.unbounded == 3
-    assert report.warnings() == ["3 of 3 masks could reach beyond the end of their photo, whose size is not known"]
+    assert report.warnings(CARVANA) == [
+        "3 of 3 masks could reach beyond the end of their photo, whose size is not known"
+    ]
 
 
 def test_the_sample_submission_itself_is_refused_unless_forced(tmp_path: Path) -> None:
@@ -138,7 +140,7 @@ def test_whatever_all_rows_of_the_sample_hold_is_its_placeholder(tmp_path: Path)
     sample = write_rows(tmp_path / "sample.csv", [(photo_id, "2 3") for photo_id, _ in VALID])
     path = write_rows(tmp_path / "submission.csv", [*VALID[:2], ("a_01.jpg", "2 3")])
     report = check_submission(path, sample, CARVANA, size_of=lambda _: SHAPE)
-    assert report.warnings() == ["1 of 3 masks are `2 3`, as in the sample submission"]
+    assert report.warnings(CARVANA) == ["1 of 3 masks are `2 3`, as in the sample submission"]
     with pytest.raises(InputError, match="all 3 masks are as in the sample"):
         check_submission(sample, sample, CARVANA, size_of=lambda _: SHAPE)
 
@@ -155,7 +157,7 @@ def test_test_photos_that_the_sample_does_not_list_are_named(tmp_path: Path) -> 
     path, sample = write_rows(tmp_path / "submission.csv", VALID), write_sample(tmp_path / "sample.csv")
     report = check_submission(path, sample, CARVANA, data=tmp_path)
     assert report.unlisted == ("c_01", "c_02")
-    assert report.warnings() == ["2 test photos are not in the sample submission: c_01, c_02"]
+    assert report.warnings(CARVANA) == ["2 test photos are not in the sample submission: c_01, c_02"]
 
 
 class TestNumberingOfPixels:

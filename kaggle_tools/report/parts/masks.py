@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from kaggle_tools.competition import Competition
+from kaggle_tools.data.checks.predicted_masks import doubts
 from kaggle_tools.data.images import read_mask, resize
 from kaggle_tools.errors import InputError
 from kaggle_tools.report.graphics import figures
@@ -62,11 +63,15 @@ class MasksPart:
     """The mean score expected from the probabilities, of the masks of which it is known."""
     blank: list[str]
     full: list[str]
+    doubts: list[str]
+    """What is odd about the numbers of blank and full masks."""
     outliers: int | None
     """None where there are too few groups to know."""
     groups_needed: int
     """How many groups are enough."""
     most_doubtful: Picture
+    odd: Gallery
+    """Masks that hardly can be right: full ones, and blank ones where every photo has foreground."""
     galleries: list[Gallery]
     plots: list[Plot]
     table: Table
@@ -122,8 +127,10 @@ def masks_part(pred: Path, competition: Competition, data: Path | None = None) -
     doubtful = [photo for photo in photos if competition.blank_usual or photo.area != 0] or photos
     expected = record.expected or NOT_RECORDED
     scores = [score for photo in photos if (score := _expected(photo, competition)) is not None]
+    blank, full = ([photo.image for photo in photos if photo.area == area] for area in (0, 1))
     drawn = partial(_pictures, pred, data, competition)
     doubt = partial(_doubt, competition)
+    odd = [by_stem[stem] for stem in ([] if competition.blank_usual else blank) + full]
     galleries = [
         Gallery("The most doubtful", drawn(doubtful[:DOUBTFUL], doubt)),
         Gallery(
@@ -140,11 +147,13 @@ def masks_part(pred: Path, competition: Competition, data: Path | None = None) -
         expected=expected.estimate,
         why_unknown=expected.unavailable,
         expected_of_masks=float(np.mean(scores)) if scores else None,
-        blank=[photo.image for photo in photos if photo.area == 0],
-        full=[photo.image for photo in photos if photo.area == 1],
+        blank=blank,
+        full=full,
+        doubts=doubts(len(photos), len(blank), len(full), competition),
         outliers=len(unusual) if deviations else None,
         groups_needed=FEWEST_FOR_MEDIANS,
         most_doubtful=galleries[0].pictures[0],
+        odd=Gallery("Blank and full masks", drawn(odd[:DOUBTFUL], lambda photo: "full" if photo.area else "blank")),
         galleries=[gallery for gallery in galleries if gallery.pictures],
         plots=_plots(photos, deviations, competition),
         table=_table(list(dict.fromkeys([*doubtful[:NAMED], *unusual[:NAMED]])), ratios, competition),
