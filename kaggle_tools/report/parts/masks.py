@@ -14,7 +14,7 @@ import pandas as pd
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.checks.predicted_masks import doubts
 from kaggle_tools.data.images import read_mask, resize
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, counted, first_few
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, data_uri, pictures
 from kaggle_tools.report.graphics.svg import Plot
@@ -64,7 +64,7 @@ class MasksPart:
     blank: list[str]
     full: list[str]
     doubts: list[str]
-    """What is odd about the numbers of blank and full masks."""
+    """What is odd: masks that are gone, and how many are blank or full."""
     outliers: int | None
     """None where there are too few groups to know."""
     groups_needed: int
@@ -116,7 +116,8 @@ def masks_part(pred: Path, competition: Competition, data: Path | None = None) -
         InputError: the folder is not finished, or damaged.
     """
     record = pred_folder.read_record(pred)
-    photos = pred_folder.read_photos(pred)
+    recorded = pred_folder.read_photos(pred)
+    photos = [photo for photo in recorded if pred_folder.mask_path(pred, photo.image).exists()]
     if not photos:
         raise InputError(f"{pred}: there is no mask in it")
     deviations = deviations_of(photos, competition)
@@ -149,7 +150,7 @@ def masks_part(pred: Path, competition: Competition, data: Path | None = None) -
         expected_of_masks=float(np.mean(scores)) if scores else None,
         blank=blank,
         full=full,
-        doubts=doubts(len(photos), len(blank), len(full), competition),
+        doubts=[*_gone(recorded, photos), *doubts(len(photos), len(blank), len(full), competition)],
         outliers=len(unusual) if deviations else None,
         groups_needed=FEWEST_FOR_MEDIANS,
         most_doubtful=galleries[0].pictures[0],
@@ -204,6 +205,13 @@ def _groups_and_views(stems: Sequence[str], competition: Competition) -> tuple[l
     except InputError:
         return None, []
     return (groups if competition.has_groups else None), views
+
+
+def _gone(recorded: Sequence[MaskedPhoto], there: Sequence[MaskedPhoto]) -> list[str]:
+    """That masks were deleted since they were made, if some were."""
+    gone = sorted({photo.image for photo in recorded} - {photo.image for photo in there})
+    found = f"{counted(len(gone), 'mask was', 'masks were')} deleted: {first_few(gone)}"
+    return [f"{found}; the same `infer` command makes them again"] if gone else []
 
 
 def _line(record: Record) -> str:

@@ -148,9 +148,32 @@ class TestPart:
         part = masks_part(tmp_path, tiles)
         assert (part.full, part.outliers, part.line) == (["7"], None, "masks of unknown networks, threshold 0.5")
 
+    def test_blank_and_full_masks_are_shown_first_where_they_hardly_can_be_right(self, part: MasksPart) -> None:
+        assert part.doubts == ["1 of 48 masks are blank, where every photo has foreground"]
+        assert [(picture.stem, picture.caption) for picture in part.odd.pictures] == [("1_02", "blank")]
+
+    def test_blank_masks_are_nothing_odd_where_they_are_usual_and_may_be_the_most_doubtful(
+        self, tmp_path: Path
+    ) -> None:
+        columns = {f"{number:02}": 30 for number in range(6)} | {"06": 0, "07": 0, "08": 0}
+        part = masks_part(write_pred(tmp_path, tmp_path, columns), replace(CARVANA, blank_share=0.4))
+        assert (part.doubts, part.odd.pictures, part.blank) == ([], [], ["06", "07", "08"])
+        assert part.most_doubtful.stem == "06"
+
+    def test_masks_that_were_deleted_are_counted_apart(self, tmp_path: Path) -> None:
+        pred = write_pred(tmp_path, tmp_path, {"a_01": 30, "a_02": 30, "a_03": 30})
+        for stem in ("a_01", "a_03"):
+            pred_folder.mask_path(pred, stem).unlink()
+        part = masks_part(pred, CARVANA)
+        assert part.count == 1
+        assert part.doubts == ["2 masks were deleted: a_01, a_03; the same `infer` command makes them again"]
+        pred_folder.mask_path(pred, "a_02").unlink()
+        with pytest.raises(InputError, match="there is no mask in it"):
+            masks_part(pred, CARVANA)
+
     def test_the_expected_dice_of_masks_is_the_mean_of_those_that_are_known(self, part: MasksPart) -> None:
         known = [0.5 + columns / 100 for stem, columns in UNUSUAL.items() if stem != "3_04"]
-        assert part.expected_dice == pytest.approx(sum(known) / 47)
+        assert part.expected_of_masks == pytest.approx(sum(known) / 47)
 
     def test_the_most_doubtful_masks_come_first(self, part: MasksPart) -> None:
         doubtful = sorted(UNUSUAL.keys() - {"3_04", "1_02"}, key=lambda stem: (UNUSUAL[stem], stem))
