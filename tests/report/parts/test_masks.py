@@ -1,5 +1,6 @@
 import base64
 import io
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
