@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from kaggle_tools import metrics
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.presets import config_from
-from kaggle_tools.config.training import settings_of
+from kaggle_tools.config.recorded import settings_of
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.results import pred_folder, run_folder

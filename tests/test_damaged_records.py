@@ -18,7 +18,7 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.kaggle_api import ledger, overview
 from kaggle_tools.models.weights import ModelCard, read_card
 from kaggle_tools.results import pred_folder, run_folder, summary
-from kaggle_tools.results.records.masks import Record
+from kaggle_tools.results.records.masks import MaskedPhoto, Record
 from kaggle_tools.results.records.run import Settings, Timing
 from kaggle_tools.results.scores import Estimate
 
@@ -82,7 +82,7 @@ def is_card(card: ModelCard) -> bool:
     return 0 < card.architecture.width <= 4096 and all(0 < scale < 100 for scale in card.tta_scales)
 
 
-def are_photos(photos: list[pred_folder.MaskedPhoto]) -> bool:
+def are_photos(photos: list[MaskedPhoto]) -> bool:
     known = [getattr(photo, name) for photo in photos for name in ("area", "expected_dice", "agreement")]
     return all(map(is_score, known)) and len({photo.image for photo in photos}) == len(photos)
 

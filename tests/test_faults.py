@@ -90,7 +90,8 @@ CASES = {
         "--no-report"
     ),
     "blend": Case(
-        "-m kaggle_tools blend {world}/a {world}/b --out {disk}/new --workers 0 --save-probabilities --overlays"
+        "-m kaggle_tools blend {world}/a {world}/b --out {disk}/new --workers 0 --save-probabilities --overlays "
+        "--no-report"
     ),
     "submit": Case("submit.py {disk}/pred --data {world}/data --dry-run", has_masks),
     "score": Case("-m kaggle_tools score {world}/long.csv {world}/long.csv --per-image {disk}/score.csv"),

@@ -14,7 +14,8 @@ import typer
 from kaggle_tools import cli
 from kaggle_tools.config.execution import EXECUTION_OPTIONS, Execution
 from kaggle_tools.config.presets import PRESETS, config_from
-from kaggle_tools.config.training import CONFIG_OPTIONS, DEFAULT_PRESET, TrainingConfig, config_of_settings
+from kaggle_tools.config.recorded import config_of_settings
+from kaggle_tools.config.training import CONFIG_OPTIONS, DEFAULT_PRESET, TrainingConfig
 from kaggle_tools.config.values import AUTO
 from kaggle_tools.errors import InputError, OutOfTimeError, counted
 from kaggle_tools.options import applied, parse_duration, takes

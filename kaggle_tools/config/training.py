@@ -1,7 +1,6 @@
 """What decides the result of a training: each option with its type, default, help, and what it must be."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from math import prod
 from typing import Annotated, Any, Literal
 
@@ -9,7 +8,6 @@ from kaggle_tools.config.values import (
     CHANNELS,
     DEEPEST,
     FULL,
-    IMAGENET,
     LARGEST_SQUARE,
     MOST_LEVELS,
     NO_EARLY_SIZES,
@@ -286,8 +284,6 @@ class TrainingConfig:
             raise InputError(f"{text}: none may be larger than --image-size {size_as_text(self.image_size)}")
 
 
-PATHS = ("init", "extra")
-"""The settings that are paths of folders."""
 DEFAULT_PRESET = "carvana"
 """It has the defaults of the fields."""
 CONFIG_OPTIONS = options_of(TrainingConfig, preset=DEFAULT_PRESET)
@@ -301,59 +297,3 @@ def check_setting(name: str, value: Any) -> None:
         TypeError: it is not of the field's type.
     """
     next(option for option in CONFIG_OPTIONS if option.name == name).check(value)
-
-
-def config_of_settings(settings: Mapping[str, Any]) -> TrainingConfig:
-    """The configuration that a `config.json` holds as its `settings`.
-
-    Paths that an older version recorded as they were typed are taken as if they were typed here.
-
-    Raises:
-        InputError: a setting is not known, or not possible.
-    """
-    known = {field.name for field in fields(TrainingConfig)}
-    unknown = sorted(settings.keys() - known)
-    if unknown:
-        raise InputError(f"settings that this version does not know: {', '.join(unknown)}")
-    try:
-        return TrainingConfig(**tuples(as_recorded_now(settings)))
-    except TypeError as error:
-        raise InputError(f"settings that are not possible: {error}") from error
-
-
-def as_recorded_now(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in the form that this version records.
-
-    Paths from the root on, pretrained weights by their name, and the defaults of settings that there were not.
-    """
-    typed = {name: path for name in PATHS if isinstance(path := settings.get(name), str)}
-    now = {**settings, **{name: path_text(name, path) for name, path in typed.items()}}
-    if isinstance(settings.get("pretrained"), bool):
-        now["pretrained"] = IMAGENET if settings["pretrained"] else None
-    return {
-        "early_sizes": [],
-        "fit": "stretch",
-        "unshuffle": 1,
-        "decoder_channels": [],
-        "crop": None,
-        "frozen_levels": 0,
-        **now,
-    }
-
-
-def settings_of(config: TrainingConfig) -> dict[str, Any]:
-    """The configuration as JSON knows it."""
-    return {name: _with_lists(value) for name, value in asdict(config).items()}
-
-
-def tuples(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields that were read from JSON, which knows only lists."""
-    return {name: _with_tuples(value) for name, value in recorded.items()}
-
-
-def _with_lists(value: Any) -> Any:
-    return [*map(_with_lists, value)] if isinstance(value, tuple) else value
-
-
-def _with_tuples(value: Any) -> Any:
-    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value

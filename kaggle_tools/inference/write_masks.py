@@ -41,7 +41,6 @@ from kaggle_tools.metrics import Overlap
 from kaggle_tools.precision import FP32, FixedPrecision, Precision
 from kaggle_tools.results.after_care import AfterCare
 from kaggle_tools.results.pred_folder import (
-    MaskNotes,
     Outputs,
     forget_outdated,
     is_complete,
@@ -51,6 +50,7 @@ from kaggle_tools.results.pred_folder import (
     probability_path,
     record_if_begun,
 )
+from kaggle_tools.results.records.masks import MaskNotes
 from kaggle_tools.system.hardware import fast_precision
 from kaggle_tools.system.output import say
 from kaggle_tools.system.processes import gathered, is_orphan, of_the_first, rank_and_ranks

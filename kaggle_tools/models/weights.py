@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as as_safetensors
 
-from kaggle_tools.config.training import Fit, Tta, check_setting, tuples
+from kaggle_tools.config.recorded import tuples
+from kaggle_tools.config.training import Fit, Tta, check_setting
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.segmenter import Architecture, Segmenter, blueprint, build
 from kaggle_tools.system import json_values

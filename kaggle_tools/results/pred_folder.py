@@ -16,7 +16,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kaggle_tools.competition import Competition
@@ -25,7 +25,7 @@ from kaggle_tools.data.fingerprint import sha256_of, sha256_of_all
 from kaggle_tools.data.images import image_size, read_notes, read_texts
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, counted, first_few
-from kaggle_tools.results.records.masks import RECORD_FILE, Record
+from kaggle_tools.results.records.masks import NOTES, PHOTO_COLUMNS, RECORD_FILE, MaskedPhoto, Record
 from kaggle_tools.system.files import deny_links, locked, read_csv, read_json, remove_left_behind, write_csv, write_json
 from kaggle_tools.system.json_values import changes_of
 
@@ -49,47 +49,6 @@ class Outputs:
         """The files of a photo; the mask last, as it is written last."""
         extra = ((probability_path, self.probabilities), (overlay_path, self.overlays))
         return [*(path_of(pred, stem) for path_of, wanted in extra if wanted), mask_path(pred, stem)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskNotes:
-    """What is known of a mask without the truth; its file holds it, until someone edits the mask: then all is None."""
-
-    area: float | None = None
-    """The share of the photo that the mask covers."""
-    expected_dice: float | None = None
-    """The Dice to be expected if the probabilities are right."""
-    border_width: float | None = None
-    """Doubtful pixels for each pixel of the outline."""
-    agreement: float | None = None
-    """The Dice of the networks' own masks, pixels taken together, with the mask of their mean; None of one network."""
-    expected_score: float | None = None
-    """The competition's score to be expected if the probabilities are right; older versions recorded the Dice alone."""
-
-    @property
-    def doubt(self) -> float:
-        """From 0, none, to 1: how far the mask is expected to be from the best score."""
-        known = [value for value in (self.expected_score, self.expected_dice) if value is not None]
-        return 1 - known[0] if known else 1.0
-
-    def recorded(self) -> dict[str, float]:
-        """As the mask's file holds them: without what is not known."""
-        named = {name: getattr(self, name) for name in NOTES}
-        return {name: value for name, value in named.items() if value is not None}
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskedPhoto(MaskNotes):
-    """A row of `photos.csv`."""
-
-    image: str
-    """The stem of the photo."""
-    file: Path
-    """The photo."""
-
-
-NOTES = [one.name for one in fields(MaskNotes)]
-PHOTO_COLUMNS = ["image", "file", *NOTES]
 
 
 def masks_folder(pred: Path) -> Path:

@@ -27,7 +27,8 @@ from pathlib import Path
 import pandas as pd
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config.training import TrainingConfig, as_recorded_now, settings_of
+from kaggle_tools.config.recorded import as_recorded_now, settings_of
+from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.config.values import FULL, IMAGENET
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.options import size_as_text
@@ -63,8 +64,7 @@ METRICS_COLUMNS = {
 BINS = 256
 """Probabilities are counted in this many equal bins; the thresholds tried are the bins' lower ends."""
 DEFAULT_THRESHOLD = 0.5
-LARGEST_WEIGHTS = 2**34
-"""Bytes of a file of pretrained weights."""
+LARGEST_WEIGHTS = 2**34  # bytes of a file of pretrained weights
 WRITES = "writes the tables of this run"
 MADE_BY = {
     CONFIG_FILE: "a run of `train`",

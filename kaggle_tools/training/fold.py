@@ -22,7 +22,8 @@ from lightning.pytorch.strategies.ddp import DDPStrategy
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.config.execution import Execution
-from kaggle_tools.config.training import TrainingConfig, settings_of
+from kaggle_tools.config.recorded import settings_of
+from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.loading.workers import plain_worker_errors
 from kaggle_tools.errors import InputError, KaggleToolsError
 from kaggle_tools.inference import out_of_fold

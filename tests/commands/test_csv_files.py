@@ -24,7 +24,7 @@ def test_check_prints_each_warning_and_that_nothing_is_wrong(tmp_path: Path) -> 
     path = write_rows(tmp_path / "submission.csv", [*VALID[:2], ("a_01.jpg", "")])
     done = invoke("check", path, "--sample", write_sample(tmp_path / "sample.csv"))
     assert done.exit_code == 0, done.exception
-    assert "warning: 1 of 3 masks are blank" in done.output.splitlines()
+    assert "warning: 1 of 3 masks are blank, where every photo has foreground" in done.output.splitlines()
     assert done.output.splitlines()[-1] == f"{path}: 3 masks, nothing wrong"
 
 

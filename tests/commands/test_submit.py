@@ -94,7 +94,7 @@ def test_a_dry_run_leaves_the_csv_and_says_what_is_in_it(pred: Path, data: Path,
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[-7:] == [
         "Carvana Image Masking: 3 masks, 1 of them blank",
-        "warning: 1 of 3 masks are blank",
+        "warning: 1 of 3 masks are blank, where every photo has foreground",
         f"{csv}: {csv.stat().st_size:,} bytes",
         f"{packed}: {packed.stat().st_size:,} bytes",
         f"expected leaderboard score: unavailable, as {pred} does not record the out-of-fold scores of its models",

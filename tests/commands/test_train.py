@@ -15,7 +15,8 @@ from kaggle_tools import cli
 from kaggle_tools.commands import train
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.presets import config_from
-from kaggle_tools.config.training import CONFIG_OPTIONS, TrainingConfig, settings_of
+from kaggle_tools.config.recorded import settings_of
+from kaggle_tools.config.training import CONFIG_OPTIONS, TrainingConfig
 from kaggle_tools.data.fingerprint import fingerprint_of
 from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.errors import InputError

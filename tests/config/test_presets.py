@@ -5,7 +5,8 @@ from typing import get_args, get_type_hints
 import pytest
 
 from kaggle_tools.config.presets import PRESETS, config_from
-from kaggle_tools.config.training import DEFAULT_PRESET, TrainingConfig, config_of_settings, settings_of
+from kaggle_tools.config.recorded import config_of_settings, settings_of
+from kaggle_tools.config.training import DEFAULT_PRESET, TrainingConfig
 from kaggle_tools.errors import InputError
 
 SLUG = "roof-tiles"

@@ -10,7 +10,8 @@ import pytest
 
 from kaggle_tools.config.execution import EXECUTION_OPTIONS, Execution
 from kaggle_tools.config.presets import config_from
-from kaggle_tools.config.training import CONFIG_OPTIONS, TrainingConfig, config_of_settings, settings_of
+from kaggle_tools.config.recorded import config_of_settings, settings_of
+from kaggle_tools.config.training import CONFIG_OPTIONS, TrainingConfig
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import OptionField
 

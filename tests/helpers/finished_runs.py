@@ -15,7 +15,7 @@ from PIL import Image
 
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.presets import config_from
-from kaggle_tools.config.training import settings_of
+from kaggle_tools.config.recorded import settings_of
 from kaggle_tools.data.fingerprint import FileHashes, write_fingerprint
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo

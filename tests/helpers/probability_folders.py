@@ -8,6 +8,7 @@ import numpy as np
 from finished_runs import network
 from PIL import Image
 
+from kaggle_tools.competition import CARVANA
 from kaggle_tools.data.images import write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.results import pred_folder
@@ -25,7 +26,7 @@ def write_probabilities(
     **fields: Any,
 ) -> Path:
     """A finished folder of these maps from 0 to 255, which may note these photos, or those that they were made of."""
-    of_all = {"competition": "roof-tiles", "photos": "photos", "models": (network(pred.name),), "tta": "none"}
+    of_all = {"competition": CARVANA.slug, "photos": "photos", "models": (network(pred.name),), "tta": "none"}
     record = Record(**{**of_all, **fields})
     photos = []
     with pred_folder.begun(pred, record):

@@ -105,7 +105,7 @@ class TestMean:
         blend_folders(preds, [1, 1], tmp_path / "out", CARVANA, Outputs(overlays=True), threshold=0.5, workers=0)
         assert read_photo(pred_folder.overlay_path(tmp_path / "out", "1")).shape == (1, 6, 3)
 
-    @pytest.mark.parametrize(("noted", "said"), [("", "by their paths alone"), ("a" * 64, "are of other photos")])
+    @pytest.mark.parametrize(("noted", "said"), [("", "by their paths alone"), ("a" * 64, "is of other photos")])
     def test_outlines_are_drawn_on_no_photo_but_the_one_that_was_masked(
         self, noted: str, said: str, tmp_path: Path
     ) -> None:

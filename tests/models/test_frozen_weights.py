@@ -1,5 +1,6 @@
 import pytest
 import torch
+from trained_networks import two_photos
 
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.frozen_weights import freeze_idle_weights, freeze_levels
@@ -56,7 +57,7 @@ def test_frozen_weights_stay_as_they_are_and_the_others_learn() -> None:
     model = build(RESNET)
     freeze_levels(model, RESNET, (64, 96), 1)
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    model.train()(torch.zeros(2, 3, 64, 96, dtype=torch.uint8)).square().sum().backward()
+    model.train()(two_photos(64, 96)).square().sum().backward()
     torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1).step()
     changed = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
     assert before.keys() - changed == {"net.encoder.conv1.weight", "net.encoder.bn1.weight", "net.encoder.bn1.bias"}

@@ -86,6 +86,7 @@ class TestSavingAndLoading:
                 "mean": [0.1, 0.2, 0.3],
                 "std": [0.4, 0.5, 0.6],
                 "unshuffle": 1,
+                "decoder_channels": [],
             },
             "image_size": [96, 160],
             "competition": "roof-tiles",

@@ -17,8 +17,8 @@ from kaggle_tools.data.images import write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.results import pred_folder
-from kaggle_tools.results.pred_folder import MaskedPhoto, Outputs
-from kaggle_tools.results.records.masks import Record
+from kaggle_tools.results.pred_folder import Outputs
+from kaggle_tools.results.records.masks import MaskedPhoto, Record
 from kaggle_tools.results.scores import Estimate, ExpectedScore
 from kaggle_tools.system.files import sha256
 
@@ -269,10 +269,10 @@ def test_photos_csv_holds_the_numbers_of_each_mask_and_nothing_where_one_is_not_
     write_mask(pred_folder.mask_path(tmp_path, "edited"), mask_HW)
     pred_folder.finish(tmp_path, RECORD, photos)
     assert (tmp_path / "photos.csv").read_text().splitlines() == [
-        "image,file,area,expected_dice,border_width,agreement",
-        f"edited,{tmp_path}/edited.jpg,,,,",
-        f"b,{tmp_path}/b.jpg,1.0,0.5,2.5,0.75",
-        f"a,{tmp_path}/a.jpg,1.0,0.875,2.5,",
+        "image,file,area,expected_dice,border_width,agreement,expected_score",
+        f"edited,{tmp_path}/edited.jpg,,,,,",
+        f"b,{tmp_path}/b.jpg,1.0,0.5,2.5,0.75,",
+        f"a,{tmp_path}/a.jpg,1.0,0.875,2.5,,",
     ]
 
 
@@ -379,7 +379,8 @@ class TestConfidentPhotos:
         self, pred: Path, tiles: Competition
     ) -> None:
         said = refusal(pred_folder.confident_photos, pred, tiles, 0.999, ELSEWHERE)
-        assert said == f"{pred}: no mask has an expected Dice of 0.999; the best has 0.9950"
+        found = f"no mask in {pred} has an expected IoU as high as that; the best has 0.9950"
+        assert said == f"--extra-confidence 0.999: {found}"
 
     def test_a_confident_photo_that_is_not_the_one_that_was_masked_is_refused(
         self, pred: Path, tiles: Competition

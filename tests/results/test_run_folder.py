@@ -6,7 +6,7 @@ import pytest
 from seven_cars import FOLDS, PHOTOS, SEED, refusal
 
 from kaggle_tools.competition import CARVANA
-from kaggle_tools.config.training import config_of_settings
+from kaggle_tools.config.recorded import config_of_settings
 from kaggle_tools.models import weights
 from kaggle_tools.results import fold_table, run_folder
 from kaggle_tools.system import version

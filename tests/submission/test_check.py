@@ -175,7 +175,7 @@ class TestNumberingOfPixels:
         encoded = [rle.encode(mask, order, first) for mask in self.masks()]
         path = write_rows(folder / "submission.csv", list(zip(ids, encoded, strict=True)))
         sample = write_sample(folder / "sample.csv", [photo_id[:-4] for photo_id in ids])
-        return check_submission(path, sample, competition, size_of=lambda _: self.SIZE).warnings()
+        return check_submission(path, sample, competition, size_of=lambda _: self.SIZE).warnings(competition)
 
     @pytest.mark.parametrize("order", ["row-major", "column-major"])
     @pytest.mark.parametrize("first", [0, 1])

@@ -174,7 +174,7 @@ def test_real_masks_arrive_in_the_csv_as_a_picture_viewer_shows_them(tmp_path: P
         CARVANA,
         size_of=size_of_photos(carvana_photos, CARVANA.train_photos),
     )
-    assert check_submission(destination, sample, CARVANA, size_of=written.sizes.get).warnings() == []
+    assert check_submission(destination, sample, CARVANA, size_of=written.sizes.get).warnings(CARVANA) == []
     for (_, text), path in zip(rows_of(destination)[1:], paths, strict=True):
         with Image.open(path) as image:
             assert np.array_equal(rle.decode(text, (1280, 1918)), np.asarray(image.convert("L")) > 0)

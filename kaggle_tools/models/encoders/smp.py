@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 from typing import cast
 
@@ -68,7 +69,12 @@ def _create(name: str, weights: str | bool | None, decoder_channels: tuple[int, 
 
     architecture, encoder = _parts(name)
     _require_known(name, architecture, encoder)
-    options = {"decoder_channels": decoder_channels} if decoder_channels else {}
+    options = {}
+    if decoder_channels:
+        options["decoder_channels"] = decoder_channels
+        network = smp.MODEL_ARCHITECTURES_MAPPING[architecture.lower()]
+        if "decoder_channels" not in signature(network).parameters:  # smp itself passes over what it does not know
+            raise InputError(f"--decoder-channels: {architecture} of smp has none to choose; leave it out")
     try:
         net: nn.Module = smp.create_model(
             architecture, encoder_name=encoder, encoder_weights=weights, in_channels=3, classes=1, **options

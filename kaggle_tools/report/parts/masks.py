@@ -19,8 +19,7 @@ from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, data_uri, pictures
 from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.results import pred_folder
-from kaggle_tools.results.pred_folder import MaskedPhoto
-from kaggle_tools.results.records.masks import Record
+from kaggle_tools.results.records.masks import MaskedPhoto, Record
 from kaggle_tools.results.run_folder import groups_and_views
 from kaggle_tools.results.scores import NOT_RECORDED, Estimate
 from kaggle_tools.results.tables import Cell, Column, Table

@@ -1,7 +1,8 @@
-"""What `run.json` records of a folder of masks."""
+"""What `run.json` records of a folder of masks, and `photos.csv` of each of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Self
 
 from kaggle_tools.data.images import Size
@@ -199,3 +200,44 @@ def _origin_of(fields: Fields) -> dict[str, Any]:
 
 def _list(size: Size | None) -> list[int] | None:
     return None if size is None else list(size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskNotes:
+    """What is known of a mask without the truth; its file holds it, until someone edits the mask: then all is None."""
+
+    area: float | None = None
+    """The share of the photo that the mask covers."""
+    expected_dice: float | None = None
+    """The Dice to be expected if the probabilities are right."""
+    border_width: float | None = None
+    """Doubtful pixels for each pixel of the outline."""
+    agreement: float | None = None
+    """The Dice of the networks' own masks, pixels taken together, with the mask of their mean; None of one network."""
+    expected_score: float | None = None
+    """The competition's score to be expected if the probabilities are right; older versions recorded the Dice alone."""
+
+    @property
+    def doubt(self) -> float:
+        """From 0, none, to 1: how far the mask is expected to be from the best score."""
+        known = [value for value in (self.expected_score, self.expected_dice) if value is not None]
+        return 1 - known[0] if known else 1.0
+
+    def recorded(self) -> dict[str, float]:
+        """As the mask's file holds them: without what is not known."""
+        named = {name: getattr(self, name) for name in NOTES}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedPhoto(MaskNotes):
+    """A row of `photos.csv`."""
+
+    image: str
+    """The stem of the photo."""
+    file: Path
+    """The photo."""
+
+
+NOTES = [one.name for one in fields(MaskNotes)]
+PHOTO_COLUMNS = ["image", "file", *NOTES]

@@ -172,7 +172,7 @@ def test_pretrained_weights_are_asked_for_as_each_kind_of_encoder_names_them(
 ) -> None:
     """Those of timm have no name for them."""
     asked: list[object] = []
-    monkeypatch.setattr(smp_module, "_create", lambda _, weights: asked.append(weights))
+    monkeypatch.setattr(smp_module, "_create", lambda _, weights, __: asked.append(weights))
     smp_module.build(f"smp:Unet/{encoder}", pretrained="imagenet")
     smp_module.build(f"smp:Unet/{encoder}", pretrained=None)
     assert asked == [weights, None]
@@ -184,7 +184,13 @@ def test_a_decoder_has_the_channels_that_are_asked_for() -> None:
     assert build(designed(SMP)).net.decoder.blocks[-1].conv2[0].out_channels == 16  # smp's own
 
 
-@pytest.mark.parametrize("model", [SMP, "smp:FPN/mobilenet_v2"])
-def test_decoder_channels_that_do_not_fit_the_architecture_are_refused(model: str) -> None:
-    with pytest.raises(InputError, match=f"--model {model}: segmentation-models-pytorch cannot build it"):
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (SMP, f"--model {SMP}: segmentation-models-pytorch cannot build it"),
+        ("smp:FPN/mobilenet_v2", "--decoder-channels: FPN of smp has none to choose; leave it out"),
+    ],
+)
+def test_decoder_channels_that_do_not_fit_the_architecture_are_refused(model: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         build(designed(model, decoder_channels=(64, 32)))

@@ -15,8 +15,7 @@ from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.report.parts.masks import Deviations, MasksPart, deviations_of, masks_part, sheet_lines
 from kaggle_tools.results import pred_folder
-from kaggle_tools.results.pred_folder import MaskedPhoto
-from kaggle_tools.results.records.masks import Record
+from kaggle_tools.results.records.masks import MaskedPhoto, Record
 from kaggle_tools.results.scores import Estimate, ExpectedScore
 from kaggle_tools.system.files import sha256
 

@@ -10,7 +10,8 @@ import pytest
 from kaggle_tools.competition import Competition
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.presets import config_from
-from kaggle_tools.config.training import TrainingConfig, settings_of
+from kaggle_tools.config.recorded import settings_of
+from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
