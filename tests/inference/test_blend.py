@@ -159,7 +159,7 @@ def test_run_json_says_what_was_blended(tmp_path: Path) -> None:
     ]
     blended(preds, tmp_path / "out", [2, 1], threshold=0.25)
     assert json.loads((tmp_path / "out" / "run.json").read_text()) == {
-        "competition": "roof-tiles",
+        "competition": CARVANA.slug,
         "photos": "photos",
         "blend": [
             {"pred": "a", "weight": 2, "models": [network("a").to_json()], "tta": "none", "tta_scales": [0.5]},
@@ -207,7 +207,7 @@ class TestRefusals:
     def test_folders_of_different_competitions_are_not_blended(self, first: Path, tmp_path: Path) -> None:
         second = write_probabilities(tmp_path / "b", THREE, competition="cars")
         said = refusal([first, second], tmp_path / "out")
-        assert said == f"{first}, {second}: of different competitions: cars, roof-tiles"
+        assert said == f"{first}, {second}: of different competitions: cars, {CARVANA.slug}"
         assert not (tmp_path / "out").exists()
 
     def test_a_folder_that_is_not_finished_is_refused(self, first: Path, tmp_path: Path) -> None:
