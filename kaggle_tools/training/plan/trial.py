@@ -72,7 +72,7 @@ def _passes(
 
 def architecture_of(config: TrainingConfig) -> Architecture:
     """As `design` has it, without what a pretrained encoder would need to be asked for."""
-    return design(replace(config, pretrained=None))
+    return design(replace(config, pretrained=None, frozen_levels=0))  # which only pretrained ones may have
 
 
 def untrained(config: TrainingConfig, execution: Execution) -> SegmentationTask:

@@ -57,6 +57,13 @@ class TestPasses:
         assert {one[:3] for one in tried} == {(1, size, training) for size in self.sizes for training in (True, False)}
 
 
+def test_frozen_levels_are_tried_without_the_pretrained_weights_that_they_come_with() -> None:
+    options = {"model": "smp:Unet/resnet18", "image_size": (32, 32), "pretrained": "imagenet", "frozen_levels": 1}
+    task = trial.untrained(config_from("demo", "roof-tiles", TINY | options), Execution(devices="1"))
+    frozen = [name for name, weight in task.named_parameters() if not weight.requires_grad]
+    assert frozen == ["model.net.encoder.conv1.weight", "model.net.encoder.bn1.weight", "model.net.encoder.bn1.bias"]
+
+
 def test_trial_steps_leave_the_network_as_it_was(task: SegmentationTask) -> None:
     before = {name: tensor.clone() for name, tensor in task.state_dict().items()}
     with trial_steps(task, torch.device("cpu")) as step:
