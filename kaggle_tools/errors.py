@@ -57,6 +57,13 @@ def counted(count: int, thing: str, things: str = "") -> str:
     return f"{count:,} {thing if count == 1 else things or thing + 's'}"
 
 
+def counted_of(count: int, total: int, thing: str) -> str:
+    """`3 of 1,200 masks are`, `1 of 2 masks is`, `all 5 masks are` or `the only mask is`."""
+    if count == total:
+        return f"the only {thing} is" if total == 1 else f"all {total:,} {thing}s are"
+    return f"{count:,} of {total:,} {thing}s {'is' if count == 1 else 'are'}"
+
+
 def in_lines(found: str, items: list[str], limit: int) -> str:
     """`found:`, and below it the first items, a line for each, and how many more there are."""
     more = [f"and {len(items) - limit:,} more"] if len(items) > limit else []

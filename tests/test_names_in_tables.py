@@ -90,10 +90,10 @@ def test_a_name_in_a_table_that_leads_elsewhere_is_refused(tmp_path: Path, data:
         header, row = csv.reader(file)
     with (pred / "photos.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, [stem, *row[1:]]])
-    with pytest.raises(InputError, match=r"photos\.csv: 1 names of photos cannot be used: .*; the table is damaged"):
+    with pytest.raises(InputError, match=r"photos\.csv: 1 name of a photo cannot be used: .*; the table is damaged"):
         pred_folder.read_photos(pred)
     pd.DataFrame({"image": [stem], "group": ["a"], "fold": [0]}).to_csv(tmp_path / "folds.csv", index=False)
-    with pytest.raises(InputError, match=r"folds\.csv: (1 names of photos cannot be used|damaged)"):
+    with pytest.raises(InputError, match=r"folds\.csv: (1 name of a photo cannot be used|damaged)"):
         run_folder.read_folds(tmp_path)
 
 

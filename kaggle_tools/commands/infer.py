@@ -79,7 +79,7 @@ def infer(
     ] = None,
     precision: Annotated[
         Precision,
-        typer.Option(help="Arithmetic; auto: 16 bits where the machine has them.", rich_help_panel=MODELS),
+        typer.Option(help="Arithmetic; auto: 16 bits where they are faster.", rich_help_panel=MODELS),
     ] = "auto",
     batch_size: Annotated[
         str,
@@ -134,7 +134,8 @@ def infer(
     given_scales = parse_numbers("--tta-scales", tta_scales) if tta_scales is not None else None
     run_weights = parse_numbers("--weights", weights) if weights is not None else None
     if run_weights and len(run_weights) != len(runs):
-        raise InputError(f"--weights {weights}: {len(runs)} runs need {len(runs)} weights")
+        as_many = f"{counted(len(runs), 'run needs', 'runs need')} {counted(len(runs), 'weight')}"
+        raise InputError(f"--weights {weights}: {as_many}")
 
     from kaggle_tools.data.listing import photos_in, photos_to_mask
     from kaggle_tools.inference import write_masks

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.errors import counted
+from kaggle_tools.errors import LeaderboardError, counted
 from kaggle_tools.system.output import say, warn
 
 
@@ -22,14 +22,24 @@ def submissions(
     ledger: cli.LedgerOption = None,
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
-    """Show all submissions, those made elsewhere too, with the scores that Kaggle lists now."""
+    """Show all submissions, those made elsewhere too, with the scores that Kaggle lists now.
+
+    Where Kaggle cannot be asked, what is noted is shown all the same.
+    """
     from kaggle_tools.kaggle_api import overview
+    from kaggle_tools.kaggle_api.client import NoCredentialsError
     from kaggle_tools.kaggle_api.ledger import default_path, left_out, read
     from kaggle_tools.kaggle_api.submit_once import pick_up_scores
 
     path, spec = ledger or default_path(), cli.competition_named(competition)
-    noted = read(path, spec.slug)
-    entries = noted if offline else pick_up_scores(path, noted, spec.slug)
+    entries = read(path, spec.slug)
+    failure: LeaderboardError | None = None
+    try:
+        entries = entries if offline else pick_up_scores(path, entries, spec.slug)
+    except NoCredentialsError as error:
+        warn(f"{error} Shown is what is noted here.")
+    except LeaderboardError as error:
+        failure = error
     cli.show(overview.table(entries).for_terminal())
     for warning in left_out(path):
         warn(warning)
@@ -41,3 +51,5 @@ def submissions(
 
         write_submissions(html, spec, entries)
         say(f"page: {html}")
+    if failure:
+        raise failure

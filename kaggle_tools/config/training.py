@@ -199,8 +199,8 @@ class TrainingConfig:
     """Pixels of the network's input."""
     dice_weight: Annotated[float, Option("Weight of soft Dice in the loss.", LOSS)] = 1.0
     lovasz_weight: Annotated[float, Option("Weight of the Lovasz hinge in the loss.", LOSS)] = 0.0
-    precision: Annotated[Precision, Option("Arithmetic; auto: 16 bits where the machine has them.", STEPS)] = "auto"
-    """`auto`: bfloat16 where the GPU or the processor has it, float16 with loss scaling on other GPUs, else float32."""
+    precision: Annotated[Precision, Option("Arithmetic; auto: 16 bits where they are faster.", STEPS)] = "auto"
+    """`auto`: bfloat16 where the machine is faster in it, float16 with loss scaling on other GPUs, else float32."""
     tta: Annotated[Tta, Option("Flips over which out-of-fold probabilities are averaged.", STEPS)] = "hflip"
     """Test photos are averaged over the same flips where nothing else is asked for."""
     tta_scales: Annotated[

@@ -20,7 +20,14 @@ from kaggle_tools.results import run_folder
 from kaggle_tools.results.after_care import AfterCare, chosen
 from kaggle_tools.results.records.masks import Network, Record
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
-from kaggle_tools.results.summary import HeldOut, after_care_trials, cross_validation, estimate_at, held_out_by
+from kaggle_tools.results.summary import (
+    HeldOut,
+    after_care_trials,
+    cross_validation,
+    estimate_at,
+    expected_excess,
+    held_out_by,
+)
 from kaggle_tools.system.output import warn
 from kaggle_tools.system.processes import is_first_process
 
@@ -116,8 +123,13 @@ class Evidence:
         runs, folds = self.selection.runs, self.selection.folds or ()
         if len(runs) > 1:
             return self._found_of_a_mix(runs, folds)
-        finished = [fold for fold in run_folder.finished_folds(runs[0]) if not folds or fold in folds]
+        finished = self._finished_folds()
         return held_out_by(runs[0], finished) if finished else f"there are no out-of-fold photos in {runs[0]}"
+
+    def _finished_folds(self) -> list[int]:
+        """Of the first run, those of the selection that are trained and scored."""
+        folds = self.selection.folds
+        return [fold for fold in run_folder.finished_folds(self.selection.runs[0]) if not folds or fold in folds]
 
     def _found_of_a_mix(self, runs: Sequence[Path], folds: Sequence[int]) -> HeldOut | str:
         saved = [run_folder.saved_oof_probabilities(run, folds).keys() for run in runs]
@@ -135,9 +147,15 @@ class Evidence:
     def _expected_score(self, care: AfterCare, same_tta: bool) -> ExpectedScore:
         if self.held_out is None:
             return ExpectedScore(None, self.why_unknown)
+        excess = self._excess()
         if not same_tta:
-            return ExpectedScore(None, "the out-of-fold photos were masked with another TTA")
-        return ExpectedScore(estimate_at(self.held_out, self.competition, care))
+            return ExpectedScore(None, "the out-of-fold photos were masked with another TTA", excess)
+        return ExpectedScore(estimate_at(self.held_out, self.competition, care), excess=excess)
+
+    def _excess(self) -> float | None:
+        """How much too high the score was that held-out photos' probabilities promised; of a mix that is not known."""
+        runs = self.selection.runs
+        return expected_excess(runs[0], self._finished_folds(), self.competition) if len(runs) == 1 else None
 
     def true_photos(self, stems: Collection[str]) -> list[Photo] | str:
         """The training photos of these stems, from where a run was trained or else from `data`; or why not."""

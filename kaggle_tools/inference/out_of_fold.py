@@ -105,13 +105,29 @@ def scored_photos(
     Raises:
         InputError: a photo cannot be read, the model gave NaN or infinity, or the memory does not suffice.
     """
-    member = replace(member, model=without_normalisation(member.model).to(memory_format=fast_memory_format(device)))
-    tta, scales = member.card.tta, member.card.tta_scales
-    ensemble = Ensemble([member], device, tta=tta, scales=scales, precision=precision)
-    for prediction in predict(ensemble, photos, equal_size_batches(photos, batch_size), workers=workers):
-        if isinstance(prediction, Unreadable):
-            raise InputError(prediction.error)
-        yield _scored(prediction, member, competition, save_probabilities)
+    for prediction in _predictions(member, photos, device, precision, batch_size, workers):
+        if save_probabilities:
+            _save_probability(prediction, member.folder)
+        yield _scored(prediction, member, competition)
+
+
+def save_probabilities(
+    member: Member,
+    photos: Sequence[Photo],
+    *,
+    device: torch.device,
+    precision: FixedPrecision,
+    batch_size: int,
+    workers: int,
+) -> None:
+    """Write the probabilities of photos that a finished fold held out; masks and scores remain as they are.
+
+    Raises:
+        InputError: a photo cannot be read, the model gave NaN or infinity, or the memory does not suffice.
+    """
+    predictions = _predictions(member, photos, device, precision, batch_size, workers)
+    for prediction in track(predictions, len(photos), f"out-of-fold probabilities of fold {member.card.fold}"):
+        _save_probability(prediction, member.folder)
 
 
 def held_out_by_mix(
@@ -145,8 +161,31 @@ def histogram(probability_HW: Tensor, truth_HW: Tensor) -> NDArray[np.uint32]:
     return counts.view(2, run_folder.BINS).cpu().numpy().astype(np.uint32)
 
 
-def _scored(prediction: Prediction, member: Member, competition: Competition, save_probabilities: bool) -> ScoredPhoto:
-    """The scores of a held-out photo, whose mask, and where asked for its probabilities, are written."""
+def _predictions(
+    member: Member,
+    photos: Sequence[Photo],
+    device: torch.device,
+    precision: FixedPrecision,
+    batch_size: int,
+    workers: int,
+) -> Iterator[Prediction]:
+    """What the fold's network says of photos, averaged as its card says."""
+    member = replace(member, model=without_normalisation(member.model).to(memory_format=fast_memory_format(device)))
+    tta, scales = member.card.tta, member.card.tta_scales
+    ensemble = Ensemble([member], device, tta=tta, scales=scales, precision=precision)
+    for prediction in predict(ensemble, photos, equal_size_batches(photos, batch_size), workers=workers):
+        if isinstance(prediction, Unreadable):
+            raise InputError(prediction.error)
+        yield prediction
+
+
+def _save_probability(prediction: Prediction, folder: Path) -> None:
+    path = run_folder.oof_probability_path(folder, prediction.photo.stem)
+    write_gray(path, as_bytes(prediction.probability_HW).cpu().numpy())
+
+
+def _scored(prediction: Prediction, member: Member, competition: Competition) -> ScoredPhoto:
+    """The scores of a held-out photo, whose mask is written."""
     photo, probability_HW = prediction.photo, prediction.probability_HW
     mask_HW = probability_HW >= run_folder.DEFAULT_THRESHOLD
     sums = sums_of(measured(probability_HW, mask_HW, prediction.votes_HW).tolist(), photo)
@@ -154,9 +193,6 @@ def _scored(prediction: Prediction, member: Member, competition: Competition, sa
     truth_HW = read_mask(photo.mask)
     predicted_HW = mask_HW.cpu().numpy()
     write_mask(run_folder.oof_mask_path(member.folder, photo.stem), predicted_HW)
-    if save_probabilities:
-        path = run_folder.oof_probability_path(member.folder, photo.stem)
-        write_gray(path, as_bytes(probability_HW).cpu().numpy())
     counts = metrics.overlap(predicted_HW, truth_HW)
     return ScoredPhoto(
         image=photo.stem,

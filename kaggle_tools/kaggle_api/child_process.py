@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kaggle_tools.kaggle_api import credentials
-from kaggle_tools.kaggle_api.credentials import Credentials, CredentialsError
+from kaggle_tools.kaggle_api.credentials import Credentials, CredentialsError, NoneFoundError
 
 T = TypeVar("T")
 
@@ -202,7 +202,7 @@ def _answer(request: dict[str, Any], say_ready: Callable[[], None]) -> dict[str,
     try:
         found = credentials.find(os.environ)
     except CredentialsError as error:
-        return _failure("credentials", str(error))
+        return _failure("no credentials" if isinstance(error, NoneFoundError) else "credentials", str(error))
     try:
         api = _import_client()
         say_ready()

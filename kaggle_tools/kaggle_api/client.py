@@ -67,6 +67,10 @@ ADVICE = {
 """What to do about an HTTP status, where Kaggle says nothing more."""
 
 
+class NoCredentialsError(LeaderboardError):
+    """There are no credentials on this machine, so that Kaggle was not asked."""
+
+
 class TransientError(LeaderboardError):
     """Kaggle failed in a way that may pass. Nothing was submitted."""
 
@@ -80,6 +84,7 @@ class UnknownOutcomeError(LeaderboardError):
 
 
 MESSAGES: dict[str, tuple[type[LeaderboardError], str]] = {
+    "no credentials": (NoCredentialsError, "{said}"),
     "credentials": (LeaderboardError, "{said}"),
     "rejected": (
         LeaderboardError,

@@ -38,6 +38,10 @@ class CredentialsError(Exception):
     """What is wrong with the credentials, where they are, and what to do. It never quotes them."""
 
 
+class NoneFoundError(CredentialsError):
+    """There are none where the package looks for them."""
+
+
 class Credentials(NamedTuple):
     """What the package will use."""
 
@@ -57,7 +61,7 @@ def find(environment: Mapping[str, str]) -> Credentials:
     if found:
         return found
     path = config_folder(environment) / "kaggle.json"
-    raise CredentialsError(f"{NONE_FOUND}. ({path} gives no user name and key.)" if path.exists() else NONE_FOUND)
+    raise NoneFoundError(f"{NONE_FOUND}. ({path} gives no user name and key.)" if path.exists() else NONE_FOUND)
 
 
 def config_folder(environment: Mapping[str, str]) -> Path:

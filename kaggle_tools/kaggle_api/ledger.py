@@ -163,7 +163,8 @@ def left_out(path: Path) -> list[str]:
     nameless = [name for name, facts in _facts(lines).items() if not facts.keys() >= {"slug", "message"}]
     said = []
     if broken:
-        said.append(f"{path}: {len(broken):,} damaged lines are left out: {first_few(broken)}")
+        lines_are = counted(len(broken), "damaged line is", "damaged lines are")
+        said.append(f"{path}: {lines_are} left out: {first_few(broken)}")
     if nameless:
         said.append(
             f"{path}: {counted(len(nameless), 'submission is', 'submissions are')} "

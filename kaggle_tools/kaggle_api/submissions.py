@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from kaggle_tools.errors import InputError, LeaderboardError
+from kaggle_tools.errors import InputError, LeaderboardError, counted
 from kaggle_tools.kaggle_api.client import (
     ANSWER_SECONDS,
     Deadline,
@@ -95,7 +95,8 @@ class Listing(NamedTuple):
         if self.more:
             said.append(f"only the last {MOST:,} submissions were asked for: Kaggle lists more")
         if self.unreadable:
-            said.append(f"{self.unreadable} rows of Kaggle's list cannot be read and are left out")
+            rows = counted(self.unreadable, "row of Kaggle's list is", "rows of Kaggle's list are")
+            said.append(f"{rows} left out, as unreadable")
         return said
 
 

@@ -11,7 +11,7 @@ from kaggle_tools.errors import InputError, counted
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.comparison import FEWEST_GROUPS
 from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD
-from kaggle_tools.results.summary import Summary
+from kaggle_tools.results.summary import Summary, expected_and_real
 
 OPTIMISTIC = 0.001
 """A score that is too high by this much gets a warning: so much can lie between two models (benchmarks/RESULTS.md)."""
@@ -113,15 +113,3 @@ def _probabilities_are_right(table: pd.DataFrame, competition: Competition) -> C
             "" if alike is None else f"Photo by photo, expected and real {name} have a rank correlation of {alike:.2f}."
         ),
     )
-
-
-def expected_and_real(table: pd.DataFrame, competition: Competition) -> tuple[pd.Series, pd.Series] | None:
-    """The score that is expected of each held-out photo's probabilities, and its real one; None where it is not known.
-
-    Older versions recorded the Dice alone.
-    """
-    columns = [(run_folder.EXPECTED_SCORE, "score")]
-    if competition.scored_by_dice:
-        columns.append((run_folder.EXPECTED_DICE, "dice"))
-    known = [(table[expected], table[real]) for expected, real in columns if expected in table]
-    return next((pair for pair in known if not pair[0].isna().any()), None)

@@ -26,6 +26,7 @@ from kaggle_tools.data.images import image_size, read_notes, read_texts
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, counted, first_few
 from kaggle_tools.results.records.masks import NOTES, PHOTO_COLUMNS, RECORD_FILE, MaskedPhoto, Record
+from kaggle_tools.results.scores import NOT_RECORDED
 from kaggle_tools.system.files import deny_links, locked, read_csv, read_json, remove_left_behind, write_csv, write_json
 from kaggle_tools.system.json_values import changes_of
 
@@ -225,19 +226,21 @@ def photo_below(folder: Path, photo: MaskedPhoto, competition: Competition) -> P
 def confident_photos(pred: Path, competition: Competition, confidence: float, data: Path) -> list[Photo]:
     """The photos with their predicted masks, of those with at least this expected score, in the order of their stems.
 
-    They are taken from the folder `data`, or from where they were masked, if they are still the same.
+    Of what a mask's probabilities promise, what these promised too much on the runs' held-out photos is taken off. The
+    photos are taken from the folder `data`, or from where they were masked, if they are still the same.
 
     Raises:
         InputError: the folder is not finished, of another competition, or holds no such photo; or a photo is not the
             one that its mask was made of, or only its path is known.
     """
-    slug = read_record(pred).competition
-    if slug != competition.slug:
-        raise InputError(f"{pred}: holds masks of {slug}, not of {competition.slug}")
-    rows = read_photos(pred)
-    sure = sorted((row for row in rows if 1 - row.doubt >= confidence), key=lambda row: row.image)
+    record = read_record(pred)
+    if record.competition != competition.slug:
+        raise InputError(f"{pred}: holds masks of {record.competition}, not of {competition.slug}")
+    excess = (record.expected or NOT_RECORDED).excess or 0.0
+    expected = {row: 1 - row.doubt - excess for row in read_photos(pred)}
+    sure = sorted((row for row in expected if expected[row] >= confidence), key=lambda row: row.image)
     if not sure:
-        best = max((1 - row.doubt for row in rows), default=0.0)
+        best = max(expected.values(), default=0.0)
         raise InputError(
             f"--extra-confidence {confidence}: no mask in {pred} has an expected {competition.score_name} as high as "
             f"that; the best has {best:.4f}"

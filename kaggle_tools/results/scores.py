@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.system.json_values import Fields, between, each, floating, pair, text, whole
+from kaggle_tools.system.json_values import Fields, between, each, floating, pair, signed, text, whole
 
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
@@ -23,6 +23,7 @@ Interval = tuple[float, float]
 SCORE = between(floating, 0, 1 + 1e-9)
 """As it is recorded: a mean of ones may be a little more than one."""
 INTERVAL = pair(SCORE)
+DIFFERENCE = between(signed, -1, 1)
 
 
 class Estimate(NamedTuple):
@@ -91,12 +92,15 @@ class ExpectedScore:
     estimate: Estimate | None
     unavailable: str = ""
     """Why there is no estimate."""
+    excess: float | None = None
+    """How much higher than the true one the score was that the held-out photos' probabilities led to expect."""
 
     def to_json(self) -> dict[str, Any]:
         """As `run.json` and the ledger hold it."""
+        excess = {} if self.excess is None else {"excess": self.excess}
         if self.estimate is None:
-            return {"unavailable": self.unavailable}
-        return {"score": self.estimate.score, "interval": _as_list(self.estimate.interval)}
+            return {"unavailable": self.unavailable, **excess}
+        return {"score": self.estimate.score, "interval": _as_list(self.estimate.interval), **excess}
 
     @classmethod
     def from_json(cls, recorded: Mapping[str, Any]) -> Self:
@@ -106,10 +110,10 @@ class ExpectedScore:
             MalformedError: it is not of this form.
         """
         fields = Fields(recorded)
-        score = fields.optional("score", SCORE, None)
+        score, excess = fields.optional("score", SCORE, None), fields.optional("excess", DIFFERENCE, None)
         if score is None:
-            return cls(None, fields.optional("unavailable", text, NOT_RECORDED.unavailable))
-        return cls(Estimate(score, fields.optional("interval", INTERVAL, None)))
+            return cls(None, fields.optional("unavailable", text, NOT_RECORDED.unavailable), excess)
+        return cls(Estimate(score, fields.optional("interval", INTERVAL, None)), excess=excess)
 
 
 NOT_RECORDED = ExpectedScore(None, "not recorded")

@@ -25,6 +25,8 @@ from kaggle_tools.results.after_care import LEVELS, AfterCare, Trial, trials_of
 from kaggle_tools.results.run_folder import (
     BINS,
     DEFAULT_THRESHOLD,
+    EXPECTED_DICE,
+    EXPECTED_SCORE,
     HISTOGRAMS_FILE,
     OOF_FILE,
     WRITES,
@@ -185,6 +187,28 @@ def estimate_at(held_out: HeldOut, competition: Competition, care: AfterCare) ->
     scores = competition.score(overlap)
     groups = groups_and_views(held_out.stems, competition)[0]
     return Estimate(float(scores.mean()), interval(scores, groups))
+
+
+def expected_and_real(table: pd.DataFrame, competition: Competition) -> tuple[pd.Series, pd.Series] | None:
+    """The score that is expected of each held-out photo's probabilities, and its real one; None where it is not known.
+
+    Older versions recorded the Dice alone.
+    """
+    columns = [(EXPECTED_SCORE, "score")]
+    if competition.scored_by_dice:
+        columns.append((EXPECTED_DICE, "dice"))
+    known = [(table[expected], table[real]) for expected, real in columns if expected in table]
+    return next((pair for pair in known if not pair[0].isna().any()), None)
+
+
+def expected_excess(run: Path, folds: Sequence[int], competition: Competition) -> float | None:
+    """How much higher than the true one the score was that was expected of these folds' held-out photos, on average.
+
+    Raises:
+        InputError: a table is missing or damaged.
+    """
+    found = expected_and_real(read_oof(run, folds), competition)
+    return None if found is None else float(found[0].mean() - found[1].mean())
 
 
 def threshold_curve(histograms: NDArray[np.int64], competition: Competition) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.checks.names import files_by_stem
 from kaggle_tools.data.checks.predicted_masks import doubts
-from kaggle_tools.errors import FEW, InputError, first_few
+from kaggle_tools.errors import FEW, InputError, counted, counted_of, first_few
 from kaggle_tools.submission.line_ends import LineEnds
 from kaggle_tools.submission.read import Sample, parse_mask, read_rows, read_sample
 
@@ -39,14 +39,14 @@ class CheckReport:
     def warnings(self, competition: Competition) -> list[str]:
         """What may be meant so, but seldom is."""
         found = {
-            f"masks are `{self.sample_text}`, as in the sample submission": self.placeholder,
-            "masks could reach beyond the end of their photo, whose size is not known": self.unbounded,
+            f"`{self.sample_text}`, as in the sample submission": self.placeholder,
+            "not held against the photo size, which is not known": self.unbounded,
         }
         warnings = doubts(self.rows, self.blank, self.full, competition)
-        warnings += [f"{count:,} of {self.rows:,} {what}" for what, count in found.items() if count]
+        warnings += [f"{counted_of(count, self.rows, 'mask')} {what}" for what, count in found.items() if count]
         if self.unlisted:
-            names = first_few(list(self.unlisted))
-            warnings.append(f"{len(self.unlisted):,} test photos are not in the sample submission: {names}")
+            photos_are = counted(len(self.unlisted), "test photo is", "test photos are")
+            warnings.append(f"{photos_are} not in the sample submission: {first_few(list(self.unlisted))}")
         return [*warnings, *self.numbering]
 
 
@@ -146,7 +146,7 @@ class _Tally:
             self.problems["ids of the sample submission are missing"] = _Places(len(missing), missing[:FEW])
         if self.problems:
             found = [
-                f"  {places.count:,} {what}: {first_few(places.first, count=places.count)}"
+                f"  {what} ({places.count:,}): {first_few(places.first, count=places.count)}"
                 for what, places in self.problems.items()
             ]
             raise InputError("\n".join([f"{path}: cannot be submitted", *found]))
@@ -155,7 +155,7 @@ class _Tally:
         counts = {"full": self.full, "blank": self.blank, "as in the sample submission": self.placeholder}
         for state, count in counts.items():
             if count == len(self.seen):
-                raise InputError(f"{path}: all {count:,} masks are {state}; if this is meant, use --force")
+                raise InputError(f"{path}: {counted_of(count, count, 'mask')} {state}; if this is meant, use --force")
 
     def report(self) -> CheckReport:
         return CheckReport(

@@ -19,7 +19,7 @@ from kaggle_tools import rle
 from kaggle_tools.competition import COMPETITIONS, Competition
 from kaggle_tools.data.checks.names import fault_of
 from kaggle_tools.data.checks.zip_files import DAMAGED, MAX_RATIO, USUAL, files_in
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, counted
 
 LONGEST_LINE = 1 << 25
 """Characters of one row: a chessboard of 6 megapixels has fewer. The `csv` module's own limit for a field, 128 KiB,
@@ -76,7 +76,7 @@ def read_masks(path: Path, competition: Competition) -> Iterator[tuple[str, str]
     seen = set()
     for line, fields in read_rows(path, competition):
         if len(fields) != 2:
-            raise InputError(f"{path}, line {line}: {len(fields)} fields, but there must be two")
+            raise InputError(f"{path}, line {line}: {counted(len(fields), 'field')}, but there must be two")
         photo_id, text = fields
         if photo_id in seen:
             raise InputError(f"{path}, line {line}: {photo_id[:80]!r} for the second time")
@@ -158,7 +158,7 @@ def _open_binary(path: Path) -> Iterator[BufferedReader]:
 def _only_member(path: Path, archive: zipfile.ZipFile) -> str:
     files = files_in(archive)
     if len(files) != 1:
-        raise InputError(f"{path}: {len(files)} files in it, but there must be one, the CSV")
+        raise InputError(f"{path}: {counted(len(files), 'file')} in it, but there must be one, the CSV")
     if files[0].compress_type not in USUAL:
         raise InputError(f"{path}: packed in another way than deflate; unpack it, and give the CSV itself")
     return files[0].filename

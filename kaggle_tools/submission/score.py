@@ -12,7 +12,7 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.data.checks.foreground import lines_of_ambiguous
 from kaggle_tools.data.checks.names import below_folders, files_by_stem
 from kaggle_tools.data.images import read_foreground
-from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.errors import InputError, counted, first_few
 from kaggle_tools.submission.read import parse_mask, read_masks
 from kaggle_tools.system.output import warn
 
@@ -61,7 +61,8 @@ def score_submission(path: Path, truth: Path, competition: Competition) -> Score
     missing = [photo_id for photo_id in truths if photo_id not in counts]
     if missing:
         exchanged = "" if unscored else "; if they are in the wrong order: the submission comes first, then the truth"
-        raise InputError(f"{path}: {len(missing):,} photos of {truth} are missing: {first_few(missing)}{exchanged}")
+        lacking = counted(len(missing), f"photo of {truth} is missing", f"photos of {truth} are missing")
+        raise InputError(f"{path}: {lacking}: {first_few(missing)}{exchanged}")
     for line in lines_of_ambiguous(ambiguous, len(counts)):
         warn(line)
     return Scores(_table(counts, competition), unscored)

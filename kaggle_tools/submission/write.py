@@ -22,7 +22,7 @@ from kaggle_tools import rle
 from kaggle_tools.competition import Competition
 from kaggle_tools.data.checks.foreground import lines_of_ambiguous
 from kaggle_tools.data.images import Size, image_size, read_foreground
-from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.errors import InputError, counted_of, first_few
 from kaggle_tools.results.pred_folder import is_of_other_photo
 from kaggle_tools.submission.check import CheckReport, check_submission
 from kaggle_tools.submission.read import sample_stems
@@ -247,14 +247,14 @@ def _refuse_missing(masks: Path, stems: list[str]) -> None:
     missing = [f"{stem}.png" for stem in stems if f"{stem}.png" not in there]
     if missing:
         raise InputError(
-            f"{masks}: {len(missing):,} of {len(stems):,} masks are missing: {first_few(missing)}; "
+            f"{masks}: {counted_of(len(missing), len(stems), 'mask')} missing: {first_few(missing)}; "
             "run `infer` on all photos of the sample submission first"
         )
 
 
 def _refuse_unusable(problems: list[str], total: int) -> None:
     if problems:
-        raise InputError(f"{len(problems):,} of {total:,} masks cannot be used: {first_few(problems)}")
+        raise InputError(f"{counted_of(len(problems), total, 'mask')} unusable: {first_few(problems)}")
 
 
 def _size_problem(stem: str, size: Size, size_of: SizeOf | None) -> str:

@@ -120,7 +120,7 @@ def fast_precision(device: torch.device) -> FixedPrecision:
     """
     if device.type == "cuda":
         return BF16 if torch.cuda.is_bf16_supported(including_emulation=False) else FP16
-    return BF16 if device.type == "cpu" and _cpu_has_bfloat16() else FP32
+    return BF16 if device.type == "cpu" and _cpu_is_faster_in_bfloat16() else FP32
 
 
 def half_of(precision: FixedPrecision) -> torch.dtype | None:
@@ -128,11 +128,17 @@ def half_of(precision: FixedPrecision) -> torch.dtype | None:
     return {FP32: None, BF16: torch.bfloat16, FP16: torch.float16}[precision]
 
 
-def _cpu_has_bfloat16() -> bool:
-    """Whether the processor has instructions that multiply in bfloat16; False where this PyTorch cannot tell."""
+def _cpu_is_faster_in_bfloat16() -> bool:
+    """Whether bfloat16 saves the processor time; False where this PyTorch cannot tell.
+
+    Told from what the processor is and not from a measurement, so that a training that is continued computes as it
+    began. Intel's Xeon of the fourth generation, where a virtual machine hides its AMX, multiplies in bfloat16 half as
+    fast as in float32; AMD's Zen 4 nearly twice as fast (benchmarks/RESULTS.md).
+    """
     known: Callable[[], Mapping[str, object]] = getattr(torch.cpu, "get_capabilities", dict)
     capabilities = known()
-    return any(bool(capabilities.get(instructions)) for instructions in ("avx512_bf16", "amx_bf16"))
+    has_vectors = bool(capabilities.get("avx512_bf16")) and "Intel" not in str(capabilities.get("cpu_name"))
+    return has_vectors or bool(capabilities.get("amx_bf16"))
 
 
 def _first_line(error: object) -> str:

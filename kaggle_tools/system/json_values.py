@@ -57,9 +57,14 @@ def whole(recorded: Any) -> int:
 
 def floating(recorded: Any) -> float:
     """A number from 0 on, which may have been written without a decimal point."""
+    return _within(signed(recorded), 0, LARGEST_NUMBER)
+
+
+def signed(recorded: Any) -> float:
+    """A number, which may be below 0."""
     if isinstance(recorded, bool) or not isinstance(recorded, int | float):
         raise _is_not(recorded, "a number")
-    return _within(recorded, 0, LARGEST_NUMBER)
+    return _within(recorded, -LARGEST_NUMBER, LARGEST_NUMBER)
 
 
 def mapping(recorded: Any) -> dict[str, Any]:

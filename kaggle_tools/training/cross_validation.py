@@ -15,10 +15,14 @@ from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.fingerprint import sha256_of
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError, counted, first_few
+from kaggle_tools.inference import out_of_fold
+from kaggle_tools.inference.ensemble import Member
+from kaggle_tools.models.weights import load
 from kaggle_tools.options import arguments_of
 from kaggle_tools.results import fold_table, run_folder
 from kaggle_tools.results.pred_folder import confident_photos
-from kaggle_tools.system.hardware import require_working_gpu
+from kaggle_tools.system.files import locked
+from kaggle_tools.system.hardware import best_device, require_working_gpu
 from kaggle_tools.system.output import say
 from kaggle_tools.system.processes import (
     is_first_process,
@@ -29,11 +33,12 @@ from kaggle_tools.system.processes import (
     warn_of_idle_gpus,
 )
 from kaggle_tools.training.callbacks import TimeLimit
-from kaggle_tools.training.fold import train_fold
+from kaggle_tools.training.fold import LOCK_SECONDS, train_fold
 from kaggle_tools.training.plan.batch import warn_of_little_memory
 from kaggle_tools.training.plan.hours import announce, busiest, estimated_hours
 from kaggle_tools.training.plan.shortage import resumed_after_out_of_memory
 from kaggle_tools.training.plan.trial import require_passes
+from kaggle_tools.training.task import precision_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class CrossValidation:
 
 
 def train(work: CrossValidation, folds: Sequence[int], execution: Execution, deadline: float | None = None) -> None:
-    """Train those of these folds that are not finished.
+    """Train those of these folds that are not finished, and keep the probabilities of all, where asked for.
 
     `deadline` is the time, as `time.monotonic` counts, after which no epoch may end.
 
@@ -64,11 +69,14 @@ def train(work: CrossValidation, folds: Sequence[int], execution: Execution, dea
     """
     if execution.parallel_folds:
         train_in_parallel(work, folds, execution, deadline)  # which leaves the memory of the GPUs to the folds
-        return
-    require_working_gpu()
-    if is_first_process():
-        warn_of_idle_gpus(execution.devices, execution.nodes)
-    train_one_by_one(work, folds, execution, deadline)
+    else:
+        require_working_gpu()
+        if is_first_process():
+            warn_of_idle_gpus(execution.devices, execution.nodes)
+        train_one_by_one(work, folds, execution, deadline)
+    if execution.save_oof_probabilities and is_first_process():
+        for fold in folds:
+            save_missing_probabilities(work, fold, execution)
 
 
 def train_one_by_one(
@@ -144,6 +152,28 @@ def train_in_parallel(
         raise OutOfTimeError(
             f"stopped before {len(stopped)} of {counted(len(unfinished), 'fold')} were done, as --max-hours asks; "
             "the same command continues from there"
+        )
+
+
+def save_missing_probabilities(work: CrossValidation, fold: int, execution: Execution) -> None:
+    """Keep the out-of-fold probabilities of a fold that was finished when they were not asked for yet.
+
+    Raises:
+        InputError: see `out_of_fold.save_probabilities`; or the weights cannot be loaded.
+    """
+    folder = run_folder.fold_folder(work.run, fold)
+    held_out = fold_table.split(list(work.photos), work.fold_by_stem, fold).held_out
+    missing = [photo for photo in held_out if not run_folder.oof_probability_path(folder, photo.stem).exists()]
+    if not missing:
+        return
+    with locked(folder, "trains this fold", LOCK_SECONDS):
+        out_of_fold.save_probabilities(
+            Member(*load(folder, fold), folder),
+            missing,
+            device=best_device(),
+            precision=precision_of(work.config),
+            batch_size=work.config.batch_size,
+            workers=execution.workers,
         )
 
 

@@ -24,7 +24,7 @@ def test_check_prints_each_warning_and_that_nothing_is_wrong(tmp_path: Path) -> 
     path = write_rows(tmp_path / "submission.csv", [*VALID[:2], ("a_01.jpg", "")])
     done = invoke("check", path, "--sample", write_sample(tmp_path / "sample.csv"))
     assert done.exit_code == 0, done.exception
-    assert "warning: 1 of 3 masks are blank, where every photo has foreground" in done.output.splitlines()
+    assert "warning: 1 of 3 masks is blank, where every photo has foreground" in done.output.splitlines()
     assert done.output.splitlines()[-1] == f"{path}: 3 masks, nothing wrong"
 
 
@@ -77,7 +77,7 @@ def test_check_with_the_data_folder_knows_the_sizes_and_names_photos_that_are_no
     result = invoke("check", path, "--data", data)
     assert result.exit_code == 0
     assert result.output.splitlines() == [
-        "warning: 1 test photos are not in the sample submission: c_01",
+        "warning: 1 test photo is not in the sample submission: c_01",
         f"{path}: 3 masks, nothing wrong",
     ]
     write_rows(path, [*VALID[:2], ("a_01.jpg", "24 2")])

@@ -68,7 +68,7 @@ class TestRefusals:
         [
             ([], "give either --data DIR or --images DIR: where the photos are"),
             (["--data", "a", "--images", "b"], "give either --data DIR or --images DIR: where the photos are"),
-            (["--images", "a", "--weights", "1,2"], "--weights 1,2: 1 runs need 1 weights"),
+            (["--images", "a", "--weights", "1,2"], "--weights 1,2: 1 run needs 1 weight"),
             (["--images", "a", "--weights", "0"], "--weights 0: must be numbers above 0 with commas between them.*"),
             (["--images", "a", "--weights", ""], "--weights : must be numbers above 0 with commas between them.*"),
             (["--images", "a", "--tta-scales", ""], "--tta-scales : must be numbers above 0 with commas.*"),

@@ -60,6 +60,30 @@ def test_with_the_option_offline_kaggle_is_not_asked(submitted: KaggleServer) ->
     assert not submitted.calls
 
 
+def test_without_credentials_what_is_noted_is_shown(
+    submitted: KaggleServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("KAGGLE_KEY")
+    result = submissions("--html", tmp_path / "page.html")
+    assert result.exit_code == 0, result.output
+    assert "5 folds" in result.output
+    assert "5 folds" in (tmp_path / "page.html").read_text()
+    said = " ".join((result.output + capfd.readouterr().err).split())
+    assert "https://www.kaggle.com/settings" in said
+    assert "Shown is what is noted here." in said
+    assert not submitted.calls
+
+
+def test_where_kaggle_refuses_what_is_noted_is_shown_before_the_error(
+    submitted: KaggleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAGGLE_KEY", f"{SECRET}-old")
+    result = submissions()
+    assert result.exit_code == 1
+    assert "5 folds" in result.output
+    assert "HTTP 401" in str(result.exception)
+
+
 def test_without_any_submission_the_table_is_empty(server: KaggleServer, ledger_path: Path) -> None:
     result = submissions()
     assert result.exit_code == 0
@@ -101,7 +125,7 @@ def test_an_odd_row_of_kaggles_list_hides_no_other_and_is_shown_as_such(
         assert shown.count("0.99612") >= 1
         assert "unclear: Kaggle lists publicScore 'None'" in " ".join(shown.split())
         assert "unclear: Kaggle lists status 'ESCALATED'" in " ".join(shown.split())
-    assert "warning: 1 rows of Kaggle's list cannot be read and are left out" in result.output + capfd.readouterr().err
+    assert "warning: 1 row of Kaggle's list is left out, as unreadable" in result.output + capfd.readouterr().err
     assert len(ledger.read(ledger_path)) == 1
 
 
@@ -109,7 +133,7 @@ def test_what_the_ledger_leaves_out_is_said(ledger_path: Path) -> None:
     ledger.intend(ledger_path, NOTED)
     with ledger_path.open("a") as file:
         file.write("half a li\n")
-    assert f"warning: {ledger_path}: 1 damaged lines are left out: line 2" in submissions("--offline").output
+    assert f"warning: {ledger_path}: 1 damaged line is left out: line 2" in submissions("--offline").output
 
 
 def test_scores_are_shown_although_the_ledger_cannot_be_written(

@@ -94,7 +94,7 @@ def test_a_dry_run_leaves_the_csv_and_says_what_is_in_it(pred: Path, data: Path,
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[-7:] == [
         "Carvana Image Masking: 3 masks, 1 of them blank",
-        "warning: 1 of 3 masks are blank, where every photo has foreground",
+        "warning: 1 of 3 masks is blank, where every photo has foreground",
         f"{csv}: {csv.stat().st_size:,} bytes",
         f"{packed}: {packed.stat().st_size:,} bytes",
         f"expected leaderboard score: unavailable, as {pred} does not record the out-of-fold scores of its models",
@@ -152,7 +152,7 @@ def test_missing_masks_are_refused_by_the_script_with_one_line(pred: Path, data:
     done = run_script("submit.py", str(pred), "--data", str(data), "--dry-run")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"error: {pred / 'masks'}: 1 of 3 masks are missing: a_02.png; "
+        f"error: {pred / 'masks'}: 1 of 3 masks is missing: a_02.png; "
         "run `infer` on all photos of the sample submission first"
     ]
     assert not (pred / "submission.csv").exists()
@@ -558,7 +558,7 @@ def test_a_list_with_odd_rows_is_no_reason_not_to_submit(run: Run, server: Kaggl
     server.submissions.append({"ref": None, "description": "", "date": "", "looks": 0})
     ended = run()
     assert ended.code == 0, ended.said
-    assert "warning: 1 rows of Kaggle's list cannot be read and are left out" in ended.said
+    assert "warning: 1 row of Kaggle's list is left out, as unreadable" in ended.said
     assert len(server.submissions) == 3
 
 
@@ -697,7 +697,7 @@ def test_what_the_ledger_leaves_out_is_said_before_a_submission(
     ledger_path.write_text("half a li\n")
     ended = run()
     assert ended.code == 0
-    assert f"warning: {ledger_path}: 1 damaged lines are left out: line 1" in ended.said
+    assert f"warning: {ledger_path}: 1 damaged line is left out: line 1" in ended.said
 
 
 @pytest.mark.parametrize("end", ["\n", "\r"])

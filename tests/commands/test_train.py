@@ -181,7 +181,7 @@ class TestLookingAtTrueMasks:
         assert photos[1].mask
         Image.new("L", (WIDTH, HEIGHT)).save(photos[1].mask)
         train.look_at_new(tmp_path / "run", photos, CARVANA)
-        assert capsys.readouterr().err == "warning: 1 of 3 masks are blank: a_02_mask.gif\n"
+        assert capsys.readouterr().err == "warning: 1 of 3 masks is blank: a_02_mask.gif\n"
 
     def test_files_that_the_run_has_recorded_are_not_looked_at_again(
         self, tmp_path: Path, photos: list[Photo], capsys: pytest.CaptureFixture[str]

@@ -154,7 +154,7 @@ class TestFindingTrainingPhotos:
     def test_names_that_no_table_can_hold_are_refused_at_the_start(self, folder: Path, name: str) -> None:
         save(folder / "train" / "x.jpg", pixels()).rename(folder / "train" / f"{name}.jpg")
         save(folder / "train_masks" / "x.gif", mask()).rename(folder / "train_masks" / f"{name}_mask.gif")
-        assert message_of(folder).startswith(f"{folder}: 1 names of photos cannot be used: {name!a} ")
+        assert message_of(folder).startswith(f"{folder}: 1 name of a photo cannot be used: {name!a} ")
 
     def test_files_that_differ_in_capital_letters_are_not_left_out_silently(self, folder: Path) -> None:
         (folder / "train" / "a_01.jpg").rename(folder / "train" / "a_01.JPG")
@@ -176,8 +176,7 @@ class TestFindingTrainingPhotos:
         for path in (folder / "train").iterdir():
             path.rename(path.with_suffix(".JPG"))
         assert message_of(folder) == (
-            f"{folder}/train/*.jpg: no such files; {folder}/train holds 3 files *.JPG instead; "
-            "their names must end with .jpg"
+            f"{folder}/train/*.jpg: no such files; {folder}/train holds 3 files *.JPG instead; names must end with .jpg"
         )
 
     def test_where_the_photos_lie_one_folder_deeper_it_is_said_where(self, folder: Path) -> None:
@@ -186,13 +185,13 @@ class TestFindingTrainingPhotos:
         (folder / "moved").rename(folder / "train" / "train")
         assert message_of(folder) == (
             f"{folder}/train/*.jpg: no such files; {folder}/train/train holds 3 files *.jpg instead; "
-            f"they must lie in {folder}/train"
+            f"photos must lie in {folder}/train"
         )
 
     def test_where_the_data_lie_one_folder_deeper_it_is_said_where(self, folder: Path) -> None:
         (folder / "carvana").mkdir()
         (folder / "train").rename(folder / "carvana" / "train")
-        assert f"{folder}/carvana/train holds 3 files *.jpg instead; they must lie in {folder}/train" in (
+        assert f"{folder}/carvana/train holds 3 files *.jpg instead; photos must lie in {folder}/train" in (
             message_of(folder)
         )
 
@@ -267,7 +266,7 @@ class TestFindingPhotosToMask:
     def test_names_that_no_table_can_hold_are_refused_in_any_folder(self, tmp_path: Path, name: str) -> None:
         save(tmp_path / "x.png", pixels()).rename(tmp_path / f"{name}.png")
         save(tmp_path / "good.png", pixels())
-        with pytest.raises(InputError, match=re.escape(f"{tmp_path}: 1 names of photos cannot be used: {name!a} ")):
+        with pytest.raises(InputError, match=re.escape(f"{tmp_path}: 1 name of a photo cannot be used: {name!a} ")):
             listing.photos_in(tmp_path)
 
     def test_a_folder_whose_own_name_no_table_can_hold_is_refused(self, tmp_path: Path) -> None:

@@ -146,6 +146,16 @@ class TestOneRun:
         assert [(run.run, run.score.score) for run in found.cross_validation] == [("a", 0.5)]
         assert score_at(runs[:1], tiles, 0.75) == 1
 
+    def test_how_much_too_high_the_expected_score_was_on_held_out_photos_is_recorded(
+        self, runs: list[Path], tiles: Competition
+    ) -> None:
+        """Both photos have a score of 0.5."""
+        assert known(runs[:1], tiles, 0.5).expected.excess is None  # as older runs did not record it
+        table = pd.read_csv(runs[0] / "fold0" / "oof.csv", dtype={"image": str})
+        table.assign(expected_dice=0.9, expected_score=[0.5, 0.7]).to_csv(runs[0] / "fold0" / "oof.csv", index=False)
+        assert known(runs[:1], tiles, 0.5).expected.excess == pytest.approx(0.1)
+        assert evidence(runs[:1], tiles).scores(AfterCare(), same_tta=False).expected.excess == pytest.approx(0.1)
+
     def test_a_run_without_scored_folds_has_neither_threshold_nor_score(
         self, runs: list[Path], tiles: Competition
     ) -> None:

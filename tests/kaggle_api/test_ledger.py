@@ -226,7 +226,7 @@ def test_of_glued_lines_the_one_that_is_cut_off_is_left_out_and_named(path: Path
     (entry,) = ledger.read(path)
     assert (entry.made, entry.public_score) == (None, 0.9)
     assert ledger.left_out(path) == [
-        f"{path}: 1 damaged lines are left out: line 2 (not JSON: it was cut off or changed)"
+        f"{path}: 1 damaged line is left out: line 2 (not JSON: it was cut off or changed)"
     ]
 
 
@@ -260,7 +260,7 @@ def test_a_line_that_cannot_be_read_is_left_out_and_it_is_said_why(ledger_path: 
     with ledger_path.open("ab") as file:
         file.write(line + b"\n")
     assert [(entry.id, entry.submission) for entry in ledger.read(ledger_path)] == [("aa", None)]
-    assert ledger.left_out(ledger_path) == [f"{ledger_path}: 1 damaged lines are left out: line 2 ({why})"]
+    assert ledger.left_out(ledger_path) == [f"{ledger_path}: 1 damaged line is left out: line 2 ({why})"]
 
 
 def test_what_is_left_out_is_found_by_parsing_each_line_once(

@@ -331,7 +331,7 @@ def test_rows_that_are_about_no_submission_are_counted(server: KaggleServer) -> 
     server.faults["ListSubmissions"] = refuse(200, {"submissions": rows})
     found = submissions.latest(SLUG)
     assert found == ([SOUND], False, 8)
-    assert found.warnings() == ["8 rows of Kaggle's list cannot be read and are left out"]
+    assert found.warnings() == ["8 rows of Kaggle's list are left out, as unreadable"]
 
 
 @pytest.mark.parametrize("answer", [{"submissions": 5}, {"submissions": {"ref": 7}}, [], "none", 7])

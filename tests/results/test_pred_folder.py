@@ -375,6 +375,18 @@ class TestConfidentPhotos:
         assert [photo.stem for photo in photos] == ["0012", "3"]
         assert photos[0] == Photo("0012", pred.parent / "photos" / "0012.png", (4, 6), pred / "masks" / "0012.png")
 
+    @pytest.mark.parametrize(("excess", "taken"), [(0.003, ["0012"]), (-0.02, ["0012", "3", "7"])])
+    def test_what_probabilities_promised_too_much_on_held_out_photos_is_taken_off(
+        self, pred: Path, tiles: Competition, excess: float, taken: list[str]
+    ) -> None:
+        """0.98, 0.99 and 0.995 are promised."""
+        expected = ExpectedScore(None, "another TTA", excess)
+        pred_folder.finish(
+            pred, replace(RECORD, competition=tiles.slug, expected=expected), pred_folder.read_photos(pred)
+        )
+        photos = pred_folder.confident_photos(pred, tiles, 0.99, ELSEWHERE)
+        assert [photo.stem for photo in photos] == taken
+
     def test_a_folder_without_confident_photos_is_refused_and_the_best_expected_dice_named(
         self, pred: Path, tiles: Competition
     ) -> None:

@@ -49,7 +49,13 @@ class TestJson:
 
     @pytest.mark.parametrize(
         "recorded",
-        [{"score": 0.9, "interval": [0.8, 0.95]}, {"score": 0.9, "interval": None}, {"unavailable": "another TTA"}],
+        [
+            {"score": 0.9, "interval": [0.8, 0.95]},
+            {"score": 0.9, "interval": None},
+            {"score": 0.9, "interval": [0.8, 0.95], "excess": 0.01},
+            {"unavailable": "another TTA"},
+            {"unavailable": "another TTA", "excess": -0.01},
+        ],
     )
     def test_an_expected_score_is_written_as_it_was_read_with_its_keys_in_order(self, recorded: dict[str, Any]) -> None:
         assert json.dumps(ExpectedScore.from_json(recorded).to_json()) == json.dumps(recorded)

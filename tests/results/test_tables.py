@@ -113,8 +113,8 @@ class TestReadTable:
         ("row", "fault"),
         [
             ("a,,1", "values of fold are missing"),
-            (",1,1", "names of photos cannot be used"),
-            ("../a,1,1", "names of photos cannot be used"),
+            (",1,1", "name of a photo cannot be used"),
+            ("../a,1,1", "name of a photo cannot be used"),
             ("b,1,1", "values of image stand there twice: b"),
             ("a,1,1.5", "values of score that are not from 0 to 1"),
             ("a,1,-0.1", "values of score that are not from 0 to 1"),

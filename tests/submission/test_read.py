@@ -25,7 +25,7 @@ from kaggle_tools.submission.read import parse_mask, read_masks, read_rows, samp
         ("", "the header is ''"),
         ("img,rle_mask\n", "no rows below the header"),
         ("img,rle_mask\na_01.jpg,1 1\na_01.jpg,1 1\n", r"line 3: 'a_01\.jpg' for the second time"),
-        ("img,rle_mask\na_01.jpg\n", "line 2: 1 fields, but there must be two"),
+        ("img,rle_mask\na_01.jpg\n", "line 2: 1 field, but there must be two"),
         ("img,rle_mask\na_01,1 1\n", r"line 2: 'a_01' is not of the form \{stem\}\.jpg"),
     ],
 )

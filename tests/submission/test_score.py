@@ -52,7 +52,7 @@ def test_run_lengths_down_the_columns_are_scored_like_those_along_the_rows(tmp_p
 
 def test_photos_with_a_truth_must_be_submitted(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "submission.csv", [SUBMITTED[0]])
-    with pytest.raises(InputError, match=r"1 photos of .*truth\.csv are missing: a_01\.jpg"):
+    with pytest.raises(InputError, match=r"1 photo of .*truth\.csv is missing: a_01\.jpg"):
         score_submission(path, write_rows(tmp_path / "truth.csv", list(TRUTH)), CARVANA)
 
 
@@ -88,7 +88,7 @@ def test_true_masks_that_are_not_plain_are_named(tmp_path: Path, capsys: pytest.
     table, _ = score_submission(path, tmp_path / "masks", CARVANA)
     assert table["dice"].tolist() == pytest.approx([4 / 8, 12 / 30])
     assert capsys.readouterr().err == (
-        "warning: 2 of 2 masks are not plainly black and white: b_01.png, a_01.png; "
+        "warning: all 2 masks are not plainly black and white: b_01.png, a_01.png; "
         "taken as foreground: values above half of the highest\n"
     )
 
@@ -114,5 +114,5 @@ def test_a_submission_and_a_truth_in_the_wrong_order_are_refused_with_the_right_
 
 def test_a_submission_that_holds_other_photos_too_is_not_taken_for_the_truth(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "submission.csv", list(SUBMITTED[:2]))
-    with pytest.raises(InputError, match=r"1 photos of .*truth\.csv are missing: a_01\.jpg$"):
+    with pytest.raises(InputError, match=r"1 photo of .*truth\.csv is missing: a_01\.jpg$"):
         score_submission(path, write_rows(tmp_path / "truth.csv", list(TRUTH)), CARVANA)

@@ -63,7 +63,7 @@ def test_an_unreadable_mask_is_named_and_leaves_no_file(tmp_path: Path, bytes_ke
     damaged = tmp_path / "masks" / "a_02.png"
     damaged.write_bytes(damaged.read_bytes()[:bytes_kept])
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match=r"1 of 3 masks cannot be used: .*a_02\.png: not a mask"):
+    with pytest.raises(InputError, match=r"1 of 3 masks is unusable: .*a_02\.png: not a mask"):
         write_submission(tmp_path / "masks", write_sample(tmp_path / "sample.csv"), tmp_path / "out" / "x.csv", CARVANA)
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -73,7 +73,7 @@ def test_a_mask_must_have_its_photos_size(tmp_path: Path) -> None:
     (tmp_path / "test").mkdir()
     for stem, size in (("b_01", (6, 4)), ("a_02", (4, 6))):  # the third photo is not at hand
         Image.new("RGB", size).save(tmp_path / "test" / f"{stem}.jpg")
-    with pytest.raises(InputError, match=r"1 of 3 masks cannot be used: a_02\.png \(is 6x4, its photo 4x6\)"):
+    with pytest.raises(InputError, match=r"1 of 3 masks is unusable: a_02\.png \(is 6x4, its photo 4x6\)"):
         write_submission(
             tmp_path / "masks",
             write_sample(tmp_path / "sample.csv"),
@@ -143,7 +143,7 @@ def test_masks_that_are_refused_leave_no_csv_of_the_masks_before_them(tmp_path: 
     (tmp_path / "masks").mkdir()
     for path in (tmp_path / "submission.csv", tmp_path / "submission.csv.gz"):
         path.write_text("of the masks as they were before")
-    with pytest.raises(InputError, match="3 of 3 masks are missing"):
+    with pytest.raises(InputError, match="all 3 masks are missing"):
         write_checked(tmp_path / "masks", write_sample(tmp_path / "sample.csv"), tmp_path / "submission.csv", CARVANA)
     assert not list(tmp_path.glob("*submission*"))
 
@@ -228,9 +228,9 @@ def test_masks_that_are_not_plain_are_counted_with_what_was_taken_and_the_others
     sample, csv = write_sample(tmp_path / "sample.csv"), tmp_path / "submission.csv"
     written = write_checked(tmp_path / "masks", sample, csv, CARVANA, force=True)
     assert written.ambiguous_masks() == [
-        "1 of 3 masks are not plainly black and white: b_01.png; "
+        "1 of 3 masks is not plainly black and white: b_01.png; "
         "taken as foreground: indices of the palette above 0, though index 0 is brighter",
-        "1 of 3 masks are not plainly black and white: a_02.png; taken as foreground: values above half of the highest",
+        "1 of 3 masks is not plainly black and white: a_02.png; taken as foreground: values above half of the highest",
     ]
     masks["a_02"][0, 0] = False
     for photo_id, text in rows_of(csv)[1:]:

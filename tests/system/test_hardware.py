@@ -155,12 +155,15 @@ class TestFastPrecision:
         ("capabilities", "expected"),
         [
             ({"avx512_bf16": True, "amx_bf16": False}, "bf16-mixed"),
+            ({"avx512_bf16": True, "amx_bf16": False, "cpu_name": "AMD EPYC"}, "bf16-mixed"),
+            ({"avx512_bf16": True, "amx_bf16": False, "cpu_name": "Intel Xeon"}, "32-true"),
+            ({"avx512_bf16": True, "amx_bf16": True, "cpu_name": "Intel Xeon"}, "bf16-mixed"),
             ({"avx512_bf16": False, "amx_bf16": True}, "bf16-mixed"),
             ({"avx512_bf16": False, "amx_bf16": False, "avx512_f": True}, "32-true"),
             ({"architecture": "aarch64"}, "32-true"),
         ],
     )
-    def test_a_processor_computes_in_bfloat16_where_it_has_instructions_for_it(
+    def test_a_processor_computes_in_bfloat16_where_that_is_faster(
         self, capabilities: dict[str, object], expected: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)

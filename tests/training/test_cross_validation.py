@@ -21,7 +21,7 @@ from kaggle_tools.results import fold_table, pred_folder, run_folder
 from kaggle_tools.results.records.masks import Record
 from kaggle_tools.system.files import sha256
 from kaggle_tools.training import cross_validation
-from kaggle_tools.training.cross_validation import CrossValidation, train_in_parallel, train_one_by_one
+from kaggle_tools.training.cross_validation import CrossValidation, train, train_in_parallel, train_one_by_one
 
 HERE = Execution(devices="1", workers=0)
 
@@ -59,6 +59,32 @@ class TestOneByOne:
         assert said.startswith("fold 0: finished before\n")
         assert "fold 1: 9 photos" in said
         assert (tmp_path / "fold0" / "model.safetensors").stat().st_mtime_ns == before
+
+    def test_probabilities_of_finished_folds_are_kept_when_they_are_asked_for_later(
+        self,
+        photos: list[Photo],
+        tiles: Competition,
+        fold_by_stem: dict[str, int],
+        config: TrainingConfig,
+        tmp_path: Path,
+    ) -> None:
+        def files(run: Path) -> dict[str, bytes]:
+            return {path.name: path.read_bytes() for path in (run / "fold0" / "oof" / "probabilities").glob("*")}
+
+        keep = replace(HERE, save_oof_probabilities=True)
+        first, later = (
+            CrossValidation(tmp_path / name, tiles, tmp_path, photos, fold_by_stem, config)
+            for name in ("first", "later")
+        )
+        train(first, [0], keep)
+        train(later, [0], HERE)
+        assert files(later.run) == {}
+        untouched = [later.run / "fold0" / name for name in ("oof.csv", "model.safetensors", "oof/masks/0.png")]
+        before = [path.stat().st_mtime_ns for path in untouched]
+        train(later, [0], keep)
+        assert len(files(first.run)) == 5
+        assert files(later.run) == files(first.run)
+        assert [path.stat().st_mtime_ns for path in untouched] == before
 
     @pytest.mark.parametrize(
         ("options", "message"),

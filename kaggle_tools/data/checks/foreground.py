@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
-from kaggle_tools.errors import first_few
+from kaggle_tools.errors import counted_of, first_few
 
 HIGHER = "the higher of two values, as the lower is not 0"
 HALF = "values above half of the highest"
@@ -66,7 +66,7 @@ def foreground_of(image: Image.Image) -> Foreground:
 def lines_of_ambiguous(names_by_taken: Mapping[str, Sequence[str]], masks: int) -> list[str]:
     """A line for each way in which masks, of so many, are not plain: how many are, and the first few of their files."""
     return [
-        f"{len(names):,} of {masks:,} masks are not plainly black and white: {first_few([*names])}; "
+        f"{counted_of(len(names), masks, 'mask')} not plainly black and white: {first_few([*names])}; "
         f"taken as foreground: {taken}"
         for taken, names in names_by_taken.items()
     ]

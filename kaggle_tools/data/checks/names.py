@@ -39,7 +39,7 @@ def require_usable(where: Path, stems: Iterable[str], advice: str) -> None:
     """
     faults = [f"{stem[:80]!a} {fault}" for stem in stems if (fault := fault_of(stem))]
     if faults:
-        found = f"{len(faults):,} names of photos cannot be used: {first_few(faults)}"
+        found = f"{counted(len(faults), 'name of a photo', 'names of photos')} cannot be used: {first_few(faults)}"
         raise InputError(f"{where}: {found}; {advice}")
 
 
@@ -101,8 +101,8 @@ def found_instead(folder: Path, pattern: str) -> str:
         )
         if suffixes:
             suffix, count = suffixes.most_common(1)[0]
-            todo = f"their names must end with {after}" if place == top else f"they must lie in {top}"
-            return f"{place} holds {count:,} files *{suffix} instead; {todo}"
+            todo = f"names must end with {after}" if place == top else f"photos must lie in {top}"
+            return f"{place} holds {counted(count, 'file', 'files')} *{suffix} instead; {todo}"
     return ""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from kaggle_tools.data.checks.foreground import lines_of_ambiguous
 from kaggle_tools.data.images import read_foreground, read_photo, shrink_for
 from kaggle_tools.data.listing import NAMED, Photo
-from kaggle_tools.errors import InputError, first_few, in_lines
+from kaggle_tools.errors import InputError, counted, counted_of, first_few, in_lines
 from kaggle_tools.system.processes import CORES
 from kaggle_tools.system.progress import track
 
@@ -46,7 +46,7 @@ class MaskReport:
             "probably inverted, as their foreground surrounds the rest": self.inverted,
         }
         odd = [
-            f"{len(names):,} of {self.masks:,} masks are {kind}: {first_few([*names])}"
+            f"{counted_of(len(names), self.masks, 'mask')} {kind}: {first_few([*names])}"
             for kind, names in kinds.items()
             if names
         ]
@@ -66,13 +66,15 @@ def inspect_masks(photos: Sequence[Photo]) -> MaskReport:
         pool.shutdown(cancel_futures=True)
     faults = [fault for look in looks for fault in look.faults]
     if faults:
-        found = f"{len(faults):,} photos or masks cannot be read; repair or remove them first"
+        them = "it" if len(faults) == 1 else "them"
+        count = counted(len(faults), "photo or mask", "photos or masks")
+        found = f"{count} cannot be read; repair or remove {them} first"
         raise InputError(in_lines(found, faults, NAMED))
     report = _report(looks)
     for kind, names in (("blank", report.blank), ("full", report.full)):
         if len(names) == len(looks):
             raise InputError(
-                f"all {len(looks):,} true masks are {kind}: {first_few([*names])}; "
+                f"{counted_of(len(looks), len(looks), 'true mask')} {kind}: {first_few([*names])}; "
                 "what is foreground in which kind of file: docs/competitions.md"
             )
     return report

@@ -59,7 +59,9 @@ class MasksPart:
     why_unknown: str
     """Why it is not known."""
     expected_of_masks: float | None
-    """The mean score expected from the probabilities, of the masks of which it is known."""
+    """The mean score expected from the probabilities, of the masks of which it is known, less `excess`."""
+    excess: float | None
+    """How much too high that was for the run's held-out photos, if it is known."""
     blank: list[str]
     full: list[str]
     doubts: list[str]
@@ -146,7 +148,8 @@ def masks_part(pred: Path, competition: Competition, data: Path | None = None) -
         count=len(photos),
         expected=expected.estimate,
         why_unknown=expected.unavailable,
-        expected_of_masks=float(np.mean(scores)) if scores else None,
+        expected_of_masks=float(np.clip(np.mean(scores) - (expected.excess or 0.0), 0, 1)) if scores else None,
+        excess=expected.excess,
         blank=blank,
         full=full,
         doubts=[*_gone(recorded, photos), *doubts(len(photos), len(blank), len(full), competition)],

@@ -88,7 +88,7 @@ def automatic_batch_size(run: Path, photos: Sequence[Photo], config: TrainingCon
             f"--batch-size auto: out of memory with {counted(smallest, 'photo')} of {size[0]}x{size[1]}; "
             f"give a smaller --image-size or --crop{recompute_advice(config, execution)}"
         )
-    say(f"batch size: {found} photos fit")
+    say(f"batch size: {counted(found, 'photo fits', 'photos fit')}")
     return found
 
 

@@ -14,6 +14,7 @@ from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.loading.fitting import InputSize
+from kaggle_tools.errors import counted
 from kaggle_tools.models import probe
 from kaggle_tools.models.frozen_weights import freeze_levels
 from kaggle_tools.models.segmenter import Architecture, blueprint, build, design, recompute_levels
@@ -58,7 +59,8 @@ def _passes(
     a_device = max(1, config.batch_size // devices)
     share = -(-training_photos // devices)  # of one device; the smaller batch at its end is left out, see `task`
     photos = min(a_device, share) * (devices if torch.cuda.is_available() else 1)  # GPUs share batch statistics
-    why = f"--batch-size {config.batch_size}" if share >= a_device else f"{training_photos} photos to train on"
+    all_photos = f"{counted(training_photos, 'photo')} to train on"
+    why = f"--batch-size {config.batch_size}" if share >= a_device else all_photos
     for height, width, _ in config.early_sizes:
         yield probe.Pass(photos, config.cropped((height, width)), training=True, given_by="--early-sizes")
         yield probe.Pass(1, (height, width), training=False, given_by="--early-sizes")

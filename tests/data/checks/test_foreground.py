@@ -186,6 +186,6 @@ def test_masks_that_are_not_plain_are_counted_for_each_way_of_reading_them() -> 
     assert lines_of_ambiguous(names, 9) == [
         "4 of 9 masks are not plainly black and white: a.png, b.png, c.png and 1 more; "
         "taken as foreground: values above half of the highest",
-        "1 of 9 masks are not plainly black and white: e.gif; "
+        "1 of 9 masks is not plainly black and white: e.gif; "
         "taken as foreground: indices of the palette above 0, though index 0 is brighter",
     ]

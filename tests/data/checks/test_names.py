@@ -69,9 +69,9 @@ def test_names_that_cannot_be_used_are_counted_and_shown_as_any_terminal_can_pri
     [
         ([], ""),
         (["train/a.txt"], ""),
-        (["train/a.JPG", "train/b.JPG", "train/c.png"], "train holds 2 files *.JPG instead; their names must end "),
-        (["train/train/a.jpg"], "train/train holds 1 files *.jpg instead; they must lie in train"),
-        (["all/train/a.jpg"], "all/train holds 1 files *.jpg instead; they must lie in train"),
+        (["train/a.JPG", "train/b.JPG", "train/c.png"], "train holds 2 files *.JPG instead; names must end "),
+        (["train/train/a.jpg"], "train/train holds 1 file *.jpg instead; photos must lie in train"),
+        (["all/train/a.jpg"], "all/train holds 1 file *.jpg instead; photos must lie in train"),
     ],
 )
 def test_what_lies_nearby_instead_of_the_photos_is_named_with_what_to_do(

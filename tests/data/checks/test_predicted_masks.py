@@ -21,10 +21,10 @@ def test_masks_that_are_all_blank_are_said_to_score_as_many_as_are_usual() -> No
 
 
 def test_where_every_photo_has_foreground_each_blank_mask_is_odd() -> None:
-    assert doubts(1200, 1, 0, CARVANA) == ["1 of 1,200 masks are blank, where every photo has foreground"]
+    assert doubts(1200, 1, 0, CARVANA) == ["1 of 1,200 masks is blank, where every photo has foreground"]
 
 
 def test_full_masks_are_odd_in_every_competition() -> None:
-    assert doubts(3, 0, 1, CARVANA) == ["1 of 3 masks cover their whole photo"]
-    assert doubts(100, 39, 2, SALT) == ["2 of 100 masks cover their whole photo"]
+    assert doubts(3, 0, 1, CARVANA) == ["1 of 3 masks is full, the whole photo being foreground"]
+    assert doubts(100, 39, 2, SALT) == ["2 of 100 masks are full, the whole photo being foreground"]
     assert doubts(0, 0, 0, SALT) == []

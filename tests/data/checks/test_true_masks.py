@@ -47,7 +47,7 @@ def test_blank_and_full_masks_are_counted_and_named(tmp_path: Path) -> None:
     assert (report.blank, report.full) == (("b_mask.png", "e_mask.png"), ("c_mask.png",))
     assert report.warnings(blank_usual=False) == [
         "2 of 5 masks are blank: b_mask.png, e_mask.png",
-        "1 of 5 masks are full: c_mask.png",
+        "1 of 5 masks is full: c_mask.png",
     ]
 
 
@@ -64,7 +64,7 @@ def test_masks_that_are_all_blank_or_all_full_are_refused(tmp_path: Path, mask: 
 def test_masks_whose_foreground_surrounds_the_rest_are_probably_inverted(tmp_path: Path) -> None:
     report = inspect_masks(photos(tmp_path, a=~box(), b=~box(width=4), c=~box(height=3)))
     assert report.warnings(blank_usual=False) == [
-        "3 of 3 masks are probably inverted, as their foreground surrounds the rest: a_mask.png, b_mask.png, c_mask.png"
+        "all 3 masks are probably inverted, as their foreground surrounds the rest: a_mask.png, b_mask.png, c_mask.png"
     ]
 
 

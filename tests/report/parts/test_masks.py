@@ -149,7 +149,7 @@ class TestPart:
         assert (part.full, part.outliers, part.line) == (["7"], None, "masks of unknown networks, threshold 0.5")
 
     def test_blank_and_full_masks_are_shown_first_where_they_hardly_can_be_right(self, part: MasksPart) -> None:
-        assert part.doubts == ["1 of 48 masks are blank, where every photo has foreground"]
+        assert part.doubts == ["1 of 48 masks is blank, where every photo has foreground"]
         assert [(picture.stem, picture.caption) for picture in part.odd.pictures] == [("1_02", "blank")]
 
     def test_blank_masks_are_nothing_odd_where_they_are_usual_and_may_be_the_most_doubtful(
@@ -312,6 +312,16 @@ def test_the_expected_score_of_masks_is_that_of_run_json(
 ) -> None:
     part = masks_part(write_pred(tmp_path, tmp_path, {"a_01": 30}, **record), CARVANA)
     assert (part.expected, part.why_unknown) == (expected, why)
+
+
+@pytest.mark.parametrize(("excess", "expected"), [(0.02, 0.78), (-0.3, 1.0), (None, 0.8)])
+def test_the_score_expected_from_probabilities_is_corrected_by_what_it_was_wrong_on_held_out_photos(
+    tmp_path: Path, excess: float | None, expected: float
+) -> None:
+    """30 columns of foreground are written with an expected Dice of 0.8."""
+    unknown = ExpectedScore(None, "another TTA", excess)
+    part = masks_part(write_pred(tmp_path, tmp_path, {"a_01": 30}, expected=unknown), CARVANA)
+    assert (part.expected_of_masks, part.excess) == (pytest.approx(expected), excess)
 
 
 def test_a_photo_that_changed_since_it_was_masked_is_not_shown_with_its_mask(tmp_path: Path) -> None:

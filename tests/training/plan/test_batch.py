@@ -285,7 +285,8 @@ class TestAutomaticBatchSize:
     ) -> None:
         limit_memory(monkeypatch, fit * PHOTO)
         assert automatic_batch_size(tmp_path, photos, config, HERE) == found
-        assert capsys.readouterr().out == f"batch size: {found} photos fit\n"
+        photos_fit = "photo fits" if found == 1 else "photos fit"
+        assert capsys.readouterr().out == f"batch size: {found} {photos_fit}\n"
 
     @pytest.mark.usefixtures("gpus")
     def test_of_a_run_is_the_one_that_it_was_begun_with(
