@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, NullFormatter
 from numpy.typing import NDArray
 
@@ -65,17 +66,12 @@ def _learning_curve(shown: _Curve, curves: Mapping[int, pd.DataFrame], sizes: Ma
         if shown.dashed:
             colour = SERIES[0] if len(curves) == 1 else INK
             drawing.keys += [Key("training", colour), Key("held-out photos", colour, "dashed")]
-        last = max(int(table["epoch"].max()) + 1 for table in curves.values())
-        axes.set_xlim(0.5, last + 0.5)
+        axes.set_xlim(0.5, max(table["epoch"].max() for table in curves.values()) + 1.5)
         axes.set_xlabel("epoch")
         axes.set_ylabel(shown.label)
         axes.xaxis.set_major_locator(RoomyTicks(integer=True))
-        if shown.is_score:  # the first epochs would leave no room for the others
-            high, middle = (
-                max(getattr(table[shown.column], of)() for table in curves.values()) for of in ("max", "median")
-            )
-            axes.set_ylim(bottom=max(axes.get_ylim()[0], high - 5 * (high - middle) - 1e-4))
-            bound(axes, "y")
+        if shown.is_score:
+            _show_late_scores(axes, [table[shown.column] for table in curves.values()])
         for first in sizes:
             axes.axvline(first - 0.5, color=INK, linewidth=0.5, linestyle=":")
         changes = ", ".join(f"{size} from epoch {first}" for first, size in sizes.items())
@@ -84,6 +80,13 @@ def _learning_curve(shown: _Curve, curves: Mapping[int, pd.DataFrame], sizes: Ma
         ends = ", ".join(f"fold {fold} {_ends(table[shown.column])}" for fold, table in curves.items())
         drawing.alt = f"{shown.title} by epoch: {ends}{changes and f'; photos of {changes}'}."
     return drawing.plot
+
+
+def _show_late_scores(axes: Axes, scores: "Sequence[pd.Series[float]]") -> None:
+    """Leave out what lies far below the median: the first epochs would leave no room for the others."""
+    high, middle = max(values.max() for values in scores), max(values.median() for values in scores)
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], high - 5 * (high - middle) - 1e-4))
+    bound(axes, "y")
 
 
 def distribution(scores: NDArray[np.float64], score_name: str) -> Plot:
@@ -136,9 +139,9 @@ def by_group(scores: pd.DataFrame, score_name: str, group_name: str) -> Plot:
         axes = drawing.axes
         ranks = np.arange(1, len(scores) + 1)
         ends = np.column_stack([scores["min"], scores["max"], np.full(len(scores), np.nan)])
-        lines = {"alpha": 0.35, "linewidth": min(3, 300 / len(ranks)), "solid_capstyle": "butt"}
-        axes.plot(ranks.repeat(3), ends.ravel(), color=SERIES[0], clip_on=False, **lines)  # one path, with gaps
-        dots = min(6, 60 / len(ranks) + 3)
+        broad, dots = min(3, 300 / len(ranks)), min(6, 60 / len(ranks) + 3)
+        (lines,) = axes.plot(ranks.repeat(3), ends.ravel(), color=SERIES[0], linewidth=broad)  # one path, with gaps
+        lines.set(alpha=0.35, solid_capstyle="butt", clip_on=False)
         axes.plot(ranks, scores["mean"], ".", color=SERIES[0], markersize=dots, clip_on=False)
         bound(axes, "y")
         axes.set_xlim(0.5, len(ranks) + 0.5)
