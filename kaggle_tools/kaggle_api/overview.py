@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from kaggle_tools.errors import InputError
 from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.results.scores import Estimate
-from kaggle_tools.results.tables import Column, Table
+from kaggle_tools.results.tables import Column, NumberInWords, Table
 from kaggle_tools.system.files import replacing
 from kaggle_tools.system.output import printable
 
 COLUMNS = [
     Column("submission"),
-    Column("expected"),
+    Column("expected", "{:.5f}"),
     Column("public", "{:.5f}"),
     Column("private", "{:.5f}"),
     Column("public - expected", "{:+.5f}"),
@@ -35,7 +35,7 @@ def _row(entry: Entry) -> list[str | float | None]:
     expected = expected_score(entry)
     return [
         f"{entry.time[:16].replace('T', ' ')}\n{entry.id}\n{entry.message}",
-        str(expected or ""),
+        NumberInWords(expected.score, str(expected)) if expected else None,
         _state(entry) if entry.public_score is None else entry.public_score,
         entry.private_score,
         None if expected is None or entry.public_score is None else entry.public_score - expected.score,

@@ -7,8 +7,10 @@ parts/run.py            what is said of a run, from RUN
 parts/comparison.py     what is said of runs beside each other
 parts/masks.py          what is said of masks without the truth, from PRED
 parts/submissions.py    what is said of all submissions, from the ledger
+graphics/axes.py        ticks with room for their labels, and ends of axes
 graphics/svg.py         how a figure becomes SVG in the page's own colours
-graphics/figures.py     the figures
+graphics/figures.py     the figures of runs and masks
+graphics/submission_figures.py  those of submissions
 graphics/pictures.py    photos with outlines and errors
 templates/          the page's HTML, style and script
 

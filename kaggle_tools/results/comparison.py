@@ -18,7 +18,7 @@ from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.fold_table import recorded_files
 from kaggle_tools.results.scores import Estimate, Interval, interval
-from kaggle_tools.results.tables import Column, Table
+from kaggle_tools.results.tables import Column, NumberInWords, Table
 from kaggle_tools.system.output import printable
 
 Verdict = Literal["better", "worse", "cannot tell"]
@@ -158,9 +158,9 @@ def table(comparison: Comparison) -> Table:
     columns = [
         Column("run"),
         Column(f"{score_name} (score)", "{:.5f}"),
-        Column("95 % interval"),
+        Column("95 % interval", "{:.5f}"),
         Column(f"to {comparison.names()[0]}", "{:+.5f}"),
-        Column("its 95 % interval"),
+        Column("its 95 % interval", "{:+.5f}"),
         Column("verdict"),
         Column("model"),
         Column("size"),
@@ -206,8 +206,8 @@ def _difference(scores: pd.Series, others: pd.Series, groups: tuple[str, ...]) -
     return Difference(float(differences.mean()), interval(differences, groups), len(set(groups)))
 
 
-def _spread(interval: Interval | None, form: str) -> str | None:
-    return form.format(*interval) if interval else None
+def _spread(interval: Interval | None, form: str) -> NumberInWords | None:
+    return NumberInWords(interval[0], form.format(*interval)) if interval else None
 
 
 def _photos(run: Path, folds: list[int]) -> set[tuple[str, int]]:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from rich.markup import escape
 from rich.table import Table as RichTable
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 LONGEST_HEADER = 10_000  # bytes
 Cell = str | float | None
 """Text, a number, or None for what is not known."""
+
+
+class NumberInWords(float):
+    """A number that is read as words, as an interval is, of which it is the lower end: tables sort by the number."""
+
+    words: str
+
+    def __new__(cls, number: float, words: str) -> Self:
+        """The number, with words of its own."""
+        made = super().__new__(cls, number)
+        made.words = words
+        return made
 
 
 class Kind(NamedTuple):
@@ -53,12 +65,13 @@ class Column:
 
     @property
     def is_number(self) -> bool:
-        """Whether its values stand to the right."""
+        """Whether its values stand to the right, and are sorted by their size."""
         return ":" in self.form
 
     def text(self, value: Cell) -> str:
         """The value as it is read: empty for None, and a text unchanged also in a column of numbers."""
-        return "" if value is None else printable(value) if isinstance(value, str) else self.form.format(value)
+        words = value.words if isinstance(value, NumberInWords) else value
+        return "" if words is None else printable(words) if isinstance(words, str) else self.form.format(words)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from chromium import chromium, show
 from finished_runs import draw_photos, write_pred, write_run
 
 from kaggle_tools.competition import CARVANA, SALT
@@ -22,32 +22,12 @@ from kaggle_tools.results.scores import Estimate, ExpectedScore
 HOSTILE = "<img src=x onerror=\"document.title='run'\">&amp;$x$"
 CARS = ("aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh", "ii", HOSTILE)
 VIEWS = ("01", "02", "03")
-SWITCHES = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Debian's Chromium without a window; it keeps what the page writes to the console, and every request."""
-    selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: see requirements-dev.txt")
-    for program in ("chromium", "chromedriver"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed: on Debian, apt-get install chromium chromium-driver")
-    options = selenium.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for switch in SWITCHES:
-        options.add_argument(switch)
-    driver = selenium.Chrome(options=options, service=selenium.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
+    yield from chromium()
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +58,6 @@ def opened(browser: Any, page: Path) -> Any:
     """The page, in a window of a desktop's size, with nothing opened or sorted."""
     show(browser, page)
     return browser
-
-
-def show(browser: Any, page: Path, width: int = 1280, medium: str = "screen", **media: str) -> None:
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium, "features": features})
-    browser.get(page.as_uri())
 
 
 def table_of(browser: Any, caption: str) -> pd.DataFrame:
@@ -174,6 +146,23 @@ def test_numbers_of_a_table_are_sorted_by_size_not_by_their_digits(opened: Any) 
     caption = "The most doubtful and the unusual photos"
     click_heading(opened, caption, "area, %")
     assert table_of(opened, caption)["area, %"].to_list() == [3.7] + 29 * [11.11]
+
+
+def test_intervals_of_a_table_are_sorted_by_the_number_at_which_they_begin(browser: Any, tmp_path: Path) -> None:
+    """By the alphabet -0.0… comes before -0.1…, whichever is less, and +0.0… before either."""
+    draw_photos(tmp_path / "data", stems := [f"{car}_{view}" for car in CARS[:6] for view in VIEWS])
+    runs = [
+        write_run(tmp_path / name, tmp_path / "data", {0: dict.fromkeys(stems, (more, 0))})
+        for name, more in (("first", 6), ("worst", 20), ("worse", 7), ("best", 1))
+    ]
+    show(browser, write_report(tmp_path / "page.html", CARVANA, runs))
+    caption = "Runs on the same held-out photos"
+    for heading, names in (
+        ("its 95 % interval", ["worst", "worse", "best", "first"]),
+        ("95 % interval", ["worst", "worse", "first", "best"]),
+    ):
+        click_heading(browser, caption, heading)
+        assert table_of(browser, caption)["run"].to_list() == names
 
 
 def click_heading(browser: Any, caption: str, heading: str) -> None:

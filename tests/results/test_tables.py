@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from kaggle_tools.errors import InputError
-from kaggle_tools.results.tables import Column, Kind, Table, read_table
+from kaggle_tools.results.tables import Column, Kind, NumberInWords, Table, read_table
 
 TABLE = Table(
     [Column("run"), Column("photos", "{:,}"), Column("Dice", "{:.3f}"), Column("gain", "{:+.2f}")],
@@ -44,6 +44,14 @@ def test_the_values_of_a_table_are_formatted_as_their_columns_say() -> None:
 )
 def test_a_cell_of_none_is_empty_and_a_cell_of_words_stays_as_it_is(form: str, value: object, text: str) -> None:
     assert Column("any", form).text(value) == text
+
+
+def test_a_number_in_words_is_read_as_its_words_and_is_a_number_to_who_sorts() -> None:
+    values = [NumberInWords(low, f"{low:+.2f} to 9") for low in (0.1, -0.05, -0.2)]
+    assert [Column("interval", "{:.5f}").text(value) for value in sorted(values)] == [
+        *("-0.20 to 9", "-0.05 to 9", "+0.10 to 9")
+    ]
+    assert str(values[1]) == "-0.05"
 
 
 def test_columns_with_a_format_hold_numbers() -> None:

@@ -1,22 +1,22 @@
-"""The figures of the pages: learning curves, scores, thresholds, calibration, differences, areas, submissions.
+"""The figures of runs and of masks: learning curves, scores, thresholds, calibration, differences, areas.
 
-Every one has an alternative text that says what is to be seen. Plain values in, plain values out.
+Every one has an alternative text that says what is to be seen. No axis goes where there can be no value, and a mark at
+an axis's end is drawn whole. Plain values in, plain values out.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from kaggle_tools.errors import counted
-from kaggle_tools.kaggle_api.overview import KnownScores, draw_scores
-from kaggle_tools.report.graphics.svg import INK, SERIES, Plot, new_drawing
+from kaggle_tools.report.graphics.axes import RoomyTicks, bound, count_photos, draw_estimate, names_below
+from kaggle_tools.report.graphics.svg import INK, SERIES, Key, Plot, new_drawing
 from kaggle_tools.results.scores import Estimate
 
 
@@ -36,10 +36,10 @@ class _Curve(NamedTuple):
 
 
 _CURVES = (
-    _Curve("Loss", "loss; dashed: of the held-out photos", "train_loss", dashed="val_loss"),
+    _Curve("Loss", "loss", "train_loss", dashed="val_loss"),
     _Curve("Dice", "Dice of the held-out photos", "val_dice"),
     _Curve("IoU", "IoU of the held-out photos", "val_iou"),
-    _Curve("Learning rate", "learning rate at the epoch's end", "lr"),
+    _Curve("Learning rate", "at the end of the epoch", "lr"),
 )
 
 
@@ -58,27 +58,35 @@ def _learning_curve(shown: _Curve, curves: Mapping[int, pd.DataFrame], sizes: Ma
         for number, (fold, table) in enumerate(curves.items()):
             colour, marker = SERIES[number % len(SERIES)], "." if len(table) == 1 else None
             epochs = table["epoch"] + 1
-            axes.plot(epochs, table[shown.column], "-", color=colour, label=f"fold {fold}", marker=marker)
+            axes.plot(epochs, table[shown.column], "-", color=colour, marker=marker)
             if shown.dashed:
                 axes.plot(epochs, table[shown.dashed], "--", color=colour, marker=marker)
+            if len(curves) > 1:
+                drawing.keys.append(Key(f"fold {fold}", colour))
+        if shown.dashed:
+            colour = SERIES[0] if len(curves) == 1 else INK
+            drawing.keys += [Key("training", colour), Key("held-out photos", colour, "dashed")]
+        axes.set_xlim(0.5, max(table["epoch"].max() for table in curves.values()) + 1.5)
         axes.set_xlabel("epoch")
         axes.set_ylabel(shown.label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if len(curves) > 1:
-            axes.legend(fontsize=8)
-        if shown.is_score:  # the first epochs would leave no room for the others
-            high, middle = (
-                max(getattr(table[shown.column], of)() for table in curves.values()) for of in ("max", "median")
-            )
-            axes.set_ylim(bottom=max(axes.get_ylim()[0], high - 5 * (high - middle) - 1e-4))
-        for first, size in sizes.items():
+        axes.xaxis.set_major_locator(RoomyTicks(integer=True))
+        if shown.is_score:
+            _show_late_scores(axes, [table[shown.column] for table in curves.values()])
+        for first in sizes:
             axes.axvline(first - 0.5, color=INK, linewidth=0.5, linestyle=":")
-            at = axes.get_xaxis_transform()  # epochs along, a share of the height up
-            axes.text(first - 0.4, 0.02, size, transform=at, fontsize=8, rotation=90, clip_on=True)
-        ends = ", ".join(f"fold {fold} from {_ends(table[shown.column])}" for fold, table in curves.items())
         changes = ", ".join(f"{size} from epoch {first}" for first, size in sizes.items())
+        if sizes:
+            drawing.keys.append(Key(f"photos of {changes}", INK, "dotted"))
+        ends = ", ".join(f"fold {fold} {_ends(table[shown.column])}" for fold, table in curves.items())
         drawing.alt = f"{shown.title} by epoch: {ends}{changes and f'; photos of {changes}'}."
     return drawing.plot
+
+
+def _show_late_scores(axes: Axes, scores: "Sequence[pd.Series[float]]") -> None:
+    """Leave out what lies far below the median: the first epochs would leave no room for the others."""
+    high, middle = max(values.max() for values in scores), max(values.median() for values in scores)
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], high - 5 * (high - middle) - 1e-4))
+    bound(axes, "y")
 
 
 def distribution(scores: NDArray[np.float64], score_name: str) -> Plot:
@@ -86,11 +94,13 @@ def distribution(scores: NDArray[np.float64], score_name: str) -> Plot:
     with new_drawing(f"{score_name} of the single photos") as drawing:
         axes = drawing.axes
         median, low = np.median(scores), np.quantile(scores, 0.05)
-        axes.hist(scores, bins=_bins(scores), color=SERIES[0])
+        axes.hist(scores, bins=_bins(scores), color=SERIES[0], histtype="stepfilled")
         axes.axvline(median, color=INK, linewidth=1)
         axes.axvline(low, color=INK, linewidth=1, linestyle="--")
-        axes.set_xlabel(f"{score_name} of a photo; line: median, dashed: 5th percentile")
-        axes.set_ylabel("photos")
+        bound(axes, "x")
+        axes.set_xlabel(f"{score_name} of a photo")
+        count_photos(axes)
+        drawing.keys = [Key("median", INK), Key("5th percentile", INK, "dashed")]
         drawing.alt = (
             f"Histogram of {counted(len(scores), 'photo')}: median {median:.5f}, 5th percentile {low:.5f}, "
             f"the worst {scores.min():.5f}."
@@ -103,15 +113,19 @@ def by_view(scores: Mapping[str, Estimate], score_name: str, view_name: str) -> 
     with new_drawing(f"{score_name} by {view_name}") as drawing:
         axes = drawing.axes
         for at, estimate in enumerate(scores.values()):
-            _estimate(axes, at, estimate, SERIES[0])
-        axes.set_xticks(range(len(scores)), [_short(view) for view in scores], rotation=90 if len(scores) > 8 else 0)
-        axes.set_xlabel(f"{view_name}; bars: 95 % interval")
+            draw_estimate(axes, at, estimate, SERIES[0])
+        names_below(axes, [_short(view) for view in scores])
+        bound(axes, "y")
+        axes.set_xlabel(view_name)
         axes.set_ylabel(f"{score_name} (mean)")
+        intervals = " with its 95 % interval" if any(estimate.interval for estimate in scores.values()) else ""
+        drawing.keys = [Key(f"mean{intervals}", SERIES[0], "dot")]
         worst = min(scores, key=lambda view: scores[view].score)
         best = max(scores, key=lambda view: scores[view].score)
+        ends = f"the lowest is {worst} with {scores[worst].score:.5f}, " if len(scores) > 1 else ""
         drawing.alt = (
-            f"Mean {score_name} of {len(scores)} {view_name}s: the lowest is {worst} with {scores[worst].score:.5f}, "
-            f"the highest {best} with {scores[best].score:.5f}."
+            f"Mean {score_name} of {counted(len(scores), view_name)}: "
+            f"{ends}{'the highest ' if ends else ''}{best} with {scores[best].score:.5f}."
         )
     return drawing.plot
 
@@ -124,15 +138,20 @@ def by_group(scores: pd.DataFrame, score_name: str, group_name: str) -> Plot:
     with new_drawing(f"{score_name} by {group_name}") as drawing:
         axes = drawing.axes
         ranks = np.arange(1, len(scores) + 1)
-        axes.vlines(
-            ranks, scores["min"], scores["max"], color=SERIES[0], alpha=0.35, linewidth=min(3, 300 / len(ranks))
-        )
-        axes.plot(ranks, scores["mean"], ".", color=SERIES[0], markersize=min(6, 60 / len(ranks) + 3))
-        axes.set_xlabel(f"{group_name}s, the worst first; lines: its worst to its best photo")
+        ends = np.column_stack([scores["min"], scores["max"], np.full(len(scores), np.nan)])
+        broad, dots = min(3, 300 / len(ranks)), min(6, 60 / len(ranks) + 3)
+        (lines,) = axes.plot(ranks.repeat(3), ends.ravel(), color=SERIES[0], linewidth=broad)  # one path, with gaps
+        lines.set(alpha=0.35, solid_capstyle="butt", clip_on=False)
+        axes.plot(ranks, scores["mean"], ".", color=SERIES[0], markersize=dots, clip_on=False)
+        bound(axes, "y")
+        axes.set_xlim(0.5, len(ranks) + 0.5)
+        axes.set_xlabel(f"{group_name}s, the worst first")
         axes.set_ylabel(f"{score_name} (mean)")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(RoomyTicks(integer=True))
+        drawing.keys = [Key("mean", SERIES[0], "dot"), Key("from its worst to its best photo", SERIES[0])]
         worst = ", ".join(f"{name} with {mean:.5f}" for name, mean in scores["mean"].head(3).items())
-        drawing.alt = f"Mean {score_name} of {len(scores)} {group_name}s; the worst: {worst}."
+        told = "; the worst" if len(scores) > 1 else ""
+        drawing.alt = f"Mean {score_name} of {counted(len(scores), group_name)}{told}: {worst}."
     return drawing.plot
 
 
@@ -141,14 +160,14 @@ def threshold_curve(curve: pd.DataFrame, chosen: float, score: float, score_name
     with new_drawing("Threshold curve") as drawing:
         axes = drawing.axes
         axes.plot(curve["threshold"], curve["score"], color=SERIES[0])
-        axes.plot([chosen], [score], "o", color=SERIES[1])
-        axes.annotate(
-            f"{chosen:.4g}: {score:.5f}", (chosen, score), xytext=(0, 7), textcoords="offset points", ha="center"
-        )
+        axes.plot([chosen], [score], "o", color=SERIES[1], clip_on=False)
         worst = curve.loc[curve["threshold"].between(0.1, 0.9), "score"].min()
-        axes.set_ylim(worst - 0.1 * (score - worst + 1e-6), score + 0.3 * (score - worst + 1e-6))
+        axes.set_ylim(worst - 0.1 * (score - worst + 1e-6), score + 0.1 * (score - worst + 1e-6))
+        axes.set_xlim(0, 1)
+        bound(axes, "y")
         axes.set_xlabel("threshold, a probability")
         axes.set_ylabel(f"{score_name} (mean)")
+        drawing.keys = [Key(f"chosen: {chosen:.4g}, with {score:.5f}", SERIES[1], "dot")]
         drawing.alt = f"Mean {score_name} by threshold: highest at {chosen:.4g}, with {score:.5f}."
     return drawing.plot
 
@@ -167,20 +186,29 @@ def calibration(histograms: NDArray[np.int64]) -> Plot:
         sums = (histograms.sum(axis=0) * (np.arange(bins) + 0.5) / bins).reshape(16, -1).sum(axis=1)
         means = sums[some] / pixels[some]  # of what was predicted: in the first and last part far from its middle
         upper.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
-        upper.plot(means, counts[1, some] / pixels[some], ".-", color=SERIES[0])
-        upper.set_ylabel("share that\nis foreground")
+        upper.plot(means, counts[1, some] / pixels[some], ".-", color=SERIES[0], clip_on=False)
+        upper.set_ylabel("share that is foreground")
         upper.set_ylim(0, 1)
+        upper.set_xlim(0, 1)
         lower.bar((np.flatnonzero(some) + 0.5) / 16, pixels[some], width=0.055, color=SERIES[0])
         lower.set_yscale("log")
+        lower.set_ylim(*_decades(pixels[some]))
         lower.yaxis.set_major_formatter(EngFormatter(sep=""))  # 10M, where others would write mathematics
-        lower.set_ylabel("pixels")
-        lower.set_xlabel("mean predicted probability; dotted: perfectly calibrated")
+        lower.yaxis.set_minor_formatter(NullFormatter())
+        lower.set_ylabel("pixels, on a log scale")
+        lower.set_xlabel("mean predicted probability")
+        drawing.keys = [Key("perfectly calibrated", INK, "dotted")]
         expected, real = expected_share(histograms)
         drawing.alt = (
             f"Share of foreground by predicted probability. Between 0.1 and 0.9 the mean probability is {expected:.3f} "
             f"and {real:.3f} of the pixels are foreground."
         )
     return drawing.plot
+
+
+def _decades(counts: NDArray[np.int64]) -> tuple[float, float]:
+    """Ends of a log scale: half a power of ten, so that a bar of that height is seen, and a whole one."""
+    return 0.5 * 10 ** math.floor(math.log10(counts.min())), 10 ** math.ceil(math.log10(counts.max()))
 
 
 def expected_share(histograms: NDArray[np.int64]) -> tuple[float, float]:
@@ -201,15 +229,20 @@ def differences(
         axes = drawing.axes
         span = max(np.quantile(np.abs(values), 0.99), 1e-6)
         bins = np.linspace(-span, span, 41).tolist()
-        axes.hist(np.clip(values, -span, span), bins=bins, color=SERIES[0])
+        axes.hist(np.clip(values, -span, span), bins=bins, color=SERIES[0], histtype="stepfilled")
         axes.axvline(0, color=INK, linewidth=1)
         axes.axvline(mean, color=SERIES[1], linewidth=1.5)
+        drawing.keys = [Key("mean", SERIES[1])]
         if interval:
             axes.axvspan(*interval, color=SERIES[1], alpha=0.3, linewidth=0)
-        axes.set_xlabel("difference; in colour: its mean, with 95 % interval")
-        axes.set_ylabel("photos")
+            drawing.keys.append(Key("its 95 % interval", SERIES[1], "area"))
+        bound(axes, "x", -1)
+        axes.set_xlabel("difference")
+        count_photos(axes)
         higher = int((values > 0).sum())
-        drawing.alt = f"Histogram of differences: {names[0]} is better on {higher:,} of {len(values):,} photos."
+        drawing.alt = (
+            f"Histogram of differences: {names[0]} is better on {higher:,} of {counted(len(values), 'photo')}."
+        )
     return drawing.plot
 
 
@@ -217,13 +250,19 @@ def coverage(areas: NDArray[np.float64]) -> Plot:
     """How much of the photos the masks cover."""
     with new_drawing("Coverage") as drawing:
         axes = drawing.axes
-        axes.hist(areas * 100, bins=min(40, max(5, len(areas) // 2)), color=SERIES[0])
-        axes.set_xlabel("share of the photo that the mask covers, in %")
-        axes.set_ylabel("photos")
-        drawing.alt = (
-            f"Histogram of {counted(len(areas), 'mask')}: they cover {areas.min():.1%} to {areas.max():.1%} of "
-            f"their photos, at the median {np.median(areas):.1%}."
+        middle, half = (areas.max() + areas.min()) * 50, max((areas.max() - areas.min()) * 50, 0.5)  # in %
+        edges = np.clip([middle - half, middle + half], 0, 100)
+        bins = np.linspace(*edges, min(40, max(5, len(areas) // 2)) + 1).tolist()
+        axes.hist(areas * 100, bins=bins, color=SERIES[0], histtype="stepfilled")
+        bound(axes, "x", 0, 100)
+        axes.set_xlabel("% that the mask covers")
+        count_photos(axes)
+        low, high = (f"{area:.1%}" for area in (areas.min(), areas.max()))
+        whose = "their photos" if len(areas) > 1 else "its photo"
+        told = (
+            f"{low} to {high} of {whose}, at the median {np.median(areas):.1%}" if low != high else f"{low} of {whose}"
         )
+        drawing.alt = f"Histogram of {counted(len(areas), 'mask: it covers', 'masks: they cover')} {told}."
     return drawing.plot
 
 
@@ -232,64 +271,28 @@ def deviations(ratios: NDArray[np.float64], limits: tuple[float, float], group_n
     with new_drawing(f"Area against the same {group_name}'s other photos") as drawing:
         axes = drawing.axes
         low, high = min(limits[0] * 0.98, 0.8), max(limits[1] * 1.02, 1.25)
-        axes.hist(np.clip(ratios, low, high), bins=np.linspace(low, high, 46).tolist(), color=SERIES[0])
+        bins = np.linspace(low, high, 46).tolist()
+        axes.hist(np.clip(ratios, low, high), bins=bins, color=SERIES[0], histtype="stepfilled")
         for limit in limits:
             axes.axvline(limit, color=INK, linewidth=1, linestyle="--")
-        axes.set_xlabel("area, as multiple of what is expected; dashed: outliers beyond")
-        axes.set_ylabel("photos")
+        axes.set_xlabel("multiple of the expected area")
+        count_photos(axes)
+        drawing.keys = [Key("outliers lie beyond", INK, "dashed")]
         outside = int(((ratios < limits[0]) | (ratios > limits[1])).sum())
         drawing.alt = (
-            f"Histogram of {len(ratios):,} areas; {outside:,} are below {limits[0]:.3f} or above {limits[1]:.3f}."
+            f"Histogram of {counted(len(ratios), 'area')}; {counted(outside, 'is', 'are')} "
+            f"below {limits[0]:.3f} or above {limits[1]:.3f}."
         )
     return drawing.plot
-
-
-def over_time(times: Sequence[datetime], expected: Sequence[Estimate | None], public: Sequence[float | None]) -> Plot:
-    """Cross-validation and leaderboard, submission by submission."""
-    with new_drawing("Over time") as drawing:
-        axes = drawing.axes
-        for time, estimate in zip(times, expected, strict=True):
-            if estimate:
-                _estimate(axes, date2num(time), estimate, SERIES[0])
-        known = [(date2num(time), score) for time, score in zip(times, public, strict=True) if score is not None]
-        axes.plot([], [], "o", color=SERIES[0], label="expected, with 95 % interval")
-        axes.plot([time for time, _ in known], [score for _, score in known], "D", color=SERIES[1], label="public")
-        stamps = date2num(times)
-        margin = 0.05 * (stamps.max() - stamps.min()) or 0.5  # half a day around a single submission
-        axes.set_xlim(stamps.min() - margin, stamps.max() + margin)
-        days = AutoDateLocator(minticks=2, maxticks=6)
-        axes.xaxis.set_major_locator(days)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(days))
-        axes.set_xlabel("time of the submission, UTC")
-        axes.set_ylabel("score")
-        axes.legend(fontsize=8)
-        best = max((score for _, score in known), default=None)
-        drawing.alt = f"{len(times)} submissions over time; " + (
-            "none has a public score." if best is None else f"the best public score is {best:.5f}."
-        )
-    return drawing.plot
-
-
-def against_leaderboard(known: Sequence[KnownScores]) -> Plot:
-    """Public scores over expected ones."""
-    with new_drawing("Cross-validation against leaderboard") as drawing:
-        draw_scores(drawing.axes, known, points=SERIES[0], diagonal=INK)
-        drawing.axes.xaxis.set_major_locator(MaxNLocator(5))
-        above = sum(one.public > one.expected.score for one in known)
-        drawing.alt = f"{len(known)} submissions; {above} have a higher public score than expected."
-    return drawing.plot
-
-
-def _estimate(axes: Axes, at: float, estimate: Estimate, colour: str) -> None:
-    axes.errorbar([at], [estimate.score], yerr=estimate.spread, fmt="o", capsize=2, markersize=4, color=colour)
 
 
 def _bins(scores: NDArray[np.float64]) -> list[float]:
     """From the worst photo to the best, but fine enough for the bulk of the photos."""
-    low, high = float(scores.min()), float(scores.max())
+    high = max(float(scores.max()), 1e-4)
+    low = min(float(scores.min()), high - 1e-4)
     bulk = max(float(np.quantile(scores, 0.95) - np.quantile(scores, 0.05)), (high - low) / 20, 1e-6)
     count = int(np.clip(25 * (high - low) / bulk, 10, 120))
-    return [float(edge) for edge in np.linspace(low, max(high, low + 1e-6), count)]
+    return [float(edge) for edge in np.linspace(low, high, count)]
 
 
 def _short(name: str) -> str:
@@ -297,5 +300,5 @@ def _short(name: str) -> str:
 
 
 def _ends(values: Iterable[float]) -> str:
-    first, *_, last = [*values] if len([*values]) > 1 else [*values] * 2
-    return f"{first:.4g} to {last:.4g}"
+    first, *others = values
+    return f"from {first:.4g} to {others[-1]:.4g}" if others else f"at {first:.4g}"

@@ -8,7 +8,7 @@ import pandas as pd
 from kaggle_tools.kaggle_api import overview
 from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.kaggle_api.overview import expected_score
-from kaggle_tools.report.graphics import figures
+from kaggle_tools.report.graphics import submission_figures
 from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.results.tables import Table
 
@@ -42,9 +42,9 @@ def submissions_part(entries: Sequence[Entry]) -> SubmissionsPart:
     if timed:
         expectations = [expected_score(entry) for _, entry in timed]
         public_scores = [entry.public_score for _, entry in timed]
-        plots.append(figures.over_time([time for time, _ in timed], expectations, public_scores))
+        plots.append(submission_figures.over_time([time for time, _ in timed], expectations, public_scores))
     if known:
-        plots.append(figures.against_leaderboard(known))
+        plots.append(submission_figures.against_leaderboard(known))
     gaps = [public - expected.score for expected, public, _ in known]
     expected, public = [one.expected.score for one in known], [one.public for one in known]
     orderly = len(known) >= FEWEST and len(set(expected)) > 1 and len(set(public)) > 1

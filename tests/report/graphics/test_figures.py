@@ -2,19 +2,19 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
+from drawn_plots import HARD, SVG, look_at, smallest, texts
+from matplotlib.figure import Figure
 
 from kaggle_tools.kaggle_api.overview import KnownScores
-from kaggle_tools.report.graphics import figures
-from kaggle_tools.report.graphics.svg import Plot
+from kaggle_tools.report.graphics import figures, submission_figures
+from kaggle_tools.report.graphics.svg import INK, SERIES, Key, Plot
 from kaggle_tools.results.scores import Estimate
 
 Draw, Values = Callable[..., Plot], tuple[Any, ...]
-SVG = "{http://www.w3.org/2000/svg}"
 DAYS = [datetime(2026, 10, 1, 12, tzinfo=UTC) + timedelta(days=days) for days in (0, 3, 40)]
 NAME = "$a_1$ & <b>"
 
@@ -60,10 +60,14 @@ DRAWN: list[tuple[Draw, Values, str]] = [
     (figures.differences, (GAINS, 0.05, [-0.1, 0.2], ("new", "old")), "new is better on 2 of 4 photos."),
     (figures.coverage, (AREAS,), "1,201 masks: they cover 10.0% to 40.0% of their photos, at the median 25.0%."),
     (figures.deviations, (RATIOS, (0.9, 1.1), "car"), "5 areas; 3 are below 0.900 or above 1.100."),
-    (figures.over_time, (DAYS, list(VIEWS.values()), [0.91, 0.93, None]), "the best public score is 0.93000."),
-    (figures.over_time, (DAYS, [None] * 3, [None, 0.0, None]), "the best public score is 0.00000."),
-    (figures.over_time, (DAYS, list(VIEWS.values()), [None] * 3), "none has a public score."),
-    (figures.against_leaderboard, (KNOWN,), "3 submissions; 1 have a higher public score than expected."),
+    (
+        submission_figures.over_time,
+        (DAYS, list(VIEWS.values()), [0.91, 0.93, None]),
+        "the best public score is 0.93000.",
+    ),
+    (submission_figures.over_time, (DAYS, [None] * 3, [None, 0.0, None]), "the best public score is 0.00000."),
+    (submission_figures.over_time, (DAYS, list(VIEWS.values()), [None] * 3), "none has a public score."),
+    (submission_figures.against_leaderboard, (KNOWN,), "3 submissions; 1 has a higher public score than expected."),
 ]
 LONE = Estimate(0.9, None)
 LEAST: list[tuple[Draw, Values]] = [
@@ -78,20 +82,16 @@ LEAST: list[tuple[Draw, Values]] = [
     (figures.differences, (np.zeros(1), 0.0, None, ("new", "old"))),
     (figures.coverage, (np.zeros(9),)),
     (figures.deviations, (np.ones(1), (0.9, 1.1), "car")),
-    (figures.over_time, (DAYS[:1], [LONE], [0.9])),
-    (figures.over_time, (DAYS[:2], [LONE, None], [0.9, 0.91])),
-    (figures.over_time, (DAYS[:2], [None, None], [None, None])),
-    (figures.against_leaderboard, ([known(0.9, 0.9)],)),
+    (submission_figures.over_time, (DAYS[:1], [LONE], [0.9])),
+    (submission_figures.over_time, (DAYS[:2], [LONE, None], [0.9, 0.91])),
+    (submission_figures.over_time, (DAYS[:2], [None, None], [None, None])),
+    (submission_figures.against_leaderboard, ([known(0.9, 0.9)],)),
 ]
-
-
-def texts(plot: Plot) -> list[str]:
-    return ["".join(element.itertext()) for element in ElementTree.fromstring(plot.svg).iter(f"{SVG}text")]
 
 
 def points(plot: Plot) -> np.ndarray:
     """How far right and up the dots in the first colour are of the first one, the last one being one away."""
-    dots = [use for use in ElementTree.fromstring(plot.svg).iter(f"{SVG}use") if "series-1)" in use.get("style", "")]
+    dots = [use for use in smallest(plot).iter(f"{SVG}use") if "series-1)" in use.get("style", "")]
     found = np.array([(float(dot.get("x", "")), float(dot.get("y", ""))) for dot in dots])
     steps = (found - found[0]) * (1, -1)
     return steps / abs(steps[-1])
@@ -101,9 +101,9 @@ def points(plot: Plot) -> np.ndarray:
 def test_a_plot_has_the_page_s_colours_and_says_what_it_shows(draw: Draw, values: Values, alt: str) -> None:
     plot = draw(*values)
     assert plot.alt.endswith(alt)
-    assert all(colour in plot.svg for colour in ("currentColor", "var(--line)", "var(--series-1)"))
+    assert all(colour in plot.svg for colour in ("currentColor", "var(--line)", "var(--series-"))
     assert not re.search("#0[1-4]0[1-4]0", plot.svg)
-    assert ElementTree.fromstring(plot.svg).tag == f"{SVG}svg"
+    assert smallest(plot).tag == f"{SVG}svg"
 
 
 @pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
@@ -121,13 +121,13 @@ def test_the_same_figure_is_drawn_to_the_same_bytes() -> None:
 def test_there_are_four_learning_curves_with_a_line_for_each_fold() -> None:
     plots = figures.learning_curves({0: curve(0.5, 0.4, 0.25), 3: curve(0.3)})
     assert {plot.title: plot.alt for plot in plots} == {
-        "Loss": "Loss by epoch: fold 0 from 0.5 to 0.25, fold 3 from 0.3 to 0.3.",
-        "Dice": "Dice by epoch: fold 0 from 0.5 to 0.75, fold 3 from 0.7 to 0.7.",
-        "IoU": "IoU by epoch: fold 0 from 0 to 0.5, fold 3 from 0.4 to 0.4.",
-        "Learning rate": "Learning rate by epoch: fold 0 from 0.0005 to 0.00025, fold 3 from 0.0003 to 0.0003.",
+        "Loss": "Loss by epoch: fold 0 from 0.5 to 0.25, fold 3 at 0.3.",
+        "Dice": "Dice by epoch: fold 0 from 0.5 to 0.75, fold 3 at 0.7.",
+        "IoU": "IoU by epoch: fold 0 from 0 to 0.5, fold 3 at 0.4.",
+        "Learning rate": "Learning rate by epoch: fold 0 from 0.0005 to 0.00025, fold 3 at 0.0003.",
     }
     for plot in plots:
-        assert {"fold 0", "fold 3"} < set(texts(plot))
+        assert plot.keys[:2] == (Key("fold 0", SERIES[0]), Key("fold 3", SERIES[1]))
         assert all(f"stroke: var(--series-{number})" in plot.svg for number in (1, 2))
 
 
@@ -136,7 +136,7 @@ def test_there_are_four_learning_curves_with_a_line_for_each_fold() -> None:
     [
         (figures.by_view, ({NAME: LONE}, "Dice", "view")),
         (figures.by_group, (groups(a=0.9), NAME, "car")),
-        (figures.against_leaderboard, ([known(0.9, 0.9, NAME)],)),
+        (submission_figures.against_leaderboard, ([known(0.9, 0.9, NAME)],)),
     ],
 )
 def test_a_name_in_a_figure_stays_text(draw: Draw, values: Values) -> None:
@@ -192,7 +192,7 @@ def test_without_doubtful_pixels_the_expected_share_is_0() -> None:
     ("estimates", "public"), [([LONE], [0.9]), ([LONE, None], [0.9, None]), ([None, None], [None, None])]
 )
 def test_the_axis_of_time_covers_the_submissions(estimates: list[Estimate | None], public: list[float | None]) -> None:
-    plot = figures.over_time(DAYS[: len(public)], estimates, public)
+    plot = submission_figures.over_time(DAYS[: len(public)], estimates, public)
     assert set(re.findall(r"\b\d{4}\b", " ".join(texts(plot)))) == {"2026"}
 
 
@@ -200,7 +200,7 @@ def test_every_expected_score_is_drawn_over_time() -> None:
     """Each by as many marks as the others, beside those of the legend."""
 
     def marks(*estimates: Estimate | None) -> int:
-        drawn = ElementTree.fromstring(figures.over_time(DAYS, estimates, [0.9] * 3).svg).iter(f"{SVG}use")
+        drawn = smallest(submission_figures.over_time(DAYS, estimates, [0.9] * 3)).iter(f"{SVG}use")
         return sum("var(--series-1)" in use.get("style", "") for use in drawn)
 
     none, one, two = marks(None, None, None), marks(LONE, None, None), marks(LONE, None, LONE)
@@ -212,9 +212,91 @@ def test_the_bars_of_the_calibration_stand_in_the_middle_of_their_parts() -> Non
     plot = figures.calibration(histograms((8, 9, 1), (248, 1, 9)))
     starts = [
         float(re.findall(r"[-\d.]+", path.get("d", ""))[0])
-        for path in ElementTree.fromstring(plot.svg).iter(f"{SVG}path")
+        for path in smallest(plot).iter(f"{SVG}path")
         if "fill: var(--series-1)" in path.get("style", "") and (path.get("d") or "").rstrip().endswith("z")
     ]
-    dotted = [use for use in ElementTree.fromstring(plot.svg).iter(f"{SVG}use") if "series-1)" in use.get("style", "")]
+    dotted = [use for use in smallest(plot).iter(f"{SVG}use") if "series-1)" in use.get("style", "")]
     between = float(dotted[1].get("x", "")) - float(dotted[0].get("x", ""))
     assert starts[1] - starts[0] == pytest.approx(between * (15 / 16) / (240 / 256), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("draw", "values", "alt"),
+    [
+        (figures.distribution, (np.array([0.9]), "Dice"), "Histogram of 1 photo: median 0.90000"),
+        (figures.by_view, ({"01": LONE}, "Dice", "view"), "Mean Dice of 1 view: 01 with 0.90000."),
+        (figures.by_group, (groups(a=0.9), "Dice", "car"), "Mean Dice of 1 car: a with 0.90000."),
+        (figures.differences, (np.ones(1), 1.0, None, ("new", "old")), "differences: new is better on 1 of 1 photo."),
+        (figures.coverage, (np.array([0.25]),), "Histogram of 1 mask: it covers 25.0% of its photo."),
+        (figures.coverage, (np.full(2, 0.25),), "Histogram of 2 masks: they cover 25.0% of their photos."),
+        (figures.deviations, (np.array([2.0]), (0.9, 1.1), "car"), "Histogram of 1 area; 1 is below 0.900 or above"),
+        (submission_figures.over_time, (DAYS[:1], [LONE], [0.9]), "1 submission over time; the best public score"),
+        (submission_figures.against_leaderboard, ([known(0.9, 0.9)],), "1 submission; 0 have a higher public score"),
+    ],
+)
+def test_of_one_thing_a_plot_speaks_in_the_singular(draw: Draw, values: Values, alt: str) -> None:
+    assert alt in draw(*values).alt
+
+
+SHARES = {"distribution": "x", "all at 1": "x", "all at 0": "x", "views": "y", "a view at 1": "y", "long views": "y"}
+SHARES |= {"cars": "y", "few cars": "y", "thresholds": "xy", "calibration": "xy", "days": "y", "leaderboard": "xy"}
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_no_axis_of_scores_or_probabilities_goes_beyond_0_or_1(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[tuple[float, float]] = []
+    look_at(HARD[name], lambda figure: ends.extend(ends_of(figure, SHARES[name])), monkeypatch)
+    assert len(ends) == 3 * len(SHARES[name])
+    assert all(0 <= low < high <= 1 for low, high in ends)
+
+
+def ends_of(figure: Figure, axes: str) -> list[tuple[float, float]]:
+    return [getattr(figure.axes[0], f"get_{which}lim")() for which in axes]
+
+
+def test_no_learning_curve_of_a_score_goes_beyond_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[tuple[float, float]] = []
+    look_at(HARD["loss"], lambda figure: ends.extend(ends_of(figure, "y")), monkeypatch)  # draws all four
+    assert [high for _, high in ends[3:9]] == 6 * [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [("coverage", 0, 100), ("nothing covered", 0, 100), ("opposite", -1, 1)]
+)
+def test_no_axis_of_percentages_or_differences_goes_beyond_what_they_can_be(
+    name: str, least: float, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[tuple[float, float]] = []
+    look_at(HARD[name], lambda figure: ends.extend(ends_of(figure, "x")), monkeypatch)
+    assert all(least <= low < high <= most for low, high in ends)
+    assert ends
+
+
+@pytest.mark.parametrize("name", ["a view at 1", "few cars", "thresholds", "days", "leaderboard"])
+def test_a_mark_at_the_end_of_an_axis_is_drawn_whole(name: str) -> None:
+    """A clip path would cut it in half."""
+    drawing = smallest(HARD[name]())
+    marks = [use for use in drawing.iter(f"{SVG}use") if "var(--series" in use.get("style", "")]
+    cut = [use for group in drawing.iter(f"{SVG}g") if "clip-path" in group.attrib for use in group.iter(f"{SVG}use")]
+    assert marks
+    assert [use for use in marks if use in cut] == []
+
+
+def test_a_log_scale_is_called_one() -> None:
+    assert "pixels, on a log scale" in texts(HARD["calibration"]())
+
+
+def test_what_the_marks_of_a_plot_mean_stands_above_it() -> None:
+    assert {key.words: (key.colour, key.mark) for key in figures.distribution(SCORES, "IoU").keys} == {
+        "median": (INK, "line"),
+        "5th percentile": (INK, "dashed"),
+    }
+    loss, dice = figures.learning_curves({0: curve(0.5, 0.4)}, {1: "64x96", 2: "128x192"})[:2]
+    assert loss.keys[:2] == (Key("training", SERIES[0]), Key("held-out photos", SERIES[0], "dashed"))
+    assert dice.keys == (Key("photos of 64x96 from epoch 1, 128x192 from epoch 2", INK, "dotted"),)
+
+
+def test_of_submissions_in_each_other_s_way_the_last_one_is_named() -> None:
+    crowd = [known(0.9, 0.9 + number / 10_000, f"crowd{number}") for number in range(5)]
+    names = set(texts(submission_figures.against_leaderboard([*crowd, known(0.5, 0.5, "alone")])))
+    assert {name for name in names if name.startswith(("crowd", "alone"))} == {"crowd4", "alone"}
