@@ -5,8 +5,8 @@
 The photos and masks in DATA are linked, again and again, under as many names as Carvana's training set has cars. A
 network is imitated: its probabilities are the true masks, shifted by a few pixels and blurred, so that photos are as
 large, borders as long and pictures as hard to compress as real ones. Then `python -m kaggle_tools report` writes
-the page of the run, of two runs beside each other, and of a PRED with as many masks as the test set has, without and with
-saved probabilities.
+the page of the run, of two runs beside each other, and of a PRED with as many masks as the test set has, without and
+with saved probabilities.
 """
 
 import sys
