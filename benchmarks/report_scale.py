@@ -5,7 +5,8 @@
 The photos and masks in DATA are linked, again and again, under as many names as Carvana's training set has cars. A
 network is imitated: its probabilities are the true masks, shifted by a few pixels and blurred, so that photos are as
 large, borders as long and pictures as hard to compress as real ones. Then `python -m kaggle_tools report` writes
-the page of the run, of two runs beside each other, and of a PRED with as many masks as the test set has.
+the page of the run, of two runs beside each other, and of a PRED with as many masks as the test set has, without and
+with saved probabilities.
 """
 
 import sys
@@ -25,7 +26,7 @@ from kaggle_tools import metrics
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.config.recorded import settings_of
-from kaggle_tools.data.images import read_mask, write_mask
+from kaggle_tools.data.images import read_mask, write_gray, write_mask
 from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.results import pred_folder, run_folder
 from kaggle_tools.results.records.masks import Record
@@ -49,11 +50,15 @@ def main(
         link_photos(work / "data", photos, stems)
         for run, shift in (("one", 2), ("other", 3)):
             imitate_run(work / run, work / "data", photos, stems, shift)
-        report("one run", work / "one.html", str(work / "one"))
-        report("two runs", work / "two.html", str(work / "one"), str(work / "other"))
+        named = ("--data", str(work / "data"))  # without it, no photo is shown whose SHA-256 is not recorded
+        report("one run", work / "one.html", str(work / "one"), *named)
+        report("two runs", work / "two.html", str(work / "one"), str(work / "other"), *named)
         if preds:
             imitate_pred(work / "pred", data / "train_masks", photos, preds)
-            report("PRED", work / "pred.html", "--pred", str(work / "pred"))
+            masks = ("--pred", str(work / "pred"), "--data", str(data / "train"))
+            report("PRED", work / "pred.html", *masks)
+            imitate_probabilities(work / "pred", photos, preds)
+            report("PRED with saved probabilities", work / "probabilities.html", *masks)
 
 
 def report(name: str, page: Path, *arguments: str) -> None:
@@ -92,7 +97,7 @@ def imitate_run(run: Path, data: Path, photos: list[Photo], stems: list[str], sh
         np.savez_compressed(
             folder / run_folder.HISTOGRAMS_FILE, images=[stems[at] for at in of_fold], histograms=histograms
         )
-        table = pd.DataFrame(rows, columns=run_folder.OOF_COLUMNS)
+        table = pd.DataFrame(rows, columns=["image", "fold", "score", "dice", "iou"])
         write_text(folder / run_folder.OOF_FILE, table.to_csv(index=False))
         curve = pd.DataFrame({name: np.linspace(0.9, 1, 30) for name in run_folder.METRICS_COLUMNS})
         write_text(folder / run_folder.METRICS_FILE, curve.assign(epoch=range(30)).to_csv(index=False))
@@ -120,7 +125,7 @@ def imitate_prediction(run: Path, photo: Photo, shift: int) -> tuple[np.ndarray,
 
 def imitate_pred(pred: Path, masks: Path, photos: list[Photo], count: int) -> None:
     """A finished PRED; its figures, but for the areas, are drawn at random."""
-    stems = [f"{number // VIEWS:012x}_{number % VIEWS + 1:02}" for number in range(count)]
+    stems = pred_stems(count)
     link_masks(masks, pred, stems)
     generator = np.random.default_rng(0)
     areas = [float(read_mask(photo.mask).mean()) for photo in photos if photo.mask]
@@ -132,11 +137,28 @@ def imitate_pred(pred: Path, masks: Path, photos: list[Photo], count: int) -> No
             "expected_dice": np.sort(1 - generator.exponential(0.004, count)),
             "border_width": generator.exponential(2, count),
             "agreement": 1 - generator.exponential(0.004, count),
+            "expected_score": np.nan,
         }
     )
     write_text(pred / pred_folder.PHOTOS_FILE, rows[pred_folder.PHOTO_COLUMNS].to_csv(index=False))
     record = Record(competition=CARVANA.slug, tta="hflip", tta_scales=(1.0,), threshold=0.5)
     write_json(pred / pred_folder.RECORD_FILE, record.to_json())
+
+
+def imitate_probabilities(pred: Path, photos: list[Photo], count: int) -> None:
+    """Blurred masks, each under every so many of the names."""
+    for at, photo in enumerate(photos):
+        assert photo.mask is not None
+        map_HW = cv2.GaussianBlur(read_mask(photo.mask).astype(np.float32), (0, 0), 2)
+        write_gray(pred / "written" / f"{at}.map.png", (map_HW * 255).round().astype(np.uint8))
+    (pred / "probabilities").mkdir()
+    for at, stem in enumerate(pred_stems(count)):
+        pred_folder.probability_path(pred, stem).hardlink_to(pred / "written" / f"{at % len(photos)}.map.png")
+
+
+def pred_stems(count: int) -> list[str]:
+    """As Carvana's test photos are named."""
+    return [f"{number // VIEWS:012x}_{number % VIEWS + 1:02}" for number in range(count)]
 
 
 if __name__ == "__main__":

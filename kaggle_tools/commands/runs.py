@@ -24,8 +24,9 @@ def compare(
 
     runs = finished_runs(runs)
     compared = comparison.compare(runs, recorded_competition(competition, runs))
-    table = comparison.table(compared)
-    cli.show(table.turned_for_terminal() if len(runs) <= TURNED else table.for_terminal())
+    few = len(runs) <= TURNED  # of many, the columns of settings would leave no room for the others
+    table = comparison.table(compared, with_settings=few)
+    cli.show(table.turned_for_terminal() if few else table.for_terminal())
     say(compared.in_words())
 
 

@@ -5,8 +5,9 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from kaggle_tools.config.training import TrainingConfig
-from kaggle_tools.config.values import IMAGENET, path_text
+from kaggle_tools.config.values import IMAGENET, early_sizes_as_text, path_text
 from kaggle_tools.errors import InputError
+from kaggle_tools.options import as_text, size_as_text
 
 PATHS = ("init", "extra")
 """The settings that are paths of folders."""
@@ -53,6 +54,17 @@ def as_recorded_now(settings: Mapping[str, Any]) -> dict[str, Any]:
 def settings_of(config: TrainingConfig) -> dict[str, Any]:
     """The configuration as JSON knows it."""
     return {name: _with_lists(value) for name, value in asdict(config).items()}
+
+
+def setting_as_text(name: str, value: object) -> str:
+    """A setting of `config.json` as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name == "early_sizes" and isinstance(value, list):
+        return early_sizes_as_text(value)
+    if isinstance(value, list):
+        return size_as_text(value) if name == "image_size" else as_text(tuple(value))
+    return "none" if value is None else str(value)
 
 
 def tuples(recorded: Mapping[str, Any]) -> dict[str, Any]:

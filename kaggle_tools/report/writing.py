@@ -24,11 +24,13 @@ RUN = (
     ("trust", "Can it be trusted?"),
     ("photos", "Where it fails"),
     ("scores", "Photo by photo"),
+    ("all", "All held-out photos"),
     ("probabilities", "Threshold and calibration"),
     ("learning", "Learning curves"),
     ("made", "How it was made"),
 )
 MASKS, UNUSUAL, SHEET = ("predictions", "Masks"), ("unusual", "Unusual areas"), ("sheet", "Contact sheet")
+DOUBT = ("doubt", "Where they are doubtful")
 SUBMISSIONS = (("submissions", "All submissions"),)
 """The sections of each part: their anchors and headings."""
 
@@ -69,11 +71,12 @@ def write_report(
             kind=_kind(competition),
             line="; ".join(part.line for part in (run, masks) if part),
             contents=[
-                *(COMPARISON if compared else ()),
+                *(COMPARISON if compared and len(runs) > 1 else ()),
                 *(RUN if run else ()),
-                *((MASKS, *((UNUSUAL,) if competition.has_groups else ()), SHEET) if masks else ()),
+                *(COMPARISON if compared and len(runs) == 1 else ()),
+                *((MASKS, DOUBT, *((UNUSUAL,) if competition.has_groups else ()), SHEET) if masks else ()),
             ],
-            comparison=comparison_part(compared, shown, data) if compared else None,
+            comparison=comparison_part(compared, shown, data, of_one=len(runs) == 1) if compared else None,
             run=run,
             masks=masks,
         )

@@ -4,24 +4,29 @@ Differences are taken photo by photo, so that what is hard for all runs cancels 
 over groups, as the score's own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
 from kaggle_tools.competition import Competition
+from kaggle_tools.config.recorded import as_recorded_now, setting_as_text
 from kaggle_tools.data.fingerprint import differences
 from kaggle_tools.data.images import Size
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.fold_table import recorded_files
+from kaggle_tools.results.records.run import RunConfig
 from kaggle_tools.results.scores import Estimate, Interval, interval
-from kaggle_tools.results.tables import Column, NumberInWords, Table
+from kaggle_tools.results.tables import Cell, Column, NumberInWords, Table
 from kaggle_tools.system.output import printable
 
 Verdict = Literal["better", "worse", "cannot tell"]
+IN_OTHER_COLUMNS = ("competition", "model", "width", "unshuffle", "image_size")
+"""Settings that the model's name and its size say."""
 FEWEST_GROUPS = 6
 """Of fewer groups all may well differ in one direction by chance: with probability 2 ** (1 - groups)."""
 
@@ -64,6 +69,10 @@ class ComparedRun:
     """The means of the other columns of `oof.csv`: dice and iou."""
     to_first: Difference
     """To the first of the runs."""
+    begun: str
+    """When: `2026-11-28 09:48`, UTC."""
+    settings: Mapping[str, str]
+    """All of `config.json`, as people read them."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,18 @@ class Comparison:
         names = [compared.run.resolve().name for compared in self.runs]
         told_apart = names if len(set(names)) == len(names) else [str(compared.run) for compared in self.runs]
         return list(map(printable, told_apart))
+
+    @property
+    def ranked(self) -> list[int]:
+        """The numbers of the runs, that with the highest mean score first."""
+        return sorted(range(len(self.runs)), key=lambda at: -self.runs[at].score.score)
+
+    @property
+    def differing_settings(self) -> list[str]:
+        """The names of the settings that are not the same in all runs and that no other column of `table` shows."""
+        names = dict.fromkeys(name for compared in self.runs for name in compared.settings)
+        values = {name: {compared.settings.get(name) for compared in self.runs} for name in names}
+        return [name for name in names if len(values[name]) > 1 and name not in IN_OTHER_COLUMNS]
 
     def in_words(self) -> str:
         """Which run is the best, and whether that is more than chance."""
@@ -151,34 +172,43 @@ def comparable_neighbours(run: Path) -> list[Path]:
     ]
 
 
-def table(comparison: Comparison) -> Table:
-    """A row for each run, in their order."""
+def table(comparison: Comparison, *, with_settings: bool = True) -> Table:
+    """A row for each run, the best first and marked; `with_settings` with a column for each one that differs."""
     score_name, folds = comparison.competition.score_name, list(comparison.runs[0].fold_scores)
     further = comparison.competition.further_scores
+    settings = comparison.differing_settings if with_settings else []
+    names = comparison.names()
     columns = [
         Column("run"),
+        Column("rank"),
         Column(f"{score_name} (score)", "{:.5f}"),
         Column("95 % interval", "{:.5f}"),
-        Column(f"to {comparison.names()[0]}", "{:+.5f}"),
+        Column(f"to {names[0]}", "{:+.5f}"),
         Column("its 95 % interval", "{:+.5f}"),
         Column("verdict"),
         Column("model"),
         Column("size"),
+        *map(Column, settings),
+        Column("begun, UTC"),
         *(Column(f"fold {fold}", "{:.5f}") for fold in folds),
         *(Column(name, "{:.5f}") for name in further),
     ]
-    rows = []
-    for at, (name, compared) in enumerate(zip(comparison.names(), comparison.runs, strict=True)):
+    rows: list[list[Cell]] = []
+    for rank, at in enumerate(comparison.ranked, start=1):
+        compared = comparison.runs[at]
         to_first = compared.to_first
         verdict = [to_first.mean, _spread(to_first.interval, "{:+.5f} to {:+.5f}"), to_first.verdict]
         rows.append(
             [
-                name,
+                names[at],
+                "1, the best" if rank == 1 else str(rank),
                 compared.score.score,
                 _spread(compared.score.interval, "{:.5f} to {:.5f}"),
                 *(verdict if at else [None, None, None]),
                 compared.model,
                 run_folder.size_name(compared.image_size),
+                *(compared.settings.get(setting) for setting in settings),
+                compared.begun,
                 *compared.fold_scores.values(),
                 *(compared.further[name] for name in further.values()),
             ]
@@ -189,7 +219,7 @@ def table(comparison: Comparison) -> Table:
 def _compared(
     run: Path, folds: list[int], table: pd.DataFrame, first: pd.DataFrame, groups: tuple[str, ...]
 ) -> ComparedRun:
-    settings = run_folder.read_settings(run)
+    settings, config = run_folder.read_settings(run), run_folder.read_config(run)
     return ComparedRun(
         run=run,
         model=settings.model_name,
@@ -198,7 +228,15 @@ def _compared(
         score=Estimate(float(table["score"].mean()), interval(table["score"].to_numpy(), groups)),
         further={name: float(table[name].mean()) for name in ("dice", "iou")},
         to_first=_difference(table["score"], first["score"], groups),
+        begun=_begun(run, config),
+        settings={name: setting_as_text(name, value) for name, value in as_recorded_now(config.settings).items()},
     )
+
+
+def _begun(run: Path, config: RunConfig) -> str:
+    """As recorded; of older runs the date of `config.json`, which is written first, and which a copy may have lost."""
+    dated = datetime.fromtimestamp((run / run_folder.CONFIG_FILE).stat().st_mtime, UTC).isoformat()
+    return (config.begun or dated)[:16].replace("T", " ")
 
 
 def _difference(scores: pd.Series, others: pd.Series, groups: tuple[str, ...]) -> Difference:

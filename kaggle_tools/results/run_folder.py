@@ -22,6 +22,7 @@ Knows nothing of torch.
 
 import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -193,10 +194,9 @@ def write_config(
             changes = "; ".join(f"{name} was {begun.settings.get(name)}, now {settings.get(name)}" for name in names)
             raise InputError(f"{run}: begun with other settings ({changes}). Give those, or another --out.")
         (run / FOLDS_FILE).unlink(missing_ok=True)  # drawn with settings under which nothing was trained
-    version = (commit(), installed_versions(), platform.platform())
-    write_json(
-        path, RunConfig(settings, str(data.resolve()), command, *version, asked or {}, weights, budget).to_json()
-    )
+    found = (commit(), installed_versions(), platform.platform(), asked or {}, weights, budget)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(path, RunConfig(settings, str(data.resolve()), command, *found, now).to_json())
 
 
 def differing(begun: RunConfig, config: TrainingConfig) -> list[str]:

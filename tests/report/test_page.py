@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from chromium import chromium, show
-from finished_runs import draw_photos, write_pred, write_run
+from finished_runs import dice, draw_photos, write_pred, write_run
 
 from kaggle_tools.competition import CARVANA, SALT
 from kaggle_tools.data.draw_outlines import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTED, TRUE
@@ -22,6 +22,8 @@ from kaggle_tools.results.scores import Estimate, ExpectedScore
 HOSTILE = "<img src=x onerror=\"document.title='run'\">&amp;$x$"
 CARS = ("aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh", "ii", HOSTILE)
 VIEWS = ("01", "02", "03")
+SCORES = {"bb_02": dice(4, 1)}
+"""Of the good run, whose errors `folder` says; photo number 4 of all."""
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +182,50 @@ def test_unknown_values_of_a_table_come_last_in_either_order(opened: Any) -> Non
         assert table_of(opened, "Runs on the same held-out photos")["run"].to_list() == ["good", "bad"]
 
 
+def test_every_held_out_photo_is_found_by_parts_of_its_name_and_its_row_opens_the_picture(opened: Any) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    found = "return document.querySelector('.search output').textContent"
+    stems = [f"{car}_{view}" for car in CARS for view in VIEWS]
+    assert sorted(table_of(opened, "All held-out photos")["photo"]) == sorted(stems)
+    assert opened.execute_script(found) == "30 photos"
+    search = opened.find_element(By.CSS_SELECTOR, ".search input")
+    search.send_keys("02 BB")
+    assert opened.execute_script(found) == "1 of 30 photos"
+    (row,) = table_of(opened, "All held-out photos").itertuples(index=False)
+    assert row.photo == "bb_02"
+    search.send_keys(Keys.TAB, Keys.TAB)  # past the part that scrolls, to the heading
+    opener = opened.find_element(By.CSS_SELECTOR, ".long-table tbody button")
+    opener.send_keys(Keys.ENTER)
+    shown = "return [...document.querySelectorAll('.full')].filter(v => v.checkVisibility()).map(v => v.innerText)"
+    (view,) = opened.execute_script(shown)
+    assert "bb_02" in view
+    assert f"Dice {SCORES['bb_02']:.5f}" in view
+    search.send_keys("x")
+    assert opened.execute_script(found) == "0 of 30 photos"
+
+
+def test_a_long_table_is_sorted_as_a_whole_and_shows_a_hundred_rows_at_once(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.common.by import By
+
+    caption, pixels = "All held-out photos", "false positive, px"
+    errors = {f"car{number:03}_01": (0, number % 26) for number in range(230)}
+    folds = {fold: dict(list(errors.items())[fold::2]) for fold in (0, 1)}
+    show(browser, write_report(tmp_path / "page.html", CARVANA, [write_run(tmp_path / "run", tmp_path, folds)]))
+    assert len(table_of(browser, caption)) == 100
+    for heights in ([0] * 9, [500] * 8 + [480]):  # 230 = 8 * 26 + 22
+        click_heading(browser, caption, pixels)
+        assert table_of(browser, caption)[pixels].to_list()[:9] == heights
+    more = browser.find_element(By.CSS_SELECTOR, ".more")
+    for text, rows in (("show 100 more", 200), ("show 30 more", 230)):
+        assert more.text == text
+        more.click()
+        assert len(table_of(browser, caption)) == rows
+    assert not more.is_displayed()
+    assert browser.get_log("browser") == []
+
+
 def test_a_click_shows_a_photo_larger_and_the_keys_turn_and_close_it(opened: Any) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
@@ -267,11 +313,12 @@ def test_a_printed_page_has_whole_tables_and_no_larger_views(browser: Any, page:
 def test_a_run_is_compared_with_those_beside_it(browser: Any, folder: Path, tmp_path: Path) -> None:
     page = write_report(tmp_path / "page.html", CARVANA, [folder / "bad"])
     show(browser, page)
-    card = browser.execute_script("return document.querySelector('.verdict').innerText")
-    assert "bad: it is worse than good, by 0.0" in card
-    assert f"{out_of_fold(folder / 'bad')['score'].mean():.5f}" in browser.execute_script(
-        "return document.querySelectorAll('.card')[1].innerText"
-    )
+    first, second = browser.execute_script("return [...document.querySelectorAll('.card')].map(c => c.innerText)")[:2]
+    good, bad = (out_of_fold(folder / run)["score"].mean() for run in ("good", "bad"))
+    assert f"Dice of bad\n\n{bad:.5f}" in first
+    assert f"bad against the best\n\n{bad - good:+.5f}" in second
+    assert "bad: it is worse than good, by 0.0" in second
+    assert "Number 2 of 2; the best is good" in second
 
 
 def test_a_competition_without_groups_has_no_words_about_them(browser: Any, tmp_path: Path) -> None:
@@ -285,6 +332,9 @@ def test_a_competition_without_groups_has_no_words_about_them(browser: Any, tmp_
     assert "mean precision" in said
     assert re.findall(r"\bgroups?\b|\bcars?\b|in two folds|Unusual", said) == []
     assert table_of(browser, "The folds").columns.is_unique
+    assert table_of(browser, "Blank masks").to_numpy().tolist()[1][:4] == ["not blank", 12, 0, 12]
+    areas = table_of(browser, "mean precision by the area of the true mask")
+    assert areas["true mask covers"].to_list() == ["10 to 20 %"]  # 600 of 5,400 pixels
 
 
 def test_a_page_names_missing_photos_and_shows_the_rest(browser: Any, folder: Path, tmp_path: Path) -> None:
@@ -315,6 +365,9 @@ def test_the_page_of_submissions_escapes_messages_and_sorts(browser: Any, tmp_pa
     show(browser, page, 320)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 320
     assert browser.execute_script("return document.querySelectorAll('b').length") == 0
+    newest_first = table_of(browser, "Submissions")["submission"].str.extract("<b>(.*)</b>")[0]
+    assert newest_first.to_list() == ["third", "second", "first"]
+    assert "0.98000\n\n<b>first</b>" in browser.execute_script("return document.querySelector('.card').innerText")
     click_heading(browser, "Submissions", "public")
     shown = table_of(browser, "Submissions")
     assert shown["public"].to_list() == ["0.97000", "0.98000", "pending"]

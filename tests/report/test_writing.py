@@ -47,8 +47,8 @@ def test_the_page_of_six_cars_shows_the_three_worst_and_says_that_unusual_areas_
 
 def test_a_page_leads_to_the_sections_that_it_has_and_to_no_others(runs: list[Path], tmp_path: Path) -> None:
     pred = write_pred(tmp_path / "pred", tmp_path / "data" / "train", dict.fromkeys(PHOTOS_OF_TWO_RUNS, 20))
-    of_run = ["trust", "photos", "scores", "probabilities", "learning", "made"]
-    of_masks = ["predictions", "unusual", "sheet"]
+    of_run = ["trust", "photos", "scores", "all", "probabilities", "learning", "made"]
+    of_masks = ["predictions", "doubt", "unusual", "sheet"]
     for given, masks, sections in (
         (runs[:1], None, of_run),
         (runs, None, ["comparison", *of_run]),
@@ -59,6 +59,16 @@ def test_a_page_leads_to_the_sections_that_it_has_and_to_no_others(runs: list[Pa
         links = re.search("<nav.*?</nav>", page, re.DOTALL)
         assert links
         assert re.findall('href="#([a-z]+)"', links[0]) == sections
+
+
+def test_the_page_of_one_run_begins_with_it_and_that_of_several_with_the_best(tmp_path: Path) -> None:
+    runs = [run.rename(tmp_path / run.parent.name) for run in write_two_runs(tmp_path / "made")]
+    of_one, of_both = (write_report(tmp_path / "page.html", CARVANA, given).read_text() for given in (runs[:1], runs))
+    cards = [re.findall("<h2>(.*?)</h2>", page.partition("<main>")[0]) for page in (of_one, of_both)]
+    assert cards[0][:2] == ["Dice of worse", "worse against the best"]
+    assert cards[1][:2] == ["The best model", "Dice of better"]
+    sections = [re.findall('<section id="([a-z]+)"', page) for page in (of_one, of_both)]
+    assert (sections[0][0], sections[0][-1], sections[1][0]) == ("trust", "comparison", "comparison")
 
 
 @pytest.mark.parametrize(

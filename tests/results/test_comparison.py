@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -294,15 +295,63 @@ class TestTable:
         )
         table = comparison.table(comparison.compare([first, second], CARVANA))
         assert [column.name for column in table.columns] == [
-            *("run", "Dice (score)", "95 % interval", "to first", "its 95 % interval", "verdict"),
-            *("model", "size", "fold 0", "fold 3", "IoU"),
+            *("run", "rank", "Dice (score)", "95 % interval", "to first", "its 95 % interval", "verdict"),
+            *("model", "size", "begun, UTC", "fold 0", "fold 3", "IoU"),
         ]
-        one, two = table.texts()
+        one, two = ([text for at, text in enumerate(row) if at != 9] for row in table.texts())
         assert one == [
-            *("first", "0.62500", "0.50000 to 0.75000", "", "", ""),
+            *("first", "1, the best", "0.62500", "0.50000 to 0.75000", "", "", ""),
             *("unet, width 16", "96x160", "0.50000", "0.75000", "0.15625"),
         ]
         assert two == [
-            *("second", "0.37500", "0.25000 to 0.50000", "-0.25000", "-0.25000 to -0.25000", "cannot tell"),
+            *("second", "2", "0.37500", "0.25000 to 0.50000", "-0.25000", "-0.25000 to -0.25000", "cannot tell"),
             *("smp:Unet/resnet34", "full", "0.25000", "0.50000", "0.09375"),
         ]
+
+    def test_the_best_run_stands_first_and_differences_are_still_to_the_first_that_was_given(
+        self, tmp_path: Path
+    ) -> None:
+        runs = [
+            write_run(tmp_path / name, {0: {"a_01": score, "b_01": score}})
+            for name, score in (("low", 0.25), ("high", 0.75), ("middle", 0.5))
+        ]
+        table = comparison.table(comparison.compare(runs, CARVANA))
+        assert table.columns[4].name == "to low"
+        assert [[row[at] for at in (0, 1, 4)] for row in table.rows] == [
+            ["high", "1, the best", 0.5],
+            ["middle", "2", 0.25],
+            ["low", "3", None],
+        ]
+
+    def test_settings_in_which_runs_differ_have_columns_and_others_have_none(self, tmp_path: Path) -> None:
+        plain = {"lr": 0.1, "seed": 0, "augmentation": "mild"}
+        first = write_run(tmp_path / "first", {0: {"a_01": 0.5}}, **plain, early_sizes=[[48, 80, 3]])
+        second = write_run(tmp_path / "second", {0: {"a_01": 0.25}}, **{**plain, "lr": 0.2}, unshuffle=2)
+        compared = comparison.compare([first, second], CARVANA)
+        table = comparison.table(compared)
+        assert compared.differing_settings == ["early_sizes", "lr"]
+        names = [column.name for column in table.columns]
+        at = names.index("early_sizes")
+        assert names[at - 2 : at + 3] == ["model", "size", "early_sizes", "lr", "begun, UTC"]
+        assert [row[at - 2 : at + 2] for row in table.rows] == [
+            ["unet, width 16", "96x160", "48x80:3", "0.1"],
+            ["unet, width 16, unshuffle 2", "96x160", "none", "0.2"],
+        ]
+        assert "lr" not in [column.name for column in comparison.table(compared, with_settings=False).columns]
+
+    def test_a_setting_that_an_older_run_did_not_record_is_empty(self, tmp_path: Path) -> None:
+        older = write_run(tmp_path / "older", {0: {"a_01": 0.5}})
+        newer = write_run(tmp_path / "newer", {0: {"a_01": 0.25}}, patience=4, fit="stretch")
+        table = comparison.table(comparison.compare([older, newer], CARVANA))
+        at = [column.name for column in table.columns].index("patience")
+        assert [row[at] for row in table.texts()] == ["", "4"]
+        assert "fit" not in [column.name for column in table.columns]
+
+    def test_a_run_is_dated_as_it_records_and_an_older_one_by_its_config_json(self, tmp_path: Path) -> None:
+        newer, older = (write_run(tmp_path / name, {0: {"a_01": 0.5}}) for name in ("newer", "older"))
+        for run in (newer, older):
+            os.utime(run / "config.json", (1_000_000_000, 1_000_000_000))
+        path = newer / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "begun": "2026-11-28T09:48:31+00:00"}))
+        table = comparison.table(comparison.compare([newer, older], CARVANA))
+        assert [row[9] for row in table.rows] == ["2026-11-28 09:48", "2001-09-09 01:46"]

@@ -1,4 +1,8 @@
-"""What a page says of runs beside each other: which is the best, whether that is significant, where they differ."""
+"""What a page says of runs beside each other: which is the best, whether that is significant, where they differ.
+
+The page of one run holds it against the best of those beside it. Where it is the best, or where the page is about all
+of them, the best is held against the second.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +32,15 @@ class ComparisonPart:
     is_significant: bool
     """Whether that is more than chance."""
     shown: str
-    """The run that the page is about."""
+    """The run that the page is about, or shows in depth."""
     standing: str
     """What it is beside the best, in words; empty where it is the best."""
+    lead: float
+    """What it has more than the best, less than 0; of the best, what it has more than the second."""
+    rank: int
+    """Its own, from 1."""
+    of_one: bool
+    """Whether the page is about this run, and the others are only beside it."""
     group_name: str
     first: str
     """To which the table's differences are."""
@@ -41,32 +51,38 @@ class ComparisonPart:
     galleries: list[Gallery]
 
 
-def comparison_part(compared: Comparison, shown: int, data: Path | None = None) -> ComparisonPart:
-    """Gather what sets the runs apart, of which there are at least two; the page is about number `shown`.
+def comparison_part(
+    compared: Comparison, shown: int, data: Path | None = None, *, of_one: bool = False
+) -> ComparisonPart:
+    """Gather what sets the runs apart, of which there are at least two; the page shows number `shown` in depth.
 
-    `data` is where the photos are, if not where they were in the training.
+    `data` is where the photos are, if not where they were in the training. `of_one`: the page is about that run alone.
     """
     names, best, second = compared.names(), compared.best, compared.second
     assert second is not None, "needs at least two runs"
-    difference = compared.difference(best, second)
-    values = compared.scores[best] - compared.scores[second]
+    other = second if shown == best else shown
+    difference = compared.difference(best, other)
+    values = compared.scores[best] - compared.scores[other]
     return ComparisonPart(
         in_words=compared.in_words(),
         best=names[best],
         best_score=compared.runs[best].score,
         verdict=compared.against(best, second),
-        is_significant=difference.verdict == "better",
+        is_significant=compared.difference(best, second).verdict == "better",
         shown=names[shown],
         standing="" if shown == best else compared.against(shown, best),
+        lead=difference.mean if shown == best else -difference.mean,
+        rank=compared.ranked.index(shown) + 1,
+        of_one=of_one,
         group_name=compared.competition.group_name,
         first=names[0],
         photos=len(values),
         folds=list(compared.runs[0].fold_scores),
         table=comparison.table(compared),
-        plot=figures.differences(values.to_numpy(), difference.mean, difference.interval, (names[best], names[second])),
+        plot=figures.differences(values.to_numpy(), difference.mean, difference.interval, (names[best], names[other])),
         galleries=[
             _gallery(compared, pair, [str(stem) for stem in ahead[ahead > 0].nlargest(SHOWN).index], data)
-            for pair, ahead in (((best, second), values), ((second, best), -values))
+            for pair, ahead in (((best, other), values), ((other, best), -values))
             if (ahead > 0).any()
         ],
     )

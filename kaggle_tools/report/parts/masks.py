@@ -18,6 +18,7 @@ from kaggle_tools.errors import InputError, counted, first_few
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, data_uri, pictures
 from kaggle_tools.report.graphics.svg import Plot
+from kaggle_tools.report.parts.doubt import DoubtPart, doubt_part
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.records.masks import MaskedPhoto, Record
 from kaggle_tools.results.run_folder import groups_and_views
@@ -77,6 +78,8 @@ class MasksPart:
     plots: list[Plot]
     table: Table
     """The most doubtful photos and the outliers, with their figures."""
+    doubt: DoubtPart
+    """Where in the photos they are doubtful."""
     sheet: list[SheetRow]
     sheet_of: int
     """How many lines there would be."""
@@ -160,6 +163,7 @@ def masks_part(pred: Path, competition: Competition, data: Path | None = None) -
         galleries=[gallery for gallery in galleries if gallery.pictures],
         plots=_plots(photos, deviations, competition),
         table=_table(list(dict.fromkeys([*doubtful[:NAMED], *unusual[:NAMED]])), ratios, competition),
+        doubt=doubt_part(pred, doubtful, record.threshold, competition),
         sheet=[_sheet_row(pred, name, stems) for name, stems in _evenly(lines, SHEET_ROWS)],
         sheet_of=len(lines),
     )

@@ -11,12 +11,23 @@ from pathlib import Path
 import pandas as pd
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.config.values import early_sizes_as_text
+from kaggle_tools.config.recorded import setting_as_text
 from kaggle_tools.data.fingerprint import FileHashes
-from kaggle_tools.options import as_text
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, pictures
 from kaggle_tools.report.graphics.svg import Plot
+from kaggle_tools.report.parts.photos import (
+    PRECISION,
+    RECALL,
+    LongTable,
+    Pixels,
+    blank_table,
+    coverage_plot,
+    coverage_table,
+    held_out_table,
+    pixels_of,
+    with_pixels,
+)
 from kaggle_tools.report.trust import Check, checks_of
 from kaggle_tools.results import run_folder, summary
 from kaggle_tools.results.fold_table import recorded_files
@@ -60,6 +71,13 @@ class RunPart:
     folds: Table
     by_view: Table | None
     by_group: Table | None
+    pixels: Pixels
+    """Those of all photos."""
+    blanks: Table | None
+    """None where no photo may be blank, or nearly none is; so is `by_coverage`."""
+    by_coverage: Table | None
+    held_out: LongTable
+    """Every photo."""
     score_plots: list[Plot]
     probability_plots: list[Plot]
     learning_plots: list[Plot]
@@ -79,8 +97,8 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
     found = summary.summarise(run, competition)
     config, settings = run_folder.read_config(run), run_folder.read_settings(run)
     folds = found.folds
-    table = _with_groups(run_folder.read_oof(run, folds), competition)
     held_out = summary.held_out_by(run, folds)
+    table = with_pixels(_with_groups(run_folder.read_oof(run, folds), competition), held_out)
     shown = HeldOutPhotos(run, competition, data)
     curves = run_folder.learning_curves(run)
     early = sum(epochs for *_, epochs in settings.early_sizes)
@@ -98,10 +116,14 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         folds=_fold_table(run, table, of_last_size, early, competition),
         by_view=_mean_table(table, "view", competition) if competition.has_groups else None,
         by_group=_mean_table(table, "group", competition) if competition.has_groups else None,
+        pixels=pixels_of(table),
+        blanks=blank_table(table, competition) if competition.blank_usual else None,
+        by_coverage=coverage_table(table, competition) if competition.blank_usual else None,
+        held_out=held_out_table(table, competition),
         score_plots=_score_plots(table, competition),
         probability_plots=_probability_plots(held_out, found, competition),
         learning_plots=figures.learning_curves(curves, _sizes_by_first_epoch(settings)),
-        settings=Table(SETTINGS, [[name, _shown(name, value)] for name, value in config.settings.items()]),
+        settings=Table(SETTINGS, [[name, setting_as_text(name, value)] for name, value in config.settings.items()]),
         facts=_facts(run, config, settings, folds),
     )
 
@@ -190,6 +212,8 @@ def _fold_table(
         Column("photos", "{:,}"),
         *([Column(f"{competition.group_name}s", "{:,}")] if competition.has_groups else []),
         *(Column(name, "{:.5f}") for name in (competition.score_name, *further)),
+        PRECISION,
+        RECALL,
         Column("epochs", "{:.0f}"),
         Column("best epoch", "{:.0f}"),
         Column("its validation Dice", "{:.5f}"),
@@ -199,6 +223,7 @@ def _fold_table(
     for fold in sorted(set(table["fold"].tolist())):
         rows_of_fold = table[table["fold"] == fold]
         means = rows_of_fold[["score", *further.values()]].mean()
+        pixels = pixels_of(rows_of_fold)
         curve = curves.get(fold)
         best = None if curve is None else curve.iloc[int(curve["val_dice"].fillna(0).argmax())]
         timing = run_folder.read_timing(fold_folder(run, fold))
@@ -208,6 +233,8 @@ def _fold_table(
                 len(rows_of_fold),
                 *([rows_of_fold["group"].nunique()] if competition.has_groups else []),
                 *means,
+                pixels.precision,
+                pixels.recall,
                 None if curve is None else early + len(curve),
                 None if best is None else best["epoch"] + 1,
                 None if best is None else best["val_dice"],
@@ -228,11 +255,14 @@ def _mean_table(table: pd.DataFrame, part: str, competition: Competition) -> Tab
         Column(f"mean {competition.score_name}", "{:.5f}"),
         Column("worst photo", "{:.5f}"),
         Column(f"its {other_name}"),
+        PRECISION,
+        RECALL,
     ]
-    rows: list[tuple[Cell, int, float, float, str]] = []
+    rows: list[tuple[Cell, int, float, float, str, float | None, float | None]] = []
     for value, photos in table.groupby(part):
         worst = photos.iloc[int(photos["score"].argmin())]
-        rows.append((str(value), len(photos), float(photos["score"].mean()), float(worst["score"]), str(worst[other])))
+        mean, lowest, pixels = float(photos["score"].mean()), float(worst["score"]), pixels_of(photos)
+        rows.append((str(value), len(photos), mean, lowest, str(worst[other]), pixels.precision, pixels.recall))
     rows.sort(key=lambda row: row[2])
     return Table(columns, rows)
 
@@ -246,6 +276,8 @@ def _score_plots(table: pd.DataFrame, competition: Competition) -> list[Plot]:
         by_group = table.groupby("group")["score"].agg(["mean", "min", "max"]).sort_values("mean")
         plots.append(figures.by_view(by_view, name, competition.view_name))
         plots.append(figures.by_group(by_group, name, competition.group_name))
+    if competition.blank_usual:
+        plots.append(coverage_plot(table, competition))
     return plots
 
 
@@ -274,6 +306,7 @@ def _facts(run: Path, config: RunConfig, settings: Settings, folds: Sequence[int
     if len(folds) < settings.folds:
         repeated += [word for fold in folds for word in ("--fold", str(fold))]
     return {
+        "begun": f"{config.begun[:16].replace('T', ' ')} UTC" if config.begun else "not recorded",
         "begun with": _begun_with(config.command),
         "to repeat all of it": command_to_paste(*repeated),
         "training": f"{duration(seconds)} (fold {', '.join(map(str, timings))})" if timings else "not recorded",
@@ -300,14 +333,3 @@ def _begun_with(command: str) -> str:
 
 def _machine(timing: Timing) -> str:
     return f"{timing.hardware} ({timing.devices} in use, precision {timing.precision})"
-
-
-def _shown(name: str, value: object) -> str:
-    """A setting of `config.json`."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if name == "early_sizes" and isinstance(value, list):
-        return early_sizes_as_text(value)
-    if isinstance(value, list):
-        return run_folder.size_name(value) if name == "image_size" else as_text(tuple(value))
-    return "none" if value is None else str(value)

@@ -33,7 +33,7 @@ class SubmissionsPart:
 
 
 def submissions_part(entries: Sequence[Entry]) -> SubmissionsPart:
-    """Gather what is known of these submissions, in their order."""
+    """Gather what is known of these submissions; their table begins with the newest."""
     scored = [entry for entry in entries if entry.public_score is not None]
     known = overview.known_scores(entries)
     times = pd.to_datetime([entry.time for entry in entries], utc=True, format="ISO8601", errors="coerce")
@@ -54,9 +54,16 @@ def submissions_part(entries: Sequence[Entry]) -> SubmissionsPart:
         best=max(scored, key=lambda entry: entry.public_score or 0.0, default=None),
         agreement=_rank_correlation(expected, public) if orderly else None,
         mean_gap=sum(gaps) / len(gaps) if gaps else None,
-        table=overview.table(entries),
+        table=overview.table(_newest_first(entries, times)),
         plots=plots,
     )
+
+
+def _newest_first(entries: Sequence[Entry], times: pd.DatetimeIndex) -> list[Entry]:
+    """By time; those without one last. Of two at the same time the later one in the ledger is the newer."""
+    earliest = pd.Timestamp.min.tz_localize("UTC")
+    dated = [(earliest if pd.isna(time) else time, at) for at, time in enumerate(times)]
+    return [entries[at] for _, at in sorted(dated, reverse=True)]
 
 
 def _rank_correlation(expected: Sequence[float], public: Sequence[float]) -> float:

@@ -49,6 +49,8 @@ class RunConfig:
 
     budget: float | None = None
     """Seconds within which the run was to be done, if that led to its sizes and epochs."""
+    begun: str = ""
+    """When: ISO 8601, UTC; older versions did not record it."""
 
     @property
     def competition(self) -> str | None:
@@ -74,6 +76,7 @@ class RunConfig:
             **({"asked": dict(self.asked)} if self.asked else {}),
             **({"budget": self.budget} if self.budget else {}),
             **({"pretrained_sha256": self.pretrained_sha256} if self.pretrained_sha256 else {}),
+            **({"begun": self.begun} if self.begun else {}),
         }
 
     @classmethod
@@ -94,6 +97,7 @@ class RunConfig:
             asked=fields.optional("asked", by_name(whole), {}),
             budget=fields.optional("budget", floating, None),
             pretrained_sha256=fields.optional("pretrained_sha256", text, None),
+            begun=fields.optional("begun", text, ""),
         )
 
 
@@ -117,11 +121,15 @@ class Settings:
     """The flips over which out-of-fold photos are averaged."""
     early_sizes: tuple[tuple[int, ...], ...] = ()
     """(height, width, epochs) of the first epochs, where these had smaller sizes."""
+    unshuffle: int = 1
+    """Side of the squares of pixels that are one pixel inside of the U-Net."""
 
     @property
     def model_name(self) -> str:
-        """`unet, width 16` or `smp:Unet/resnet34`."""
-        return f"unet, width {self.width}" if self.model == UNET else self.model
+        """`unet, width 16`, `unet, width 16, unshuffle 2` or `smp:Unet/resnet34`."""
+        if self.model != UNET:
+            return self.model
+        return f"unet, width {self.width}" + (f", unshuffle {self.unshuffle}" if self.unshuffle > 1 else "")
 
     @classmethod
     def from_json(cls, recorded: Mapping[str, Any]) -> Self:
@@ -140,6 +148,7 @@ class Settings:
             epochs=fields.required("epochs", COUNT),
             tta=fields.required("tta", text),
             early_sizes=fields.optional("early_sizes", each(each(COUNT)), ()),
+            unshuffle=fields.optional("unshuffle", COUNT, 1),
         )
 
 

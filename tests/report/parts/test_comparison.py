@@ -108,9 +108,30 @@ def test_a_difference_on_five_cars_is_never_significant(tmp_path: Path) -> None:
     assert "of too few cars" in part.verdict
 
 
-def test_the_table_of_a_comparison_has_the_runs_in_their_order(part: ComparisonPart) -> None:
-    assert [row[0] for row in part.table.rows] == ["worst", "poor", "good"]
-    assert part.table.rows[2][3] == pytest.approx(mean("good") - mean("worst"))
+def test_the_table_of_a_comparison_has_the_best_run_first(part: ComparisonPart) -> None:
+    assert [row[0] for row in part.table.rows] == ["good", "poor", "worst"]
+    assert part.table.rows[0][4] == pytest.approx(mean("good") - mean("worst"))
+
+
+def test_a_run_that_is_neither_best_nor_second_is_held_against_the_best(folder: Path, compared: Comparison) -> None:
+    part = comparison_part(compared, 0, folder / "moved", of_one=True)
+    assert (part.shown, part.rank, part.of_one) == ("worst", 3, True)
+    assert part.lead == pytest.approx(mean("worst") - mean("good"))
+    assert part.standing == compared.against(0, 2)
+    assert part.plot.title == "good minus worst, photo by photo"
+    (ahead,) = part.galleries  # on no photo is it ahead of the best
+    assert ahead.title == "Where good is most ahead of worst"
+    assert [picture.caption for picture in ahead.pictures[:2]] == [
+        f"good: Dice {1:.5f}",
+        f"worst: Dice {2 * 10 / 40:.5f}",
+    ]
+
+
+def test_the_best_run_is_held_against_the_second(compared: Comparison) -> None:
+    part = comparison_part(compared, 2, of_one=True)
+    assert (part.shown, part.rank, part.standing) == ("good", 1, "")
+    assert part.lead == pytest.approx(mean("good") - mean("poor"))
+    assert part.plot.title == "good minus poor, photo by photo"
 
 
 def test_the_plot_of_differences_counts_the_photos_on_which_the_best_run_is_better(part: ComparisonPart) -> None:

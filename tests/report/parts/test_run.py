@@ -69,6 +69,13 @@ def means(oof: pd.DataFrame, by: str) -> pd.Series:
     return oof.groupby(by)["score"].mean().sort_values()
 
 
+def precision_and_recall(photos: pd.DataFrame) -> list[float]:
+    """By hand, in columns of the box, of which each photo has 30."""
+    missed, invented = (sum(ERRORS[row.fold][row.image][at] for row in photos.itertuples()) for at in (0, 1))
+    found = 30 * len(photos) - missed
+    return [found / (found + invented), found / (found + missed)]
+
+
 class TestScore:
     def test_the_score_of_a_run_is_the_mean_of_all_photos(self, part: RunPart, oof: pd.DataFrame) -> None:
         assert (part.name, part.photos, part.groups) == ("my run", 40, 10)
@@ -177,6 +184,7 @@ class TestTables:
                 pytest.approx(mean),
                 photos["score"].iloc[0],
                 photos[other].iloc[0],
+                *precision_and_recall(photos),
             ]
 
     def test_the_table_of_folds_has_scores_epochs_and_minutes(self, part: RunPart, oof: pd.DataFrame) -> None:
@@ -185,6 +193,7 @@ class TestTables:
         assert found[["fold", "photos", "cars"]].to_numpy().tolist() == [["0", 16, 4], ["1", 12, 3], ["2", 12, 3]]
         assert found["Dice"].tolist() == pytest.approx(by_fold["score"].mean().tolist())
         assert found["IoU"].tolist() == pytest.approx(by_fold["iou"].mean().tolist())
+        assert found["precision"].tolist() == [precision_and_recall(photos)[0] for _, photos in by_fold]
         learned = found[["epochs", "best epoch", "its validation Dice", "training, min"]]
         assert learned.to_numpy().tolist() == 3 * [[2, 2, 0.9, 2]]
         assert [row[-1] for row in part.folds.texts()] == 3 * ["2.0"]
@@ -194,14 +203,14 @@ class TestTables:
         run = write_run(tmp_path, tmp_path, FEW)
         path = run / "fold1" / "metrics.csv"
         path.write_text(path.read_text().replace("0.4,0.9,", "0.4,0.75,"))  # the first epoch's is 0.8
-        assert run_part(run, CARVANA).folds.rows[1][5:8] == [2, 1, 0.8]
+        assert run_part(run, CARVANA).folds.rows[1][7:10] == [2, 1, 0.8]
 
     def test_a_run_without_curves_and_timings_is_said_to_have_none(self, tmp_path: Path) -> None:
         run = write_run(tmp_path, tmp_path, FEW)
         for lost in (run / "fold0" / "metrics.csv", *run.glob("fold*/timing.json")):
             lost.unlink()
         part = run_part(run, CARVANA)
-        assert [row[5:] for row in part.folds.rows] == [[None, None, None, None], [2, 2, 0.9, None]]
+        assert [row[7:] for row in part.folds.rows] == [[None, None, None, None], [2, 2, 0.9, None]]
         assert (part.facts["training"], part.facts["hardware"]) == ("not recorded", "not recorded")
         assert part.learning_plots[1].alt == "Dice by epoch: fold 1 from 0.8 to 0.9."
 
@@ -232,6 +241,7 @@ class TestHowItWasMade:
 
     def test_the_recorded_facts_of_a_run_are_shown(self, finished: Path, part: RunPart) -> None:
         known = {
+            "begun": "not recorded",
             "begun with": "python -m kaggle_tools train --data data --out run",
             "training": "6 min (fold 0, 1, 2)",
             "hardware": "2 cores of Abacus (1 in use, precision 32-true)",

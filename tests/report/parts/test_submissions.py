@@ -85,9 +85,18 @@ def test_the_agreement_of_scores_needs_six_that_differ(submissions: list[Entry])
     assert submissions_part(submissions).agreement is None
 
 
-def test_the_table_has_a_row_for_each_submission_in_their_order() -> None:
-    firsts = [row[0].rpartition("\n")[2] for row in submissions_part(FIVE).table.texts()]
-    assert firsts == [f"number {number}" for number in (1, 2, 3, 4, 5)]
+def messages(submissions: Sequence[Entry]) -> list[str]:
+    return [row[0].rpartition("\n")[2] for row in submissions_part(submissions).table.texts()]
+
+
+def test_the_table_has_a_row_for_each_submission_the_newest_first() -> None:
+    shuffled = [FIVE[at] for at in (2, 0, 4, 1, 3)]
+    assert messages(shuffled) == [f"number {number}" for number in (5, 4, 3, 2, 1)]
+
+
+def test_a_submission_without_a_time_comes_last_and_of_two_at_once_the_later_line_first() -> None:
+    undated, first, second = (entry(1, 0.5, 0.6, ""), *(entry(number, 0.5, 0.6, FIVE[0].time) for number in (2, 3)))
+    assert messages([first, undated, second]) == ["number 3", "number 2", "number 1"]
 
 
 def test_the_plots_of_submissions_say_how_many_they_show() -> None:

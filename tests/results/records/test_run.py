@@ -47,6 +47,11 @@ class TestRunConfig:
         with pytest.raises(MalformedError):
             RunConfig.from_json({**CONFIG, **wrong})
 
+    def test_when_a_run_was_begun_is_written_as_it_was_read_and_may_be_missing(self) -> None:
+        recorded = {**CONFIG, "begun": "2026-11-28T09:48:31+00:00"}
+        assert RunConfig.from_json(recorded).to_json() == recorded
+        assert RunConfig.from_json(CONFIG).begun == ""
+
 
 class TestSettings:
     def test_settings_are_read_with_their_types(self) -> None:
@@ -67,6 +72,10 @@ class TestSettings:
     )
     def test_a_model_is_called_by_its_kind_and_a_unet_by_its_width(self, model: str, name: str) -> None:
         assert Settings.from_json({**SETTINGS, "model": model}).model_name == name
+
+    @pytest.mark.parametrize(("unshuffle", "name"), [(1, "unet, width 24"), (2, "unet, width 24, unshuffle 2")])
+    def test_a_unet_of_squares_of_pixels_has_another_name(self, unshuffle: int, name: str) -> None:
+        assert Settings.from_json({**SETTINGS, "unshuffle": unshuffle}).model_name == name
 
 
 def test_a_timing_is_written_as_it_was_read_with_its_keys_in_order() -> None:
