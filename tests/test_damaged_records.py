@@ -19,6 +19,7 @@ from kaggle_tools.kaggle_api import ledger, overview
 from kaggle_tools.models.weights import ModelCard, read_card
 from kaggle_tools.results import pred_folder, run_folder, summary
 from kaggle_tools.results.records.masks import MaskedPhoto, Record
+from kaggle_tools.results.records.progress import Progress, read_progress
 from kaggle_tools.results.records.run import Settings, Timing
 from kaggle_tools.results.scores import Estimate
 
@@ -52,6 +53,11 @@ def are_settings(settings: Settings) -> bool:
 
 def is_timing(timing: Timing) -> bool:
     return 0 <= timing.training_seconds < math.inf and is_count(timing.epochs) and is_count(timing.devices)
+
+
+def is_progress(progress: Progress) -> bool:
+    left = [seconds for seconds in (progress.seconds_left, progress.all_seconds_left) if seconds is not None]
+    return is_count(progress.epochs_done) and all(0 <= seconds <= 2**33 for seconds in (progress.written, *left))
 
 
 def is_record(record: Record) -> bool:
@@ -104,6 +110,7 @@ READERS = [
     Reader("run/config.json", of_json, lambda file: run_folder.read_settings(file.parent), are_settings),
     Reader("run/config.json", of_json, lambda file: config_in_file(file, CARVANA), lambda config: config.folds >= 2),
     Reader("run/fold0/timing.json", of_json, lambda file: run_folder.read_timing(file.parent), is_timing),
+    Reader("run/fold0/progress.json", of_json, lambda file: read_progress(file.parent), is_progress),
     Reader("run/fold0/model.json", of_json, lambda file: read_card(file.parent), is_card),
     Reader("pred/run.json", of_json, lambda file: pred_folder.read_record(file.parent), is_record),
     Reader("ledger.jsonl", of_lines, read_ledger, are_entries),

@@ -34,8 +34,8 @@ STEMS = [f"{car}_{view:02}" for car in "abcd" for view in (1, 2)]
 SIZE = (60, 90)
 DIFFERS = re.compile(r"(config|timing)\.json$|\.(ckpt|html|jsonl)$|/tensorboard/")
 """Names of files that hold times or a command line."""
-TO_CONTINUE = re.compile(r"zips/\.\w+(\.csv)?\.zip\.part/")
-"""Where a download is kept until it is whole."""
+TO_CONTINUE = re.compile(r"zips/\.\w+(\.csv)?\.zip\.part/|/progress\.json$")
+"""Where a download is kept until it is whole, and what is known of a fold until it is finished."""
 TENSORBOARD = "/tensorboard/"
 """Where a library writes what it likes."""
 NOTED = Entry("cafe00112233", SLUG, "5 folds", expected=ExpectedScore(Estimate(0.99, None)))

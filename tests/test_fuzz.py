@@ -31,6 +31,7 @@ from kaggle_tools.kaggle_api import child_process, credentials, ledger, overview
 from kaggle_tools.kaggle_api.submissions import Submission
 from kaggle_tools.models import weights
 from kaggle_tools.results import pred_folder, run_folder, summary
+from kaggle_tools.results.records.progress import read_progress
 from kaggle_tools.submission.check import check_submission
 from kaggle_tools.submission.score import score_submission
 
@@ -117,6 +118,7 @@ def read_credentials(file: Path) -> None:
 READERS = [
     Reader("run/config.json", read_run),
     Reader("run/fold0/timing.json", lambda file: run_folder.read_timing(file.parent)),
+    Reader("run/fold0/progress.json", lambda file: read_progress(file.parent)),
     Reader("run/fold0/model.json", lambda file: weights.load(file.parent)),
     Reader("run/fold0/model.safetensors", lambda file: weights.load(file.parent)),
     Reader("run/fold0/oof.csv", lambda file: run_folder.read_oof(file.parents[1], [0])),

@@ -5,6 +5,7 @@ its fold is held out: probabilities at its own size -> mask -> score.
 """
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -115,7 +116,8 @@ def train(
     )
     out_of_time: OutOfTimeError | None = None
     try:
-        cross_validation.train(work, chosen, execution, deadline)
+        with page_meanwhile(out, spec, execution):
+            cross_validation.train(work, chosen, execution, deadline)
     except OutOfTimeError as error:
         out_of_time = error
     finally:
@@ -214,11 +216,20 @@ def print_summary(run: Path, spec: "Competition") -> None:
     say(f"for new masks: {care}{sure}")
 
 
+def page_meanwhile(run: Path, spec: "Competition", execution: Execution) -> AbstractContextManager[None]:
+    """Have a page written that says how far the folds are, as long as they are trained."""
+    if not execution.report or not is_first_process():
+        return nullcontext()
+    from kaggle_tools.report.live import page_while_training
+
+    return page_while_training(run, spec.slug)
+
+
 def write_run_page(run: Path, spec: "Competition", data: Path) -> None:
-    """Write the page of the folds that are done."""
+    """Write the page of the folds that are done, or of how far they are."""
     from kaggle_tools.results import run_folder
 
-    if not is_first_process() or not run_folder.finished_folds(run):
+    if not is_first_process() or not (run_folder.finished_folds(run) or run_folder.begun_folds(run)):
         return
     from kaggle_tools.report.writing import write_report
 

@@ -62,7 +62,9 @@ class Execution:
         bool, Option("Keep out-of-fold probabilities.", BESIDE, names="--save-oof-probabilities")
     ] = False
     """As 8-bit images."""
-    report: Annotated[bool, Option("Write RUN/report.html at the end.", BESIDE, names="--report/--no-report")] = True
+    report: Annotated[
+        bool, Option("Write RUN/report.html, meanwhile and at the end.", BESIDE, names="--report/--no-report")
+    ] = True
 
     def __post_init__(self) -> None:
         check_options(self)

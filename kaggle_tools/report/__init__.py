@@ -2,8 +2,10 @@
 
 writing.py          what a page is about, and where it goes
 page.py             values and templates to one file that needs no internet
+live.py             the page of a run while it is trained, written by a process of its own
 trust.py            whether a run's score can be trusted
 parts/run.py            what is said of a run, from RUN
+parts/progress.py       what is said of a run that is not finished, from RUN
 parts/comparison.py     what is said of runs beside each other
 parts/masks.py          what is said of masks without the truth, from PRED
 parts/submissions.py    what is said of all submissions, from the ledger

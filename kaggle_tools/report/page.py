@@ -18,6 +18,7 @@ from markupsafe import Markup
 from kaggle_tools.data.draw_outlines import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTED, TRUE
 from kaggle_tools.report.parts.comparison import ComparisonPart
 from kaggle_tools.report.parts.masks import MasksPart
+from kaggle_tools.report.parts.progress import ProgressPart
 from kaggle_tools.report.parts.run import RunPart
 from kaggle_tools.report.parts.submissions import SubmissionsPart
 from kaggle_tools.system.files import write_text
@@ -41,6 +42,7 @@ class Page:
     """The anchors of its sections, and their headings."""
     comparison: ComparisonPart | None = None
     run: RunPart | None = None
+    progress: ProgressPart | None = None
     masks: MasksPart | None = None
     submissions: SubmissionsPart | None = None
 

@@ -10,6 +10,7 @@ from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.report.page import Page, write_page
 from kaggle_tools.report.parts.comparison import comparison_part
 from kaggle_tools.report.parts.masks import masks_part
+from kaggle_tools.report.parts.progress import has_begun, progress_part
 from kaggle_tools.report.parts.run import run_part
 from kaggle_tools.report.parts.submissions import submissions_part
 from kaggle_tools.results import pred_folder, run_folder
@@ -29,6 +30,7 @@ RUN = (
     ("learning", "Learning curves"),
     ("made", "How it was made"),
 )
+PROGRESS = (("folds", "The folds"), ("photos", "Held-out photos"), ("learning", "Learning curves"))
 MASKS, UNUSUAL, SHEET = ("predictions", "Masks"), ("unusual", "Unusual areas"), ("sheet", "Contact sheet")
 DOUBT = ("doubt", "Where they are doubtful")
 SUBMISSIONS = (("submissions", "All submissions"),)
@@ -45,7 +47,8 @@ def write_report(
     """Write the page of a run, of several beside each other, of masks, or of both, and return where it is.
 
     Of several runs the best is shown in depth. A single run is held against those beside it in its folder, as far
-    as they held out the same photos. `data` is where the photos are, if not where they were trained on, or masked.
+    as they held out the same photos. Of one that has no finished fold yet, the page says how far it is. `data` is where
+    the photos are, if not where they were trained on, or masked.
 
     Raises:
         InputError: there is nothing to show, a run has no finished fold, the runs cannot be compared, or files are
@@ -57,6 +60,8 @@ def write_report(
         raise InputError(f"--out {out}: is a folder; name a file in it")
     if data and not data.is_dir():
         raise InputError(f"--data {data}: no such folder")
+    if len(runs) == 1 and not pred and is_unfinished(runs[0]):
+        return write_progress(runs[0], competition, out)
     # Folds of one run may end at the same time on several machines: the last page must be that of all.
     with locked(runs[0], run_folder.WRITES, WAIT_SECONDS) if runs and not out else nullcontext():
         beside = _beside(runs)
@@ -81,6 +86,33 @@ def write_report(
             masks=masks,
         )
         write_page(out, page)
+    return out
+
+
+def is_unfinished(run: Path) -> bool:
+    """Whether there is nothing to show of a run but how far it is."""
+    return has_begun(run) and not run_folder.finished_folds(run)
+
+
+def write_progress(run: Path, competition: Competition, out: Path | None = None, *, since: float | None = None) -> Path:
+    """Write the page of a run that is not finished, and return where it is.
+
+    `since` is a time, in seconds since 1970, after which folds that are being trained have said so.
+
+    Raises:
+        InputError: files are damaged.
+    """
+    part = progress_part(run, competition, since)
+    shown = {"folds": True, "photos": bool(part.shots), "learning": bool(part.learning_plots)}
+    page = Page(
+        title=run.resolve().name,
+        kind=_kind(competition),
+        line=part.line,
+        contents=[(anchor, heading) for anchor, heading in PROGRESS if shown[anchor]],
+        progress=part,
+    )
+    out = out or run / run_folder.REPORT_FILE
+    write_page(out, page)
     return out
 
 

@@ -10,7 +10,7 @@ RUN/report.html, comparison.html    the page of the run, and that of several run
 
 RUN/fold<K>/model.safetensors, model.json    the best weights, and what must be known of them
 RUN/fold<K>/metrics.csv, tensorboard/        the learning curves
-RUN/fold<K>/timing.json                      how long the training took, and on what: a `Timing`
+RUN/fold<K>/progress.json, timing.json       how far the training is (`Progress`); how long it took (`Timing`)
 RUN/fold<K>/checkpoints/                     those of Lightning, from which an interrupted fold continues
 RUN/fold<K>/oof.csv                          image,fold,score,dice,iou,expected_dice,expected_score: last
 RUN/fold<K>/oof_histograms.npz               how many pixels of each held-out photo have which probability
@@ -58,10 +58,7 @@ OOF_COLUMNS = {
     **{"image": _IMAGE, "fold": _WHOLE, "score": _SHARE, "dice": _SHARE, "iou": _SHARE},
     **dict.fromkeys([EXPECTED_DICE, EXPECTED_SCORE], Kind(most=1 + 1e-6, may_be_missing=True)),
 }
-METRICS_COLUMNS = {
-    "epoch": _WHOLE,
-    **dict.fromkeys(["lr", "train_loss", "val_loss", "val_dice", "val_iou"], _LEARNING),
-}
+METRICS_COLUMNS = {"epoch": _WHOLE} | dict.fromkeys(["lr", "train_loss", "val_loss", "val_dice", "val_iou"], _LEARNING)
 BINS = 256
 """Probabilities are counted in this many equal bins; the thresholds tried are the bins' lower ends."""
 DEFAULT_THRESHOLD = 0.5
@@ -114,12 +111,12 @@ def is_finished(run: Path, fold: int) -> bool:
 
 def finished_folds(run: Path) -> list[int]:
     """The folds that are trained and scored, in ascending order; maybe none."""
-    return _folds_with(run, OOF_FILE)
+    return folds_with(run, OOF_FILE)
 
 
 def begun_folds(run: Path) -> list[int]:
     """The folds of which at least one epoch is over, in ascending order; maybe none."""
-    return _folds_with(run, METRICS_FILE)
+    return folds_with(run, METRICS_FILE)
 
 
 def trained_folds(run: Path) -> list[int]:
@@ -128,7 +125,7 @@ def trained_folds(run: Path) -> list[int]:
     Raises:
         InputError: there are none.
     """
-    folds = _folds_with(run, CARD_FILE)
+    folds = folds_with(run, CARD_FILE)
     if not folds and (run / CONFIG_FILE).exists():
         raise InputError(f"{run}: no fold is trained to its end yet; the same `train` command continues")
     if not folds:
@@ -346,5 +343,6 @@ def _pretrained_sha256(config: TrainingConfig) -> str | None:
         raise InputError(f"--pretrained {path}: cannot be read ({error.strerror})") from error
 
 
-def _folds_with(run: Path, name: str) -> list[int]:
+def folds_with(run: Path, name: str) -> list[int]:
+    """The folds in whose folder a file of this name lies, in ascending order."""
     return sorted(int(path.parent.name[4:]) for path in run.glob(f"fold*/{name}") if path.parent.name[4:].isdecimal())

@@ -111,6 +111,7 @@ class EpochLines(Checkpoint):
         self.folds_left = folds_left
         self.efforts = efforts
         self.seconds, self.effort = 0.0, 0.0  # of the epochs since the training was begun or taken up
+        self.fold_left, self.run_left = 0.0, 0.0  # seconds, known once an epoch is over
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -124,9 +125,9 @@ class EpochLines(Checkpoint):
             return
         values = "  ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
         last_epoch_seconds = self.seconds / self.effort
-        fold_left = sum(self.efforts[pl_module.current_epoch + 1 :]) * last_epoch_seconds
-        run_left = fold_left + (self.folds_left - 1) * sum(self.efforts) * last_epoch_seconds
-        left = f"left: fold {duration(fold_left)}, run {duration(run_left)}"
+        self.fold_left = sum(self.efforts[pl_module.current_epoch + 1 :]) * last_epoch_seconds
+        self.run_left = self.fold_left + (self.folds_left - 1) * sum(self.efforts) * last_epoch_seconds
+        left = f"left: fold {duration(self.fold_left)}, run {duration(self.run_left)}"
         say(f"epoch {pl_module.current_epoch + 1}/{trainer.max_epochs}  {values}  {left}")
         _warn_of_a_constant_prediction(trainer.callback_metrics)
 

@@ -33,6 +33,7 @@ from kaggle_tools.models.segmenter import Architecture, Segmenter, build, recomp
 from kaggle_tools.models.weights import ModelCard, save
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.fold_table import Split
+from kaggle_tools.results.records.progress import remove_progress
 from kaggle_tools.results.records.run import Timing
 from kaggle_tools.system import memory
 from kaggle_tools.system.files import locked, remove_left_behind
@@ -42,6 +43,7 @@ from kaggle_tools.training.callbacks import EpochLines, MetricsTable, Patience, 
 from kaggle_tools.training.checkpoints import BEST, LAST, Checkpoint, CheckpointFiles, explained_restoring
 from kaggle_tools.training.optim import moving_average
 from kaggle_tools.training.plan.shortage import explained_memory
+from kaggle_tools.training.progress import ProgressRecord
 from kaggle_tools.training.ranks.failures import Failures, ends_with_its_parent, explained_loss_of_a_process
 from kaggle_tools.training.ranks.norms import SyncNorms
 from kaggle_tools.training.task import FoldData, SegmentationTask, initial_model, precision_of, quiet_lightning
@@ -101,7 +103,8 @@ def train_fold(
         data = FoldData(split, config, execution)
         limits = [time_limit] if time_limit else []
         lines = EpochLines(folds_left, config.effort_by_epoch)
-        beside = [Failures(), *limits, *callbacks_of(folder, data, execution), lines]
+        record = ProgressRecord(folder, [photo.stem for photo in split.held_out], lines)
+        beside = [Failures(), *limits, *callbacks_of(folder, data, execution), lines, record]
         trainer = _fit(task, data, folder, execution, beside, CheckpointFiles(identity(fold, config, split)))
         card = card_of(config, architecture, competition, fold)
         if trainer.is_global_zero:
@@ -117,6 +120,8 @@ def train_fold(
             workers=execution.workers,
             save_probabilities=execution.save_oof_probabilities,
         )
+        if first:
+            remove_progress(folder)
 
 
 def as_saved(model: Segmenter, architecture: Architecture) -> Segmenter:

@@ -92,14 +92,18 @@ class SegmentationTask(LightningModule):
             for buffer in self.buffers():
                 torch.distributed.broadcast(buffer, 0)
 
-    def validation_step(self, batch: Batch, _: int) -> None:
+    def validation_step(self, batch: Batch, _: int) -> Tensor:
         """Log the loss, and the mean Dice, IoU and share of foreground over photos, at the size for training.
 
         The processes have different numbers of photos, so here none waits for another one.
+
+        Returns:
+            The predicted masks, for the callbacks.
         """
         photos_B3HW, masks_B1HW = batch
         logits_B1HW = self.logits(photos_B3HW)
-        counts = overlap_of_batch(logits_B1HW > 0, masks_B1HW > 127)
+        predicted_B1HW = logits_B1HW > 0
+        counts = overlap_of_batch(predicted_B1HW, masks_B1HW > 127)
         pixels = masks_B1HW[0].numel()
         loss = self.loss(logits_B1HW, masks_B1HW.float() / 255)
         self.worst_loss = self.worst_loss + loss  # NaN and infinity stay what they are
@@ -114,6 +118,7 @@ class SegmentationTask(LightningModule):
             mean = cast(MeanMetric, self.means[name])
             mean.update(value, weight=len(photos_B3HW))
             self.log(name, mean, prog_bar=name in PROGRESS, on_step=False, on_epoch=True)
+        return predicted_B1HW
 
     def on_validation_batch_end(self, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """After the last batch, and before the means are taken over all processes, wait for the others.

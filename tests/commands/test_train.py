@@ -1,5 +1,6 @@
 import json
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from kaggle_tools.config.recorded import settings_of
 from kaggle_tools.config.training import CONFIG_OPTIONS, TrainingConfig
 from kaggle_tools.data.fingerprint import fingerprint_of
 from kaggle_tools.data.listing import Photo, training_photos
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, OutOfTimeError
 from kaggle_tools.options import applied
+from kaggle_tools.report import live
 from kaggle_tools.results.fold_table import record_files
 from kaggle_tools.training import cross_validation
 from kaggle_tools.training.plan import batch
@@ -152,6 +154,39 @@ class TestCommand:
     ) -> None:
         self.invoke(tmp_path, *given)
         assert handed_on[1] == trained
+
+    @pytest.mark.parametrize(("given", "pages"), [([], 1), (["--no-report"], 0)])
+    def test_a_page_is_written_while_folds_are_trained_unless_none_is_wanted(
+        self,
+        tmp_path: Path,
+        handed_on: list[Any],
+        given: list[object],
+        pages: int,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        written: list[object] = []
+        monkeypatch.setattr(live, "page_while_training", lambda *run: nullcontext(written.append(run)))
+        self.invoke(tmp_path, *given)
+        assert written == [(tmp_path / "run", CARVANA.slug)] * pages
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        self.invoke(tmp_path, *given)
+        assert len(written) == pages
+
+    def test_a_training_stopped_before_a_fold_is_finished_leaves_a_page_that_says_how_far_it_is(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def one_epoch(*_: object) -> None:
+            fold = tmp_path / "run" / "fold0"
+            fold.mkdir()
+            (fold / "metrics.csv").write_text("epoch,lr,train_loss,val_loss,val_dice,val_iou\n0,1,1,1,0.5,0.4\n")
+            raise OutOfTimeError("stopped")
+
+        monkeypatch.setattr(cross_validation, "train", one_epoch)
+        with pytest.raises(AssertionError, match="stopped"):
+            self.invoke(tmp_path)
+        page = (tmp_path / "run" / "report.html").read_text()
+        assert "Not being trained" in page
+        assert "0 of 2 folds finished" in page
 
     @pytest.mark.usefixtures("handed_on")
     def test_before_a_fold_is_finished_there_is_neither_a_summary_nor_a_page(self, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from finished_runs import draw_photos, network, write_pred, write_run
 from PIL import Image
+from unfinished_runs import progress
 
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.data import fingerprint
@@ -17,6 +18,7 @@ from kaggle_tools.kaggle_api.submissions import Submission
 from kaggle_tools.models import weights
 from kaggle_tools.models.segmenter import Architecture, build
 from kaggle_tools.results import summary
+from kaggle_tools.results.records.progress import write_progress
 from kaggle_tools.results.scores import ExpectedScore
 
 PHOTOS = {"a_01": (5, 0), "b_01": (1, 2), "b_02": (0, 1)}
@@ -27,6 +29,7 @@ def write_shared_folder(folder: Path) -> None:
     """Everything that a command of ours reads, each file small."""
     draw_photos(folder / "data", list(PHOTOS))
     run = write_run(folder / "run", folder / "data", {0: PHOTOS})
+    write_progress(run / "fold0", progress(1, 2, stems=("a_01",)))
     files = {stem: fingerprint.FileHashes("0" * 64, "1" * 64) for stem in PHOTOS}
     fingerprint.write_fingerprint(run / "data.csv", files)
     card = weights.ModelCard(TINY, (96, 160), CARVANA.slug, 0, "hflip", (1.0, 1.25))

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 from chromium import chromium, show
 from finished_runs import dice, draw_photos, write_pred, write_run
+from unfinished_runs import NOON, progress, write_unfinished_run
 
 from kaggle_tools.competition import CARVANA, SALT
 from kaggle_tools.data.draw_outlines import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTED, TRUE
 from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.kaggle_api.submissions import Submission
-from kaggle_tools.report.writing import write_report, write_submissions
+from kaggle_tools.report.writing import write_progress, write_report, write_submissions
 from kaggle_tools.results.scores import Estimate, ExpectedScore
 
 HOSTILE = "<img src=x onerror=\"document.title='run'\">&amp;$x$"
@@ -372,3 +373,49 @@ def test_the_page_of_submissions_escapes_messages_and_sorts(browser: Any, tmp_pa
     shown = table_of(browser, "Submissions")
     assert shown["public"].to_list() == ["0.97000", "0.98000", "pending"]
     assert shown["submission"].str.extract("<b>(.*)</b>")[0].to_list() == ["third", "first", "second"]
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path) -> Path:
+    """A run of which one fold is finished and another one is being trained, with a hostile name."""
+    folds = {1: progress(3, 10, stems=("a_01", "b_01", "c_01", HOSTILE)), 2: progress(1, 10)}
+    return write_unfinished_run(tmp_path / "run", folds, {0: {"b_01": (3, 0)}})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 768, 360])
+def test_the_page_of_a_run_in_training_fits_every_width_and_says_nothing_to_the_console(
+    browser: Any, unfinished: Path, width: int, scheme: str
+) -> None:
+    page = write_progress(unfinished, CARVANA, since=NOON)
+    browser.get_log("browser")
+    show(browser, page, width, prefers_color_scheme=scheme)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    images = browser.execute_script("return [...document.images].map(image => [image.naturalWidth, image.alt])")
+    assert len(images) == 4
+    assert all(width == 96 and alt for width, alt in images)
+    assert browser.get_log("browser") == []
+    assert browser.title == "run"
+
+
+def test_the_page_of_a_run_in_training_loads_itself_anew_every_minute_unless_it_is_told_not_to(
+    browser: Any, unfinished: Path
+) -> None:
+    """The minute is told by hand: what the page asks for is called."""
+    page = write_progress(unfinished, CARVANA, since=NOON)
+    script = "window.asked = []; window.setInterval = (what, after) => { window.asked.push([what, after]); };"
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+    text = "return document.body?.innerText ?? ''"
+    try:
+        show(browser, page)
+        assert browser.execute_script("return window.asked.map(([, after]) => after)") == [60_000]
+        page.write_text(page.read_text().replace("3 of 10 epochs", "4 of 10 epochs"))
+        browser.execute_script("document.getElementById('reload').click(); window.asked[0][0]()")
+        assert "3 of 10 epochs" in browser.execute_script(text)
+        browser.execute_script("document.getElementById('reload').click(); window.asked[0][0]()")
+        while "4 of 10 epochs" not in browser.execute_script(text):
+            pass
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    show(browser, write_progress(unfinished, CARVANA))
+    assert browser.execute_script("return document.getElementById('reload')") is None

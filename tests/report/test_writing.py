@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 from finished_runs import PHOTOS_OF_TWO_RUNS, write_pred, write_two_runs
+from unfinished_runs import NOON, progress, write_unfinished_run
 
 from kaggle_tools.competition import CARVANA
 from kaggle_tools.errors import InputError
-from kaggle_tools.report.writing import write_report
+from kaggle_tools.report.writing import write_progress, write_report
 
 
 @pytest.fixture
@@ -69,6 +70,27 @@ def test_the_page_of_one_run_begins_with_it_and_that_of_several_with_the_best(tm
     assert cards[1][:2] == ["The best model", "Dice of better"]
     sections = [re.findall('<section id="([a-z]+)"', page) for page in (of_one, of_both)]
     assert (sections[0][0], sections[0][-1], sections[1][0]) == ("trust", "comparison", "comparison")
+
+
+def test_of_a_run_without_a_finished_fold_a_page_says_how_far_it_is(tmp_path: Path) -> None:
+    run = write_unfinished_run(tmp_path / "run", {0: progress(3, 10, stems=("a_01",)), 1: progress(0, 10)})
+    for given in (None, tmp_path / "page.html"):
+        page = write_report(given, CARVANA, [run])
+        assert page == (given or run / "report.html")
+        assert re.findall('href="#([a-z]+)"', page.read_text()) == ["folds", "photos", "learning"]
+        assert "Unfinished: unet, width 8" in page.read_text()
+        assert "Not being trained" in page.read_text()
+
+
+def test_a_run_whose_training_has_not_begun_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no finished fold in it"):
+        write_report(None, CARVANA, [write_unfinished_run(tmp_path / "run", {})])
+
+
+def test_only_a_page_of_a_run_that_is_being_trained_loads_itself_anew(tmp_path: Path) -> None:
+    run = write_unfinished_run(tmp_path / "run", {0: progress(3, 10)})
+    assert 'id="reload"' not in write_progress(run, CARVANA).read_text()
+    assert 'id="reload"' in write_progress(run, CARVANA, since=NOON).read_text()
 
 
 @pytest.mark.parametrize(

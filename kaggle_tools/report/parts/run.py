@@ -122,7 +122,7 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         held_out=held_out_table(table, competition),
         score_plots=_score_plots(table, competition),
         probability_plots=_probability_plots(held_out, found, competition),
-        learning_plots=figures.learning_curves(curves, _sizes_by_first_epoch(settings)),
+        learning_plots=figures.learning_curves(curves, sizes_by_first_epoch(settings)),
         settings=Table(SETTINGS, [[name, setting_as_text(name, value)] for name, value in config.settings.items()]),
         facts=_facts(run, config, settings, folds),
     )
@@ -166,7 +166,7 @@ def _with_groups(table: pd.DataFrame, competition: Competition) -> pd.DataFrame:
     return table.assign(group=groups, view=views)
 
 
-def _sizes_by_first_epoch(settings: Settings) -> dict[int, str]:
+def sizes_by_first_epoch(settings: Settings) -> dict[int, str]:
     """The sizes of a run that had several, by the first epoch, from 1, that had them."""
     sizes, first = {}, 1
     for *size, epochs in settings.early_sizes:
@@ -176,7 +176,7 @@ def _sizes_by_first_epoch(settings: Settings) -> dict[int, str]:
 
 
 def _line(settings: Settings, folds: Sequence[int]) -> str:
-    sizes = _sizes_by_first_epoch(settings).values() or [run_folder.size_name(settings.image_size)]
+    sizes = sizes_by_first_epoch(settings).values() or [run_folder.size_name(settings.image_size)]
     size = " then ".join(sizes)
     trained = f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))} of {settings.folds}"
     return f"{settings.model_name}, {size}, {trained}, at most {settings.epochs} epochs, TTA {settings.tta}"

@@ -82,6 +82,9 @@ function lineOf(row, formats, pictures) {
   });
   return line;
 }
+// The page of a run that is being trained is written anew while it is open.
+const reload = document.getElementById("reload");
+if (reload) setInterval(() => { if (reload.checked) location.reload(); }, 60_000);
 
 // From one larger view to the next: opened by their own buttons they would lie upon each other. Closed first, the
 // old one gives the focus back to its small picture, and so does the new one in the end.
