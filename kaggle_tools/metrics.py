@@ -62,5 +62,9 @@ def mean_precision(counts: Overlap) -> NDArray[np.float64]:
     return np.where(union > 0, exceeded.mean(axis=-1), 1.0)
 
 
+BY_NAME = {"Dice": dice, "IoU": iou, "mean precision": mean_precision}
+"""The scores by the names that people have for them."""
+
+
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.divide(part, whole, out=np.ones_like(whole), where=whole > 0)

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from damage import Damage, of_arrays, of_json, of_lines, of_table
+from known_competitions import CARVANA
 from shared_folder import write_shared_folder
 
 from kaggle_tools.commands.train import config_in_file
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.data import fingerprint
 from kaggle_tools.errors import InputError
 from kaggle_tools.kaggle_api import ledger, overview

@@ -21,10 +21,10 @@ import hypothesis
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from known_competitions import CARVANA
 from shared_folder import write_shared_folder
 
 from kaggle_tools.commands.train import config_in_file
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.data import archives, fingerprint, images
 from kaggle_tools.errors import KaggleToolsError
 from kaggle_tools.kaggle_api import child_process, credentials, ledger, overview

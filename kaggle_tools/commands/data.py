@@ -11,7 +11,7 @@ from kaggle_tools.options import parse_size
 from kaggle_tools.system.output import say, warn
 
 if TYPE_CHECKING:
-    from kaggle_tools.competition import Competition
+    from kaggle_tools.competitions.competition import Competition
 
 
 def download(
@@ -25,9 +25,10 @@ def download(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Download a competition's data from Kaggle and unpack it. The same command continues an interrupted download."""
+    from kaggle_tools.competitions.named import competition_named
     from kaggle_tools.kaggle_api.download import download as fetch
 
-    spec = cli.competition_named(competition)
+    spec = competition_named(competition)
     to = to or Path("data") / spec.slug
     zips = to / "zips"
     fetch(spec, zips, high_quality=high_quality)
@@ -46,9 +47,10 @@ def unpack(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Unpack a competition's zip files that were downloaded by other means."""
+    from kaggle_tools.competitions.named import competition_named
     from kaggle_tools.data.archives import lacking
 
-    spec = cli.competition_named(competition)
+    spec = competition_named(competition)
     unpack_and_say(source, to, spec)
     if names := lacking(to, spec.archives):
         raise InputError(f"{to}: still lacks what is in {', '.join(names)}; put that into {source} and unpack again")
@@ -95,9 +97,10 @@ def demo_data(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Draw a small competition in Kaggle's layout, and the true masks of its test photos for `score`."""
+    from kaggle_tools.competitions.named import competition_named
     from kaggle_tools.demo.draw import draw_competition
 
-    spec = cli.competition_named(competition)
+    spec = competition_named(competition)
     height_width = parse_size("--size", size) if size else None
     demo = draw_competition(
         folder, spec, train_groups=train_groups, test_groups=test_groups, size=height_width, seed=seed

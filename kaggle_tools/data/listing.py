@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.checks.names import (
     PHOTO_SUFFIXES,
     files_by_stem,

@@ -11,7 +11,7 @@ from typing import Literal
 
 import pandas as pd
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.fingerprint import differences
 from kaggle_tools.data.images import Size
 from kaggle_tools.errors import InputError, first_few

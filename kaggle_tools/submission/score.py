@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kaggle_tools import metrics, rle
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.checks.foreground import lines_of_ambiguous
 from kaggle_tools.data.checks.names import below_folders, files_by_stem
 from kaggle_tools.data.images import read_foreground

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from finished_runs import draw_photos, network, write_pred, write_run
+from known_competitions import CARVANA
 from PIL import Image
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.data import fingerprint
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.kaggle_api import ledger

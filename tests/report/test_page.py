@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from finished_runs import draw_photos, write_pred, write_run
+from known_competitions import CARVANA, SALT
 
-from kaggle_tools.competition import CARVANA, SALT
 from kaggle_tools.data.draw_outlines import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTED, TRUE
 from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.kaggle_api.submissions import Submission

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from finished_runs import PHOTOS_OF_TWO_RUNS, write_pred, write_two_runs
+from known_competitions import CARVANA
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.errors import InputError
 from kaggle_tools.report.writing import write_report
 

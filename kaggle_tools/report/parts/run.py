@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.values import early_sizes_as_text
 from kaggle_tools.data.fingerprint import FileHashes
 from kaggle_tools.options import as_text
