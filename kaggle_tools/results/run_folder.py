@@ -1,7 +1,6 @@
 """The folder of a training run: what is in it.
 
-RUN/config.json                     everything needed to repeat the run: a `RunConfig`
-RUN/competition.json                what the competition is: see `competitions.named`
+RUN/config.json, competition.json   everything needed to repeat the run: a `RunConfig`, and see `competitions.named`
 RUN/folds.csv                       image,group,fold: see `fold_table`
 RUN/data.csv, extra.csv             image,photo_sha256,mask_sha256: the files that the run is about, see `fold_table`
 RUN/oof.csv                         the held-out photos of all finished folds
