@@ -1,4 +1,4 @@
-"""`download`, `unpack`, `demo-data`: from nothing to a data folder."""
+"""`download`, `unpack`, `draft`, `demo-data`: from nothing to a data folder, and to the file that describes it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +8,7 @@ import typer
 from kaggle_tools import cli
 from kaggle_tools.errors import InputError, counted, first_few
 from kaggle_tools.options import parse_size
+from kaggle_tools.system.json_values import MalformedError
 from kaggle_tools.system.output import say, warn
 
 if TYPE_CHECKING:
@@ -73,6 +74,40 @@ def unpack_and_say(source: Path, to: Path, spec: "Competition") -> None:
                 f"{name}: {counted(len(left_out), 'file does', 'files do')} "
                 f"not belong in it and were left out: {first_few(left_out)}"
             )
+
+
+def draft(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder with what Kaggle delivered, unpacked.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="The file to write.", show_default="SLUG.toml")
+    ] = None,
+    slug: Annotated[
+        str | None,
+        typer.Option(help="The last part of the competition's address at Kaggle.", show_default="the folder's name"),
+    ] = None,
+) -> None:
+    """Draft the file that describes a competition from its data, for --competition FILE.toml."""
+    from kaggle_tools.competitions.toml_file import as_slug, competition_of
+    from kaggle_tools.data.drafting.as_toml import as_toml
+    from kaggle_tools.data.drafting.conclusions import findings, roles_in
+    from kaggle_tools.data.drafting.inventory import inventory_of
+    from kaggle_tools.system.files import write_text
+
+    name = slug or as_slug(data.resolve().name)
+    path = out or Path(f"{name}.toml")
+    if path.exists():
+        raise InputError(f"{path}: is there already; give another --out")
+    try:
+        inventory = inventory_of(data)
+        fields = findings(roles_in(inventory), inventory, name)
+        competition_of({field: found.value for field, found in fields.items()})
+    except MalformedError as error:
+        raise InputError(f"{data}: {error}") from error
+    write_text(path, as_toml(fields, str(data)))
+    for field, found in fields.items():
+        say(f"{field} = {found.value!r}: {found.how}, {found.why}")
+    guessed = [field for field, found in fields.items() if found.how == "guessed"]
+    say(f"{path}: look up {', '.join(guessed)}; then train with --competition {path}")
 
 
 def demo_data(

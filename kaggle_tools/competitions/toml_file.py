@@ -110,6 +110,11 @@ def as_recorded(competition: Competition) -> dict[str, Any]:
     return {**changed, "score": competition.score_name}
 
 
+def as_slug(name: str) -> str:
+    """A name in the form of a slug."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "competition"
+
+
 def _as_archive(archive: Archive) -> dict[str, Any]:
     usual = Archive(archive.name)
     return {
