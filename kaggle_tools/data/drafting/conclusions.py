@@ -71,9 +71,9 @@ def roles_in(found: Inventory) -> Roles:
     Raises:
         InputError: there is no sample submission, or no photos of its ids, or no training photos with masks.
     """
-    sample = _sample(found.tables)
-    test, id_after = _test_photos(found.images, sample)
-    photos, masks, after = _training(found.images, test)
+    sample = _sample(found)
+    test, id_after = _test_photos(found, sample)
+    photos, masks, after = _training(found, test)
     return Roles(photos, masks, after, test, sample, id_after, _run_lengths(found.tables, sample, photos, id_after))
 
 
@@ -104,42 +104,43 @@ def findings(roles: Roles, found: Inventory, slug: str) -> dict[str, Finding]:
     return fields
 
 
-def _sample(tables: Sequence[Csv]) -> Csv:
-    named = [table for table in tables if "sample" in table.name.lower() and len(table.header) == 2 and table.rows]
+def _sample(found: Inventory) -> Csv:
+    named = [
+        table for table in found.tables if "sample" in table.name.lower() and len(table.header) == 2 and table.rows
+    ]
     if not named:
-        there = first_few([table.name for table in tables])
-        raise InputError(f"no sample submission of two columns among the tables ({there})")
+        there = first_few([table.name for table in found.tables])
+        raise InputError(f"{found.folder}: no sample submission of two columns among the tables ({there})")
     return named[0]
 
 
-def _test_photos(images: Sequence[Images], sample: Csv) -> tuple[Images, str]:
+def _test_photos(found: Inventory, sample: Csv) -> tuple[Images, str]:
     """The images that the ids of the sample submission name, and what follows the stem in an id."""
     ids = set(sample.first_column)
     named = [
         (len(group.files), -len(after), group, after)
-        for group in images
+        for group in found.images
         for after in ("", group.suffix)
         if all(stem + after in ids for stem in group.by_name)
     ]
     if not named:
-        raise InputError(f"no folder of images that the ids of {sample.name} name, such as {first_few([*ids], 1)}")
-    _, _, group, after = max(named, key=lambda found: found[:2])
+        such = first_few(sorted(ids), 1)
+        raise InputError(f"{found.folder}: no images that the ids of {sample.name} name, such as {such}")
+    _, _, group, after = max(named, key=lambda one: one[:2])
     return group, after
 
 
-def _training(images: Sequence[Images], test: Images) -> tuple[Images, Images, str]:
+def _training(found: Inventory, test: Images) -> tuple[Images, Images, str]:
     """Photos and their masks: names that are alike, and masks of few colours."""
     pairs = [
         (photos.suffix == test.suffix, len(photos.files), photos, masks, after)
-        for photos, masks in product(images, images)
+        for photos, masks in product(found.images, found.images)
         if photos is not masks and test not in (photos, masks)
         if (after := _follows(photos, masks)) is not None and _are_masks(masks) and not _are_masks(photos)
     ]
     if not pairs:
-        folders = first_few(
-            [f"{group.folder} ({counted(len(group.files), 'file')} *{group.suffix})" for group in images]
-        )
-        raise InputError(f"no training photos with a mask for each, of the same name: found {folders}")
+        there = first_few([f"{counted(len(group.files), 'file')} {group.pattern()}" for group in found.images])
+        raise InputError(f"{found.folder}: no training photos with a mask of the same name for each; there are {there}")
     _, _, photos, masks, after = max(pairs, key=lambda pair: pair[:2])
     return photos, masks, after
 

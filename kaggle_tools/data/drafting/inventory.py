@@ -55,6 +55,7 @@ class Csv:
 class Inventory:
     """What lies in a data folder."""
 
+    folder: Path
     images: tuple[Images, ...]
     tables: tuple[Csv, ...]
 
@@ -77,7 +78,7 @@ def inventory_of(folder: Path) -> Inventory:
     if not found or not tables:
         lacking = "images" if not found else "tables (*.csv)"
         raise InputError(f"{folder}: no {lacking} in it; unpack what Kaggle delivered first")
-    return Inventory(tuple(Images(*key, tuple(paths)) for key, paths in found.items()), tuple(tables))
+    return Inventory(folder, tuple(Images(*key, tuple(paths)) for key, paths in found.items()), tuple(tables))
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
