@@ -38,11 +38,13 @@ def agreed_competition(given: str | None, folders: Mapping[Path, str]) -> Compet
     if len({competition.slug for competition in found.values()}) > 1:
         listed = "; ".join(f"{path}: {competition.slug}" for path, competition in found.items())
         raise InputError(f"these belong to different competitions: {listed}")
-    first, *others = found or [None]
+    if not found:
+        return packaged_competition(DEFAULT_SLUG)
+    first, *others = found
     for other in others:
         if changes := differences(found[first], found[other]):
             raise InputError(f"{other}: another {found[other].slug} than that of {first} ({'; '.join(changes)})")
-    return found[first] if first else packaged_competition(DEFAULT_SLUG)
+    return found[first]
 
 
 def record(folder: Path, competition: Competition, *, anew: bool = False) -> None:

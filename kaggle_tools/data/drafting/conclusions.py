@@ -60,6 +60,11 @@ class Roles:
         at = np.linspace(0, len(self.stems) - 1, min(COMPARED, len(self.stems))).astype(int)
         return [self.stems[index] for index in dict.fromkeys(at.tolist())]
 
+    def texts(self) -> dict[str, str]:
+        """The run lengths of training masks, by their ids."""
+        rows = self.run_lengths.rows if self.run_lengths else ()
+        return {row[0]: row[1] for row in rows if len(row) > 1}
+
     def mask(self, stem: str) -> Path:
         """The file of a training mask."""
         return self.masks.by_name[stem + self.after]
@@ -189,7 +194,7 @@ def _stem_format(roles: Roles) -> tuple[str, str]:
 
 def _run_length_fields(roles: Roles) -> dict[str, Finding]:
     """Order and first number, by masks that are there as files and as run lengths."""
-    texts = dict(row[:2] for row in roles.run_lengths.rows if len(row) > 1) if roles.run_lengths else {}
+    texts = roles.texts()
     with_text = [stem for stem in roles.stems if texts.get(stem + roles.id_after, "").strip()]
     compared = with_text[:: max(1, len(with_text) // COMPARED)]
     possible = [(order, first) for order, first in product(get_args(Order), FIRSTS)]
@@ -222,7 +227,7 @@ def _blank_fields(roles: Roles) -> dict[str, Finding]:
             "so that folds hold alike shares of blank masks and of each size",
         ),
     }
-    texts = dict(row[:2] for row in roles.run_lengths.rows if len(row) > 1) if roles.run_lengths else {}
+    texts = roles.texts()
     held = {texts[stem + roles.id_after] for stem in blank if stem + roles.id_after in texts}
     if len(held) == 1 and (text := held.pop()):
         found["blank_mask"] = Finding(text, "seen", f"in {_named(roles)}")
