@@ -66,7 +66,8 @@ class Competition:
     train_photos: str
     """Pattern of the training photos."""
     train_masks: str
-    """Pattern of their masks. What is foreground in them: see `data.checks.foreground`."""
+    """Pattern of their masks. What is foreground in them: see `data.checks.foreground`. Without `{stem}`: the table
+    that holds them as run lengths, in columns that are called as those of the CSV."""
     test_photos: str
     """Pattern of the photos to be masked."""
     sample_submission: str
@@ -113,6 +114,11 @@ class Competition:
     neither photos nor masks beside it."""
     demo: str = "cars"
     """What its drawn demo shows, by name: one of `demo.subjects.SUBJECTS`."""
+
+    @property
+    def masks_are_run_lengths(self) -> bool:
+        """Whether the training masks are in a table and not in files of their own."""
+        return "{stem}" not in self.train_masks
 
     @property
     def blank_usual(self) -> bool:

@@ -203,6 +203,15 @@ def _photos(recorded: Any) -> str:
     return pattern
 
 
+def _photos_or_table(recorded: Any) -> str:
+    if "{" not in _line(recorded) and PurePosixPath(recorded).suffix == ".csv":
+        return _below(recorded)
+    try:
+        return _photos(recorded)
+    except MalformedError as error:
+        raise MalformedError(f"{error.problem}; or be a table, such as train.csv") from error
+
+
 def _archive(recorded: Any) -> Archive:
     given = Fields(recorded)
     for name in mapping(recorded):
@@ -235,7 +244,7 @@ READERS: Mapping[str, Reader[Any]] = {
     "title": _line,
     "archives": each(_archive),
     "train_photos": _photos,
-    "train_masks": _photos,
+    "train_masks": _photos_or_table,
     "test_photos": _photos,
     "sample_submission": _below,
     "metadata": _below,
