@@ -89,8 +89,9 @@ def draft(
     """Draft the file that describes a competition from its data, for --competition FILE.toml."""
     from kaggle_tools.competitions.toml_file import as_slug, competition_of
     from kaggle_tools.data.drafting.as_toml import as_toml
-    from kaggle_tools.data.drafting.conclusions import findings, roles_in
+    from kaggle_tools.data.drafting.conclusions import findings
     from kaggle_tools.data.drafting.inventory import inventory_of
+    from kaggle_tools.data.drafting.roles import roles_in
     from kaggle_tools.system.files import write_text
 
     name = slug or as_slug(data.resolve().name)

@@ -5,25 +5,19 @@ Nothing is guessed silently: what the files do not show stands in the draft as a
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import product
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
+import cv2
 
-from kaggle_tools import rle
-from kaggle_tools.data.drafting.inventory import Csv, Images, Inventory
-from kaggle_tools.data.images import image_size, read_mask
-from kaggle_tools.errors import InputError, counted, first_few
-from kaggle_tools.rle import Order
+from kaggle_tools.data.drafting.inventory import Csv, Inventory
+from kaggle_tools.data.drafting.numbering import Numbering, of_coherent_masks, of_equal_masks, order_of_outlines
+from kaggle_tools.data.drafting.roles import SOME, Roles
+from kaggle_tools.data.images import image_size, read_mask, read_photo
+from kaggle_tools.errors import counted
 
 How = Literal["seen", "concluded", "guessed"]
-COMPARED = 500
-"""So many masks are held against their run lengths, or decoded to learn something."""
-FEW_COLOURS = 16
-FIRSTS = (1, 0)
+NO_FILES = "there are no mask files to compare with"
 
 
 class Finding(NamedTuple):
@@ -32,54 +26,6 @@ class Finding(NamedTuple):
     value: Any
     how: How
     why: str
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Which files are what."""
-
-    photos: Images
-    masks: Images
-    after: str
-    """What follows the stem in the name of a mask, before the extension."""
-    test: Images
-    sample: Csv
-    id_after: str
-    """What follows the stem in an id."""
-    run_lengths: Csv | None
-    """The training masks as run lengths, where there is such a table."""
-
-    @property
-    def stems(self) -> list[str]:
-        """Of the training photos."""
-        return sorted(self.photos.by_name)
-
-    @property
-    def some_stems(self) -> list[str]:
-        """A few training photos, evenly spaced."""
-        at = np.linspace(0, len(self.stems) - 1, min(COMPARED, len(self.stems))).astype(int)
-        return [self.stems[index] for index in dict.fromkeys(at.tolist())]
-
-    def texts(self) -> dict[str, str]:
-        """The run lengths of training masks, by their ids."""
-        rows = self.run_lengths.rows if self.run_lengths else ()
-        return {row[0]: row[1] for row in rows if len(row) > 1}
-
-    def mask(self, stem: str) -> Path:
-        """The file of a training mask."""
-        return self.masks.by_name[stem + self.after]
-
-
-def roles_in(found: Inventory) -> Roles:
-    """Which files are what.
-
-    Raises:
-        InputError: there is no sample submission, or no photos of its ids, or no training photos with masks.
-    """
-    sample = _sample(found)
-    test, id_after = _test_photos(found, sample)
-    photos, masks, after = _training(found, test)
-    return Roles(photos, masks, after, test, sample, id_after, _run_lengths(found.tables, sample, photos, id_after))
 
 
 def findings(roles: Roles, found: Inventory, slug: str) -> dict[str, Finding]:
@@ -91,7 +37,7 @@ def findings(roles: Roles, found: Inventory, slug: str) -> dict[str, Finding]:
         "slug": Finding(slug, "guessed", "it must be the last part of the address at Kaggle"),
         "title": Finding(slug.replace("-", " ").title(), "guessed", "what people call it"),
         "train_photos": Finding(roles.photos.pattern(), "seen", f"{len(roles.photos.files):,} files with masks"),
-        "train_masks": Finding(roles.masks.pattern(roles.after), "seen", f"{len(roles.masks.files):,} files"),
+        "train_masks": _masks(roles),
         "test_photos": Finding(roles.test.pattern(), "seen", f"{len(roles.test.files):,} files that the sample lists"),
         "sample_submission": Finding(roles.sample.name, "seen", f"{len(roles.sample.rows):,} ids"),
         "stem_format": Finding(stem_format, "concluded", shared),
@@ -109,72 +55,10 @@ def findings(roles: Roles, found: Inventory, slug: str) -> dict[str, Finding]:
     return fields
 
 
-def _sample(found: Inventory) -> Csv:
-    named = [
-        table for table in found.tables if "sample" in table.name.lower() and len(table.header) == 2 and table.rows
-    ]
-    if not named:
-        there = first_few([table.name for table in found.tables])
-        raise InputError(f"{found.folder}: no sample submission of two columns among the tables ({there})")
-    return named[0]
-
-
-def _test_photos(found: Inventory, sample: Csv) -> tuple[Images, str]:
-    """The images that the ids of the sample submission name, and what follows the stem in an id."""
-    ids = set(sample.first_column)
-    named = [
-        (len(group.files), -len(after), group, after)
-        for group in found.images
-        for after in ("", group.suffix)
-        if all(stem + after in ids for stem in group.by_name)
-    ]
-    if not named:
-        such = first_few(sorted(ids), 1)
-        raise InputError(f"{found.folder}: no images that the ids of {sample.name} name, such as {such}")
-    _, _, group, after = max(named, key=lambda one: one[:2])
-    return group, after
-
-
-def _training(found: Inventory, test: Images) -> tuple[Images, Images, str]:
-    """Photos and their masks: names that are alike, and masks of few colours."""
-    pairs = [
-        (photos.suffix == test.suffix, len(photos.files), photos, masks, after)
-        for photos, masks in product(found.images, found.images)
-        if photos is not masks and test not in (photos, masks)
-        if (after := _follows(photos, masks)) is not None and _are_masks(masks) and not _are_masks(photos)
-    ]
-    if not pairs:
-        there = first_few([f"{counted(len(group.files), 'file')} {group.pattern()}" for group in found.images])
-        raise InputError(f"{found.folder}: no training photos with a mask of the same name for each; there are {there}")
-    _, _, photos, masks, after = max(pairs, key=lambda pair: pair[:2])
-    return photos, masks, after
-
-
-def _follows(photos: Images, masks: Images) -> str | None:
-    """What the names of masks have after those of the photos; None where they are not the same names."""
-    if len(photos.files) != len(masks.files):
-        return None
-    first = min(photos.by_name)
-    endings = {name.removeprefix(first) for name in masks.by_name if name.startswith(first)}
-    return next((end for end in endings if {stem + end for stem in photos.by_name} == masks.by_name.keys()), None)
-
-
-def _are_masks(images: Images) -> bool:
-    """Whether the first few images have few colours."""
-    from PIL import Image  # as PNG and GIF keep them; a photo in JPEG has thousands
-
-    for path in images.files[:3]:
-        with Image.open(path) as image:
-            if image.convert("RGB").getcolors(FEW_COLOURS) is None:
-                return False
-    return True
-
-
-def _run_lengths(tables: Sequence[Csv], sample: Csv, photos: Images, id_after: str) -> Csv | None:
-    """The table that has the columns of the sample submission, about training photos."""
-    ids = {stem + id_after for stem in photos.by_name}
-    alike = (table for table in tables if table is not sample and table.header == sample.header)
-    return next((table for table in alike if ids & set(table.first_column)), None)
+def _masks(roles: Roles) -> Finding:
+    if roles.masks:
+        return Finding(roles.masks.pattern(roles.after), "seen", f"{len(roles.masks.files):,} files")
+    return Finding(_named(roles), "seen", "it has the columns of the sample submission, and names training photos")
 
 
 def _stem_format(roles: Roles) -> tuple[str, str]:
@@ -193,41 +77,63 @@ def _stem_format(roles: Roles) -> tuple[str, str]:
 
 
 def _run_length_fields(roles: Roles) -> dict[str, Finding]:
-    """Order and first number, by masks that are there as files and as run lengths."""
+    """In which order pixels are numbered, and from which number on."""
     texts = roles.texts()
-    with_text = [stem for stem in roles.stems if texts.get(stem + roles.id_after, "").strip()]
-    compared = with_text[:: max(1, len(with_text) // COMPARED)]
-    possible = [(order, first) for order, first in product(get_args(Order), FIRSTS)]
-    for stem in compared:
-        mask_HW, text = read_mask(roles.mask(stem)), texts[stem + roles.id_after]
-        possible = [(order, first) for order, first in possible if rle.encode(mask_HW, order, first) == text.strip()]
-    if not compared or len(possible) != 1:
-        why = "no table with run lengths of the training masks" if not compared else f"{_named(roles)} fits no order"
-        why += "; the Data or Evaluation page says it"
-        return {
-            "rle_order": Finding("column-major", "guessed", why),
-            "rle_first": Finding(1, "guessed", why),
-        }
-    ((order, first),) = possible
-    why = f"{counted(len(compared), 'mask')} of {_named(roles)} compared with their files"
+    filled = [stem for stem in roles.stems if texts.get(stem + roles.id_after, "").strip() not in ("", "-1")]
+    some = filled[:: max(1, len(filled) // SOME)]
+    by_stem = {stem: texts[stem + roles.id_after] for stem in some}
+    if not by_stem:
+        return _unknown_numbering("no table with run lengths of the training masks")
+    if roles.masks:
+        files = {stem: roles.masks.by_name[stem + roles.after] for stem in some}
+        equal = of_equal_masks([(by_stem[stem], read_mask(file)) for stem, file in files.items()])
+        why = f"{counted(len(some), 'mask')} of {_named(roles)} compared with their files"
+        return _numbering(equal, why) if equal else _unknown_numbering(f"{_named(roles)} fits its masks in no order")
+    return _numbering_without_files(roles, by_stem)
+
+
+def _numbering_without_files(roles: Roles, texts: Mapping[str, str]) -> dict[str, Finding]:
+    """By what real masks are like."""
+    files = {stem: roles.photos.by_name[stem] for stem in texts}
+    coherent = of_coherent_masks([(text, image_size(files[stem])) for stem, text in texts.items()])
+    if coherent:
+        why = f"of {counted(len(texts), 'mask')} hardly a run goes on beyond the end of a line"
+        return {**_unknown_numbering(NO_FILES), "rle_order": Finding(coherent.order, "concluded", why)}
+    grays = ((text, cv2.cvtColor(read_photo(files[stem]), cv2.COLOR_RGB2GRAY)) for stem, text in texts.items())
+    order = order_of_outlines(list(grays), first=1)
+    if order:
+        why = f"so the outlines of {counted(len(texts), 'mask')} lie on edges of their photos"
+        return {**_unknown_numbering(NO_FILES), "rle_order": Finding(order, "concluded", why)}
+    return _unknown_numbering(f"{NO_FILES}, and the run lengths do not tell")
+
+
+def _numbering(numbering: Numbering, why: str) -> dict[str, Finding]:
+    order, first = numbering
     return {"rle_order": Finding(order, "concluded", why), "rle_first": Finding(first, "concluded", why)}
+
+
+def _unknown_numbering(why: str) -> dict[str, Finding]:
+    look = f"{why}; the Data or Evaluation page says it"
+    return {"rle_order": Finding("column-major", "guessed", look), "rle_first": Finding(1, "guessed", look)}
 
 
 def _blank_fields(roles: Roles) -> dict[str, Finding]:
     """How many masks are blank, and what a table holds for these."""
-    blank = [stem for stem in roles.some_stems if not read_mask(roles.mask(stem)).any()]
+    texts = roles.texts()
+    if roles.masks:
+        some = roles.some_stems
+        blank = [stem for stem in some if not read_mask(roles.masks.by_name[stem + roles.after]).any()]
+    else:
+        some = roles.stems
+        blank = [stem for stem in some if texts.get(stem + roles.id_after, "").strip() in ("", "-1")]
     if not blank:
         return {}
-    share, why = len(blank) / len(roles.some_stems), f"of {counted(len(roles.some_stems), 'training mask')}"
+    why = f"of {counted(len(some), 'training mask')}, {len(blank):,} are blank"
+    strata = "then folds hold alike shares of blank masks and of each size"
     found = {
-        "blank_share": Finding(round(share, 2), "concluded", f"{why}, {len(blank):,} are blank"),
-        "coverage_strata": Finding(
-            [tenth / 10 for tenth in range(10)],
-            "guessed",
-            "so that folds hold alike shares of blank masks and of each size",
-        ),
+        "blank_share": Finding(round(len(blank) / len(some), 2), "concluded", why),
+        "coverage_strata": Finding([tenth / 10 for tenth in range(10)], "guessed", strata),
     }
-    texts = roles.texts()
     held = {texts[stem + roles.id_after] for stem in blank if stem + roles.id_after in texts}
     if len(held) == 1 and (text := held.pop()):
         found["blank_mask"] = Finding(text, "seen", f"in {_named(roles)}")

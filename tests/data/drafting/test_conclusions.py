@@ -10,8 +10,9 @@ from PIL import Image
 from kaggle_tools import rle
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.competitions.toml_file import as_recorded, competition_of
-from kaggle_tools.data.drafting.conclusions import Finding, findings, roles_in
+from kaggle_tools.data.drafting.conclusions import Finding, findings
 from kaggle_tools.data.drafting.inventory import inventory_of
+from kaggle_tools.data.drafting.roles import roles_in
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.errors import InputError
 
@@ -97,7 +98,7 @@ def test_run_lengths_that_fit_no_order_conclude_nothing(tmp_path: Path) -> None:
     draw(tmp_path)
     write_table(tmp_path / "train.csv", "id,pixels", {"a": "1 2", "b": "3 4"})
     assert found_in(tmp_path)["rle_order"].how == "guessed"
-    assert "train.csv fits no order" in found_in(tmp_path)["rle_order"].why
+    assert "train.csv fits its masks in no order" in found_in(tmp_path)["rle_order"].why
 
 
 def test_blank_masks_are_counted_and_what_a_table_holds_for_them_is_seen(tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_a_folder_in_which_something_is_missing_is_refused_by_name(tmp_path: Pat
     draw(tmp_path / "a")
     (tmp_path / "a" / "masks" / "c.png").unlink()
     there = "2 files masks/{stem}.png, 2 files test/{stem}.png, 3 files train/{stem}.png"
-    lacking = "no training photos with a mask of the same name for each; there are"
+    lacking = "no training photos with a mask of the same name for each, and no table with their run lengths; there are"
     assert refusal(tmp_path / "a") == f"{tmp_path / 'a'}: {lacking} {there}"
     draw(tmp_path / "b")
     write_table(tmp_path / "b" / "sample_submission.csv", "id,pixels", {"q": "1 1"})
@@ -161,6 +162,40 @@ def test_a_folder_in_which_something_is_missing_is_refused_by_name(tmp_path: Pat
     (tmp_path / "b" / "sample_submission.csv").rename(tmp_path / "b" / "ids.csv")
     expected = "no sample submission of two columns among the tables (ids.csv)"
     assert refusal(tmp_path / "b") == f"{tmp_path / 'b'}: {expected}"
+
+
+def test_where_masks_are_run_lengths_alone_their_table_is_named_and_coherent_masks_show_the_order(
+    tmp_path: Path,
+) -> None:
+    """Boxes of 4 rows and 2 columns in photos of 6x8: of the wrong order, runs would go on beyond ends of lines."""
+    draw(tmp_path, "a b c d e f")
+    texts = {stem: rle.encode(np.roll(box(stem), at % 4, axis=1), "column-major", 1) for at, stem in enumerate("abdef")}
+    write_table(tmp_path / "train.csv", "id,pixels", texts)
+    for path in (tmp_path / "masks").iterdir():
+        path.unlink()
+    found = found_in(tmp_path)
+    assert found["train_masks"].value == "train.csv"
+    assert found["rle_order"] == Finding(
+        "column-major", "concluded", "of 5 masks hardly a run goes on beyond the end of a line"
+    )
+    assert found["rle_first"].how == "guessed"
+    assert found["blank_share"].value == 0.17  # the photo without a row
+
+
+def test_real_square_photos_show_the_order_by_their_edges(tmp_path: Path) -> None:
+    salt = SHARED / "salt"
+    if not salt.is_dir():
+        pytest.skip(f"no {salt}")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "images").symlink_to(salt / "train" / "images")
+    (tmp_path / "test").symlink_to(salt / "test")
+    for name in ("train.csv", "sample_submission.csv"):
+        (tmp_path / name).symlink_to(salt / name)
+    found = found_in(tmp_path)
+    assert found["train_masks"].value == "train.csv"
+    assert (found["rle_order"].value, found["rle_order"].how) == ("column-major", "concluded")
+    assert "lie on edges of their photos" in found["rle_order"].why
+    assert found["blank_share"].value == SALT.blank_share
 
 
 @pytest.mark.parametrize(
