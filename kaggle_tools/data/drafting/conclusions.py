@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
-import cv2
+import numpy as np
+from PIL import Image
 
 from kaggle_tools.data.drafting.inventory import Csv, Inventory
 from kaggle_tools.data.drafting.numbering import Numbering, of_coherent_masks, of_equal_masks, order_of_outlines
@@ -99,7 +100,7 @@ def _numbering_without_files(roles: Roles, texts: Mapping[str, str]) -> dict[str
     if coherent:
         why = f"of {counted(len(texts), 'mask')} hardly a run goes on beyond the end of a line"
         return {**_unknown_numbering(NO_FILES), "rle_order": Finding(coherent.order, "concluded", why)}
-    grays = ((text, cv2.cvtColor(read_photo(files[stem]), cv2.COLOR_RGB2GRAY)) for stem, text in texts.items())
+    grays = ((text, np.asarray(Image.fromarray(read_photo(files[stem])).convert("L"))) for stem, text in texts.items())
     order = order_of_outlines(list(grays), first=1)
     if order:
         why = f"so the outlines of {counted(len(texts), 'mask')} lie on edges of their photos"
