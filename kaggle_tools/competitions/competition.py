@@ -5,12 +5,8 @@ Everything else in the package asks this value instead of knowing names, pattern
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-
-import numpy as np
-from numpy.typing import NDArray
 
 from kaggle_tools import metrics
 from kaggle_tools.rle import Order
@@ -91,7 +87,7 @@ class Competition:
 
     score_name: str
     """The competition's own score, as reports call it."""
-    score: Callable[[metrics.Overlap], NDArray[np.float64]]
+    score: metrics.Score
     """The score of each photo from its pixel counts; the competition's is the mean over photos."""
 
     group_name: str = "group"
