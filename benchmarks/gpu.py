@@ -34,7 +34,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import infer_throughput
 import train_throughput
 
-from kaggle_tools.competition import CARVANA
+from kaggle_tools.cli import DEFAULT_SLUG
+from kaggle_tools.competitions.toml_file import packaged_competition
 from kaggle_tools.config.execution import DEFAULT_WORKERS
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.config.training import TrainingConfig, Tta
@@ -47,6 +48,8 @@ from kaggle_tools.results.summary import SUMMARY_FILE
 from kaggle_tools.system import memory
 from kaggle_tools.system.files import replacing, temporary_folder, write_text
 from kaggle_tools.system.hardware import GIB, best_device, hardware
+
+CARVANA = packaged_competition(DEFAULT_SLUG)
 
 ROOT = Path(__file__).resolve().parents[1]
 Figures = dict[str, float | str]

@@ -23,13 +23,16 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from kaggle_tools.competition import CARVANA
+from kaggle_tools.cli import DEFAULT_SLUG
+from kaggle_tools.competitions.toml_file import packaged_competition
 from kaggle_tools.data.loading.fitting import InputSize
 from kaggle_tools.inference.ensemble import Ensemble, Member
 from kaggle_tools.models.segmenter import Architecture, build
 from kaggle_tools.models.weights import ModelCard, save
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device
+
+CARVANA = packaged_competition(DEFAULT_SLUG)
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNTS = (32, 320, 3200)

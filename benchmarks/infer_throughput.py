@@ -42,7 +42,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from train_throughput import matmul_flops
 
-from kaggle_tools.competition import CARVANA
+from kaggle_tools.cli import DEFAULT_SLUG
+from kaggle_tools.competitions.toml_file import packaged_competition
 from kaggle_tools.config.execution import DEFAULT_WORKERS
 from kaggle_tools.config.training import Tta
 from kaggle_tools.data.images import read_mask, read_photo, resize
@@ -56,6 +57,8 @@ from kaggle_tools.options import parse_size
 from kaggle_tools.results import pred_folder, run_folder
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device
+
+CARVANA = packaged_competition(DEFAULT_SLUG)
 
 JPEG_QUALITY = 95
 THRESHOLD = 0.5

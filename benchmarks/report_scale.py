@@ -23,7 +23,8 @@ from submission_scale import MB, VIEWS, link_masks, measure
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kaggle_tools import metrics
-from kaggle_tools.competition import CARVANA
+from kaggle_tools.cli import DEFAULT_SLUG
+from kaggle_tools.competitions.toml_file import packaged_competition
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.config.recorded import settings_of
 from kaggle_tools.data.images import read_mask, write_gray, write_mask
@@ -32,6 +33,8 @@ from kaggle_tools.results import pred_folder, run_folder
 from kaggle_tools.results.records.masks import Record
 from kaggle_tools.results.records.run import RunConfig
 from kaggle_tools.system.files import write_json, write_text
+
+CARVANA = packaged_competition(DEFAULT_SLUG)
 
 FOLDS = 5
 

@@ -24,10 +24,13 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from kaggle_tools.competition import CARVANA
+from kaggle_tools.cli import DEFAULT_SLUG
+from kaggle_tools.competitions.toml_file import packaged_competition
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.errors import InputError
 from kaggle_tools.system.files import write_text
+
+CARVANA = packaged_competition(DEFAULT_SLUG)
 
 ROOT = Path(__file__).resolve().parents[1]
 ALL = 100_064

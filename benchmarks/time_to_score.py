@@ -42,7 +42,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.train_throughput import EndOfMeasurement, peer
 from kaggle_tools import metrics
-from kaggle_tools.competition import CARVANA
+from kaggle_tools.cli import DEFAULT_SLUG
+from kaggle_tools.competitions.toml_file import packaged_competition
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.data.images import read_mask, read_photo, resize
 from kaggle_tools.data.listing import Photo, training_photos
@@ -51,6 +52,8 @@ from kaggle_tools.results.run_folder import read_oof
 from kaggle_tools.system.files import write_text
 from kaggle_tools.system.hardware import best_device
 from kaggle_tools.system.version import commit
+
+CARVANA = packaged_competition(DEFAULT_SLUG)
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLD = 0

@@ -22,7 +22,8 @@ from torch.distributed._tools.mem_tracker import MemTracker
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from kaggle_tools.competition import CARVANA
+from kaggle_tools.cli import DEFAULT_SLUG
+from kaggle_tools.competitions.toml_file import packaged_competition
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.models.segmenter import build, design, recompute_levels
@@ -30,6 +31,8 @@ from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import GIB
 from kaggle_tools.training.optim import make_optimizer
 from kaggle_tools.training.task import loss_of
+
+CARVANA = packaged_competition(DEFAULT_SLUG)
 
 LEVELS = (0, 1, 2, 5)
 FULL_SIZE = (1280, 1918)

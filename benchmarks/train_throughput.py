@@ -34,7 +34,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from kaggle_tools.competition import CARVANA
+from kaggle_tools.cli import DEFAULT_SLUG
+from kaggle_tools.competitions.toml_file import packaged_competition
 from kaggle_tools.config.execution import DEFAULT_WORKERS, Execution
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.config.training import TrainingConfig
@@ -47,6 +48,8 @@ from kaggle_tools.system.hardware import best_device
 from kaggle_tools.training.fold import callbacks_of, make_trainer
 from kaggle_tools.training.optim import make_optimizer
 from kaggle_tools.training.task import FoldData, SegmentationTask, loss_of, masked_photos, precision_of, quiet_lightning
+
+CARVANA = packaged_competition(DEFAULT_SLUG)
 
 WARM_UP_STEPS = 4
 

@@ -28,6 +28,7 @@ PACKAGES = [
     "models",
     "data",
     "config",
+    "competitions",
     "system",
 ]
 """From those that import others down to those that are imported; the modules beside them are listed last."""

@@ -3,7 +3,7 @@
 from kaggle_tools import cli
 from kaggle_tools.commands.blend import blend
 from kaggle_tools.commands.csv_files import check, score
-from kaggle_tools.commands.data import demo_data, download, unpack
+from kaggle_tools.commands.data import demo_data, download, draft, unpack
 from kaggle_tools.commands.infer import infer
 from kaggle_tools.commands.runs import compare, report
 from kaggle_tools.commands.submissions import submissions
@@ -18,7 +18,21 @@ def commands() -> None:
     """From a competition's photos to a place on the leaderboard."""
 
 
-for command in (download, unpack, demo_data, train, infer, blend, submit, score, check, submissions, compare, report):
+for command in (
+    download,
+    unpack,
+    draft,
+    demo_data,
+    train,
+    infer,
+    blend,
+    submit,
+    score,
+    check,
+    submissions,
+    compare,
+    report,
+):
     app.command(no_args_is_help=command in (train, infer, submit))(command)
 
 

@@ -5,7 +5,7 @@ Imports nothing heavy, so that `--help` answers at once.
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -19,19 +19,17 @@ from kaggle_tools.system.processes import is_first_process
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from kaggle_tools.competition import Competition
 
-CompetitionOption = Annotated[
-    str, typer.Option("--competition", metavar="SLUG", help="Which competition, by the last part of its address.")
-]
+COMPETITION_HELP = "Which competition, by the last part of its address, or by the file that describes it."
+CompetitionOption = Annotated[str, typer.Option("--competition", metavar="SLUG|FILE.toml", help=COMPETITION_HELP)]
 """For commands that come first, so that no folder records the competition yet."""
 
 RecordedCompetitionOption = Annotated[
     str | None,
     typer.Option(
         "--competition",
-        metavar="SLUG",
-        help="Which competition, by the last part of its address.",
+        metavar="SLUG|FILE.toml",
+        help=COMPETITION_HELP,
         show_default="what the folder records",
     ),
 ]
@@ -61,32 +59,6 @@ def app_of(command: Callable[..., None]) -> typer.Typer:
     app = new_app()
     app.command(no_args_is_help=True)(command)
     return app
-
-
-def competition_named(slug: str) -> "Competition":
-    """The competition with this slug.
-
-    Raises:
-        InputError: there is none; the known ones are named.
-    """
-    from kaggle_tools.competition import COMPETITIONS  # loads NumPy: half of the time that --help would take
-
-    if slug not in COMPETITIONS:
-        raise InputError(f"--competition {slug}: not known; the known ones are {', '.join(COMPETITIONS)}")
-    return COMPETITIONS[slug]
-
-
-def agreed_competition(given: str | None, recorded: Mapping[Path, str]) -> "Competition":
-    """The competition that folders record, each by its slug; the default one where nothing says which.
-
-    Raises:
-        InputError: the folders, or they and the slug given, contradict each other.
-    """
-    slugs = {**recorded, Path("--competition"): given} if given else dict(recorded)
-    if len(set(slugs.values())) > 1:
-        found = "; ".join(f"{path}: {slug}" for path, slug in slugs.items())
-        raise InputError(f"these belong to different competitions: {found}")
-    return competition_named(next(iter(slugs.values()), DEFAULT_SLUG))
 
 
 def this_command() -> str:

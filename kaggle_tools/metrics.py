@@ -4,6 +4,8 @@ Every score follows from three pixel counts, so that one pass over a photo is en
 and for any number of thresholds.
 """
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +62,27 @@ def mean_precision(counts: Overlap) -> NDArray[np.float64]:
     # In whole numbers, so that an IoU of 12 / 20 does not exceed 0.6, however that would be rounded.
     exceeded = 20 * intersection[..., None] > np.arange(10, 20) * union[..., None]
     return np.where(union > 0, exceeded.mean(axis=-1), 1.0)
+
+
+def f_beta(counts: Overlap, beta: float) -> NDArray[np.float64]:
+    """F-beta of the pixels, in [0, 1]: recall counts `beta` times as much as precision; two empty masks agree: 1.
+
+    F1 is Dice. With TP, FP and FN as counts of pixels: (1 + b²) TP / ((1 + b²) TP + b² FN + FP) (van Rijsbergen 1979).
+    """
+    intersection, predicted, truth = (np.asarray(count, dtype=np.float64) for count in counts)
+    return _ratio((1 + beta**2) * intersection, beta**2 * truth + predicted)
+
+
+Score = Callable[[Overlap], NDArray[np.float64]]
+"""The score of each photo from its pixel counts; that of a competition is the mean over photos."""
+BY_NAME: Mapping[str, Score] = {
+    "Dice": dice,
+    "IoU": iou,
+    "mean precision": mean_precision,
+    "F0.5": partial(f_beta, beta=0.5),
+    "F2": partial(f_beta, beta=2),
+}
+"""The scores by the names that people have for them."""
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from virtual_time import VirtualTime
 from warm_child_processes import WarmChildProcesses
 
 from kaggle_tools import metrics
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.kaggle_api import client, submissions

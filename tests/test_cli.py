@@ -6,7 +6,6 @@ import torch
 import typer
 
 from kaggle_tools import cli
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.errors import InputError, OutOfTimeError
 
 
@@ -88,24 +87,6 @@ def test_an_unexpected_exception_keeps_its_traceback(monkeypatch: pytest.MonkeyP
         cli.run(app)
 
 
-def test_an_unknown_competition_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=f"titanic.*{CARVANA.slug}"):
-        cli.competition_named("titanic")
-
-
-def test_the_competition_is_the_recorded_one_and_carvana_by_default() -> None:
-    assert cli.agreed_competition(None, {Path("run"): CARVANA.slug}) is CARVANA
-    assert cli.agreed_competition(None, {}) is CARVANA
-    assert cli.agreed_competition(CARVANA.slug, {}) is CARVANA
-
-
-def test_a_command_refuses_folders_that_record_different_competitions() -> None:
-    with pytest.raises(InputError, match="different competitions: a: one; b: two"):
-        cli.agreed_competition(None, {Path("a"): "one", Path("b"): "two"})
-    with pytest.raises(InputError, match="--competition: two"):
-        cli.agreed_competition("two", {Path("a"): "one"})
-
-
 def test_a_command_that_runs_out_of_time_exits_with_75(capsys: pytest.CaptureFixture[str]) -> None:
     def stop() -> None:
         raise OutOfTimeError("stopped after 2 of 3 epochs")
@@ -142,10 +123,6 @@ def test_of_several_processes_only_the_first_says_that_time_is_over(
         cli.run(stop)  # type: ignore[arg-type]
     assert ended.value.code == 0
     assert capsys.readouterr().err == ""
-
-
-def test_the_default_competition_is_known() -> None:
-    assert cli.competition_named(cli.DEFAULT_SLUG).slug == cli.DEFAULT_SLUG
 
 
 def test_ctrl_c_ends_a_command_with_a_message_and_exit_code_130(

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from damage import Damage, of_arrays, of_json, of_lines, of_table
+from known_competitions import CARVANA
 from shared_folder import write_shared_folder
 
 from kaggle_tools.commands.train import config_in_file
-from kaggle_tools.competition import CARVANA
+from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.named import recorded
 from kaggle_tools.data import fingerprint
 from kaggle_tools.errors import InputError
 from kaggle_tools.kaggle_api import ledger, overview
@@ -49,6 +51,12 @@ def is_count(value: int | None) -> bool:
 
 def are_settings(settings: Settings) -> bool:
     return settings.width > 0 and 0 < settings.folds <= 10_000 and is_count(settings.epochs)
+
+
+def is_competition(competition: Competition) -> bool:
+    return (
+        "{stem}" in competition.train_photos and competition.rle_first in (0, 1) and is_score(competition.blank_share)
+    )
 
 
 def is_timing(timing: Timing) -> bool:
@@ -109,6 +117,7 @@ def are_entries(entries: list[ledger.Entry]) -> bool:
 READERS = [
     Reader("run/config.json", of_json, lambda file: run_folder.read_settings(file.parent), are_settings),
     Reader("run/config.json", of_json, lambda file: config_in_file(file, CARVANA), lambda config: config.folds >= 2),
+    Reader("run/competition.json", of_json, lambda file: recorded(file.parent, CARVANA.slug), is_competition),
     Reader("run/fold0/timing.json", of_json, lambda file: run_folder.read_timing(file.parent), is_timing),
     Reader("run/fold0/progress.json", of_json, lambda file: read_progress(file.parent), is_progress),
     Reader("run/fold0/model.json", of_json, lambda file: read_card(file.parent), is_card),

@@ -19,10 +19,10 @@ from drawn_runs import run_of_unets
 from faults import PAGE, in_small_shared_memory, mounted
 from finished_runs import write_two_runs
 from kaggle_server import SLUG, KaggleServer
+from known_competitions import CARVANA
 from PIL import Image
 from probability_folders import write_probabilities
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.kaggle_api import ledger
 from kaggle_tools.kaggle_api.ledger import Entry

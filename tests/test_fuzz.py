@@ -21,10 +21,12 @@ import hypothesis
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from known_competitions import CARVANA
 from shared_folder import write_shared_folder
 
 from kaggle_tools.commands.train import config_in_file
-from kaggle_tools.competition import CARVANA
+from kaggle_tools.competitions.named import recorded
+from kaggle_tools.competitions.toml_file import read_competition
 from kaggle_tools.data import archives, fingerprint, images
 from kaggle_tools.errors import KaggleToolsError
 from kaggle_tools.kaggle_api import child_process, credentials, ledger, overview
@@ -117,6 +119,8 @@ def read_credentials(file: Path) -> None:
 
 READERS = [
     Reader("run/config.json", read_run),
+    Reader("run/competition.json", lambda file: recorded(file.parent, CARVANA.slug)),
+    Reader("competition.toml", read_competition),
     Reader("run/fold0/timing.json", lambda file: run_folder.read_timing(file.parent)),
     Reader("run/fold0/progress.json", lambda file: read_progress(file.parent)),
     Reader("run/fold0/model.json", lambda file: weights.load(file.parent)),

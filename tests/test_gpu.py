@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from known_competitions import CARVANA
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.models.segmenter import build, design
 from kaggle_tools.system.hardware import GIB

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaggle_tools.metrics import Overlap, dice, iou, mean_precision, overlap
+from kaggle_tools.metrics import BY_NAME, Overlap, dice, f_beta, iou, mean_precision, overlap
 
 COUNTS = st.tuples(st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 10**7)).map(
     lambda parts: Overlap(parts[0], parts[0] + parts[1], parts[0] + parts[2])
@@ -77,3 +77,16 @@ def test_mean_precision_counts_the_thresholds_that_the_iou_exceeds(
 def test_mean_precision_of_several_pairs_at_once() -> None:
     counts = Overlap(np.array([12, 0, 0]), np.array([16, 0, 9]), np.array([16, 0, 0]))
     assert mean_precision(counts).tolist() == pytest.approx([0.2, 1, 0])
+
+
+@pytest.mark.parametrize(("name", "expected"), [("F0.5", 5 / 8), ("F2", 5 / 12)])
+def test_f_beta_weighs_recall_beta_times_as_much_as_precision(name: str, expected: float) -> None:
+    """Three pixels shared, of four predicted and eight true: a precision of 3/4 and a recall of 3/8."""
+    precision, recall, beta = 3 / 4, 3 / 8, float(name[1:])
+    assert BY_NAME[name](Overlap(3, 4, 8)) == pytest.approx(expected)
+    assert expected == pytest.approx((1 + beta**2) * precision * recall / (beta**2 * precision + recall))
+
+
+def test_f_beta_of_two_empty_masks_is_1_and_f1_is_dice() -> None:
+    assert f_beta(Overlap(0, 0, 0), 2) == 1
+    assert f_beta(Overlap(3, 4, 8), 1) == dice(Overlap(3, 4, 8))

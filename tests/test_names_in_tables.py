@@ -10,8 +10,8 @@ import pytest
 from finished_runs import draw_photos, write_pred, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_competitions import CARVANA
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.data import listing
 from kaggle_tools.data.checks.names import fault_of

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import warm_python
+from known_competitions import SALT
 from PIL import Image
 from typer.testing import CliRunner
 
 from kaggle_tools import cli, rle
 from kaggle_tools.__main__ import app
 from kaggle_tools.commands.submit import submit
-from kaggle_tools.competition import SALT, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import training_photos

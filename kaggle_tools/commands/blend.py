@@ -1,15 +1,19 @@
 """`blend`: folders of saved probabilities to one folder of masks."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kaggle_tools import cli
 from kaggle_tools.config.execution import DEFAULT_WORKERS, MOST_WORKERS, WORKERS_IN_WORDS
 from kaggle_tools.errors import InputError, counted
 from kaggle_tools.options import parse_numbers
 from kaggle_tools.system.output import say
+
+if TYPE_CHECKING:
+    from kaggle_tools.competitions.competition import Competition
+    from kaggle_tools.results.records.masks import Record
 
 
 def blend(
@@ -59,7 +63,7 @@ def blend(
         counts = searched(preds, search, data)
     outputs = Outputs(save_probabilities, overlays)
     records = [read_record(pred) for pred in preds]
-    spec = cli.competition_named(records[0].competition)
+    spec = agreed(preds, records)
     for pred, record in zip(preds, records, strict=True):
         if record.threshold not in (None, threshold):
             say(f"note: the mix is cut at --threshold {threshold:g}, and {pred} was at {record.threshold:.4g}")
@@ -68,6 +72,17 @@ def blend(
     if page and masks:
         write_masks_page(out, spec, None)
     say(f"{out}: {counted(masks, 'mask')}")
+
+
+def agreed(preds: Sequence[Path], records: "Sequence[Record]") -> "Competition":
+    """The competition of several folders of masks.
+
+    Raises:
+        InputError: they are of different ones.
+    """
+    from kaggle_tools.competitions.named import agreed_competition
+
+    return agreed_competition(None, {pred: record.competition for pred, record in zip(preds, records, strict=True)})
 
 
 def searched(preds: list[Path], runs: list[Path], data: Path | None) -> tuple[float, ...]:
@@ -84,7 +99,7 @@ def searched(preds: list[Path], runs: list[Path], data: Path | None) -> tuple[fl
     for pred, record, run in zip(preds, records, runs, strict=True):
         if record.runs != [run.resolve().name]:
             raise InputError(f"{pred}: made by {', '.join(record.runs)}, not by {run} alone")
-    spec = cli.competition_named(records[0].competition)
+    spec = agreed(preds, records)
     photos = Evidence(Selection(tuple(runs)), spec, data).true_photos(stems_in_common(runs))
     if isinstance(photos, str):
         raise InputError(f"--search: {photos}; give --data")

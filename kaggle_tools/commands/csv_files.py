@@ -19,10 +19,11 @@ def score(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Score a submission whose true masks are known."""
+    from kaggle_tools.competitions.named import competition_named
     from kaggle_tools.submission.score import score_submission
     from kaggle_tools.system.files import write_text
 
-    spec = cli.competition_named(competition)
+    spec = competition_named(competition)
     table, unscored = score_submission(submission, truth, spec)
     if per_image:
         write_text(per_image, table.to_csv(index=False, lineterminator="\n"))
@@ -53,10 +54,11 @@ def check(
 ) -> None:
     """Check whether Kaggle would accept a submission, without sending it."""
     from kaggle_tools.commands.submit import listed_ids
+    from kaggle_tools.competitions.named import competition_named
     from kaggle_tools.submission.check import check_submission
     from kaggle_tools.submission.write import size_of_photos
 
-    spec = cli.competition_named(competition)
+    spec = competition_named(competition)
     size_of = size_of_photos(data, spec.test_photos) if data else None
     ids = listed_ids(data, sample, spec)
     report = check_submission(submission, ids, spec, size_of=size_of, data=data, allow_degenerate=force)

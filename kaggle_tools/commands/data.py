@@ -1,4 +1,4 @@
-"""`download`, `unpack`, `demo-data`: from nothing to a data folder."""
+"""`download`, `unpack`, `draft`, `demo-data`: from nothing to a data folder, and to the file that describes it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,10 +8,11 @@ import typer
 from kaggle_tools import cli
 from kaggle_tools.errors import InputError, counted, first_few
 from kaggle_tools.options import parse_size
+from kaggle_tools.system.json_values import MalformedError
 from kaggle_tools.system.output import say, warn
 
 if TYPE_CHECKING:
-    from kaggle_tools.competition import Competition
+    from kaggle_tools.competitions.competition import Competition
 
 
 def download(
@@ -25,9 +26,10 @@ def download(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Download a competition's data from Kaggle and unpack it. The same command continues an interrupted download."""
+    from kaggle_tools.competitions.named import competition_named
     from kaggle_tools.kaggle_api.download import download as fetch
 
-    spec = cli.competition_named(competition)
+    spec = competition_named(competition)
     to = to or Path("data") / spec.slug
     zips = to / "zips"
     fetch(spec, zips, high_quality=high_quality)
@@ -46,9 +48,10 @@ def unpack(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Unpack a competition's zip files that were downloaded by other means."""
+    from kaggle_tools.competitions.named import competition_named
     from kaggle_tools.data.archives import lacking
 
-    spec = cli.competition_named(competition)
+    spec = competition_named(competition)
     unpack_and_say(source, to, spec)
     if names := lacking(to, spec.archives):
         raise InputError(f"{to}: still lacks what is in {', '.join(names)}; put that into {source} and unpack again")
@@ -73,6 +76,41 @@ def unpack_and_say(source: Path, to: Path, spec: "Competition") -> None:
             )
 
 
+def draft(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder with what Kaggle delivered, unpacked.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="The file to write.", show_default="SLUG.toml")
+    ] = None,
+    slug: Annotated[
+        str | None,
+        typer.Option(help="The last part of the competition's address at Kaggle.", show_default="the folder's name"),
+    ] = None,
+) -> None:
+    """Draft the file that describes a competition from its data, for --competition FILE.toml."""
+    from kaggle_tools.competitions.toml_file import as_slug, competition_of
+    from kaggle_tools.data.drafting.as_toml import as_toml
+    from kaggle_tools.data.drafting.conclusions import findings
+    from kaggle_tools.data.drafting.inventory import inventory_of
+    from kaggle_tools.data.drafting.roles import roles_in
+    from kaggle_tools.system.files import write_text
+
+    name = slug or as_slug(data.resolve().name)
+    path = out or Path(f"{name}.toml")
+    if path.exists():
+        raise InputError(f"{path}: is there already; give another --out")
+    try:
+        inventory = inventory_of(data)
+        fields = findings(roles_in(inventory), inventory, name)
+        competition_of({field: found.value for field, found in fields.items()})
+    except MalformedError as error:
+        raise InputError(f"{data}: {error}") from error
+    write_text(path, as_toml(fields, str(data)))
+    for field, found in fields.items():
+        say(f"{field} = {found.value!r}: {found.how}, {found.why}")
+    guessed = [field for field, found in fields.items() if found.how == "guessed"]
+    say(f"{path}: look up {', '.join(guessed)}; then train with --competition {path}")
+
+
 def demo_data(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that becomes the data folder.")],
     train_groups: Annotated[
@@ -95,9 +133,10 @@ def demo_data(
     competition: cli.CompetitionOption = cli.DEFAULT_SLUG,
 ) -> None:
     """Draw a small competition in Kaggle's layout, and the true masks of its test photos for `score`."""
+    from kaggle_tools.competitions.named import competition_named
     from kaggle_tools.demo.draw import draw_competition
 
-    spec = cli.competition_named(competition)
+    spec = competition_named(competition)
     height_width = parse_size("--size", size) if size else None
     demo = draw_competition(
         folder, spec, train_groups=train_groups, test_groups=test_groups, size=height_width, seed=seed

@@ -22,7 +22,7 @@ from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.processes import command_to_paste, is_first_process
 
 if TYPE_CHECKING:
-    from kaggle_tools.competition import Competition
+    from kaggle_tools.competitions.competition import Competition
     from kaggle_tools.results.after_care import AfterCare
 
 MODELS, MACHINE, BESIDE = "Networks", "Machine", "Beside the masks"
@@ -137,6 +137,7 @@ def infer(
         as_many = f"{counted(len(runs), 'run needs', 'runs need')} {counted(len(runs), 'weight')}"
         raise InputError(f"--weights {weights}: {as_many}")
 
+    from kaggle_tools.competitions import named
     from kaggle_tools.data.listing import photos_in, photos_to_mask
     from kaggle_tools.inference import write_masks
     from kaggle_tools.inference.ensemble import Ensemble, choose_tta, load_members
@@ -149,7 +150,7 @@ def infer(
 
     selection = Selection(tuple(runs), tuple(fold) if fold else None, run_weights)
     members = load_members(selection.runs, selection.folds, selection.weights)
-    spec = cli.agreed_competition(competition, {member.folder: member.card.competition for member in members})
+    spec = named.agreed_competition(competition, {member.folder.parent: member.card.competition for member in members})
     photos, unreadable = photos_to_mask(spec, source) if data else photos_in(source)
     if images and is_first_process():
         warn_of_subfolders(images)
@@ -175,6 +176,8 @@ def infer(
     if care.is_more_than_a_threshold and is_first_process():
         say(f"after-care, learnt from held-out photos: {care}")
     with pred_folder.begun(out, record, processes.rank_and_ranks()[0]):
+        if is_first_process():
+            named.record(out, spec)
         unreadable += write_masks.mask_photos(
             out, spec, ensemble, photos, outputs, care=care, batch_size=at_once, workers=workers, deadline=deadline
         )

@@ -9,7 +9,7 @@ from kaggle_tools import cli
 from kaggle_tools.system.output import say, warn
 
 if TYPE_CHECKING:
-    from kaggle_tools.competition import Competition
+    from kaggle_tools.competitions.competition import Competition
 
 TURNED = 6
 """So many runs at most stand beside each other; more of them beneath each other."""
@@ -74,9 +74,10 @@ def finished_runs(runs: list[Path]) -> list[Path]:
 
 def recorded_competition(given: str | None, runs: list[Path], pred: Path | None = None) -> "Competition":
     """The competition that the runs, and the masks if there are any, record."""
+    from kaggle_tools.competitions.named import agreed_competition
     from kaggle_tools.results import pred_folder, run_folder
 
     recorded = {run: run_folder.read_settings(run).competition for run in runs}
     if pred:
         recorded[pred] = pred_folder.read_record(pred).competition
-    return cli.agreed_competition(given, recorded)
+    return agreed_competition(given, recorded)

@@ -26,12 +26,13 @@ def submissions(
 
     Where Kaggle cannot be asked, what is noted is shown all the same.
     """
+    from kaggle_tools.competitions.named import competition_named
     from kaggle_tools.kaggle_api import overview
     from kaggle_tools.kaggle_api.client import NoCredentialsError
     from kaggle_tools.kaggle_api.ledger import default_path, left_out, read
     from kaggle_tools.kaggle_api.submit_once import pick_up_scores
 
-    path, spec = ledger or default_path(), cli.competition_named(competition)
+    path, spec = ledger or default_path(), competition_named(competition)
     entries = read(path, spec.slug)
     failure: LeaderboardError | None = None
     try:

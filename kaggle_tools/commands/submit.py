@@ -14,7 +14,8 @@ from kaggle_tools.options import finite
 from kaggle_tools.system.output import say, warn
 
 if TYPE_CHECKING:
-    from kaggle_tools.competition import Competition
+    from kaggle_tools.competitions.competition import Competition
+    from kaggle_tools.competitions.named import agreed_competition
     from kaggle_tools.kaggle_api.client import Deadline
     from kaggle_tools.kaggle_api.ledger import Entry
     from kaggle_tools.kaggle_api.submissions import Submission
@@ -81,7 +82,7 @@ def submit(
     from kaggle_tools.submission.write import write_checked
 
     record, path = recorded(pred), ledger or default_path()
-    competition = cli.agreed_competition(slug, {pred: record.competition} if record else {})
+    competition = agreed_competition(slug, {pred: record.competition} if record else {})
     if not dry_run and not force:
         refuse_demo(data)
     ids = listed_ids(data, sample, competition)

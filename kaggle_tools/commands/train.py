@@ -26,7 +26,7 @@ from kaggle_tools.system.processes import command_to_paste, is_first_process
 from kaggle_tools.system.progress import duration
 
 if TYPE_CHECKING:
-    from kaggle_tools.competition import Competition
+    from kaggle_tools.competitions.competition import Competition
     from kaggle_tools.data.fingerprint import Fingerprint
     from kaggle_tools.data.listing import Photo
 
@@ -68,7 +68,9 @@ def train(
     seconds = None if budget is None else parse_duration("--budget", budget)
     if budget is not None and config is not None:
         raise InputError("--budget and --config: give one of them; the file says which sizes and epochs")
-    spec = cli.competition_named(competition)
+    from kaggle_tools.competitions import named
+
+    spec = named.competition_named(competition)
     automatic_batch = options["batch_size"] == AUTO
     if automatic_batch:
         del options["batch_size"]
@@ -105,6 +107,7 @@ def train(
         settings = planned(out, photos, settings, execution)
         memory_led = asked if asked != batches_of(settings) else None
         run_folder.write_config(out, settings, data, cli.this_command(), memory_led, seconds)
+        named.record(out, spec, anew=not run_folder.is_begun(out))
         fold_by_stem = fold_table.folds_of(out, spec, photos, settings)
     if new_files is not None:
         fold_table.record_files(out, new_files)

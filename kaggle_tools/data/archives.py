@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from kaggle_tools.competition import Archive
+from kaggle_tools.competitions.competition import Archive
 from kaggle_tools.data.checks.zip_files import MAX_RATIO, Member, opened
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.system.files import temporary_folder

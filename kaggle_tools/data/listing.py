@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.checks.names import (
     PHOTO_SUFFIXES,
     files_by_stem,
@@ -17,6 +17,7 @@ from kaggle_tools.data.checks.names import (
     require_usable_names,
 )
 from kaggle_tools.data.images import Size, image_size, read_mask, read_photo
+from kaggle_tools.data.run_length_masks import mask_files
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.system.processes import CORES
 from kaggle_tools.system.progress import track
@@ -46,7 +47,7 @@ def training_photos(competition: Competition, folder: Path) -> list[Photo]:
             that cannot be used; one message names the first few of each kind.
     """
     photos = _files_by_stem(folder, competition, competition.train_photos)
-    masks = _files_by_stem(folder, competition, competition.train_masks)
+    masks = _masks_by_stem(folder, competition, photos)
     problems = {
         f"without a mask ({competition.train_masks})": sorted(photos.keys() - masks.keys()),
         f"masks without a photo ({competition.train_photos})": sorted(masks.keys() - photos.keys()),
@@ -102,6 +103,15 @@ def photos_in(folder: Path) -> tuple[list[Photo], list[str]]:
 def folders_of(photos: Iterable[Photo]) -> set[Path]:
     """The folders in which photos and their masks lie."""
     return {path.parent for photo in photos for path in (photo.path, photo.mask) if path}
+
+
+def _masks_by_stem(folder: Path, competition: Competition, photos: dict[str, Path]) -> dict[str, Path]:
+    """The files of the training masks, by their stems."""
+    if not competition.masks_are_run_lengths:
+        return _files_by_stem(folder, competition, competition.train_masks)
+    sizes = {stem: size for stem, path in photos.items() if (size := _size_or_none(path))}
+    unreadable = {stem: path for stem, path in photos.items() if stem not in sizes}
+    return mask_files(competition, folder / competition.train_masks, sizes) | unreadable
 
 
 def _files_by_stem(folder: Path, competition: Competition, pattern: str) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kaggle_tools import rle
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import save_image
 from kaggle_tools.demo.subjects import SUBJECTS, Kind, Scene
 from kaggle_tools.errors import InputError, first_few

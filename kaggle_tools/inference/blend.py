@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions import named
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import image_size, read_gray
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.workers import loader, plain_worker_errors
@@ -51,6 +52,7 @@ def blend_folders(
         pred_folder.require_known(preds[0], {photo.stem: photo.path for photo in photos}, pred_folder.probability_path)
     record = _record(preds, weights, threshold)
     with pred_folder.begun(out, record):
+        named.record(out, competition)
         say_outdated(pred_folder.forget_outdated(out, photos, lambda there: [noted[photo.stem] for photo in there]))
         missing = [photo for photo in photos if not pred_folder.is_complete(out, photo.stem, outputs)]
         say(f"{len(missing):,} of {counted(len(photos), 'photo')} to mask from {counted(len(preds), 'folder')}")

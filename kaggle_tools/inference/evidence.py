@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.inference.ensemble import Ensemble, Member

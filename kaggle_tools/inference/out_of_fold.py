@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kaggle_tools import metrics
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.data.loading.datasets import equal_size_batches

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kaggle_tools import metrics
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import read_gray, read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError

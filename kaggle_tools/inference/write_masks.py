@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.values import AUTO
 from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.data.images import read_photo, write_gray, write_packed_mask, write_photo

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from kaggle_tools.competition import Archive, Competition
+from kaggle_tools.competitions.competition import Archive, Competition
 from kaggle_tools.data.checks.zip_files import DAMAGED, is_damage
 from kaggle_tools.errors import InputError, LeaderboardError, first_few
 from kaggle_tools.kaggle_api.client import ANSWER_SECONDS, NoAnswerError, ask

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.kaggle_api import ledger, submissions
 from kaggle_tools.kaggle_api.client import Deadline

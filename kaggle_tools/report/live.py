@@ -112,10 +112,10 @@ def main(run: Path, competition: str, parent: int) -> None:
         os.nice(NICENESS)
 
     def write(since: float | None) -> None:
-        from kaggle_tools.competition import COMPETITIONS  # what is heavy is loaded once there is something to show
+        from kaggle_tools.competitions.named import recorded  # what is heavy is loaded once there is something to show
         from kaggle_tools.report.writing import write_progress
 
-        write_progress(run, COMPETITIONS[competition], since=since)
+        write_progress(run, recorded(run, competition), since=since)
 
     write_while(lambda: os.getppid() == parent, run, write)
 

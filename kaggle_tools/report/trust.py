@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.errors import InputError, counted
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.comparison import FEWEST_GROUPS

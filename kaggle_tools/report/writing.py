@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.report.page import Page, write_page

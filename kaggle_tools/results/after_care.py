@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.metrics import Overlap
 from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD
 from kaggle_tools.results.scores import Estimate, nested_choice

@@ -12,7 +12,7 @@ from typing import Literal
 
 import pandas as pd
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.recorded import as_recorded_now, setting_as_text
 from kaggle_tools.data.fingerprint import differences
 from kaggle_tools.data.images import Size

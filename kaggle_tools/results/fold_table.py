@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.fingerprint import (
     Fingerprint,

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.checks.names import require_usable
 from kaggle_tools.data.fingerprint import sha256_of, sha256_of_all
 from kaggle_tools.data.images import image_size, read_notes, read_texts

@@ -1,6 +1,6 @@
 """The folder of a training run: what is in it.
 
-RUN/config.json                     everything needed to repeat the run: a `RunConfig`
+RUN/config.json, competition.json   everything needed to repeat the run: a `RunConfig`, and see `competitions.named`
 RUN/folds.csv                       image,group,fold: see `fold_table`
 RUN/data.csv, extra.csv             image,photo_sha256,mask_sha256: the files that the run is about, see `fold_table`
 RUN/oof.csv                         the held-out photos of all finished folds
@@ -27,7 +27,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.recorded import as_recorded_now, settings_of
 from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.config.values import FULL, IMAGENET

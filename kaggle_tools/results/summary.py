@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.checks.zip_files import DAMAGED, USUAL
 from kaggle_tools.errors import InputError
 from kaggle_tools.metrics import Overlap

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.checks.names import files_by_stem
 from kaggle_tools.data.checks.predicted_masks import doubts
 from kaggle_tools.errors import FEW, InputError, counted, counted_of, first_few

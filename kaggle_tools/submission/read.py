@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple, TextIO, cast
 
 from kaggle_tools import rle
-from kaggle_tools.competition import COMPETITIONS, Competition
+from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.toml_file import packaged, packaged_competition
 from kaggle_tools.data.checks.names import fault_of
 from kaggle_tools.data.checks.zip_files import DAMAGED, MAX_RATIO, USUAL, files_in
 from kaggle_tools.errors import InputError, counted
@@ -208,7 +209,7 @@ def _advice_on_header(found: list[str], wanted: list[str]) -> str:
         return "Spaces and capital letters count"
     if len(found) == 1 and re.split("[;\t]", found[0]) == wanted:
         return "Separate the fields by commas"
-    for other in COMPETITIONS.values():
+    for other in map(packaged_competition, packaged()):
         if found == [other.id_column, other.rle_column]:
             return f"This is a CSV of {other.title}: give another file or folder, or --competition {other.slug}"
     return "Is it the file that was meant?"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kaggle_tools import metrics, rle
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.checks.foreground import lines_of_ambiguous
 from kaggle_tools.data.checks.names import below_folders, files_by_stem
 from kaggle_tools.data.images import read_foreground
@@ -95,7 +95,7 @@ def _table(counts: dict[str, metrics.Overlap], competition: Competition) -> pd.D
 
 def _mask_files(folder: Path, competition: Competition) -> dict[str, Path]:
     """The mask files of a folder by the ids of their photos."""
-    name = below_folders(competition.train_masks)
+    name = "{stem}.png" if competition.masks_are_run_lengths else below_folders(competition.train_masks)
     for pattern in (name, "{stem}.png"):
         if by_stem := files_by_stem(folder, pattern):
             return {competition.id_of(stem): path for stem, path in by_stem.items()}

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kaggle_tools import rle
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.checks.foreground import lines_of_ambiguous
 from kaggle_tools.data.images import Size, image_size, read_foreground
 from kaggle_tools.errors import InputError, counted_of, first_few

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.fingerprint import sha256_of

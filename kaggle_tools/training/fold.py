@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar, Timer, Weight
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.strategies.ddp import DDPStrategy
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.recorded import settings_of
 from kaggle_tools.config.training import TrainingConfig

@@ -8,6 +8,7 @@ import torch
 from click.testing import Result
 from drawn_runs import run_of_unets
 from finished_runs import network
+from known_competitions import CARVANA
 from known_networks import CPU
 from PIL import Image
 from probability_folders import write_probabilities
@@ -15,7 +16,6 @@ from typer.testing import CliRunner
 
 from kaggle_tools import __main__, cli
 from kaggle_tools.commands.infer import infer
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.data.images import read_mask, read_photo, write_gray
 from kaggle_tools.data.listing import Photo

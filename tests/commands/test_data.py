@@ -3,12 +3,16 @@
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import Result
+from finished_runs import draw_photos
 from kaggle_server import KaggleServer
+from PIL import Image
 from typer.testing import CliRunner
 
 from kaggle_tools.__main__ import app
+from kaggle_tools.competitions.toml_file import read_competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.system.files import LOCK_FILE
 
@@ -144,3 +148,35 @@ def test_demo_data_draws_as_many_groups_of_the_size_and_seed_as_are_asked_for(tm
 def test_a_demo_without_any_group_is_refused(tmp_path: Path, option: str) -> None:
     assert CliRunner().invoke(app, ["demo-data", str(tmp_path / "demo"), option, "0"]).exit_code == 2
     assert not (tmp_path / "demo").exists()
+
+
+class TestDraft:
+    @pytest.fixture
+    def data(self, tmp_path: Path) -> Path:
+        data = tmp_path / "Roof Tiles"
+        draw_photos(data, ["a_01", "a_02", "b_01", "b_02"])
+        (data / "test").mkdir()
+        noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8))
+        for path in [*(data / "train").iterdir(), *(data / "test" / f"c_0{view}.jpg" for view in (1, 2))]:
+            noise.save(path)
+        (data / "sample.csv").write_text("img,rle_mask\nc_01.jpg,1 1\nc_02.jpg,1 1\n")
+        return data
+
+    def test_the_file_can_be_read_as_it_is_and_guesses_are_named(self, data: Path, tmp_path: Path) -> None:
+        result = CliRunner().invoke(app, ["draft", str(data), "--out", str(tmp_path / "roofs.toml")])
+        assert result.exit_code == 0, result.output
+        competition = read_competition(tmp_path / "roofs.toml")
+        assert (competition.slug, competition.id_pattern) == ("roof-tiles", "{stem}.jpg")
+        assert "roofs.toml: look up slug, title, rle_order, rle_first, score; then train with" in result.output
+        assert "id_column = 'img': seen, header of sample.csv" in result.output
+
+    def test_a_file_that_is_there_is_not_written_over(self, data: Path, tmp_path: Path) -> None:
+        (tmp_path / "roofs.toml").write_text("mine")
+        result = CliRunner().invoke(app, ["draft", str(data), "--out", str(tmp_path / "roofs.toml")])
+        assert str(result.exception) == f"{tmp_path / 'roofs.toml'}: is there already; give another --out"
+        assert (tmp_path / "roofs.toml").read_text() == "mine"
+
+    def test_names_that_no_file_can_hold_are_refused(self, data: Path, tmp_path: Path) -> None:
+        (data / "sample.csv").write_text("id,id\nc_01.jpg,1 1\nc_02.jpg,1 1\n")
+        result = CliRunner().invoke(app, ["draft", str(data), "--out", str(tmp_path / "roofs.toml")])
+        assert str(result.exception) == f"{data}: rle_column: must not be the name of the first column"

@@ -8,12 +8,12 @@ import pytest
 import torch
 from click.testing import Result
 from drawn_runs import run_of_constants
+from known_competitions import CARVANA
 from PIL import Image
 from typer.testing import CliRunner
 
 from kaggle_tools import cli
 from kaggle_tools.commands import infer
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.data.images import read_gray, read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, OutOfTimeError

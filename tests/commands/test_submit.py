@@ -34,13 +34,13 @@ from kaggle_server import (
     say_nothing,
     submit_and,
 )
+from known_competitions import CARVANA
 from PIL import Image
 from typer.testing import CliRunner
 from virtual_time import VirtualTime
 
 from kaggle_tools import cli
 from kaggle_tools.commands.submit import submit
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.errors import InputError
 from kaggle_tools.kaggle_api import client, ledger, submissions

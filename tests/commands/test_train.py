@@ -8,13 +8,13 @@ import pytest
 import typer
 from click.testing import Result
 from finished_runs import HEIGHT, WIDTH, draw_photos
+from known_competitions import CARVANA
 from little_memory import as_on_a_gpu, limit_memory
 from PIL import Image
 from typer.testing import CliRunner
 
 from kaggle_tools import cli
 from kaggle_tools.commands import train
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.config.recorded import settings_of
 from kaggle_tools.config.training import CONFIG_OPTIONS, TrainingConfig

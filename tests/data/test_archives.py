@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 from damaged_zips import KEPT
+from known_competitions import CARVANA, SALT
 
-from kaggle_tools.competition import CARVANA, COMPETITIONS, SALT, Archive, Competition
+from kaggle_tools.competitions.competition import Archive, Competition
 from kaggle_tools.data import archives
 from kaggle_tools.data.archives import Unpacked, find, lacking, unpack, unpack_all
 from kaggle_tools.data.checks.zip_files import Member
@@ -357,7 +358,7 @@ class TestWhatBelongsInAnArchive:
         assert Archive("depths.csv.zip").expected == ("depths.csv",)
         assert Archive("masks.zip", into="train").expected == ("train/masks/*",)
 
-    @pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=COMPETITIONS)
+    @pytest.mark.parametrize("competition", [CARVANA, SALT], ids=["Carvana", "Salt"])
     def test_the_archives_of_a_competition_may_hold_all_that_it_reads(self, competition: Competition) -> None:
         files = [
             competition.train_photos.format(stem="a"),

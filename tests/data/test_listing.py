@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from known_competitions import CARVANA
 from numpy.typing import NDArray
 from PIL import Image
 
-from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data import listing
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from known_competitions import CARVANA
 from PIL import Image
 
 from kaggle_tools import rle
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.demo import studio
 from kaggle_tools.demo.draw import draw_competition
 from kaggle_tools.demo.subjects import SUBJECTS
@@ -58,7 +58,7 @@ def demo(tmp_path_factory):
 def test_drawing_a_demo_twice_writes_the_same_bytes(demo, tmp_path):
     again = f"""
 from pathlib import Path
-from kaggle_tools.competition import CARVANA
+from known_competitions import CARVANA
 from kaggle_tools.demo.draw import draw_competition
 draw_competition(Path({str(tmp_path)!r}), CARVANA, train_groups=1, test_groups=1, size={TINY})
 """

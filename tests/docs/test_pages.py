@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from finished_runs import write_run
+from known_competitions import CARVANA
 
 from docs import generate
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.results.summary import write_summary
 
 ROOT = Path(__file__).resolve().parents[2]

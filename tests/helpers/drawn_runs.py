@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from known_competitions import CARVANA
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.models.segmenter import Architecture, build
 from kaggle_tools.models.weights import ModelCard, save
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from known_competitions import CARVANA
 from PIL import Image
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.config.recorded import settings_of
 from kaggle_tools.data.fingerprint import FileHashes, write_fingerprint

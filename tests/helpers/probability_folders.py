@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from finished_runs import network
+from known_competitions import CARVANA
 from PIL import Image
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.data.images import write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.results import pred_folder

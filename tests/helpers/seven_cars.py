@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from known_competitions import CARVANA
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from finished_runs import draw_photos, network, write_pred, write_run
+from known_competitions import CARVANA
 from PIL import Image
 from unfinished_runs import progress
 
-from kaggle_tools.competition import CARVANA
+from kaggle_tools.competitions.named import record
+from kaggle_tools.competitions.toml_file import PACKAGED
 from kaggle_tools.data import fingerprint
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.kaggle_api import ledger
@@ -39,6 +41,9 @@ def write_shared_folder(folder: Path) -> None:
     models = (network("run"), network("other", image_size=None))
     facts = {"models": models, "cross_validation": scores, "expected": expected, "batch_size": 2}
     write_pred(folder / "pred", folder / "data" / "train", dict.fromkeys(PHOTOS, 25), **facts)
+    for made in (run, folder / "pred"):
+        record(made, CARVANA)
+    (folder / "competition.toml").write_bytes((PACKAGED / f"{CARVANA.slug}.toml").read_bytes())
     _write_csv(folder)
     _write_images(folder)
     with zipfile.ZipFile(folder / "train.zip", "w", zipfile.ZIP_DEFLATED) as archive:

@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
+from known_competitions import CARVANA
 from torch import Tensor
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.models.segmenter import Architecture, Segmenter, build, design
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from finished_runs import network
+from known_competitions import CARVANA
 from PIL import Image
 from probability_folders import write_probabilities
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.data.images import read_gray, read_mask, read_photo, write_gray
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.blend import blend_folders

@@ -11,7 +11,7 @@ from drawn_runs import run_of_constants
 from known_networks import CPU, RampNet, member
 from PIL import Image
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import write_gray, write_mask
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble

@@ -11,7 +11,7 @@ from known_networks import CPU, Constant, RampNet, member, noise, save_photo, sc
 from PIL import Image
 from torch import nn
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError

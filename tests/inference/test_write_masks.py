@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from known_competitions import CARVANA, SALT
 from known_networks import CPU, BatchNet, Constant, member
 from numpy.typing import NDArray
 from PIL import Image
 from process_group import together
 from torch import Tensor, nn
 
-from kaggle_tools.competition import CARVANA, SALT, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.data.images import read_gray, read_mask, read_notes, read_photo, write_photo
 from kaggle_tools.data.listing import Photo

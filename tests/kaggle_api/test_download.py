@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from damaged_zips import KEPT, METHODS, damaged_zips
 from kaggle_server import SLUG, KaggleServer, pausing, refuse, stall_after
+from known_competitions import CARVANA
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.errors import InputError, LeaderboardError
 from kaggle_tools.kaggle_api import download as downloading
 from kaggle_tools.kaggle_api.download import download

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from finished_runs import dice
+from known_competitions import CARVANA
 from unfinished_runs import progress, write_unfinished_run
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.report import live
 from kaggle_tools.report.live import page_while_training, write_while
 from kaggle_tools.results.records.progress import write_progress

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from chromium import chromium, show
 from finished_runs import dice, draw_photos, write_pred, write_run
+from known_competitions import CARVANA, SALT
 from unfinished_runs import NOON, progress, write_unfinished_run
 
-from kaggle_tools.competition import CARVANA, SALT
 from kaggle_tools.data.draw_outlines import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTED, TRUE
 from kaggle_tools.kaggle_api.ledger import Entry
 from kaggle_tools.kaggle_api.submissions import Submission

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from finished_runs import Errors, write_run
+from known_competitions import CARVANA
 
-from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.report.parts.run import RunPart, run_part
 from kaggle_tools.report.trust import Check
 

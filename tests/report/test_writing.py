@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from finished_runs import PHOTOS_OF_TWO_RUNS, write_pred, write_two_runs
+from known_competitions import CARVANA
 from unfinished_runs import NOON, progress, write_unfinished_run
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.errors import InputError
 from kaggle_tools.report.writing import write_progress, write_report
 

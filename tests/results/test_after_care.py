@@ -2,11 +2,11 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from known_competitions import CARVANA, SALT
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from kaggle_tools import metrics
-from kaggle_tools.competition import CARVANA, SALT
 from kaggle_tools.metrics import Overlap, overlap
 from kaggle_tools.results.after_care import (
     LEVELS,

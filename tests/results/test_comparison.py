@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from known_competitions import CARVANA
 from scipy.stats import norm, t
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.data.fingerprint import FileHashes, write_fingerprint
 from kaggle_tools.errors import InputError
 from kaggle_tools.results import comparison

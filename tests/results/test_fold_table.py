@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from known_competitions import CARVANA
 from seven_cars import FOLDS, PHOTOS, refusal
 
-from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.fingerprint import fingerprint_of
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo

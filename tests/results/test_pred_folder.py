@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from finished_runs import network
+from known_competitions import CARVANA
 from PIL import Image
 
-from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError

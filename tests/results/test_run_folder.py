@@ -3,9 +3,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from known_competitions import CARVANA
 from seven_cars import FOLDS, PHOTOS, SEED, refusal
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.recorded import config_of_settings
 from kaggle_tools.models import weights
 from kaggle_tools.results import fold_table, run_folder

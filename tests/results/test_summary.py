@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from known_competitions import CARVANA, SALT
 from numpy.typing import NDArray
 
 from kaggle_tools import metrics
-from kaggle_tools.competition import CARVANA, SALT, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.results import run_folder
 from kaggle_tools.results import summary as summary_module

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from known_competitions import CARVANA
 from numpy.typing import NDArray
 from submission_files import SHAPE, VALID, write_rows, write_sample
 
 from kaggle_tools import rle
-from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.submission.check import CheckReport, _Tally, check_submission
 from kaggle_tools.submission.read import Sample

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from damaged_zips import CHANGES, KEPT, METHODS, damaged_zips, whole_zip
+from known_competitions import CARVANA
 from submission_files import VALID, write_rows
 
 from kaggle_tools import rle
-from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.submission.read import parse_mask, read_masks, read_rows, sample_stems
 

@@ -3,11 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from known_competitions import CARVANA
 from PIL import Image
 from submission_files import SHAPE, VALID, draw_masks, write_rows
 
 from kaggle_tools import rle
-from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.errors import InputError
 from kaggle_tools.submission.score import score_submission
 

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from known_competitions import CARVANA
 from PIL import Image
 from submission_files import SHAPE, STEMS, draw_masks, rows_of, write_rows, write_sample
 
 from kaggle_tools import rle
-from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.errors import InputError
 from kaggle_tools.submission import write

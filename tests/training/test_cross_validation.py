@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from decoding import counted_decoding
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.config.training import TrainingConfig

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
+from known_competitions import CARVANA
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from kaggle_tools import metrics
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.data.images import read_gray, read_mask
 from kaggle_tools.data.listing import Photo

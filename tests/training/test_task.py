@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from known_competitions import CARVANA
 from process_group import together
 
 from kaggle_tools import metrics
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.data.listing import Photo

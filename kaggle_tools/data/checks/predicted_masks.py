@@ -5,7 +5,7 @@ One judgement for masks that were just made, for their page, and for a CSV befor
 
 from math import sqrt
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.errors import counted_of
 
 TOLERANCE = 0.1

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import read_gray, read_mask, resize
 from kaggle_tools.errors import InputError
 from kaggle_tools.report.graphics.pictures import data_uri

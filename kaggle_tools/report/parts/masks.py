@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.checks.predicted_masks import doubts
 from kaggle_tools.data.images import read_mask, resize
 from kaggle_tools.errors import InputError, counted, first_few

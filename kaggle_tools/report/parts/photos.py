@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.results.run_folder import BINS

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.errors import counted
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.svg import Plot

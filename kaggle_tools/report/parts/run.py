@@ -5,14 +5,17 @@ All of it follows from the run's own files (see `run_folder` and `summary`); onl
 
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.recorded import setting_as_text
 from kaggle_tools.data.fingerprint import FileHashes
+from kaggle_tools.data.run_length_masks import masks_folder
+from kaggle_tools.errors import InputError
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, pictures
 from kaggle_tools.report.graphics.svg import Plot
@@ -137,6 +140,10 @@ class HeldOutPhotos:
         self.data = data or Path(run_folder.read_config(run).data)
         self.data_recorded = data is None
         self.recorded = recorded_files(run)
+        self.true_masks = competition.train_masks
+        if competition.masks_are_run_lengths:
+            with suppress(InputError):  # a picture then says that there is no mask
+                self.true_masks = str(masks_folder(competition, self.data / competition.train_masks) / "{stem}.png")
 
     def files(self, stem: str, fold: int, caption: str) -> PhotoFiles:
         """A photo with its predicted and its true mask."""
@@ -146,7 +153,7 @@ class HeldOutPhotos:
             caption=caption,
             photo=self.data / self.competition.train_photos.format(stem=stem),
             predicted=run_folder.oof_mask_path(fold_folder(self.run, fold), stem),
-            truth=self.data / self.competition.train_masks.format(stem=stem),
+            truth=self.data / self.true_masks.format(stem=stem),
             photo_sha256=recorded.photo,
             truth_sha256=recorded.mask,
             paths_recorded=self.data_recorded,

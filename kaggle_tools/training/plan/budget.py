@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from math import ceil, floor, prod, sqrt
 from pathlib import Path
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.recorded import config_of_settings, settings_of
 from kaggle_tools.config.training import TrainingConfig

@@ -1,6 +1,6 @@
 import pytest
+from known_competitions import CARVANA, SALT
 
-from kaggle_tools.competition import CARVANA, SALT
 from kaggle_tools.data.checks.predicted_masks import doubts
 
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 from finished_runs import Errors, dice, draw_photos, write_run
+from known_competitions import CARVANA
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.report.parts.comparison import ComparisonPart, comparison_part
 from kaggle_tools.results.comparison import Comparison, compare
 

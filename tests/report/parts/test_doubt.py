@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from finished_runs import box, write_pred
+from known_competitions import CARVANA
 from numpy.typing import NDArray
 from PIL import Image
 
-from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import write_gray
 from kaggle_tools.report.parts.doubt import DoubtMap, DoubtPart, _along_outline, doubt_part
 from kaggle_tools.results import pred_folder

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from finished_runs import box, draw_photos, write_pred
+from known_competitions import CARVANA
 from PIL import Image
 
-from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError

@@ -4,9 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from known_competitions import CARVANA, SALT
 
 from kaggle_tools import metrics
-from kaggle_tools.competition import CARVANA, SALT, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.report.parts.photos import (
     LongTable,
     blank_table,

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 from finished_runs import dice
+from known_competitions import CARVANA
 from unfinished_runs import NOON, progress, write_unfinished_run
 
-from kaggle_tools.competition import CARVANA
 from kaggle_tools.report.parts import progress as module
 from kaggle_tools.report.parts.progress import ProgressPart, has_begun, progress_part
 from kaggle_tools.system.files import locked

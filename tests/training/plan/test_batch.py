@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from known_competitions import CARVANA
 from little_memory import as_on_a_gpu, limit_memory
 
-from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.config.training import TrainingConfig

@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 import torch
+from known_competitions import CARVANA
 
-from kaggle_tools.competition import CARVANA, Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.data.images import Size

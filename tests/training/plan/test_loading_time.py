@@ -6,7 +6,7 @@ import pytest
 import torch
 from decoding import counted_decoding
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.config.training import TrainingConfig

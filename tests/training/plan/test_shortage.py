@@ -7,7 +7,7 @@ import torch
 from little_memory import SAID, limit_memory
 from torch import Tensor
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.data.images import Size

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from kaggle_tools.competition import Competition
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.presets import config_from
 from kaggle_tools.config.training import TrainingConfig

@@ -3,8 +3,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from known_competitions import CARVANA, SALT
 
-from kaggle_tools.competition import CARVANA, COMPETITIONS, SALT, Competition
+from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.toml_file import packaged, packaged_competition
 from kaggle_tools.data import archives
 from kaggle_tools.demo.subjects import SUBJECTS
 
@@ -80,7 +82,7 @@ def test_the_further_scores_leave_out_the_competitions_own(tiles: Competition) -
     assert tiles.further_scores == {"Dice": "dice"}
 
 
-@pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=COMPETITIONS)
+@pytest.mark.parametrize("competition", [CARVANA, SALT], ids=["Carvana", "Salt"])
 def test_each_competition_has_a_demo(competition: Competition) -> None:
     assert competition.demo in SUBJECTS
 
@@ -91,10 +93,10 @@ def test_a_competition_cannot_be_changed() -> None:
 
 
 def test_each_competition_is_known_by_its_slug() -> None:
-    assert all(competition.slug == slug for slug, competition in COMPETITIONS.items())
+    assert all(packaged_competition(slug).slug == slug for slug in packaged())
 
 
-@pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=COMPETITIONS)
+@pytest.mark.parametrize("competition", [CARVANA, SALT], ids=["Carvana", "Salt"])
 def test_each_pattern_of_a_competition_holds_the_stem_once(competition: Competition) -> None:
     patterns = [competition.train_photos, competition.train_masks, competition.test_photos, competition.id_pattern]
     assert [pattern.count("{stem}") for pattern in patterns] == [1, 1, 1, 1]

@@ -1,16 +1,12 @@
 """What sets one competition apart from another, as one frozen value.
 
-Everything else in the package asks this value instead of knowing names, patterns or sizes. A new
-competition is a new value in `COMPETITIONS`; if it takes a line anywhere else, the seam is wrong.
+Everything else in the package asks this value instead of knowing names, patterns or sizes. It comes from a file, see
+`toml_file`; if a competition takes a line of Python, the seam is wrong.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-
-import numpy as np
-from numpy.typing import NDArray
 
 from kaggle_tools import metrics
 from kaggle_tools.rle import Order
@@ -66,7 +62,8 @@ class Competition:
     train_photos: str
     """Pattern of the training photos."""
     train_masks: str
-    """Pattern of their masks. What is foreground in them: see `data.checks.foreground`."""
+    """Pattern of their masks. What is foreground in them: see `data.checks.foreground`. Without `{stem}`: the table
+    that holds them as run lengths, in columns that are called as those of the CSV."""
     test_photos: str
     """Pattern of the photos to be masked."""
     sample_submission: str
@@ -90,7 +87,7 @@ class Competition:
 
     score_name: str
     """The competition's own score, as reports call it."""
-    score: Callable[[metrics.Overlap], NDArray[np.float64]]
+    score: metrics.Score
     """The score of each photo from its pixel counts; the competition's is the mean over photos."""
 
     group_name: str = "group"
@@ -113,6 +110,11 @@ class Competition:
     neither photos nor masks beside it."""
     demo: str = "cars"
     """What its drawn demo shows, by name: one of `demo.subjects.SUBJECTS`."""
+
+    @property
+    def masks_are_run_lengths(self) -> bool:
+        """Whether the training masks are in a table and not in files of their own."""
+        return "{stem}" not in self.train_masks
 
     @property
     def blank_usual(self) -> bool:
@@ -171,69 +173,3 @@ def _as_regex(pattern: str) -> str:
     """`{stem}_mask.gif` as a regular expression with the groups that it names."""
     literal = re.escape(pattern)
     return re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/\\\\]+)", literal)
-
-
-CARVANA = Competition(
-    slug="carvana-image-masking-challenge",
-    title="Carvana Image Masking",
-    archives=(
-        Archive("train.zip", holds=("train/*.jpg",)),
-        Archive("train_masks.zip", holds=("train_masks/*.gif",)),
-        Archive("test.zip", holds=("test/*.jpg",)),
-        Archive("metadata.csv.zip"),
-        Archive("sample_submission.csv.zip"),
-        Archive("train_hq.zip", holds=("train_hq/*.jpg",), on_request=True),
-        Archive("test_hq.zip", holds=("test_hq/*.jpg",), on_request=True),
-    ),
-    train_photos="train/{stem}.jpg",
-    train_masks="train_masks/{stem}_mask.gif",
-    test_photos="test/{stem}.jpg",
-    sample_submission="sample_submission.csv",
-    metadata="metadata.csv",
-    stem_format="{group}_{view}",
-    id_pattern="{stem}.jpg",
-    id_column="img",
-    rle_column="rle_mask",
-    rle_order="row-major",
-    rle_first=1,
-    score_name="Dice",
-    score=metrics.dice,
-    group_name="car",
-    view_name="angle",
-    photo_size=(1280, 1918),
-)
-
-SALT = Competition(
-    slug="tgs-salt-identification-challenge",
-    title="TGS Salt Identification",
-    archives=(
-        # Without `into` the images/ of both would mix.
-        Archive("train.zip", into="train", holds=("train/images/*.png", "train/masks/*.png")),
-        Archive("test.zip", into="test", holds=("test/images/*.png",)),
-        Archive("depths.csv.zip"),
-        Archive("sample_submission.csv.zip"),
-        Archive("train.csv.zip"),
-    ),
-    train_photos="train/images/{stem}.png",
-    train_masks="train/masks/{stem}.png",
-    test_photos="test/images/{stem}.png",
-    sample_submission="sample_submission.csv",
-    metadata="depths.csv",
-    stem_format="{view}",
-    id_pattern="{stem}",
-    id_column="id",
-    rle_column="rle_mask",
-    rle_order="column-major",
-    rle_first=1,
-    score_name="mean precision",
-    score=metrics.mean_precision,
-    group_name="photo",
-    # Blank photos, two fifths of all, score 0 or 1: a fold with more of them would not compare with the others.
-    blank_share=0.39,  # of the 4,000 training photos
-    coverage_strata=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
-    photo_size=(101, 101),
-    demo="salt",
-)
-
-COMPETITIONS = {competition.slug: competition for competition in (CARVANA, SALT)}
-"""Every known competition by its slug."""

@@ -1,0 +1,84 @@
+"""The competition that a command is about: of the slug or the file that is given, or as its folders record it.
+
+A folder of ours, a run or masks, keeps the whole of it, so that nothing else is needed later, and no folder is
+continued with another one.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kaggle_tools.cli import DEFAULT_SLUG
+from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.toml_file import as_recorded, competition_of, packaged_competition, read_competition
+from kaggle_tools.errors import InputError
+from kaggle_tools.system.files import read_json, write_json
+from kaggle_tools.system.json_values import changes_of
+
+RECORD = "competition.json"
+
+
+def competition_named(name: str) -> Competition:
+    """The competition with this slug, or in this TOML file.
+
+    Raises:
+        InputError: there is none; the known ones are named. Or the file is missing, or a field of it impossible.
+    """
+    return read_competition(Path(name)) if name.endswith(".toml") else packaged_competition(name)
+
+
+def agreed_competition(given: str | None, folders: Mapping[Path, str]) -> Competition:
+    """The competition that folders record, each with its slug; the default one where nothing says which.
+
+    Raises:
+        InputError: the folders, or they and what is given, contradict each other.
+    """
+    found = {folder: recorded(folder, slug) for folder, slug in folders.items()}
+    if given:
+        found[Path("--competition")] = competition_named(given)
+    if len({competition.slug for competition in found.values()}) > 1:
+        listed = "; ".join(f"{path}: {competition.slug}" for path, competition in found.items())
+        raise InputError(f"these belong to different competitions: {listed}")
+    if not found:
+        return packaged_competition(DEFAULT_SLUG)
+    first, *others = found
+    for other in others:
+        if changes := differences(found[first], found[other]):
+            raise InputError(f"{other}: another {found[other].slug} than that of {first} ({'; '.join(changes)})")
+    return found[first]
+
+
+def record(folder: Path, competition: Competition, *, anew: bool = False) -> None:
+    """Write the competition into a folder of ours, or check that it is the one that is there, if not `anew`.
+
+    Raises:
+        InputError: the folder was begun with another competition; says in what it differs. Or the file is damaged.
+    """
+    path = folder / RECORD
+    if anew or not path.exists():
+        write_json(path, as_recorded(competition))
+    elif changes := differences(read_json(path, "", competition_of), competition):
+        raise InputError(
+            f"{folder}: begun with another competition ({'; '.join(changes)}). Give that, or another --out."
+        )
+
+
+def recorded(folder: Path, slug: str) -> Competition:
+    """The competition of a folder of ours, as it was when the folder was begun; `slug` is what else records of it.
+
+    Raises:
+        InputError: the file is damaged, or contradicts the slug; or there is none, and the slug is not known.
+    """
+    path = folder / RECORD
+    if not path.exists():  # of an older version
+        return packaged_competition(slug)
+    competition = read_json(path, "", competition_of)
+    if competition.slug != slug:
+        raise InputError(f"{path}: is about {competition.slug}, and the folder about {slug}")
+    return competition
+
+
+def differences(before: Competition, now: Competition) -> list[str]:
+    """What differs between two competitions: `rle_first was 1, now 0`."""
+    fields_before, fields_now = as_recorded(before), as_recorded(now)
+    names = fields_before | fields_now
+    return [change for name in names for change in changes_of(name, fields_before.get(name), fields_now.get(name))]

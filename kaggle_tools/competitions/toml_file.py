@@ -1,0 +1,269 @@
+"""A competition as a TOML file, whose fields are those of `Competition`: read, checked, and as a run records it.
+
+    slug = "roof-tiles"
+    train_photos = "images/train/{stem}.png"
+    rle_order = "column-major"
+
+The competitions that come with the package are such files beside this module, named by their slugs.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields
+from difflib import get_close_matches
+from functools import cache
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import Any, get_args
+
+from kaggle_tools import metrics
+from kaggle_tools.competitions.competition import Archive, Competition
+from kaggle_tools.errors import InputError
+from kaggle_tools.rle import Order
+from kaggle_tools.system.files import read_bytes
+from kaggle_tools.system.json_values import (
+    Fields,
+    MalformedError,
+    Reader,
+    between,
+    each,
+    floating,
+    mapping,
+    pair,
+    text,
+    whole,
+)
+
+PACKAGED = Path(__file__).parent
+LARGEST = 2**20
+"""Bytes of a file."""
+LARGEST_SIDE = 2**16
+"""Pixels."""
+SLUG = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+
+def packaged() -> list[str]:
+    """The slugs of the competitions that come with the package."""
+    return sorted(path.stem for path in PACKAGED.glob("*.toml"))
+
+
+@cache
+def packaged_competition(slug: str) -> Competition:
+    """A competition that comes with the package.
+
+    Raises:
+        InputError: there is none of this slug; those that there are are named.
+    """
+    if slug not in packaged():
+        raise InputError(
+            f"--competition {slug}: not known; the known ones are {', '.join(packaged())}; or give a .toml"
+        )
+    return read_competition(PACKAGED / f"{slug}.toml")
+
+
+def read_competition(path: Path) -> Competition:
+    """The competition in a TOML file.
+
+    Raises:
+        InputError: the file is missing or is no TOML, or a field is unknown, missing or impossible; says in which line,
+            what stands there, and what would be right.
+    """
+    content = read_bytes(path, LARGEST, "it describes the competition; docs/competitions.md says how")
+    try:
+        source = content.decode("utf-8")
+        return competition_of(tomllib.loads(source))
+    except MalformedError as error:
+        raise InputError(f"{path}{_place(source, error.where)}: {error}") from error
+    except (ValueError, RecursionError) as error:  # tomllib says the line and the column
+        raise InputError(f"{path}: is not TOML ({error})") from error
+
+
+def competition_of(recorded: Any) -> Competition:
+    """A competition from the fields of a TOML file, or as `as_recorded` gave them.
+
+    Raises:
+        MalformedError: a field is unknown, missing or impossible; its name is in `where`.
+    """
+    given = Fields(recorded)
+    for name in mapping(recorded):
+        if name not in READERS:
+            raise MalformedError(f"no such field{_instead(name)}", str(name))
+    values = {
+        name: given.required(name, read) for name, read in READERS.items() if name in recorded or name not in USUAL
+    }
+    score = values.pop("score")
+    competition = Competition(**{**USUAL, **values}, score_name=score, score=metrics.BY_NAME[score])
+    _require_consistent(competition)
+    return competition
+
+
+def as_recorded(competition: Competition) -> dict[str, Any]:
+    """The fields of a competition as JSON and TOML hold them; without those that are as usual."""
+    found = {name: value for name, value in asdict(competition).items() if name not in ("score", "score_name")}
+    values = {**found, "archives": [_as_archive(archive) for archive in competition.archives]}
+    changed = {
+        name: _plain(value)
+        for name, value in values.items()
+        if name not in USUAL or _plain(value) != _plain(USUAL[name])
+    }
+    return {**changed, "score": competition.score_name}
+
+
+def as_slug(name: str) -> str:
+    """A name in the form of a slug."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "competition"
+
+
+def _as_archive(archive: Archive) -> dict[str, Any]:
+    usual = Archive(archive.name)
+    return {
+        name: _plain(value)
+        for name, value in asdict(archive).items()
+        if name == "name" or value != getattr(usual, name)
+    }
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _place(source: str, where: str) -> str:
+    """`, line 7 (rle_first = 2)`: where a field of the file begins; empty where it is not there."""
+    name = re.split(r"[.\[]", where)[0]
+    for number, line in enumerate(source.splitlines(), start=1):
+        if name and re.match(rf"\s*(\[+\s*)?[\"']?{re.escape(name)}\b", line):
+            return f", line {number} ({line.strip()[:80]})"
+    return ""
+
+
+def _instead(name: str) -> str:
+    near = get_close_matches(str(name), READERS, n=1)
+    return f"; is {near[0]} meant?" if near else f"; the fields are {', '.join(READERS)}"
+
+
+def _slug(recorded: Any) -> str:
+    if not SLUG.fullmatch(text(recorded)):
+        raise MalformedError(f"{recorded!r} must be the last part of the address at Kaggle, as in roof-tiles")
+    return str(recorded)
+
+
+def _line(recorded: Any) -> str:
+    if not text(recorded).strip() or not str(recorded).isprintable():
+        raise MalformedError(f"{recorded!r} must be a text in one line")
+    return str(recorded)
+
+
+def _one_of(*choices: Any) -> Reader[Any]:
+    def read(recorded: Any) -> Any:
+        if recorded not in choices or isinstance(recorded, bool):
+            raise MalformedError(f"{recorded!r} must be {' or '.join(map(str, choices))}")
+        return recorded
+
+    return read
+
+
+def _truth(recorded: Any) -> bool:
+    if not isinstance(recorded, bool):
+        raise MalformedError(f"{recorded!r} must be true or false")
+    return recorded
+
+
+def _below(recorded: Any) -> str:
+    """A path below the data folder."""
+    path = PurePosixPath(_line(recorded))
+    if path.is_absolute() or ".." in path.parts or "\\" in str(recorded):
+        raise MalformedError(f"{recorded!r} must be a path below the data folder, with /")
+    return str(recorded)
+
+
+def _naming(*names: str) -> Reader[str]:
+    """A pattern that holds each of these names in braces once at most, the last one once, and no other braces."""
+
+    def read(recorded: Any) -> str:
+        found = re.findall(r"\{(\w*)\}", _line(recorded))
+        rest = re.sub(r"\{\w*\}", "", recorded)
+        if (
+            not set(found) <= set(names)
+            or len(set(found)) < len(found)
+            or names[-1] not in found
+            or set("{}") & set(rest)
+        ):
+            wanted = " and at most ".join(f"{{{name}}}" for name in reversed(names))
+            raise MalformedError(f"{recorded!r} must hold {wanted} once, and no other braces")
+        return str(recorded)
+
+    return read
+
+
+def _photos(recorded: Any) -> str:
+    pattern = _below(_naming("stem")(recorded))
+    if "{stem}" not in PurePosixPath(pattern).name:
+        raise MalformedError(f"{recorded!r} must have {{stem}} in the name of the file")
+    return pattern
+
+
+def _photos_or_table(recorded: Any) -> str:
+    if "{" not in _line(recorded) and PurePosixPath(recorded).suffix == ".csv":
+        return _below(recorded)
+    try:
+        return _photos(recorded)
+    except MalformedError as error:
+        raise MalformedError(f"{error.problem}; or be a table, such as train.csv") from error
+
+
+def _archive(recorded: Any) -> Archive:
+    given = Fields(recorded)
+    for name in mapping(recorded):
+        if name not in ("name", "into", "on_request", "holds"):
+            raise MalformedError("no such field; an archive has name, into, holds and on_request", str(name))
+    return Archive(
+        name=given.required("name", _below),
+        into=given.optional("into", _below, "."),
+        on_request=given.optional("on_request", _truth, False),
+        holds=given.optional("holds", each(_below), ()),
+    )
+
+
+def _rising(recorded: Any) -> tuple[float, ...]:
+    shares = each(between(floating, 0, 1))(recorded)
+    if any(low >= high for low, high in pairwise(shares)):
+        raise MalformedError("must rise from one to the next")
+    return shares
+
+
+def _require_consistent(competition: Competition) -> None:
+    if competition.blank_share and not competition.blank_allowed:
+        raise MalformedError("must be 0 where blank_allowed is false", "blank_share")
+    if competition.id_column == competition.rle_column:
+        raise MalformedError("must not be the name of the first column", "rle_column")
+
+
+READERS: Mapping[str, Reader[Any]] = {
+    "slug": _slug,
+    "title": _line,
+    "archives": each(_archive),
+    "train_photos": _photos,
+    "train_masks": _photos_or_table,
+    "test_photos": _photos,
+    "sample_submission": _below,
+    "metadata": _below,
+    "stem_format": _naming("group", "view"),
+    "group_name": _line,
+    "view_name": _line,
+    "photo_size": pair(between(whole, 1, LARGEST_SIDE)),
+    "id_pattern": _naming("stem"),
+    "id_column": _line,
+    "rle_column": _line,
+    "rle_order": _one_of(*get_args(Order)),
+    "rle_first": _one_of(0, 1),
+    "blank_mask": text,
+    "blank_allowed": _truth,
+    "blank_share": between(floating, 0, 1),
+    "coverage_strata": _rising,
+    "score": _one_of(*metrics.BY_NAME),
+    "demo": _line,
+}
+"""How each field is read, in the order in which a file has them."""
+USUAL = {"archives": ()} | {field.name: field.default for field in fields(Competition) if field.default is not MISSING}
+"""The fields that may be missing, and what they are then."""

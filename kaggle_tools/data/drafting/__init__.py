@@ -1,0 +1,1 @@
+"""A competition's file, drafted from what lies in its data folder."""

@@ -1,0 +1,154 @@
+"""What the files of a competition say of its fields: each with whether it was seen, concluded or guessed, and why.
+
+Nothing is guessed silently: what the files do not show stands in the draft as a guess, for a person to look up.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from kaggle_tools.data.drafting.inventory import Csv, Inventory
+from kaggle_tools.data.drafting.numbering import Numbering, of_coherent_masks, of_equal_masks, order_of_outlines
+from kaggle_tools.data.drafting.roles import SOME, Roles
+from kaggle_tools.data.images import image_size, read_mask, read_photo
+from kaggle_tools.errors import counted
+
+How = Literal["seen", "concluded", "guessed"]
+NO_FILES = "there are no mask files to compare with"
+
+
+class Finding(NamedTuple):
+    """The value of a field, and where it comes from."""
+
+    value: Any
+    how: How
+    why: str
+
+
+def findings(roles: Roles, found: Inventory, slug: str) -> dict[str, Finding]:
+    """The fields of the competition, in the order in which a file has them."""
+    sizes = Counter(map(image_size, (*roles.photos.files, *roles.test.files)))
+    stem_format, shared = _stem_format(roles)
+    columns = f"header of {roles.sample.name}"
+    fields = {
+        "slug": Finding(slug, "guessed", "it must be the last part of the address at Kaggle"),
+        "title": Finding(slug.replace("-", " ").title(), "guessed", "what people call it"),
+        "train_photos": Finding(roles.photos.pattern(), "seen", f"{len(roles.photos.files):,} files with masks"),
+        "train_masks": _masks(roles),
+        "test_photos": Finding(roles.test.pattern(), "seen", f"{len(roles.test.files):,} files that the sample lists"),
+        "sample_submission": Finding(roles.sample.name, "seen", f"{len(roles.sample.rows):,} ids"),
+        "stem_format": Finding(stem_format, "concluded", shared),
+        "id_pattern": Finding(f"{{stem}}{roles.id_after}", "seen", "ids are the names of the test photos"),
+        "id_column": Finding(roles.sample.header[0], "seen", columns),
+        "rle_column": Finding(roles.sample.header[1], "seen", columns),
+        **_run_length_fields(roles),
+        "score": Finding("Dice", "guessed", 'the Evaluation page says it: "Dice", "IoU" or "mean precision"'),
+        **_blank_fields(roles),
+    }
+    if len(sizes) == 1:
+        fields["photo_size"] = Finding([*next(iter(sizes))], "seen", f"all {sizes.total():,} photos")
+    if metadata := _metadata(found.tables, roles):
+        fields["metadata"] = Finding(metadata, "seen", "its first column names photos, or what several of them share")
+    return fields
+
+
+def _masks(roles: Roles) -> Finding:
+    if roles.masks:
+        return Finding(roles.masks.pattern(roles.after), "seen", f"{len(roles.masks.files):,} files")
+    return Finding(_named(roles), "seen", "it has the columns of the sample submission, and names training photos")
+
+
+def _stem_format(roles: Roles) -> tuple[str, str]:
+    """How names are put together: groups are what several photos share before the last `_` or `-`."""
+    stems = [*roles.stems, *roles.test.by_name]
+    for separator in "_-":
+        parts = [re.fullmatch(rf"(.+){separator}([^{separator}]+)", stem) for stem in stems]
+        if not all(parts):
+            continue
+        sizes = Counter(part[1] for part in parts if part)
+        views = {part[2] for part in parts if part}
+        if len(views) <= 2 * max(sizes.values()) and 2 * len(sizes) <= len(stems):
+            each = f"{len(stems):,} names share {len(sizes):,} first parts; call these in group_name"
+            return f"{{group}}{separator}{{view}}", each
+    return "{view}", "no photos share a part of their names"
+
+
+def _run_length_fields(roles: Roles) -> dict[str, Finding]:
+    """In which order pixels are numbered, and from which number on."""
+    texts = roles.texts()
+    filled = [stem for stem in roles.stems if texts.get(stem + roles.id_after, "").strip() not in ("", "-1")]
+    some = filled[:: max(1, len(filled) // SOME)]
+    by_stem = {stem: texts[stem + roles.id_after] for stem in some}
+    if not by_stem:
+        return _unknown_numbering("no table with run lengths of the training masks")
+    if roles.masks:
+        files = {stem: roles.masks.by_name[stem + roles.after] for stem in some}
+        equal = of_equal_masks([(by_stem[stem], read_mask(file)) for stem, file in files.items()])
+        why = f"{counted(len(some), 'mask')} of {_named(roles)} compared with their files"
+        return _numbering(equal, why) if equal else _unknown_numbering(f"{_named(roles)} fits its masks in no order")
+    return _numbering_without_files(roles, by_stem)
+
+
+def _numbering_without_files(roles: Roles, texts: Mapping[str, str]) -> dict[str, Finding]:
+    """By what real masks are like."""
+    files = {stem: roles.photos.by_name[stem] for stem in texts}
+    coherent = of_coherent_masks([(text, image_size(files[stem])) for stem, text in texts.items()])
+    if coherent:
+        why = f"of {counted(len(texts), 'mask')} hardly a run goes on beyond the end of a line"
+        return {**_unknown_numbering(NO_FILES), "rle_order": Finding(coherent.order, "concluded", why)}
+    grays = ((text, np.asarray(Image.fromarray(read_photo(files[stem])).convert("L"))) for stem, text in texts.items())
+    order = order_of_outlines(list(grays), first=1)
+    if order:
+        why = f"so the outlines of {counted(len(texts), 'mask')} lie on edges of their photos"
+        return {**_unknown_numbering(NO_FILES), "rle_order": Finding(order, "concluded", why)}
+    return _unknown_numbering(f"{NO_FILES}, and the run lengths do not tell")
+
+
+def _numbering(numbering: Numbering, why: str) -> dict[str, Finding]:
+    order, first = numbering
+    return {"rle_order": Finding(order, "concluded", why), "rle_first": Finding(first, "concluded", why)}
+
+
+def _unknown_numbering(why: str) -> dict[str, Finding]:
+    look = f"{why}; the Data or Evaluation page says it"
+    return {"rle_order": Finding("column-major", "guessed", look), "rle_first": Finding(1, "guessed", look)}
+
+
+def _blank_fields(roles: Roles) -> dict[str, Finding]:
+    """How many masks are blank, and what a table holds for these."""
+    texts = roles.texts()
+    if roles.masks:
+        some = roles.some_stems
+        blank = [stem for stem in some if not read_mask(roles.masks.by_name[stem + roles.after]).any()]
+    else:
+        some = roles.stems
+        blank = [stem for stem in some if texts.get(stem + roles.id_after, "").strip() in ("", "-1")]
+    if not blank:
+        return {}
+    why = f"of {counted(len(some), 'training mask')}, {len(blank):,} are blank"
+    strata = "then folds hold alike shares of blank masks and of each size"
+    found = {
+        "blank_share": Finding(round(len(blank) / len(some), 2), "concluded", why),
+        "coverage_strata": Finding([tenth / 10 for tenth in range(10)], "guessed", strata),
+    }
+    held = {texts[stem + roles.id_after] for stem in blank if stem + roles.id_after in texts}
+    if len(held) == 1 and (text := held.pop()):
+        found["blank_mask"] = Finding(text, "seen", f"in {_named(roles)}")
+    return found
+
+
+def _named(roles: Roles) -> str:
+    return roles.run_lengths.name if roles.run_lengths else ""
+
+
+def _metadata(tables: Iterable[Csv], roles: Roles) -> str | None:
+    """The name of a further table, about photos or groups."""
+    names = {*roles.stems, *roles.test.by_name}
+    groups = {re.split("[_-][^_-]+$", name)[0] for name in names}
+    is_about: Callable[[Csv], bool] = lambda table: bool((names | groups) & set(table.first_column))  # noqa: E731
+    others = [table.name for table in tables if table not in (roles.sample, roles.run_lengths) and is_about(table)]
+    return others[0] if others else None

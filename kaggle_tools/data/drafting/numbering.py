@@ -1,0 +1,91 @@
+"""In which order the pixels of run lengths are numbered, and from which number on: told from masks, or from photos.
+
+H height, W width.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+from math import sqrt
+from typing import NamedTuple, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kaggle_tools import rle
+from kaggle_tools.data.images import Size
+from kaggle_tools.rle import Order
+
+ORDERS: tuple[Order, ...] = get_args(Order)
+FIRSTS = (1, 0)
+COHERENT = 0.05
+"""In the right order fewer runs than this go on beyond the end of a line; in the wrong one about a fifth do."""
+SURE = 4.0
+"""Standard deviations by which a majority must differ from a half."""
+
+
+class Numbering(NamedTuple):
+    """How pixels are numbered."""
+
+    order: Order
+    first: int
+
+
+def of_equal_masks(masks: Sequence[tuple[str, NDArray[np.bool_]]]) -> Numbering | None:
+    """The one numbering in which run lengths are those of the masks, (H, W), beside them; None where there is none."""
+    fitting = [
+        numbering
+        for numbering in map(Numbering._make, product(ORDERS, FIRSTS))
+        if all(rle.encode(mask_HW, *numbering) == " ".join(text.split()) for text, mask_HW in masks)
+    ]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def of_coherent_masks(masks: Sequence[tuple[str, Size]]) -> Numbering | None:
+    """The numbering in which hardly a run goes on beyond the end of a row or column; None where that tells nothing.
+
+    Of photos as high as they are wide it does not, as rows and columns end at the same numbers.
+    """
+    shares = {}
+    for numbering in map(Numbering._make, product(ORDERS, FIRSTS)):
+        crossing = [_crossing(text, size, numbering) for text, size in masks if size[0] != size[1]]
+        if crossing and None not in crossing:
+            counts = np.array(crossing)
+            shares[numbering] = float(counts[:, 0].sum() / counts[:, 1].sum())
+    best = min(shares, key=lambda numbering: shares[numbering], default=None)
+    others = [share for numbering, share in shares.items() if best and numbering.order != best.order]
+    if best is None or shares[best] > COHERENT or min(others, default=1.0) <= 2 * COHERENT:
+        return None
+    return best
+
+
+def _crossing(text: str, size: Size, numbering: Numbering) -> tuple[int, int] | None:
+    """How many runs go on beyond the end of a line, and how many there are; None where they do not fit the photo."""
+    try:
+        runs = rle.parse(text, size[0] * size[1], numbering.first)
+    except ValueError:
+        return None
+    line = size[1] if numbering.order == "row-major" else size[0]
+    begun_in, ended_in = runs[:, 0] // line, (runs.sum(axis=1) - 1) // line
+    return int((begun_in != ended_in).sum()), len(runs)
+
+
+def order_of_outlines(masks: Sequence[tuple[str, NDArray[np.uint8]]], first: int) -> Order | None:
+    """The order in which outlines lie where the gray photos beside them, (H, W), have edges; None if that is unsure.
+
+    It also tells rows from columns where photos are as high as they are wide.
+    """
+    rows, columns = (np.array([_edges(text, gray_HW, order, first) for text, gray_HW in masks]) for order in ORDERS)
+    by_rows, by_columns = int((rows > columns).sum()), int((columns > rows).sum())
+    if abs(by_rows - by_columns) <= SURE * sqrt(by_rows + by_columns):
+        return None
+    return "row-major" if by_rows > by_columns else "column-major"
+
+
+def _edges(text: str, gray_HW: NDArray[np.uint8], order: Order, first: int) -> float:
+    """How much the photo changes along the mask's outline, on average."""
+    mask_HW = rle.decode(text, gray_HW.shape, order, first).astype(np.uint8)
+    outline_HW = cv2.morphologyEx(mask_HW, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(bool)
+    smooth_HW = cv2.GaussianBlur(gray_HW.astype(np.float32), (0, 0), 1)
+    change_HW = np.hypot(cv2.Sobel(smooth_HW, cv2.CV_32F, 1, 0), cv2.Sobel(smooth_HW, cv2.CV_32F, 0, 1))
+    return float(change_HW[outline_HW].mean()) if outline_HW.any() else 0.0

@@ -1,0 +1,93 @@
+"""Training masks that a competition gives as run lengths in a table: decoded once, and kept as files.
+
+They lie in the user's cache, in a folder named after the table's contents and how they are to be read, so that none
+is outdated; the folder may be removed at any time. A photo without a row has no foreground; the runs of several rows of
+one photo, such as one for each object, are taken together.
+"""
+
+import csv
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+
+from kaggle_tools import rle
+from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.data.images import Size, image_size, write_mask
+from kaggle_tools.errors import InputError, counted, first_few
+from kaggle_tools.system.files import LARGEST_TABLE, locked, require_regular, sha256
+from kaggle_tools.system.progress import track
+
+LOCK_SECONDS = 3600.0
+"""So long another command may take to decode them."""
+FORM = 1
+"""One more whenever the files of the same table become others."""
+
+
+def mask_files(competition: Competition, table: Path, sizes: Mapping[str, Size]) -> dict[str, Path]:
+    """The files of the masks of these photos, (height, width) by stem, which are written where they are not there yet.
+
+    Raises:
+        InputError: the table is missing or damaged, is about photos that are not there, or a row does not fit its
+            photo.
+    """
+    folder = masks_folder(competition, table)
+    paths = {stem: folder / f"{stem}.png" for stem in sizes}
+    with locked(folder, "decodes the masks", LOCK_SECONDS):
+        missing = [stem for stem, path in paths.items() if not path.exists() or image_size(path) != sizes[stem]]
+        if missing:
+            texts = _texts(competition, table, sizes)
+            for stem in track(missing, len(missing), f"masks decoded from {table.name}"):
+                write_mask(paths[stem], _mask(competition, table, stem, texts.get(stem, []), sizes[stem]))
+    return paths
+
+
+def masks_folder(competition: Competition, table: Path) -> Path:
+    """Where the masks of a table are kept.
+
+    Raises:
+        InputError: there is no such table.
+    """
+    if not table.is_file():
+        raise InputError(f"{table}: missing; it holds the training masks of {competition.title} as run lengths")
+    how = (competition.id_pattern, competition.id_column, competition.rle_column, competition.rle_order)
+    decides = f"{FORM} {sha256(table)} {how} {competition.rle_first} {competition.blank_mask}"
+    name = f"{competition.slug}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
+    return platformdirs.user_cache_path("kaggle_tools") / "masks" / name
+
+
+def _texts(competition: Competition, table: Path, sizes: Mapping[str, Size]) -> dict[str, list[str]]:
+    """The run lengths of each photo, of all its rows."""
+    texts: dict[str, list[str]] = {}
+    try:
+        require_regular(table, LARGEST_TABLE)
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            columns = (competition.id_column, competition.rle_column)
+            if not set(columns) <= {*(rows.fieldnames or ())}:
+                raise InputError(f"{table}: has no columns {' and '.join(columns)}")
+            for row in rows:
+                stem = competition.stem_of(row[competition.id_column])
+                texts.setdefault(stem, []).append((row[competition.rle_column] or "").strip())
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{table}: cannot be read ({error})") from error
+    if strange := sorted(texts.keys() - sizes.keys()):
+        rows_of = counted(len(strange), "photo is", "photos are")
+        raise InputError(f"{table}: {rows_of} not there ({competition.train_photos}): {first_few(strange)}")
+    return texts
+
+
+def _mask(competition: Competition, table: Path, stem: str, texts: list[str], size: Size) -> NDArray[np.bool_]:
+    mask_HW = np.zeros(size, dtype=bool)
+    for text in texts:
+        if text in ("", competition.blank_mask):
+            continue
+        try:
+            mask_HW |= rle.decode(text, size, competition.rle_order, competition.rle_first)
+        except ValueError as error:
+            of = f"{size[1]}x{size[0]} pixels"
+            raise InputError(f"{table}: {competition.id_of(stem)} does not fit its photo of {of}: {error}") from error
+    return mask_HW

@@ -1,0 +1,87 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from known_competitions import CARVANA, SALT
+
+from kaggle_tools import metrics
+from kaggle_tools.cli import DEFAULT_SLUG
+from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.named import agreed_competition, competition_named, record, recorded
+from kaggle_tools.errors import InputError
+
+
+def test_a_competition_is_named_by_its_slug_or_its_file(tmp_path: Path) -> None:
+    assert competition_named(SALT.slug) is SALT
+    assert competition_named(DEFAULT_SLUG) is CARVANA
+    with pytest.raises(InputError, match=f"titanic: not known; the known ones are {CARVANA.slug}"):
+        competition_named("titanic")
+    with pytest.raises(InputError, match=r"roofs\.toml: missing"):
+        competition_named(str(tmp_path / "roofs.toml"))
+
+
+class TestAgreed:
+    def test_is_the_recorded_one_and_carvana_by_default(self, tmp_path: Path, tiles: Competition) -> None:
+        assert agreed_competition(None, {tmp_path: SALT.slug}) is SALT
+        assert agreed_competition(None, {}) is CARVANA
+        assert agreed_competition(SALT.slug, {}) is SALT
+        record(tmp_path, tiles)
+        assert agreed_competition(None, {tmp_path: tiles.slug}) == tiles
+
+    def test_folders_of_different_competitions_are_refused(self) -> None:
+        both = f"different competitions: a: {CARVANA.slug}; b: {SALT.slug}"
+        with pytest.raises(InputError, match=both):
+            agreed_competition(None, {Path("a"): CARVANA.slug, Path("b"): SALT.slug})
+        with pytest.raises(InputError, match=f"--competition: {SALT.slug}"):
+            agreed_competition(SALT.slug, {Path("a"): CARVANA.slug})
+
+    def test_folders_of_one_slug_but_other_fields_are_refused(self, tmp_path: Path, tiles: Competition) -> None:
+        for name, first in (("a", 0), ("b", 1)):
+            (tmp_path / name).mkdir()
+            record(tmp_path / name, replace(tiles, rle_first=first))
+        folders = {tmp_path / name: tiles.slug for name in ("a", "b")}
+        with pytest.raises(InputError) as caught:
+            agreed_competition(None, folders)
+        a, b = folders
+        assert str(caught.value) == f"{b}: another roof-tiles than that of {a} (rle_first was 0, now 1)"
+
+
+class TestRecord:
+    @pytest.mark.parametrize("competition", [CARVANA, SALT], ids=["Carvana", "Salt"])
+    def test_what_a_folder_records_is_the_competition_again(self, competition: Competition, tmp_path: Path) -> None:
+        record(tmp_path, competition)
+        assert recorded(tmp_path, competition.slug) == competition
+
+    def test_a_folder_of_an_older_version_is_known_by_its_slug(self, tmp_path: Path) -> None:
+        assert recorded(tmp_path, SALT.slug) == SALT
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"rle_first": 1}, "rle_first was 0, now 1"),
+            ({"score": metrics.dice, "score_name": "Dice"}, "score was IoU, now Dice"),
+            ({"photo_size": (10, 20)}, "photo_size was None, now [10, 20]"),
+            ({"blank_mask": ""}, "blank_mask was -1, now None"),
+        ],
+    )
+    def test_a_folder_is_not_continued_with_another_competition(
+        self, tmp_path: Path, tiles: Competition, change: dict[str, Any], said: str
+    ) -> None:
+        record(tmp_path, tiles)
+        record(tmp_path, tiles)
+        with pytest.raises(InputError) as caught:
+            record(tmp_path, replace(tiles, **change))
+        assert str(caught.value) == f"{tmp_path}: begun with another competition ({said}). Give that, or another --out."
+        record(tmp_path, replace(tiles, **change), anew=True)
+        assert recorded(tmp_path, tiles.slug) == replace(tiles, **change)
+
+    def test_a_damaged_record_is_refused(self, tmp_path: Path, tiles: Competition) -> None:
+        (tmp_path / "competition.json").write_text("{}")
+        with pytest.raises(InputError, match=r"competition\.json: damaged \(no slug in it\)"):
+            recorded(tmp_path, tiles.slug)
+
+    def test_a_record_of_another_competition_is_refused(self, tmp_path: Path, tiles: Competition) -> None:
+        record(tmp_path, tiles)
+        with pytest.raises(InputError, match="is about roof-tiles, and the folder about carvana"):
+            recorded(tmp_path, CARVANA.slug)

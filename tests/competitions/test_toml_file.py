@@ -1,0 +1,157 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+from known_competitions import CARVANA, SALT
+
+from kaggle_tools.competitions.competition import Archive, Competition
+from kaggle_tools.competitions.toml_file import (
+    PACKAGED,
+    as_recorded,
+    competition_of,
+    packaged,
+    packaged_competition,
+    read_competition,
+)
+from kaggle_tools.errors import InputError
+
+ROOFS = """\
+slug = "roof-tiles"
+title = "Roof Tiles"
+train_photos = "images/{stem}.png"
+train_masks = "masks/{stem}.png"
+test_photos = "unseen/images/{stem}.png"
+sample_submission = "sample.csv"
+stem_format = "{view}"
+id_pattern = "{stem}"
+id_column = "id"
+rle_column = "pixels"
+rle_order = "column-major"
+rle_first = 0
+blank_mask = "-1"
+blank_allowed = false
+score = "IoU"
+"""
+
+
+@pytest.fixture
+def roofs(tmp_path: Path) -> Path:
+    path = tmp_path / "roofs.toml"
+    path.write_text(ROOFS)
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        read_competition(path)
+    return str(caught.value).removeprefix(str(path))
+
+
+def test_a_file_describes_a_competition_without_a_line_of_python(roofs: Path, tiles: Competition) -> None:
+    assert read_competition(roofs) == tiles
+
+
+def test_an_archive_says_where_it_belongs_and_what_it_holds(roofs: Path) -> None:
+    with roofs.open("a") as file:
+        file.write(
+            'archives = [{ name = "all.zip", into = "images", holds = ["images/*.png"] }, { name = "sample.csv" }]'
+        )
+    assert read_competition(roofs).archives == (
+        Archive("all.zip", "images", holds=("images/*.png",)),
+        Archive("sample.csv"),
+    )
+
+
+@pytest.mark.parametrize("slug", packaged())
+def test_a_packaged_competition_is_named_by_its_slug_and_fits_on_a_page(slug: str) -> None:
+    assert packaged_competition(slug).slug == slug
+    assert len((PACKAGED / f"{slug}.toml").read_text().splitlines()) <= 30
+
+
+def test_an_unknown_slug_is_refused_and_the_known_ones_are_named() -> None:
+    known = "carvana-image-masking-challenge, tgs-salt-identification-challenge"
+    with pytest.raises(InputError, match=f"--competition roofs: not known; the known ones are {known}"):
+        packaged_competition("roofs")
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "said"),
+    [
+        (12, "rle_first = 2", "rle_first: 2 must be 0 or 1"),
+        (12, "rle_first = true", "rle_first: True must be 0 or 1"),
+        (11, 'rle_order = "rows"', "rle_order: 'rows' must be row-major or column-major"),
+        (11, 'rle_ordr = "row-major"', "rle_ordr: no such field; is rle_order meant?"),
+        (15, 'score = "AUC"', "score: 'AUC' must be Dice or IoU or mean precision or F0.5 or F2"),
+        (
+            1,
+            'slug = "Roof Tiles"',
+            "slug: 'Roof Tiles' must be the last part of the address at Kaggle, as in roof-tiles",
+        ),
+        (2, 'title = ""', "title: '' must be a text in one line"),
+        (3, 'train_photos = "images/*.png"', "train_photos: 'images/*.png' must hold {stem} once, and no other braces"),
+        (
+            3,
+            'train_photos = "{stem}/photo.png"',
+            "train_photos: '{stem}/photo.png' must have {stem} in the name of the file",
+        ),
+        (
+            3,
+            'train_photos = "../{stem}.png"',
+            "train_photos: '../{stem}.png' must be a path below the data folder, with /",
+        ),
+        (3, "train_photos = 1", "train_photos: 1 is not a text"),
+        (
+            7,
+            'stem_format = "{group}"',
+            "stem_format: '{group}' must hold {view} and at most {group} once, and no other braces",
+        ),
+        (
+            7,
+            'stem_format = "{view}_{view}"',
+            "stem_format: '{view}_{view}' must hold {view} and at most {group} once, and no other braces",
+        ),
+        (10, 'rle_column = "id"', "rle_column: must not be the name of the first column"),
+        (13, "coverage_strata = [0.5, 0.1]", "coverage_strata: must rise from one to the next"),
+        (13, "blank_share = 0.2", "blank_share: must be 0 where blank_allowed is false"),
+        (13, "blank_share = 2", "blank_share: 2 is not from 0 to 1"),
+        (13, "photo_size = [0, 10]", "photo_size[0]: 0 is not from 1 to 65,536"),
+        (13, 'archives = [{ into = "a" }]', "archives[0]: no name in it"),
+        (
+            13,
+            'archives = [{ name = "a", size = 3 }]',
+            "archives[0].size: no such field; an archive has name, into, holds and on_request",
+        ),
+    ],
+)
+def test_an_impossible_field_is_named_with_its_line_and_what_would_be_right(
+    roofs: Path, line: int, instead: str, said: str
+) -> None:
+    lines = ROOFS.splitlines()
+    lines[line - 1] = instead
+    roofs.write_text("\n".join(lines))
+    assert refusal(roofs) == f", line {line} ({instead}): {said}"
+
+
+@pytest.mark.parametrize("field", ["slug", "train_masks", "rle_first", "score"])
+def test_a_field_that_is_missing_is_named(roofs: Path, field: str) -> None:
+    roofs.write_text("\n".join(line for line in ROOFS.splitlines() if not line.startswith(field)))
+    assert refusal(roofs) == f": no {field} in it"
+
+
+def test_a_file_that_is_no_toml_is_refused_with_the_line(roofs: Path) -> None:
+    roofs.write_text(ROOFS + "blank_share = = 1\n")
+    assert refusal(roofs).startswith(": is not TOML (")
+    assert "line 16" in refusal(roofs)
+    roofs.write_bytes(b"\xff")
+    assert refusal(roofs).startswith(": is not TOML (")
+    roofs.unlink()
+    assert refusal(roofs).startswith(": missing; it describes the competition")
+
+
+@pytest.mark.parametrize("competition", [CARVANA, SALT], ids=["Carvana", "Salt"])
+def test_the_fields_of_a_competition_make_it_again(competition: Competition) -> None:
+    assert competition_of(as_recorded(competition)) == competition
+
+
+def test_the_recorded_fields_are_those_of_the_file(tiles: Competition) -> None:
+    assert as_recorded(tiles) == tomllib.loads(ROOFS)

@@ -1,0 +1,221 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from known_competitions import CARVANA, SALT
+from numpy.typing import NDArray
+from PIL import Image
+
+from kaggle_tools import rle
+from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.toml_file import as_recorded, competition_of
+from kaggle_tools.data.drafting.conclusions import Finding, findings
+from kaggle_tools.data.drafting.inventory import inventory_of
+from kaggle_tools.data.drafting.roles import roles_in
+from kaggle_tools.data.images import write_mask
+from kaggle_tools.errors import InputError
+
+SIZE = (6, 8)
+SHARED = Path(__file__).parents[4] / "shared"
+
+
+def draw_photo(path: Path, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def box(stem: str) -> NDArray[np.bool_]:
+    """Blank for `c`; else in the middle, higher than wide, so that its runs tell rows from columns."""
+    mask_HW = np.zeros(SIZE, dtype=bool)
+    mask_HW[1:5, 3:5] = not stem.startswith("c")
+    return mask_HW
+
+
+def write_table(path: Path, header: str, rows: dict[str, str]) -> None:
+    path.write_text("\n".join([header, *(f"{name},{text}" for name, text in rows.items())]) + "\n")
+
+
+def draw(folder: Path, stems: str = "a b c", suffix: str = ".png", tail: str = "", ids: str = "{}") -> Path:
+    """Training photos, their masks, two test photos and a sample submission that lists these and others."""
+    for seed, stem in enumerate(stems.split()):
+        draw_photo(folder / "train" / f"{stem}{suffix}", seed)
+        write_mask(folder / "masks" / f"{stem}{tail}.png", box(stem))
+    for seed, stem in enumerate(("x", "y")):
+        draw_photo(folder / "test" / f"{stem}{suffix}", seed)
+    write_table(folder / "sample_submission.csv", "id,pixels", {ids.format(stem): "1 1" for stem in "xyz"})
+    return folder
+
+
+def found_in(folder: Path) -> dict[str, Finding]:
+    inventory = inventory_of(folder)
+    return findings(roles_in(inventory), inventory, "roof-tiles")
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        found_in(folder)
+    return str(caught.value)
+
+
+def test_files_and_columns_are_seen(tmp_path: Path) -> None:
+    found = found_in(draw(tmp_path, suffix=".jpg", tail="_mask", ids="{}.jpg"))
+    assert {name: one.value for name, one in found.items() if one.how == "seen"} == {
+        "train_photos": "train/{stem}.jpg",
+        "train_masks": "masks/{stem}_mask.png",
+        "test_photos": "test/{stem}.jpg",
+        "sample_submission": "sample_submission.csv",
+        "id_pattern": "{stem}.jpg",
+        "id_column": "id",
+        "rle_column": "pixels",
+        "photo_size": [6, 8],
+    }
+
+
+def test_what_no_file_shows_is_marked_as_a_guess(tmp_path: Path) -> None:
+    found = found_in(draw(tmp_path))
+    guessed = {name for name, one in found.items() if one.how == "guessed"}
+    assert guessed == {"slug", "title", "rle_order", "rle_first", "score", "coverage_strata"}
+    assert found["rle_order"].why.startswith("no table with run lengths of the training masks")
+
+
+@pytest.mark.parametrize("order", ["row-major", "column-major"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_masks_that_are_there_as_run_lengths_too_show_order_and_first_number(
+    tmp_path: Path, order: Any, first: int
+) -> None:
+    draw(tmp_path)
+    texts = {stem: rle.encode(box(stem), order, first) for stem in "abc"}
+    write_table(tmp_path / "train.csv", "id,pixels", texts)
+    found = found_in(tmp_path)
+    why = "2 masks of train.csv compared with their files"
+    assert found["rle_order"] == Finding(order, "concluded", why)
+    assert found["rle_first"] == Finding(first, "concluded", why)
+
+
+def test_run_lengths_that_fit_no_order_conclude_nothing(tmp_path: Path) -> None:
+    draw(tmp_path)
+    write_table(tmp_path / "train.csv", "id,pixels", {"a": "1 2", "b": "3 4"})
+    assert found_in(tmp_path)["rle_order"].how == "guessed"
+    assert "train.csv fits its masks in no order" in found_in(tmp_path)["rle_order"].why
+
+
+def test_blank_masks_are_counted_and_what_a_table_holds_for_them_is_seen(tmp_path: Path) -> None:
+    draw(tmp_path)
+    write_table(tmp_path / "train.csv", "id,pixels", {"c": "-1", "a": rle.encode(box("a"))})
+    found = found_in(tmp_path)
+    assert found["blank_share"] == Finding(0.33, "concluded", "of 3 training masks, 1 are blank")
+    assert found["blank_mask"] == Finding("-1", "seen", "in train.csv")
+    assert "blank_share" not in found_in(draw(tmp_path / "other", stems="a b"))
+
+
+@pytest.mark.parametrize(
+    ("stems", "expected"),
+    [
+        ("r1_left r1_right r2_left r2_right", "{group}_{view}"),
+        ("r-1_left r-1_right r-2_left", "{view}"),  # of the test photos x and y neither has a part
+        ("a b", "{view}"),
+    ],
+)
+def test_groups_are_what_names_share(tmp_path: Path, stems: str, expected: str) -> None:
+    draw(tmp_path, stems)
+    if expected != "{view}":
+        for stem in ("x", "y"):
+            (tmp_path / "test" / f"{stem}.png").rename(
+                tmp_path / "test" / f"r3_{'left' if stem == 'x' else 'right'}.png"
+            )
+        write_table(tmp_path / "sample_submission.csv", "id,pixels", {"r3_left": "1 1", "r3_right": "1 1"})
+    assert found_in(tmp_path)["stem_format"].value == expected
+
+
+def test_of_two_kinds_of_photos_those_like_the_test_photos_are_taken(tmp_path: Path) -> None:
+    draw(tmp_path)
+    for stem in "abc":
+        draw_photo(tmp_path / "train_hq" / f"{stem}.bmp")
+    assert found_in(tmp_path)["train_photos"].value == "train/{stem}.png"
+
+
+def test_a_further_table_about_photos_is_the_metadata(tmp_path: Path) -> None:
+    draw(tmp_path)
+    write_table(tmp_path / "depths.csv", "id,z", {"a": "3", "x": "4"})
+    write_table(tmp_path / "people.csv", "id,z", {"Ann": "3"})
+    assert found_in(tmp_path)["metadata"].value == "depths.csv"
+
+
+def test_photos_of_several_sizes_have_no_size_in_common(tmp_path: Path) -> None:
+    draw(tmp_path)
+    Image.new("RGB", (9, 9)).save(tmp_path / "test" / "x.png")
+    assert "photo_size" not in found_in(tmp_path)
+
+
+def test_a_folder_in_which_something_is_missing_is_refused_by_name(tmp_path: Path) -> None:
+    draw(tmp_path / "a")
+    (tmp_path / "a" / "masks" / "c.png").unlink()
+    there = "2 files masks/{stem}.png, 2 files test/{stem}.png, 3 files train/{stem}.png"
+    lacking = "no training photos with a mask of the same name for each, and no table with their run lengths; there are"
+    assert refusal(tmp_path / "a") == f"{tmp_path / 'a'}: {lacking} {there}"
+    draw(tmp_path / "b")
+    write_table(tmp_path / "b" / "sample_submission.csv", "id,pixels", {"q": "1 1"})
+    expected = "no images that the ids of sample_submission.csv name, such as q"
+    assert refusal(tmp_path / "b") == f"{tmp_path / 'b'}: {expected}"
+    (tmp_path / "b" / "sample_submission.csv").rename(tmp_path / "b" / "ids.csv")
+    expected = "no sample submission of two columns among the tables (ids.csv)"
+    assert refusal(tmp_path / "b") == f"{tmp_path / 'b'}: {expected}"
+
+
+def test_where_masks_are_run_lengths_alone_their_table_is_named_and_coherent_masks_show_the_order(
+    tmp_path: Path,
+) -> None:
+    """Boxes of 4 rows and 2 columns in photos of 6x8: of the wrong order, runs would go on beyond ends of lines."""
+    draw(tmp_path, "a b c d e f")
+    texts = {stem: rle.encode(np.roll(box(stem), at % 4, axis=1), "column-major", 1) for at, stem in enumerate("abdef")}
+    write_table(tmp_path / "train.csv", "id,pixels", texts)
+    for path in (tmp_path / "masks").iterdir():
+        path.unlink()
+    found = found_in(tmp_path)
+    assert found["train_masks"].value == "train.csv"
+    assert found["rle_order"] == Finding(
+        "column-major", "concluded", "of 5 masks hardly a run goes on beyond the end of a line"
+    )
+    assert found["rle_first"].how == "guessed"
+    assert found["blank_share"].value == 0.17  # the photo without a row
+
+
+def test_real_square_photos_show_the_order_by_their_edges(tmp_path: Path) -> None:
+    salt = SHARED / "salt"
+    if not salt.is_dir():
+        pytest.skip(f"no {salt}")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "images").symlink_to(salt / "train" / "images")
+    (tmp_path / "test").symlink_to(salt / "test")
+    for name in ("train.csv", "sample_submission.csv"):
+        (tmp_path / name).symlink_to(salt / name)
+    found = found_in(tmp_path)
+    assert found["train_masks"].value == "train.csv"
+    assert (found["rle_order"].value, found["rle_order"].how) == ("column-major", "concluded")
+    assert "lie on edges of their photos" in found["rle_order"].why
+    assert found["blank_share"].value == SALT.blank_share
+
+
+@pytest.mark.parametrize(
+    ("folder", "competition", "marked"),
+    [
+        ("salt", SALT, {"score", "title"}),
+        ("carvana", CARVANA, {"title", "rle_order"}),
+    ],
+)
+def test_the_draft_of_real_data_is_the_packaged_file_where_the_data_can_tell(
+    folder: str, competition: Competition, marked: set[str]
+) -> None:
+    if not (SHARED / folder).is_dir():
+        pytest.skip(f"no {SHARED / folder}")
+    inventory = inventory_of(SHARED / folder)
+    found = findings(roles_in(inventory), inventory, competition.slug)
+    packaged = as_recorded(competition)
+    known = {name: one.value for name, one in found.items()}
+    competition_of(known)
+    differing = {name for name in known if known[name] != packaged.get(name)}
+    assert differing == marked
+    assert all(found[name].how == "guessed" for name in marked)
+    assert packaged.keys() - known.keys() <= {"archives", "group_name", "view_name", "demo"}  # which no file names

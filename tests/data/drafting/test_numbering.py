@@ -1,0 +1,62 @@
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kaggle_tools import rle
+from kaggle_tools.data.drafting.numbering import Numbering, of_coherent_masks, of_equal_masks, order_of_outlines
+
+
+def blob(height: int, width: int, seed: int) -> NDArray[np.bool_]:
+    """An ellipse inside of a photo of this size."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    row, column = generator.uniform(0.4, 0.6, 2) * (height, width)
+    return ((rows - row) / (0.3 * height)) ** 2 + ((columns - column) / (0.2 * width)) ** 2 < generator.uniform(0.5, 1)
+
+
+NUMBERINGS = [*product(["row-major", "column-major"], [0, 1])]
+
+
+@pytest.mark.parametrize(("order", "first"), NUMBERINGS)
+def test_equal_masks_show_order_and_first_number(order: Any, first: int) -> None:
+    masks = [blob(20, 30, seed) for seed in range(3)]
+    texts = [rle.encode(mask_HW, order, first) for mask_HW in masks]
+    assert of_equal_masks([*zip(texts, masks, strict=True)]) == Numbering(order, first)
+    assert of_equal_masks([(texts[0], masks[0]), (texts[1], masks[2])]) is None
+
+
+@pytest.mark.parametrize(("order", "first"), NUMBERINGS)
+def test_coherent_masks_show_the_order(order: Any, first: int) -> None:
+    texts = [(rle.encode(blob(200, 300, seed), order, first), (200, 300)) for seed in range(5)]
+    found = of_coherent_masks(texts)
+    assert found is not None
+    assert found.order == order
+
+
+def test_masks_of_noise_or_of_square_photos_are_not_coherent() -> None:
+    noise = np.random.default_rng(0).random((20, 30)) < 0.5
+    assert of_coherent_masks([(rle.encode(noise), (20, 30))]) is None
+    assert of_coherent_masks([(rle.encode(blob(20, 20, 0)), (20, 20))]) is None
+    assert of_coherent_masks([]) is None
+
+
+def test_run_lengths_that_reach_beyond_the_photo_are_of_no_order() -> None:
+    assert of_coherent_masks([("600 2", (20, 30))]) is None
+
+
+@pytest.mark.parametrize("order", ["row-major", "column-major"])
+def test_outlines_on_edges_of_square_photos_show_the_order(order: Any) -> None:
+    masks = [blob(40, 40, seed) for seed in range(20)]
+    photos = [(mask_HW * 90 + 60).astype(np.uint8) for mask_HW in masks]
+    texts = [rle.encode(mask_HW, order) for mask_HW in masks]
+    assert order_of_outlines([*zip(texts, photos, strict=True)], first=1) == order
+
+
+def test_outlines_tell_nothing_where_photos_have_no_edges() -> None:
+    flat = np.zeros((40, 40), np.uint8)
+    texts = [rle.encode(blob(40, 40, seed)) for seed in range(30)]
+    assert order_of_outlines([(text, flat) for text in texts], first=1) is None
+    assert order_of_outlines([], first=1) is None

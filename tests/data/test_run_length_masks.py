@@ -1,0 +1,114 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.data.images import read_mask
+from kaggle_tools.data.listing import training_photos
+from kaggle_tools.data.run_length_masks import mask_files, masks_folder
+from kaggle_tools.errors import InputError
+
+SIZES = {"a": (2, 3), "b": (2, 3), "c": (2, 3)}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def tables(tiles: Competition) -> Competition:
+    """Pixels down each column first, the first one is 0; a blank mask is -1."""
+    return replace(tiles, train_masks="train.csv", blank_allowed=True)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    def write(*rows: str, header: str = "id,pixels") -> Path:
+        (tmp_path / "train.csv").write_text("\n".join([header, *rows]) + "\n")
+        return tmp_path / "train.csv"
+
+    return write
+
+
+def test_run_lengths_become_masks_in_the_order_of_the_competition(
+    tables: Competition, write: Callable[..., Path]
+) -> None:
+    files = mask_files(tables, write("a,1 2", "b,-1"), SIZES)
+    assert read_mask(files["a"]).tolist() == [[False, True, False], [True, False, False]]
+    assert not read_mask(files["b"]).any()
+
+
+def test_several_rows_of_a_photo_are_taken_together_and_none_is_a_blank_mask(
+    tables: Competition, write: Callable[..., Path]
+) -> None:
+    files = mask_files(tables, write("a,0 1", "a,0 2", "a,5 1", "b,"), SIZES)
+    assert read_mask(files["a"]).tolist() == [[True, False, False], [True, False, True]]
+    assert not read_mask(files["b"]).any()
+    assert not read_mask(files["c"]).any()
+
+
+def test_masks_are_decoded_once_and_again_where_the_table_changed(
+    tables: Competition, write: Callable[..., Path]
+) -> None:
+    first = mask_files(tables, write("a,0 1"), SIZES)["a"]
+    made = first.stat().st_mtime_ns
+    assert mask_files(tables, write("a,0 1"), SIZES)["a"].stat().st_mtime_ns == made
+    second = mask_files(tables, write("a,0 6"), SIZES)["a"]
+    assert second != first
+    assert read_mask(second).all()
+    numbered = mask_files(replace(tables, rle_order="row-major"), write("a,0 2"), SIZES)["a"]
+    assert read_mask(numbered).tolist() == [[True, True, False], [False, False, False]]
+
+
+def test_a_mask_of_which_the_photo_has_another_size_now_is_decoded_again(
+    tables: Competition, write: Callable[..., Path]
+) -> None:
+    table = write("a,0 2")
+    mask_files(tables, table, SIZES)
+    assert read_mask(mask_files(tables, table, {"a": (1, 2), "b": (2, 3), "c": (2, 3)})["a"]).tolist() == [[True, True]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["z,0 1"], r"train\.csv: 1 photo is not there \(images/\{stem\}\.png\): z"),
+        (
+            ["a,4 3"],
+            r"train\.csv: a does not fit its photo of 3x2 pixels: a run ends at pixel 6, but the last one is 5",
+        ),
+        (["a,x"], r"train\.csv: a does not fit its photo of 3x2 pixels: 'x' is not a number"),
+        (["a/b,0 1"], r"train\.csv: cannot be read \('a/b' is not of the form \{stem\}"),
+    ],
+)
+def test_a_row_that_cannot_be_is_named(
+    tables: Competition, write: Callable[..., Path], rows: list[str], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        mask_files(tables, write(*rows), SIZES)
+
+
+def test_a_table_that_is_missing_or_another_one_is_refused(
+    tables: Competition, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"train\.csv: missing; it holds the training masks of Roof Tiles"):
+        mask_files(tables, tmp_path / "train.csv", SIZES)
+    with pytest.raises(InputError, match=r"train\.csv: has no columns id and pixels"):
+        mask_files(tables, write("a,0 1", header="id,rle"), SIZES)
+
+
+def test_training_photos_have_the_masks_of_the_table(
+    tables: Competition, write: Callable[..., Path], tmp_path: Path, cache: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    for stem in "abc":
+        Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(tmp_path / "images" / f"{stem}.png")
+    photos = training_photos(tables, (write("a,0 1")).parent)
+    assert [photo.stem for photo in photos] == ["a", "b", "c"]
+    assert photos[0].mask == masks_folder(tables, tmp_path / "train.csv") / "a.png"
+    assert photos[0].mask.is_relative_to(cache)
