@@ -15,7 +15,6 @@ from kaggle_tools.system.output import say, warn
 
 if TYPE_CHECKING:
     from kaggle_tools.competitions.competition import Competition
-    from kaggle_tools.competitions.named import agreed_competition
     from kaggle_tools.kaggle_api.client import Deadline
     from kaggle_tools.kaggle_api.ledger import Entry
     from kaggle_tools.kaggle_api.submissions import Submission
@@ -75,6 +74,7 @@ def submit(
     """
     if not message.strip() and not dry_run:
         raise InputError('give -m "…": Kaggle shows it beside the score, so say what made these masks')
+    from kaggle_tools.competitions.named import agreed_competition
     from kaggle_tools.kaggle_api.client import Deadline
     from kaggle_tools.kaggle_api.ledger import default_path
     from kaggle_tools.kaggle_api.submit_once import entry_of, submit_once

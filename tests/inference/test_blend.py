@@ -255,7 +255,7 @@ class TestContinued:
         content = broken.read_bytes()
         broken.write_bytes(content[:50])
         assert refusal(preds, out).startswith(f"{broken}: ")
-        assert files_of(out).keys() == {"run.json", "masks/0.png", "masks/1.png"}
+        assert files_of(out).keys() == {"run.json", "competition.json", "masks/0.png", "masks/1.png"}
         broken.write_bytes(content)
         capsys.readouterr()
         assert blended(preds, out) == 4
