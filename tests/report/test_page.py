@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from chromium import chromium, show
 from finished_runs import draw_photos, write_pred, write_run
 
 from kaggle_tools.competition import CARVANA, SALT
@@ -22,32 +22,12 @@ from kaggle_tools.results.scores import Estimate, ExpectedScore
 HOSTILE = "<img src=x onerror=\"document.title='run'\">&amp;$x$"
 CARS = ("aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh", "ii", HOSTILE)
 VIEWS = ("01", "02", "03")
-SWITCHES = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Debian's Chromium without a window; it keeps what the page writes to the console, and every request."""
-    selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: see requirements-dev.txt")
-    for program in ("chromium", "chromedriver"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed: on Debian, apt-get install chromium chromium-driver")
-    options = selenium.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for switch in SWITCHES:
-        options.add_argument(switch)
-    driver = selenium.Chrome(options=options, service=selenium.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
+    yield from chromium()
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +60,6 @@ def opened(browser: Any, page: Path) -> Any:
     return browser
 
 
-def show(browser: Any, page: Path, width: int = 1280, medium: str = "screen", **media: str) -> None:
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium, "features": features})
-    browser.get(page.as_uri())
-
-
 def table_of(browser: Any, caption: str) -> pd.DataFrame:
     """A table of the page, as it stands there: the first column as text, the others as numbers where they are."""
     script = (
@@ -116,8 +88,13 @@ def test_a_page_says_nothing_to_the_console_and_asks_for_nothing(browser: Any, p
 
 
 def test_all_images_of_a_page_load_and_are_described(opened: Any) -> None:
+    """Those that are for the larger views are inert until one is opened."""
     images = opened.execute_script(
-        "return [...document.images].map(image => [image.complete, image.naturalWidth, image.alt])"
+        "const views = [...document.querySelectorAll('template')];"
+        "const larger = views.flatMap(view => [...view.content.querySelectorAll('img')]);"
+        "const copies = larger.map(image => Object.assign(new Image(), {src: image.src, alt: image.alt}));"
+        "return Promise.all([...document.images, ...copies].map(image => image.decode().then(() =>"
+        "[image.complete, image.naturalWidth, image.alt])))"
     )
     assert len(images) > 60
     assert all(complete and 0 < width <= 962 and alt for complete, width, alt in images)
@@ -191,34 +168,6 @@ def test_unknown_values_of_a_table_come_last_in_either_order(opened: Any) -> Non
         assert table_of(opened, "Runs on the same held-out photos")["run"].to_list() == ["good", "bad"]
 
 
-def test_a_click_shows_a_photo_larger_and_the_keys_turn_and_close_it(opened: Any) -> None:
-    from selenium.webdriver.common.action_chains import ActionChains
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.common.keys import Keys
-
-    def shown() -> list[str]:
-        return opened.execute_script("return [...document.querySelectorAll('.full:popover-open')].map(view => view.id)")
-
-    button = opened.find_element(By.CSS_SELECTOR, "#photos .shot button")
-    opened.execute_script("arguments[0].scrollIntoView()", button)
-    assert shown() == []
-    button.click()
-    (first,) = shown()
-    image = opened.find_element(By.CSS_SELECTOR, f"#{first} img")
-    assert image.is_displayed()
-    assert image.size["width"] > opened.find_element(By.CSS_SELECTOR, "#photos .shot button img").size["width"]
-    ActionChains(opened).send_keys(Keys.ARROW_RIGHT).perform()
-    (second,) = shown()
-    assert second != first
-    assert opened.execute_script("return document.activeElement.closest('.full')?.id") == second
-    ActionChains(opened).send_keys(Keys.ARROW_LEFT).perform()
-    assert shown() == [first]
-    assert "false negative, " in opened.find_element(By.ID, first).text
-    ActionChains(opened).send_keys(Keys.ESCAPE).perform()
-    assert shown() == []
-    assert opened.execute_script("return document.activeElement.getAttribute('popovertarget')") == first
-
-
 def test_the_legend_has_the_words_and_colours_of_what_is_drawn_into_photos(opened: Any) -> None:
     script = (
         "return [...document.querySelectorAll('#photos > .legend .key')].map(key => {"
@@ -267,7 +216,7 @@ def test_a_printed_page_has_whole_tables_and_no_larger_views(browser: Any, page:
 
     show(browser, page)
     browser.execute_script("document.querySelector('.shot button').click()")
-    (view,) = browser.find_elements(By.CSS_SELECTOR, ".full:popover-open")
+    view = browser.find_element(By.CSS_SELECTOR, "dialog:modal")
     assert view.is_displayed()
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert not view.is_displayed()

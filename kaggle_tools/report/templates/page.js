@@ -25,21 +25,3 @@ function bySize(one, other, direction) {
   if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(a) - Number.isNaN(b);
   return direction * (a - b);
 }
-
-// From one larger view to the next: opened by their own buttons they would lie upon each other. Closed first, the
-// old one gives the focus back to its small picture, and so does the new one in the end.
-for (const button of document.querySelectorAll("[data-turn-to]")) {
-  button.addEventListener("click", () => {
-    const next = document.getElementById(button.dataset.turnTo);
-    button.closest(".full").hidePopover();
-    next.showPopover();
-    next.querySelector("[popovertargetaction]").focus();
-  });
-}
-
-// Arrow keys do the same; closing one is the browser's own Escape.
-document.addEventListener("keydown", (event) => {
-  const name = { ArrowLeft: "previous", ArrowRight: "next" }[event.key];
-  const shown = document.querySelector(".full:popover-open");
-  if (name && shown) shown.querySelector(`.${name}`)?.click();
-});
