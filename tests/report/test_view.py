@@ -71,7 +71,7 @@ class View:
         """Where the focus is: the photo of a small picture, or a part of the dialog."""
         return self(
             "const at = document.activeElement;"
-            "return at.closest('dialog') ? 'in ' + at.className : at.closest('.shot')?.dataset.stem ?? at.tagName"
+            "return at.closest('dialog') ? 'in ' + at.classList[0] : at.closest('.shot')?.dataset.stem ?? at.tagName"
         )
 
     def box_of(self, selector: str) -> dict[str, float]:
@@ -199,11 +199,11 @@ def test_a_click_on_the_photo_zooms_to_where_it_was(view: View) -> None:
 
     view.open("a_01")
     layers, inner = view.find(".layers"), view.box_of(".layers")
-    ActionChains(view.browser).move_to_element_with_offset(layers, inner["width"] // 4, 0).click().perform()
+    ActionChains(view.browser).move_to_element_with_offset(layers, inner["width"] // 10, 0).click().perform()
     frame = view.box_of(".frame")
     middle = frame["left"] + view("return document.querySelector('.frame').clientWidth") / 2
     now = view.box_of(".layers")
-    assert (middle - now["left"]) / now["width"] == pytest.approx(0.75, abs=0.01)
+    assert (middle - now["left"]) / now["width"] == pytest.approx(0.6, abs=0.01)
 
 
 def test_dragging_moves_the_zoomed_photo_and_is_no_click(view: View) -> None:
@@ -280,11 +280,13 @@ def test_a_photo_and_what_is_drawn_lie_upon_each_other(view: View) -> None:
 
 
 def test_keys_of_the_browser_are_left_alone(view: View, keys: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
     view.press("o", "z", keys.ARROW_RIGHT)  # nothing is opened
     view.open("a_01")
     view("document.addEventListener('keydown', (event) => { window.taken = event.defaultPrevented; })")
     for modifier, key in ((keys.CONTROL, "o"), (keys.ALT, "z")):
-        view.press(modifier, key, modifier)
+        ActionChains(view.browser).key_down(modifier).send_keys(key).key_up(modifier).perform()
         assert view("return window.taken") is False
     assert view.find(".outlines").get_attribute("aria-pressed") == "true"
     assert view.shown[0] == "a_01"

@@ -162,8 +162,8 @@ def _full(photo_HW3: NDArray[np.uint8]) -> tuple[str, Size]:
     share = min(1.0, sqrt(MOST_PIXELS / (height * width)), LARGEST_SIDE / max(own))
     size = _reduced(own, share)
     full = data_uri(resize(photo_HW3, size), FULL_QUALITY)
-    if len(full) > MOST_CHARACTERS and size[1] > FULL_WIDTH:
-        share = max(share * sqrt(MOST_CHARACTERS / len(full)), FULL_WIDTH / width)
+    while len(full) > MOST_CHARACTERS and size[1] > FULL_WIDTH:  # a smaller one has more detail in each pixel
+        share = max(share * min(0.9, sqrt(MOST_CHARACTERS / len(full))), FULL_WIDTH / width)
         size = _reduced(own, share)
         full = data_uri(resize(photo_HW3, size), FULL_QUALITY)
     return full, size

@@ -40,7 +40,7 @@ if (view) {
     frame.classList.remove("zoomed");
     const whole = layers.getBoundingClientRect().width;
     const own = layers.dataset.width / devicePixelRatio;
-    layers.style.setProperty("--zoomed", `${own * Math.max(1, Math.ceil((1.25 * whole) / own))}px`);
+    frame.style.setProperty("--zoomed", `${own * Math.max(1, Math.ceil((1.25 * whole) / own))}px`);
     frame.classList.toggle("zoomed", zoomed);
     frame.scrollTo(left, top); // so the same photo with other masks shows the same place
   };
