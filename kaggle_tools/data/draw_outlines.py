@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.data.images import resize
+from kaggle_tools.data.images import Size, resize
 
 OPACITY = 0.65
 """Of the colour on wrong pixels."""
@@ -45,9 +45,7 @@ def draw_outlines(
     drawn_HW3 = photo_HW3.copy()
     for mask_HW, mark in ((truth_HW, TRUE), (predicted_HW, PREDICTED)):  # where they meet, the predicted one is seen
         if mask_HW is not None:
-            fitting_HW = resize(mask_HW.astype(np.uint8) * 255, photo_HW3.shape[:2]) > 127
-            lines, _ = cv2.findContours(fitting_HW.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-            cv2.drawContours(drawn_HW3, lines, -1, mark.colour, thickness=1)
+            drawn_HW3[outline(mask_HW, photo_HW3.shape[:2])] = mark.colour
     return drawn_HW3
 
 
@@ -59,11 +57,25 @@ def colour_errors(
     The masks share a size, which may be another than the photo's. In a smaller photo, a pixel is coloured if at
     least one wrong pixel falls into it, so that single ones can be seen; in a larger one, squares stay squares.
     """
-    height, width = photo_HW3.shape[:2]
-    how = cv2.INTER_NEAREST if width > truth_HW.shape[1] else cv2.INTER_AREA
     coloured_HW3 = photo_HW3.copy()
     for wrong_HW, mark in ((truth_HW & ~predicted_HW, FALSE_NEGATIVE), (predicted_HW & ~truth_HW, FALSE_POSITIVE)):
-        covered_HW = cv2.resize(wrong_HW.astype(np.float32), (width, height), interpolation=how) > 0
+        covered_HW = touched(wrong_HW, photo_HW3.shape[:2])
         mixed = (1 - OPACITY) * coloured_HW3[covered_HW] + OPACITY * np.array(mark.colour)
         coloured_HW3[covered_HW] = mixed.astype(np.uint8)
     return coloured_HW3
+
+
+def outline(mask_HW: NDArray[np.bool_], size: Size) -> NDArray[np.bool_]:
+    """The outline of a mask, one pixel wide and on the mask, in an image of this size, (height, width)."""
+    fitting_HW = resize(mask_HW.astype(np.uint8) * 255, size) > 127
+    lines, _ = cv2.findContours(fitting_HW.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    drawn_HW = np.zeros(size, dtype=np.uint8)
+    cv2.drawContours(drawn_HW, lines, -1, 1, thickness=1)
+    return drawn_HW > 0
+
+
+def touched(pixels_HW: NDArray[np.bool_], size: Size) -> NDArray[np.bool_]:
+    """The pixels of an image of this size, (height, width), into which one of these falls; enlarged, a square."""
+    height, width = size
+    how = cv2.INTER_NEAREST if width > pixels_HW.shape[1] else cv2.INTER_AREA
+    return np.asarray(cv2.resize(pixels_HW.astype(np.float32), (width, height), interpolation=how) > 0)

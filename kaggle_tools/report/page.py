@@ -1,19 +1,20 @@
 """Values and templates to one HTML file.
 
 The file asks for nothing: images, style and script are in it, and its own content security policy forbids the rest.
-Names of files and runs come from elsewhere, so that everything is escaped, and no script runs but the one in
-`templates/page.js`, whatever a name contains.
+Names of files and runs come from elsewhere, so that everything is escaped, and no script runs but those in
+`templates/page.js` and `templates/view.js`, whatever a name contains.
 """
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from kaggle_tools.data.draw_outlines import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTED, TRUE
 from kaggle_tools.report.parts.comparison import ComparisonPart
@@ -27,6 +28,11 @@ from kaggle_tools.system.version import commit
 
 MARKS = {"true": TRUE, "predicted": PREDICTED, "false_negative": FALSE_NEGATIVE, "false_positive": FALSE_POSITIVE}
 """What is drawn into photos: the legends take their words and colours from here."""
+SCRIPTS = ("page.js", "view.js")
+_LEFTWARD = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\U00010800-\U00010fff\U0001e800-\U0001efff"
+"""The blocks of scripts that are written from right to left, such as Hebrew and Arabic."""
+_WORD = rf"[^\s,;:()]*[{_LEFTWARD}][^\s,;:()]*"
+_LEFTWARD_WORDS = re.compile(rf"{_WORD}(?: {_WORD})*")
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,9 @@ def write_page(path: Path, page: Page) -> None:
         finalize=_shown,
     )
     environment.filters["zip"] = zip
+    environment.filters["isolated"] = isolated
     environment.globals["marks"] = MARKS
-    script = environment.get_template("page.js").render()
+    script = "\n".join(environment.get_template(name).render() for name in SCRIPTS)
     made = {"time": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "commit": (commit() or "")[:7]}
     values = {field.name: getattr(page, field.name) for field in fields(page)}
     template = environment.get_template("page.html")
@@ -70,6 +77,15 @@ def write_page(path: Path, page: Page) -> None:
 def _shown(value: object) -> object:
     """A text as a page shows it: control characters are written out, so that no command that is copied holds them."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def isolated(text: str) -> Markup:
+    """A text in which words that are written from right to left do not turn what stands beside them, as digits."""
+    shown, found, at = printable(text), Markup(), 0
+    for words in () if shown.isascii() else _LEFTWARD_WORDS.finditer(shown):
+        found += escape(shown[at : words.start()]) + Markup("<bdi>{}</bdi>").format(words.group())
+        at = words.end()
+    return found + escape(shown[at:])
 
 
 def _hash(script: str) -> str:

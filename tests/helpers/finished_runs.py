@@ -131,13 +131,13 @@ def _write_fold(folder: Path, fold: int, errors: Errors) -> None:
     (folder / "timing.json").write_text(json.dumps(timing))
 
 
-def write_pred(pred: Path, photos: Path, areas: Mapping[str, int], **record: Any) -> Path:
-    """Masks of so many columns of 20 pixels each; the narrower, the more doubtful."""
+def write_pred(pred: Path, photos: Path, areas: Mapping[str, int], /, enlarged: int = 1, **record: Any) -> Path:
+    """Masks of so many columns of 20 pixels; the narrower, the more doubtful. Sides are `enlarged` times as long."""
     masked = []
     for stem, columns in areas.items():
-        mask_HW = box(positive=columns - COLUMNS)
+        mask_HW = box(positive=columns - COLUMNS).repeat(enlarged, 0).repeat(enlarged, 1)
         notes = {"area": float(mask_HW.mean()), "expected_dice": 0.5 + columns / 100, "border_width": 1.5}
-        photo = Photo(stem, photos / f"{stem}.jpg", (HEIGHT, WIDTH))
+        photo = Photo(stem, photos / f"{stem}.jpg", mask_HW.shape)
         made_of = photo_note(sha256(photo.path) if photo.path.exists() else "")
         write_mask(pred_folder.mask_path(pred, stem), mask_HW, {**notes, **made_of})
         masked.append(photo)

@@ -92,7 +92,7 @@ def _gallery(compared: Comparison, pair: tuple[int, int], stems: list[str], data
     names = compared.names()
     files = [_files(compared, run, stem, data) for stem in stems for run in pair]
     title = f"Where {names[pair[0]]} is most ahead of {names[pair[1]]}"
-    return Gallery(title, pictures(files))
+    return Gallery(title, pictures(files), together=len(pair))
 
 
 def _files(compared: Comparison, run: int, stem: str, data: Path | None) -> PhotoFiles:

@@ -85,21 +85,3 @@ function lineOf(row, formats, pictures) {
 // The page of a run that is being trained is written anew while it is open.
 const reload = document.getElementById("reload");
 if (reload) setInterval(() => { if (reload.checked) location.reload(); }, 60_000);
-
-// From one larger view to the next: opened by their own buttons they would lie upon each other. Closed first, the
-// old one gives the focus back to its small picture, and so does the new one in the end.
-for (const button of document.querySelectorAll("[data-turn-to]")) {
-  button.addEventListener("click", () => {
-    const next = document.getElementById(button.dataset.turnTo);
-    button.closest(".full").hidePopover();
-    next.showPopover();
-    next.querySelector("[popovertargetaction]").focus();
-  });
-}
-
-// Arrow keys do the same; closing one is the browser's own Escape.
-document.addEventListener("keydown", (event) => {
-  const name = { ArrowLeft: "previous", ArrowRight: "next" }[event.key];
-  const shown = document.querySelector(".full:popover-open");
-  if (name && shown) shown.querySelector(`.${name}`)?.click();
-});

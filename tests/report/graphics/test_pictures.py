@@ -10,7 +10,9 @@ from PIL import Image
 
 from kaggle_tools.data.draw_outlines import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTED, TRUE
 from kaggle_tools.data.images import resize, write_mask
+from kaggle_tools.report.graphics.marks import HALO, HALO_OPACITY
 from kaggle_tools.report.graphics.pictures import (
+    MOST_CHARACTERS,
     PhotoFiles,
     Picture,
     data_uri,
@@ -45,9 +47,10 @@ def box(size: Span, rows: Span = (0, 0), columns: Span = (0, 0)) -> Mask:
 
 
 def letters(drawn: Pixels) -> list[str]:
-    """On gray t, p: outlines of the true and the predicted mask; n, o: false negative and false positive pixels."""
+    """On gray t, p: outlines of the true and the predicted mask, h: halo; n, o: false negative and positive pixels."""
     mixed = [tuple(int(0.35 * GRAY + 0.65 * part) for part in mark.colour) for mark in (FALSE_NEGATIVE, FALSE_POSITIVE)]
-    known = dict(zip([(GRAY,) * 3, TRUE.colour, PREDICTED.colour, *mixed], ".tpno", strict=True))
+    halo = tuple(int((1 - HALO_OPACITY) * GRAY + HALO_OPACITY * part) for part in HALO)
+    known = dict(zip([(GRAY,) * 3, TRUE.colour, PREDICTED.colour, halo, *mixed], ".tphno", strict=True))
     return ["".join(known.get(tuple(map(int, pixel)), "?") for pixel in row) for row in drawn]
 
 
@@ -75,19 +78,19 @@ def show(folder: Path, photo_HW3: Pixels, predicted_HW: Mask, truth_HW: Mask | N
 
 def test_outlines_and_wrong_pixels_are_drawn_where_they_are() -> None:
     assert letters(draw(gray(8, 10), mask(FOUND), mask(TRUTH), 10)) == [
-        "..........",
-        ".ttppppppp",
-        ".tnp.tooop",
-        ".tnpptooop",
-        ".tnpnpooop",  # with a hole in the predicted mask
-        ".ttpptooop",
-        "...pooooop",
-        "t..ppppppp",
+        "hhhhhhhhhh",
+        "httppppppp",
+        "htnphtooop",
+        "htnpptooop",
+        "htnpnpooop",  # with a hole in the predicted mask
+        "httpptooop",
+        "hhhpooooop",
+        "thhppppppp",
     ]
 
 
 def test_without_the_truth_only_the_predicted_outline_is_drawn() -> None:
-    assert letters(draw(gray(4, 6), box((4, 6), (0, 3), (1, 5)), None, 6)) == [".pppp.", ".p..p.", ".pppp.", "......"]
+    assert letters(draw(gray(4, 6), box((4, 6), (0, 3), (1, 5)), None, 6)) == ["hpppph", "hphhph", "hpppph", "hhhhhh"]
 
 
 def test_the_photo_of_a_picture_is_left_as_it_was() -> None:
@@ -109,27 +112,72 @@ def test_single_wrong_pixels_survive_shrinking(own_width: int, width: int) -> No
 
 def test_wrong_pixels_of_an_enlarged_photo_stay_squares() -> None:
     drawn = draw(gray(5, 8), box((5, 8)), box((5, 8), (1, 3), (2, 5)), 8 * 40)
-    found = np.argwhere((drawn != GRAY).any(axis=2))
+    found = np.argwhere([[letter in "nt" for letter in row] for row in letters(drawn)])
     assert [*found.min(axis=0), *found.max(axis=0), len(found)] == [40, 80, 119, 199, 80 * 120]
 
 
 @pytest.mark.parametrize(
-    ("own", "full"),
+    ("own", "full", "layer", "thumbnail"),  # a photo of at most 2,500,000 pixels is shown as it is
     [
-        ((40, 2000), (19, 960)),
-        ((40, 961), (40, 960)),
-        ((40, 960), (40, 960)),
-        ((40, 500), (40, 500)),
-        ((40, 320), (40, 320)),
-        ((40, 319), (80, 638)),
-        ((60, 90), (240, 360)),
-        ((3, 1), (960, 320)),
+        ((1280, 1918), (1280, 1918), (641, 960), (214, 320)),
+        ((40, 961), (40, 961), (40, 960), (13, 320)),
+        ((40, 960), (40, 960), (40, 960), (13, 320)),
+        ((40, 319), (40, 319), (80, 638), (40, 320)),
+        ((60, 90), (60, 90), (240, 360), (213, 320)),
+        ((3, 1), (3, 1), (960, 320), (321, 107)),
+        ((900, 600), (900, 600), (900, 600), (320, 213)),
+        ((2000, 5000), (1000, 2500), (384, 960), (128, 320)),
     ],
 )
-def test_larger_views_are_neither_too_wide_nor_too_small(own: Span, full: Span, tmp_path: Path) -> None:
+def test_photos_are_shown_at_their_own_pixels_and_what_is_drawn_at_the_size_of_a_window(
+    own: Span, full: Span, layer: Span, thumbnail: Span, tmp_path: Path
+) -> None:
     picture = show(tmp_path, gray(*own), box(own))
     assert decoded(picture.full)[1].shape == (*full, 3)
-    assert decoded(picture.thumbnail)[1].shape[1] == 320
+    assert picture.size == full
+    assert picture.share == full[1] / own[1]
+    assert decoded(picture.layer)[1].shape == layer
+    assert decoded(picture.thumbnail)[1].shape == (*thumbnail, 3)
+    if full[1] > 960:
+        assert decoded(picture.own_layer)[1].shape == full
+    else:
+        assert picture.own_layer == ""
+
+
+def test_the_layers_of_a_photo_are_drawn_each_at_its_own_size(tmp_path: Path) -> None:
+    """An outline is one pixel wide in either, and a single wrong pixel at least one."""
+    own = (1200, 1920)
+    truth_HW = box(own, (200, 1000), (400, 1600))
+    predicted_HW = truth_HW.copy()
+    predicted_HW[600, 1000] = False
+    picture = show(tmp_path, gray(*own), predicted_HW, truth_HW)
+    for layer, row, column in ((picture.own_layer, 600, 1000), (picture.layer, 300, 500)):
+        with Image.open(io.BytesIO(base64.b64decode(layer.partition(",")[2]))) as image:
+            pixels = np.asarray(image.convert("RGBA"))
+        assert tuple(pixels[row, column, :3]) == FALSE_NEGATIVE.colour
+        line = pixels[row - 50]
+        drawn = [(tuple(pixel[:3]), pixel[3]) for pixel in line[line[:, 3] > 0]]
+        halo = (HALO, round(255 * HALO_OPACITY))
+        assert drawn == [halo, (PREDICTED.colour, 255), halo] * 2
+
+
+def test_a_photo_whose_details_take_too_much_room_is_shown_smaller(tmp_path: Path) -> None:
+    noise_HW3 = np.random.default_rng(0).integers(0, 256, (900, 1500, 3)).astype(np.uint8)
+    picture = show(tmp_path, noise_HW3, box((900, 1500)))
+    assert picture.size == (576, 960)
+    assert picture.share == 0.64
+    soft_HW3 = resize(noise_HW3[:40, :60], (1200, 1800))
+    picture = show(tmp_path, soft_HW3, box((1200, 1800)))
+    assert 960 < picture.size[1] < 1800
+    assert picture.size[1] / picture.size[0] == pytest.approx(1.5, abs=0.01)
+    assert 0.7 * MOST_CHARACTERS < len(picture.full) <= MOST_CHARACTERS
+
+
+def test_a_small_photo_loses_nothing(tmp_path: Path) -> None:
+    photo_HW3 = waves(101, 101)
+    kind, pixels = decoded(show(tmp_path, photo_HW3, box((101, 101), (20, 60), (30, 70))).full)
+    assert kind == "data:image/png"
+    assert np.array_equal(pixels, photo_HW3)
 
 
 def test_wrong_pixels_are_counted_where_the_truth_is_known(tmp_path: Path) -> None:
@@ -163,7 +211,8 @@ def test_a_picture_of_damaged_files_says_what_is_wrong(
     assert message in damaged.errors
     assert str(tmp_path) in damaged.errors
     assert (whole.stem, whole.caption) == (damaged.stem, damaged.caption) == ("car_01", "Dice 0.9")
-    assert (bool(whole.full), damaged.full, damaged.thumbnail) == (True, "", "")
+    assert (bool(whole.full), bool(whole.layer)) == (True, True)
+    assert (damaged.full, damaged.layer, damaged.thumbnail) == ("", "", "")
 
 
 @pytest.mark.parametrize(
@@ -186,6 +235,21 @@ def test_thumbnails_are_cut_around_the_mask(
     assert np.median(apart) < 4  # what a JPEG loses; a cut that is off by one has 7
 
 
+@pytest.mark.parametrize(
+    ("height", "cut"),  # 10 wide, the other part has 150 or 160 pixels: less than a twentieth of 40 * 80, or not
+    [(15, np.s_[98:142, 596:684]), (16, np.s_[0:358, 0:715])],
+)
+def test_thumbnails_are_cut_around_the_mask_in_spite_of_stray_pixels(
+    height: int, cut: tuple[slice, slice], tmp_path: Path
+) -> None:
+    photo_HW3 = waves(400, 800)
+    mask_HW = box((400, 800), (100, 140), (600, 680)) | box((400, 800), (20, 20 + height), (30, 40))
+    mask_HW[[395, 3], [5, 790]] = True
+    _, thumbnail = decoded(show(tmp_path, photo_HW3, mask_HW).thumbnail)
+    apart = np.abs(thumbnail.astype(float) - resize(photo_HW3[cut], (160, 320)))
+    assert np.median(apart) < 4
+
+
 def test_thumbnails_hold_errors_outside_the_predicted_mask_too(tmp_path: Path) -> None:
     size = (400, 800)
     truth_HW = box(size, (20, 60), (30, 90))
@@ -201,10 +265,10 @@ def test_a_png_holds_the_very_pixels(pixels: Pixels) -> None:
     assert np.array_equal(found, pixels)
 
 
-def test_a_jpeg_is_as_good_as_wanted() -> None:
+def test_a_lossy_image_is_as_good_as_wanted() -> None:
     pixels = np.linspace(0, 255, 80 * 60 * 3).reshape(80, 60, 3).astype(np.uint8)
     (kind, good), (_, poor) = (decoded(data_uri(pixels, quality)) for quality in (95, 10))
-    assert kind == "data:image/jpeg"
+    assert kind == "data:image/webp"
     far, further = (np.abs(found.astype(int) - pixels).mean() for found in (good, poor))
     assert far < 1.5 < further
 

@@ -144,6 +144,7 @@ def test_photos_on_which_one_run_is_most_ahead_are_shown_of_both_runs(part: Comp
     assert ahead.title == "Where good is most ahead of poor"
     assert [picture.stem for picture in ahead.pictures] == ["a_01", "a_01", "c_01", "c_01", "a_02", "a_02"]
     assert behind.title == "Where poor is most ahead of good"
+    assert ahead.together == behind.together == 2
     assert [picture.stem for picture in behind.pictures] == ["c_02", "c_02", "b_02", "b_02", "d_01", "d_01"]
 
 

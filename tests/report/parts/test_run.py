@@ -146,7 +146,7 @@ class TestWhereItFails:
 
     def test_photos_that_have_moved_are_found_in_the_given_folder(self, few: RunPart) -> None:
         with Image.open(io.BytesIO(base64.b64decode(few.galleries[0].pictures[0].full.partition(",")[2]))) as image:
-            assert image.size == (360, 240)
+            assert image.size == (90, 60)
 
     def test_a_lost_photo_of_a_run_is_said_to_be_lost(self, few: RunPart) -> None:
         (lost,) = [picture for picture in few.galleries[0].pictures if not picture.full]
