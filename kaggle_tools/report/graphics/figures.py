@@ -251,8 +251,8 @@ def coverage(areas: NDArray[np.float64]) -> Plot:
     with new_drawing("Coverage") as drawing:
         axes = drawing.axes
         middle, half = (areas.max() + areas.min()) * 50, max((areas.max() - areas.min()) * 50, 0.5)  # in %
-        edges = np.clip([middle - half, middle + half], 0, 100)
-        bins = np.linspace(*edges, min(40, max(5, len(areas) // 2)) + 1).tolist()
+        least, most = max(0, middle - half), min(100, middle + half)
+        bins = np.linspace(least, most, min(40, max(5, len(areas) // 2)) + 1).tolist()
         axes.hist(areas * 100, bins=bins, color=SERIES[0], histtype="stepfilled")
         bound(axes, "x", 0, 100)
         axes.set_xlabel("% that the mask covers")
