@@ -26,7 +26,7 @@ def over_time(times: Sequence[datetime], expected: Sequence[Estimate | None], pu
             drawing.keys.append(Key("expected, with its 95 % interval", SERIES[0], "dot"))
         if known:
             axes.plot(*zip(*known, strict=True), "D", color=SERIES[1], markersize=5, clip_on=False)
-            drawing.keys.append(Key("public", SERIES[1], "dot"))
+            drawing.keys.append(Key("public", SERIES[1], "diamond"))
         bound(axes, "y")
         stamps = date2num(times)
         margin = 0.05 * (stamps.max() - stamps.min()) or 0.5  # half a day around a single submission
