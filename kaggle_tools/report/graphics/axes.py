@@ -6,12 +6,10 @@ Plain axes of matplotlib in, nothing out. Knows nothing of pages.
 from collections.abc import Sequence
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, YAxis
 from matplotlib.container import Container
 from matplotlib.ticker import FuncFormatter, MaxNLocator, StrMethodFormatter
-from numpy.typing import NDArray
 from rich.cells import cell_len
 
 from kaggle_tools.results.scores import Estimate
@@ -32,26 +30,26 @@ class RoomyTicks(MaxNLocator):
         self.turned = turned
         """Whether the labels are written upwards."""
 
-    def tick_values(self, vmin: float, vmax: float) -> NDArray[np.float64]:
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
         """The ticks of an axis from `vmin` to `vmax`, and maybe one beyond either end."""
-        ticks = np.empty(0)
+        ticks: list[float] = []
         for most in range(self.most, 0, -1):
             self.set_params(nbins=most)
-            ticks = np.asarray(super().tick_values(vmin, vmax), dtype=float)
-            if self._have_room(ticks[(ticks >= vmin) & (ticks <= vmax)], vmax - vmin):
+            ticks = [float(tick) for tick in super().tick_values(vmin, vmax)]
+            if self._have_room([tick for tick in ticks if vmin <= tick <= vmax], vmax - vmin):
                 break
         return ticks
 
-    def _have_room(self, ticks: NDArray[np.float64], span: float) -> bool:
+    def _have_room(self, ticks: list[float], span: float) -> bool:
         if len(ticks) < 2:
             return True
         axis = self.axis
         assert isinstance(axis, Axis), "set as the locator of an axis"
         between = (ticks[1] - ticks[0]) / span * _length(axis)
-        if axis.axis_name == "y" or self.turned:
-            return bool(between >= LINE + GAP / 4)
-        longest = max(map(cell_len, axis.get_major_formatter().format_ticks(ticks.tolist())))
-        return bool(between >= longest * CHARACTER + GAP)
+        if isinstance(axis, YAxis) or self.turned:
+            return between >= LINE + GAP / 4
+        longest = max(map(cell_len, axis.get_major_formatter().format_ticks(ticks)))
+        return between >= longest * CHARACTER + GAP
 
 
 def names_below(axes: Axes, names: Sequence[str]) -> None:
@@ -99,6 +97,7 @@ def draw_estimate(axes: Axes, at: float, estimate: Estimate, colour: str) -> Non
 
 def _length(axis: Axis) -> float:
     """Of an axis, in multiples of the size of the text."""
-    box = axis.axes.bbox
-    pixels = box.width if axis.axis_name == "x" else box.height
-    return float(pixels / axis.axes.get_figure(root=True).dpi * 72 / mpl.rcParams["font.size"])
+    figure = axis.axes.get_figure(root=True)
+    assert figure is not None, "axes of a figure"
+    pixels = axis.axes.bbox.height if isinstance(axis, YAxis) else axis.axes.bbox.width
+    return float(pixels / figure.dpi * 72 / mpl.rcParams["font.size"])

@@ -91,7 +91,7 @@ def _show_late_scores(axes: Axes, scores: "Sequence[pd.Series[float]]") -> None:
 
 def distribution(scores: NDArray[np.float64], score_name: str) -> Plot:
     """How many photos have which score."""
-    with new_drawing(f"{score_name} of the single photos") as drawing:
+    with new_drawing(f"{_capital(score_name)} of the single photos") as drawing:
         axes = drawing.axes
         median, low = np.median(scores), np.quantile(scores, 0.05)
         axes.hist(scores, bins=_bins(scores), color=SERIES[0], histtype="stepfilled")
@@ -110,21 +110,21 @@ def distribution(scores: NDArray[np.float64], score_name: str) -> Plot:
 
 def by_view(scores: Mapping[str, Estimate], score_name: str, view_name: str) -> Plot:
     """The mean score of each view, with its interval."""
-    with new_drawing(f"{score_name} by {view_name}") as drawing:
+    with new_drawing(f"{_capital(score_name)} by {view_name}") as drawing:
         axes = drawing.axes
         for at, estimate in enumerate(scores.values()):
             draw_estimate(axes, at, estimate, SERIES[0])
         names_below(axes, [_short(view) for view in scores])
         bound(axes, "y")
         axes.set_xlabel(view_name)
-        axes.set_ylabel(f"{score_name} (mean)")
+        axes.set_ylabel(_mean(score_name))
         intervals = " with its 95 % interval" if any(estimate.interval for estimate in scores.values()) else ""
         drawing.keys = [Key(f"mean{intervals}", SERIES[0], "dot")]
         worst = min(scores, key=lambda view: scores[view].score)
         best = max(scores, key=lambda view: scores[view].score)
         ends = f"the lowest is {worst} with {scores[worst].score:.5f}, " if len(scores) > 1 else ""
         drawing.alt = (
-            f"Mean {score_name} of {counted(len(scores), view_name)}: "
+            f"{_capital(_mean(score_name))} of {counted(len(scores), view_name)}: "
             f"{ends}{'the highest ' if ends else ''}{best} with {scores[best].score:.5f}."
         )
     return drawing.plot
@@ -135,7 +135,7 @@ def by_group(scores: pd.DataFrame, score_name: str, group_name: str) -> Plot:
 
     `scores` has the columns mean, min and max, in ascending order of the mean, and the groups as index.
     """
-    with new_drawing(f"{score_name} by {group_name}") as drawing:
+    with new_drawing(f"{_capital(score_name)} by {group_name}") as drawing:
         axes = drawing.axes
         ranks = np.arange(1, len(scores) + 1)
         ends = np.column_stack([scores["min"], scores["max"], np.full(len(scores), np.nan)])
@@ -146,12 +146,12 @@ def by_group(scores: pd.DataFrame, score_name: str, group_name: str) -> Plot:
         bound(axes, "y")
         axes.set_xlim(0.5, len(ranks) + 0.5)
         axes.set_xlabel(f"{group_name}s, the worst first")
-        axes.set_ylabel(f"{score_name} (mean)")
+        axes.set_ylabel(_mean(score_name))
         axes.xaxis.set_major_locator(RoomyTicks(integer=True))
         drawing.keys = [Key("mean", SERIES[0], "dot"), Key("from its worst to its best photo", SERIES[0])]
         worst = ", ".join(f"{name} with {mean:.5f}" for name, mean in scores["mean"].head(3).items())
         told = "; the worst" if len(scores) > 1 else ""
-        drawing.alt = f"Mean {score_name} of {counted(len(scores), group_name)}{told}: {worst}."
+        drawing.alt = f"{_capital(_mean(score_name))} of {counted(len(scores), group_name)}{told}: {worst}."
     return drawing.plot
 
 
@@ -166,9 +166,9 @@ def threshold_curve(curve: pd.DataFrame, chosen: float, score: float, score_name
         axes.set_xlim(0, 1)
         bound(axes, "y")
         axes.set_xlabel("threshold, a probability")
-        axes.set_ylabel(f"{score_name} (mean)")
+        axes.set_ylabel(_mean(score_name))
         drawing.keys = [Key(f"chosen: {chosen:.4g}, with {score:.5f}", SERIES[1], "dot")]
-        drawing.alt = f"Mean {score_name} by threshold: highest at {chosen:.4g}, with {score:.5f}."
+        drawing.alt = f"{_capital(_mean(score_name))} by threshold: highest at {chosen:.4g}, with {score:.5f}."
     return drawing.plot
 
 
@@ -251,8 +251,8 @@ def coverage(areas: NDArray[np.float64]) -> Plot:
     with new_drawing("Coverage") as drawing:
         axes = drawing.axes
         middle, half = (areas.max() + areas.min()) * 50, max((areas.max() - areas.min()) * 50, 0.5)  # in %
-        edges = np.clip([middle - half, middle + half], 0, 100)
-        bins = np.linspace(*edges, min(40, max(5, len(areas) // 2)) + 1).tolist()
+        least, most = max(0, middle - half), min(100, middle + half)
+        bins = np.linspace(least, most, min(40, max(5, len(areas) // 2)) + 1).tolist()
         axes.hist(areas * 100, bins=bins, color=SERIES[0], histtype="stepfilled")
         bound(axes, "x", 0, 100)
         axes.set_xlabel("% that the mask covers")
@@ -302,3 +302,12 @@ def _short(name: str) -> str:
 def _ends(values: Iterable[float]) -> str:
     first, *others = values
     return f"from {first:.4g} to {others[-1]:.4g}" if others else f"at {first:.4g}"
+
+
+def _mean(score_name: str) -> str:
+    """Some scores have the word in their names."""
+    return score_name if score_name.startswith("mean ") else f"mean {score_name}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -26,7 +26,7 @@ def over_time(times: Sequence[datetime], expected: Sequence[Estimate | None], pu
             drawing.keys.append(Key("expected, with its 95 % interval", SERIES[0], "dot"))
         if known:
             axes.plot(*zip(*known, strict=True), "D", color=SERIES[1], markersize=5, clip_on=False)
-            drawing.keys.append(Key("public", SERIES[1], "dot"))
+            drawing.keys.append(Key("public", SERIES[1], "diamond"))
         bound(axes, "y")
         stamps = date2num(times)
         margin = 0.05 * (stamps.max() - stamps.min()) or 0.5  # half a day around a single submission
@@ -71,11 +71,12 @@ def _part_names(axes: Axes) -> None:
     taken: list[tuple[float, float, float]] = []
     for name in reversed([text for text in axes.texts if isinstance(text, Annotation)]):
         x, y = (name.xy[0] - left) / (right - left), (name.xy[1] - bottom) / (top - bottom)
-        width = 0.05 + 0.036 * len(name.get_text())  # of the narrowest drawing
+        width, height = 0.05 + 0.036 * len(name.get_text()), 0.14  # of the narrowest drawing, as shares of its axes
         start = x if x + width <= 1 else x - width
-        if any(abs(start - other) < max(width, wide) and abs(y - high) < 0.16 for other, high, wide in taken):
+        middle = y + height / 2 if y < 0.85 else y - height / 2
+        if any(abs(start - other) < max(width, wide) and abs(middle - high) < height for other, high, wide in taken):
             name.remove()
             continue
-        taken.append((start, y, width))
+        taken.append((start, middle, width))
         name.set_horizontalalignment("left" if start == x else "right")
-        name.xyann = (6 if start == x else -6, 4 if y < 0.85 else -12)
+        name.xyann = (6 if start == x else -6, 4 if middle > y else -12)

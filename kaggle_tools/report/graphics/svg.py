@@ -77,7 +77,7 @@ class Key(NamedTuple):
     words: str
     colour: str
     """One of those above."""
-    mark: Literal["line", "dashed", "dotted", "dot", "area"] = "line"
+    mark: Literal["line", "dashed", "dotted", "dot", "diamond", "area"] = "line"
 
     @property
     def on_the_page(self) -> str:

@@ -300,3 +300,11 @@ def test_of_submissions_in_each_other_s_way_the_last_one_is_named() -> None:
     crowd = [known(0.9, 0.9 + number / 10_000, f"crowd{number}") for number in range(5)]
     names = set(texts(submission_figures.against_leaderboard([*crowd, known(0.5, 0.5, "alone")])))
     assert {name for name in names if name.startswith(("crowd", "alone"))} == {"crowd4", "alone"}
+
+
+def test_a_score_that_is_a_mean_by_its_name_is_not_called_the_mean_of_one() -> None:
+    plot = figures.threshold_curve(CURVE, 0.5, 0.9, "mean precision")
+    assert plot.alt == "Mean precision by threshold: highest at 0.5, with 0.90000."
+    assert "mean precision" in texts(plot)
+    assert "mean Dice" in texts(figures.threshold_curve(CURVE, 0.5, 0.9, "Dice"))
+    assert figures.distribution(SCORES, "mean precision").title == "Mean precision of the single photos"

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from chromium import chromium, show
@@ -67,9 +68,10 @@ def test_all_text_of_plots_has_the_size_of_captions_at_every_width(browser: Any,
     assert (sizes, caption) == ({12.5}, "12.48px")
 
 
-@pytest.mark.parametrize(("width", "size"), zip(WIDTHS, ["large", "medium", "small"], strict=True))
+@pytest.mark.parametrize(("width", "size"), [(1280, "large"), (768, "medium"), (360, "small")])
 def test_a_page_shows_the_largest_drawing_that_has_room(browser: Any, page: Path, width: int, size: str) -> None:
-    assert {plot["size"] for plot in seen(browser, page, width)} == {size}
+    sizes = [plot["size"] for plot in seen(browser, page, width)]
+    assert set(sizes[: len(sizes) // 2 * 2]) == {size}  # the last one of an odd number has a row of its own
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -121,7 +123,7 @@ def test_plots_fill_their_rows(browser: Any, tmp_path: Path, count: int, width: 
 def test_the_colour_of_a_key_is_that_of_the_marks(browser: Any, page: Path) -> None:
     show(browser, page)
     script = (
-        "const plot = [...document.querySelectorAll('.plot')].find(p => p.textContent.startsWith('Loss'));"
+        "const plot = [...document.querySelectorAll('.plot')].find(p => p.textContent.trim().startsWith('Loss'));"
         "const key = [...plot.querySelectorAll('.mark')].find(mark => mark.textContent === 'fold 1');"
         "const line = [...plot.querySelectorAll('svg.large path')].filter("
         "  path => path.style.stroke === 'var(--series-2)')[0];"
@@ -132,8 +134,7 @@ def test_the_colour_of_a_key_is_that_of_the_marks(browser: Any, page: Path) -> N
 
 def test_a_long_label_is_broken_into_lines() -> None:
     with new_drawing("Long") as drawing:
-        drawing.axes.set_ylabel("a label that is far longer than a phone's drawing is wide")
-    small, _, large = drawing.plot.svg.split("</svg>")[:3]
-    assert "a label that is far longer" in small
-    assert "a label that is far longer than a phone&#x27;s drawing is wide" in large.replace("'", "&#x27;")
-    assert "longer than a phone" not in small
+        drawing.axes.set_ylabel("so long a label is longer than a phone is wide")
+    small, _, large = ElementTree.fromstring(f"<plot>{drawing.plot.svg}</plot>")
+    assert {"so long a label is longer", "than a phone is wide"} < set(small.itertext())
+    assert "so long a label is longer than a phone is wide" in set(large.itertext())
