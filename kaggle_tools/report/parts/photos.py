@@ -130,8 +130,8 @@ def blank_table(table: pd.DataFrame, competition: Competition) -> Table:
         Column("true mask"),
         Column("photos", "{:,}"),
         Column("masked blank", "{:,}"),
-        Column("masked not blank", "{:,}"),
-        Column(f"mean {competition.score_name}", "{:.5f}"),
+        Column("not blank", "{:,}"),
+        Column(competition.score_name, "{:.5f}"),
     ]
     rows: list[list[Cell]] = []
     for name, photos in (("blank", truly_blank), ("not blank", ~truly_blank)):
@@ -146,7 +146,7 @@ def coverage_table(table: pd.DataFrame, competition: Competition) -> Table:
     columns = [
         Column("true mask covers"),
         Column("photos", "{:,}"),
-        Column(f"mean {competition.score_name}", "{:.5f}"),
+        Column(competition.score_name, "{:.5f}"),
         PRECISION,
         RECALL,
     ]
