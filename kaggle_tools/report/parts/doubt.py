@@ -123,7 +123,8 @@ def _by_view(photos: Sequence[MaskedPhoto], competition: Competition) -> Mapping
 
 def _mean(photos: Sequence[MaskedPhoto], read: Read) -> _Mean | None:
     """Of the photos whose files can be read, at the size of the first one's map; None where none can."""
-    doubts, masks = [], []
+    doubts: list[NDArray[np.float64]] = []
+    masks: list[NDArray[np.float64]] = []
     for photo in photos:
         try:
             doubt_HW, mask_HW = read(photo)

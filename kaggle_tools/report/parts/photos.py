@@ -105,19 +105,20 @@ def held_out_table(table: pd.DataFrame, competition: Competition) -> LongTable:
         LongColumn("recall", SCORE_DIGITS),
         LongColumn("true area, %", 2),
     ]
-    rows: list[list[Cell]] = [
-        [
-            printable(photo.image),
-            str(photo.fold),
-            *(round(getattr(photo, column), SCORE_DIGITS) for column in scores.values()),
-            photo.false_negative,
-            photo.false_positive,
-            _rounded(_share(photo.true_positive, photo.false_positive)),
-            _rounded(_share(photo.true_positive, photo.false_negative)),
-            round(photo.coverage * 100, 2),
-        ]
-        for photo in table.sort_values(["score", "dice", "image"]).itertuples()
+    ordered = table.sort_values(["score", "dice", "image"])
+    kinds = (ordered[name].tolist() for name in ("true_positive", "false_negative", "false_positive"))
+    shares = [
+        (missed, invented, _rounded(_share(right, invented)), _rounded(_share(right, missed)))
+        for right, missed, invented in zip(*kinds, strict=True)
     ]
+    cells = (
+        map(printable, ordered["image"]),
+        map(str, ordered["fold"].tolist()),
+        *(ordered[column].round(SCORE_DIGITS).tolist() for column in scores.values()),
+        *zip(*shares, strict=True),
+        (ordered["coverage"] * 100).round(2).tolist(),
+    )
+    rows: list[list[Cell]] = [list(row) for row in zip(*cells, strict=True)]
     return LongTable(columns, rows)
 
 
@@ -129,8 +130,8 @@ def blank_table(table: pd.DataFrame, competition: Competition) -> Table:
         Column("true mask"),
         Column("photos", "{:,}"),
         Column("masked blank", "{:,}"),
-        Column("masked not blank", "{:,}"),
-        Column(f"mean {competition.score_name}", "{:.5f}"),
+        Column("not blank", "{:,}"),
+        Column(competition.score_name, "{:.5f}"),
     ]
     rows: list[list[Cell]] = []
     for name, photos in (("blank", truly_blank), ("not blank", ~truly_blank)):
@@ -145,7 +146,7 @@ def coverage_table(table: pd.DataFrame, competition: Competition) -> Table:
     columns = [
         Column("true mask covers"),
         Column("photos", "{:,}"),
-        Column(f"mean {competition.score_name}", "{:.5f}"),
+        Column(competition.score_name, "{:.5f}"),
         PRECISION,
         RECALL,
     ]
