@@ -36,8 +36,14 @@ def chromium() -> Iterator[Any]:
 
 def show(browser: Any, page: Path, width: int = 1280, medium: str = "screen", **media: str) -> None:
     """Load a page into a window so wide, on a phone's screen where it is narrow."""
+    from selenium.webdriver.support import wait as waiting
+
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium, "features": features})
     browser.get(page.as_uri())
+    # It happens, once in forty times, that chromedriver has not waited for all of a large page.
+    waiting.WebDriverWait(browser, 60).until(
+        lambda _: browser.execute_script("return document.readyState") == "complete"
+    )
