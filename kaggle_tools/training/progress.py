@@ -58,6 +58,7 @@ class ProgressRecord(Checkpoint):
         self.lines = lines
         self.now: Progress | None = None
         self.recorded = 0.0  # as `time.monotonic` counts
+        self.wanted: dict[int, str] = {}  # photos to keep, by their place among those of this process
         self.validated = 0  # photos of this process in this epoch
         self.masked: list[tuple[str, Tensor, Tensor, Tensor]] = []
 
@@ -72,9 +73,11 @@ class ProgressRecord(Checkpoint):
         self._record(now)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the masks of the epoch before."""
-        self.validated = 0
-        self.masked = []
+        """Forget the masks of the epoch before, and choose a few photos that lie evenly among those of this process."""
+        self.validated, self.masked = 0, []
+        ours = self.stems[:: trainer.world_size]  # of the first process, which alone keeps any
+        places = np.linspace(0, len(ours) - 1, min(COUNT, len(ours))).astype(int).tolist()
+        self.wanted = {place: ours[place] for place in places}
 
     def on_validation_batch_end(
         self,
@@ -85,16 +88,14 @@ class ProgressRecord(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the masks of a few photos, which lie evenly among all: `outputs` are those of the batch."""
+        """Keep the masks of the chosen photos; `outputs` are the predicted ones of the batch."""
         if not trainer.is_global_zero:
             return
         photos_B3HW, masks_B1HW = batch
-        ours = self.stems[:: trainer.world_size]
-        wanted = np.linspace(0, len(ours) - 1, min(COUNT, len(ours))).astype(int)
-        for at in wanted[(wanted >= self.validated) & (wanted < self.validated + len(photos_B3HW))]:
-            place = at - self.validated
-            kept = [values[place].cpu().clone() for values in (photos_B3HW, masks_B1HW, outputs)]
-            self.masked.append((ours[at], kept[0], kept[1], kept[2]))
+        for at in range(len(photos_B3HW)):
+            if stem := self.wanted.get(self.validated + at):
+                kept = [values[at].cpu().clone() for values in (photos_B3HW, masks_B1HW, outputs)]
+                self.masked.append((stem, kept[0], kept[1], kept[2]))
         self.validated += len(photos_B3HW)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -137,8 +138,10 @@ def picture(stem: str, photo_3HW: Tensor, mask_1HW: Tensor, predicted_1HW: Tenso
     truth_HW, predicted_HW = mask_1HW[0].numpy() > 127, predicted_1HW[0].numpy()
     height, width = photo_HW3.shape[:2]
     share = min(1.0, LONGEST_SIDE / max(height, width))
-    small_HW3 = resize(photo_HW3, (max(1, round(share * height)), max(1, round(share * width))))
-    drawn_HW3 = draw_outlines(colour_errors(small_HW3, predicted_HW, truth_HW), predicted_HW, truth_HW)
+    small = (max(1, round(share * height)), max(1, round(share * width)))
+    drawn_HW3 = resize(photo_HW3, small)
+    small_masks = [resize(mask_HW.astype(np.uint8) * 255, small) > 127 for mask_HW in (predicted_HW, truth_HW)]
+    drawn_HW3 = draw_outlines(colour_errors(drawn_HW3, *small_masks), *small_masks)
     return HeldOutPicture(stem, float(metrics.dice(metrics.overlap(predicted_HW, truth_HW))), _jpeg(drawn_HW3))
 
 

@@ -56,7 +56,7 @@ def known(record: ProgressRecord) -> Progress:
 
 def validate(record: ProgressRecord, photos: int, batch: int, world_size: int = 1) -> None:
     """Photos with a mask on the left half, of which the first quarter is found."""
-    record.on_validation_epoch_start(trainer(), module(0))
+    record.on_validation_epoch_start(trainer(10, world_size), module(0))
     for at in range(0, photos, batch):
         many = min(batch, photos - at)
         truth, predicted = torch.zeros(many, 1, 8, 16), torch.zeros(many, 1, 8, 16)

@@ -189,5 +189,5 @@ def _last_and_best(curve: pd.DataFrame | None, early: int) -> list[Cell]:
     known = None if pd.isna(last) else float(last)
     if counting["val_dice"].notna().sum() == 0:
         return [known, None, None]
-    best = counting.loc[counting["val_dice"].idxmax()]
+    best = counting.iloc[int(counting["val_dice"].fillna(0).argmax())]
     return [known, float(best["val_dice"]), float(best["epoch"]) + 1]
