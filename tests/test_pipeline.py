@@ -271,7 +271,7 @@ def test_compare_shows_a_run_beside_itself(demo: Demo) -> None:
     assert re.search(r"unet, width 8 .*unet, width 8", said)
     assert said.count(f"{summary['score_mean']:.5f}") == 3  # of both, and of the best
     assert "+0.00000" in said
-    assert "cannot tell whether it is better than " in said
+    assert "; whether that is better than " in said
 
 
 def test_masks_are_submitted_and_their_score_is_noted_in_the_ledger(

@@ -5,8 +5,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from kaggle_tools.competitions.competition import Competition
-from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.errors import InputError, counted, first_few
 from kaggle_tools.kaggle_api.ledger import Entry
+from kaggle_tools.report.graphics.pictures import reasons
 from kaggle_tools.report.page import Page, write_page
 from kaggle_tools.report.parts.comparison import comparison_part
 from kaggle_tools.report.parts.masks import masks_part
@@ -16,6 +17,7 @@ from kaggle_tools.report.parts.submissions import submissions_part
 from kaggle_tools.results import pred_folder, run_folder
 from kaggle_tools.results.comparison import comparable_neighbours, compare
 from kaggle_tools.system.files import locked
+from kaggle_tools.system.output import warn
 
 WAIT_SECONDS = 600.0
 """How long other pages of the same run may take."""
@@ -86,7 +88,19 @@ def write_report(
             masks=masks,
         )
         write_page(out, page)
+        _say_not_shown(page, data)
     return out
+
+
+def _say_not_shown(page: Page, data: Path | None) -> None:
+    """Say which photos the page lacks, for each reason how many."""
+    parts = [part.galleries for part in (page.comparison, page.run, page.masks) if part]
+    shown = {
+        (picture.stem, picture.errors): picture for of_part in parts for one in of_part for picture in one.pictures
+    }
+    for count, reason in reasons(shown.values()):
+        elsewhere = "" if data else "; if the photos have moved, name their folder by `report --data DIR`"
+        warn(f"{counted(count, 'photo')} cannot be shown on the page: {reason}{elsewhere}")
 
 
 def is_unfinished(run: Path) -> bool:

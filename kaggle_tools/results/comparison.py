@@ -134,7 +134,7 @@ class Comparison:
         difference, names = self.difference(run, other), self.names()
         if difference.verdict == "cannot tell":
             few = f", of too few {self.competition.group_name}s" if difference.groups < FEWEST_GROUPS else ""
-            return f"cannot tell whether it is better than {names[other]}: difference {difference}{few}"
+            return f"whether that is better than {names[other]} cannot be told: the difference is {difference}{few}"
         lead = self.difference(other, run) if difference.verdict == "worse" else difference
         return f"it is {difference.verdict} than {names[other]}, by {lead}"
 

@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
-from finished_runs import PHOTOS_OF_TWO_RUNS, write_pred, write_two_runs
+from finished_runs import PHOTOS_OF_TWO_RUNS, draw_photos, write_pred, write_two_runs
 from known_competitions import CARVANA
 from unfinished_runs import NOON, progress, write_unfinished_run
 
@@ -125,3 +125,18 @@ def test_control_characters_of_a_record_are_written_out_on_a_page(runs: list[Pat
     html = write_report(None, CARVANA, runs[:1]).read_text(encoding="utf-8")
     assert not {"\u202e", "\x1b", "\x03"} & set(html)
     assert r"/d\u202e\x1b[31m\x03" in html
+
+
+def test_photos_that_have_moved_are_counted_in_the_terminal_and_found_where_they_are_now(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, pred = tmp_path / "data", tmp_path / "pred"
+    draw_photos(data, ["a_01", "b_01"])
+    write_pred(pred, data / "train", {"a_01": 20, "b_01": 30})
+    (data / "train").rename(data / "test")
+    write_report(None, CARVANA, [], pred)
+    said = capsys.readouterr().err
+    assert said.startswith("warning: 2 photos cannot be shown on the page: ")
+    assert said.endswith("if the photos have moved, name their folder by `report --data DIR`\n")
+    write_report(None, CARVANA, [], pred, data)
+    assert capsys.readouterr().err == ""

@@ -223,12 +223,12 @@ class TestTheBest:
         mixed = changed(dict.fromkeys("bcdefghijkl", -0.01) | {"a": 0.35})
         said = self.compared(tmp_path, mixed, EVEN).in_words()
         assert said.startswith("run0 is the best with 0.52000 (")
-        assert "); cannot tell whether it is better than run1: difference 0.02000 (-0.01" in said
+        assert "); whether that is better than run1 cannot be told: the difference is 0.02000 (-0.01" in said
 
     def test_runs_that_share_one_car_only_are_not_called_different(self, tmp_path: Path) -> None:
         assert self.compared(tmp_path, {"a_01": 0.5}, {"a_01": 0.75}).in_words() == (
             "run1 is the best with 0.75000; "
-            "cannot tell whether it is better than run0: difference 0.25000, of too few cars"
+            "whether that is better than run0 cannot be told: the difference is 0.25000, of too few cars"
         )
 
     def test_a_single_run_is_not_called_the_best(self, tmp_path: Path) -> None:

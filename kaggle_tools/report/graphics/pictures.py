@@ -9,6 +9,7 @@ H height, W width, at the size of what is drawn.
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import sqrt
@@ -84,6 +85,23 @@ class Gallery:
     pictures: list[Picture]
     together: int = 1
     """So many in turn show the same photo, and stay beside each other."""
+
+    @property
+    def not_shown(self) -> list[tuple[int, str]]:
+        """How many of the pictures cannot be shown for each reason, the most frequent one first."""
+        return reasons(self.pictures)
+
+
+def reasons(shown: Iterable[Picture]) -> list[tuple[int, str]]:
+    """How many pictures cannot be shown for each reason, the most frequent one first, with the file of one of them."""
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for picture in shown:
+        if not picture.thumbnail:
+            reason = picture.errors.partition(": ")[2] or picture.errors  # after the file's path
+            first.setdefault(reason, picture.errors)
+            counts[reason] += 1
+    return [(count, first[reason]) for reason, count in counts.most_common()]
 
 
 def pictures(photos: Iterable[PhotoFiles]) -> list[Picture]:

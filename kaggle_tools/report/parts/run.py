@@ -15,7 +15,7 @@ from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.recorded import setting_as_text
 from kaggle_tools.data.fingerprint import FileHashes
 from kaggle_tools.data.run_length_masks import masks_folder
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, counted
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, pictures
 from kaggle_tools.report.graphics.svg import Plot
@@ -339,4 +339,4 @@ def _begun_with(command: str) -> str:
 
 
 def _machine(timing: Timing) -> str:
-    return f"{timing.hardware} ({timing.devices} in use, precision {timing.precision})"
+    return f"{timing.hardware} ({counted(timing.devices, 'device')} used, precision {timing.precision})"

@@ -13,11 +13,13 @@ from kaggle_tools.data.images import resize, write_mask
 from kaggle_tools.report.graphics.marks import HALO, HALO_OPACITY
 from kaggle_tools.report.graphics.pictures import (
     MOST_CHARACTERS,
+    Gallery,
     PhotoFiles,
     Picture,
     data_uri,
     draw,
     pictures,
+    reasons,
 )
 
 Mask, Pixels, Span = NDArray[np.bool_], NDArray[np.uint8], tuple[int, int]
@@ -281,3 +283,14 @@ def test_a_photo_of_a_strange_shape_is_drawn_no_higher_than_four_times_as_wide_a
 ) -> None:
     drawn = draw(np.zeros((*size, 3), np.uint8), np.zeros(size, bool), None, 960)
     assert drawn.shape == (*shape, 3)
+
+
+def test_why_pictures_are_not_shown_is_counted_with_the_file_of_one_of_each_kind() -> None:
+    found = [
+        Picture("a", "", "", thumbnail="data:"),
+        Picture("b", "", "photos/b.jpg: missing"),
+        Picture("c", "", "photos/c.jpg: is no longer what it was"),
+        Picture("d", "", "photos/d.jpg: missing"),
+    ]
+    expected = [(2, "photos/b.jpg: missing"), (1, "photos/c.jpg: is no longer what it was")]
+    assert reasons(found) == Gallery("all", found).not_shown == expected

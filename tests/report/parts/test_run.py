@@ -245,7 +245,7 @@ class TestHowItWasMade:
             "begun": "not recorded",
             "begun with": "python -m kaggle_tools train --data data --out run",
             "training": "6 min (fold 0, 1, 2)",
-            "hardware": "2 cores of Abacus (1 in use, precision 32-true)",
+            "hardware": "2 cores of Abacus (1 device used, precision 32-true)",
             "versions": "python 3.11.7",
             "code": "0123456789abcdef",
             "photos": f"{finished.parent}/data",
