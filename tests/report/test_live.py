@@ -128,7 +128,8 @@ def test_the_page_is_written_in_a_process_of_low_priority_and_says_in_the_end_th
     run: Path,
 ) -> None:
     page = run / "report.html"
-    with subprocess.Popen(hurried(run, os.getpid()), env=own_environment()) as writer:
+    writer = subprocess.Popen(hurried(run, os.getpid()), env=own_environment())
+    try:
         until(lambda: os.getpriority(os.PRIO_PROCESS, writer.pid) == live.NICENESS)
         while not page.exists():
             time.sleep(0.05)
@@ -136,6 +137,10 @@ def test_the_page_is_written_in_a_process_of_low_priority_and_says_in_the_end_th
         assert "Fold 1: 3 of 10 epochs" in page.read_text()
         assert f"{dice(3, 0):.5f}" in page.read_text()
         writer.send_signal(signal.SIGTERM)
+        writer.wait()
+    finally:
+        writer.kill()
+        writer.wait()
     assert writer.returncode == 0
     assert "Not being trained" in page.read_text()
     assert [path.name for path in run.iterdir() if path.name.startswith(".kaggle")] == []
