@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from kaggle_tools.config.training import TrainingConfig
+from kaggle_tools.config.values import IMAGENET
 from kaggle_tools.errors import InputError
 
 ANY = ""
@@ -29,6 +30,20 @@ PRESETS = {
     ),
     # A few minutes for the drawn demo on two CPU cores.
     "demo": TrainingConfig(ANY, width=8, image_size=(160, 240), augmentation="hflip", epochs=14, batch_size=8, lr=5e-3),
+    # What an hour on two CPU cores is best spent on, from ImageNet's weights; --budget fits it to other times.
+    "pretrained": TrainingConfig(
+        ANY,
+        model="smp:Unet/timm-tf_efficientnet_lite0",
+        pretrained=IMAGENET,
+        decoder_channels=(128, 64, 32, 16, 16),
+        image_size=(512, 512),
+        early_sizes=((352, 352, 3),),
+        augmentation="hflip",
+        epochs=7,
+        batch_size=2,
+        lr=1e-3,
+        ema_decay=0.998,
+    ),
     # Under an hour for one fold of 1,664 photos on two CPU cores: too short for more augmentation to pay off.
     "laptop": TrainingConfig(
         ANY,
