@@ -66,7 +66,7 @@ def test_the_data_lie_where_the_file_says(work: Path) -> None:
 
 def test_the_masks_become_a_checked_csv_without_the_file(work: Path) -> None:
     output = said("submit", work / "pred", "--data", work / "data", "--dry-run", "--force")
-    assert "roof-tiles" in output
+    assert "Roof Tiles: 16 masks" in output
     lines = (work / "pred" / "submission.csv").read_text().splitlines()
     assert lines[0] == "id,pixels"
     assert len(lines) == 17

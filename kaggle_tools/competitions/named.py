@@ -32,12 +32,14 @@ def agreed_competition(given: str | None, folders: Mapping[Path, str]) -> Compet
     Raises:
         InputError: the folders, or they and what is given, contradict each other.
     """
+    named = read_competition(Path(given)) if given and given.endswith(".toml") else None
+    slugs = {**folders, Path("--competition"): named.slug if named else given} if given else dict(folders)
+    if len(set(slugs.values())) > 1:
+        listed = "; ".join(f"{path}: {slug}" for path, slug in slugs.items())
+        raise InputError(f"these belong to different competitions: {listed}")
     found = {folder: recorded(folder, slug) for folder, slug in folders.items()}
     if given:
-        found[Path("--competition")] = competition_named(given)
-    if len({competition.slug for competition in found.values()}) > 1:
-        listed = "; ".join(f"{path}: {competition.slug}" for path, competition in found.items())
-        raise InputError(f"these belong to different competitions: {listed}")
+        found[Path("--competition")] = named or packaged_competition(given)
     if not found:
         return packaged_competition(DEFAULT_SLUG)
     first, *others = found

@@ -163,14 +163,14 @@ class TestMasks:
     ) -> None:
         mask(run, "--images", shown, "--out", tmp_path / "pred", "--no-report")
         assert {path.name for path in (tmp_path / "pred").iterdir()} == {
-            *("masks", "run.json", "photos.csv", ".process0.lock")
+            *("masks", "competition.json", "run.json", "photos.csv", ".process0.lock")
         }
 
     def test_a_page_shows_the_masks(self, run: Path, shown: Path, tmp_path: Path) -> None:
         said = mask(run, "--images", shown, "--out", tmp_path / "pred")
         page = tmp_path / "pred" / "report.html"
         assert f"page: {page}" in said
-        assert "Masks in pred" in page.read_text()
+        assert "Masks in <bdi>pred</bdi>" in page.read_text()
 
     def test_outlines_of_masks_may_be_drawn(self, run: Path, shown: Path, tmp_path: Path) -> None:
         mask(run, "--images", shown, "--out", tmp_path / "pred", "--overlays")

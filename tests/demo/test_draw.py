@@ -58,9 +58,11 @@ def demo(tmp_path_factory):
 def test_drawing_a_demo_twice_writes_the_same_bytes(demo, tmp_path):
     again = f"""
 from pathlib import Path
-from known_competitions import CARVANA
+from kaggle_tools.cli import DEFAULT_SLUG
+from kaggle_tools.competitions.toml_file import packaged_competition
 from kaggle_tools.demo.draw import draw_competition
-draw_competition(Path({str(tmp_path)!r}), CARVANA, train_groups=1, test_groups=1, size={TINY})
+carvana = packaged_competition(DEFAULT_SLUG)
+draw_competition(Path({str(tmp_path)!r}), carvana, train_groups=1, test_groups=1, size={TINY})
 """
     subprocess.run([sys.executable, "-c", again], check=True)
 

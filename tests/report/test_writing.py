@@ -65,9 +65,9 @@ def test_a_page_leads_to_the_sections_that_it_has_and_to_no_others(runs: list[Pa
 def test_the_page_of_one_run_begins_with_it_and_that_of_several_with_the_best(tmp_path: Path) -> None:
     runs = [run.rename(tmp_path / run.parent.name) for run in write_two_runs(tmp_path / "made")]
     of_one, of_both = (write_report(tmp_path / "page.html", CARVANA, given).read_text() for given in (runs[:1], runs))
-    cards = [re.findall("<h2>(.*?)</h2>", page.partition("<main>")[0]) for page in (of_one, of_both)]
-    assert cards[0][:2] == ["Dice of worse", "worse against the best"]
-    assert cards[1][:2] == ["The best model", "Dice of better"]
+    cards = [re.findall("<h2>(.*?)</h2>", page.partition("<nav")[0]) for page in (of_one, of_both)]
+    assert cards[0][:2] == ["Dice of <bdi>worse</bdi>", "<bdi>worse</bdi> against the best"]
+    assert cards[1][:2] == ["The best model", "Dice of <bdi>better</bdi>"]
     sections = [re.findall('<section id="([a-z]+)"', page) for page in (of_one, of_both)]
     assert (sections[0][0], sections[0][-1], sections[1][0]) == ("trust", "comparison", "comparison")
 

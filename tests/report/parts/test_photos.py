@@ -129,7 +129,7 @@ class TestBlankPhotos:
             ["10 to 20 %", 1, 0, None, 0],
             ["90 to 100 %", 1, 0.9, 1, 0.95],
         ]
-        assert coverage_plot(table, SALT).title == "mean precision by coverage"
+        assert coverage_plot(table, SALT).title == "Mean precision by coverage"
 
     def test_areas_of_a_competition_whose_first_class_is_not_blank_are_named_by_their_bound(
         self, table: pd.DataFrame
