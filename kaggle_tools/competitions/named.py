@@ -9,7 +9,13 @@ from pathlib import Path
 
 from kaggle_tools.cli import DEFAULT_SLUG
 from kaggle_tools.competitions.competition import Competition
-from kaggle_tools.competitions.toml_file import as_recorded, competition_of, packaged_competition, read_competition
+from kaggle_tools.competitions.toml_file import (
+    as_recorded,
+    competition_of,
+    packaged,
+    packaged_competition,
+    read_competition,
+)
 from kaggle_tools.errors import InputError
 from kaggle_tools.system.files import read_json, write_json
 from kaggle_tools.system.json_values import changes_of
@@ -18,12 +24,20 @@ RECORD = "competition.json"
 
 
 def competition_named(name: str) -> Competition:
-    """The competition with this slug, or in this TOML file.
+    """The competition with this slug, or in this TOML file, or in the `competition.json` of a folder of ours.
 
     Raises:
         InputError: there is none; the known ones are named. Or the file is missing, or a field of it impossible.
     """
-    return read_competition(Path(name)) if name.endswith(".toml") else packaged_competition(name)
+    if name.endswith(".toml"):
+        return read_competition(Path(name))
+    return read_json(Path(name), "", competition_of) if name.endswith(".json") else packaged_competition(name)
+
+
+def name_of(folder: Path, competition: Competition) -> str:
+    """By what a command can name the competition of a folder of ours: its slug, or of one's own the file there."""
+    is_packaged = competition.slug in packaged() and competition == packaged_competition(competition.slug)
+    return competition.slug if is_packaged else str(folder / RECORD)
 
 
 def agreed_competition(given: str | None, folders: Mapping[Path, str]) -> Competition:
@@ -32,7 +46,7 @@ def agreed_competition(given: str | None, folders: Mapping[Path, str]) -> Compet
     Raises:
         InputError: the folders, or they and what is given, contradict each other.
     """
-    named = read_competition(Path(given)) if given and given.endswith(".toml") else None
+    named = competition_named(given) if given and given.endswith((".toml", ".json")) else None
     slugs = {**folders, Path("--competition"): named.slug if named else given} if given else dict(folders)
     if len(set(slugs.values())) > 1:
         listed = "; ".join(f"{path}: {slug}" for path, slug in slugs.items())

@@ -38,6 +38,7 @@ from kaggle_tools.system.json_values import (
 PACKAGED = Path(__file__).parent
 LARGEST = 2**20
 """Bytes of a file."""
+DEMOS = ("cars", "salt")
 LARGEST_SIDE = 2**16
 """Pixels."""
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -156,7 +157,7 @@ def _line(recorded: Any) -> str:
 
 def _one_of(*choices: Any) -> Reader[Any]:
     def read(recorded: Any) -> Any:
-        if recorded not in choices or isinstance(recorded, bool):
+        if not any(recorded == choice and type(recorded) is type(choice) for choice in choices):
             raise MalformedError(f"{recorded!r} must be {' or '.join(map(str, choices))}")
         return recorded
 
@@ -172,7 +173,7 @@ def _truth(recorded: Any) -> bool:
 def _below(recorded: Any) -> str:
     """A path below the data folder."""
     path = PurePosixPath(_line(recorded))
-    if path.is_absolute() or ".." in path.parts or "\\" in str(recorded):
+    if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in str(recorded):
         raise MalformedError(f"{recorded!r} must be a path below the data folder, with /")
     return str(recorded)
 
@@ -219,7 +220,7 @@ def _archive(recorded: Any) -> Archive:
             raise MalformedError("no such field; an archive has name, into, holds and on_request", str(name))
     return Archive(
         name=given.required("name", _below),
-        into=given.optional("into", _below, "."),
+        into=given.optional("into", lambda into: into if into == "." else _below(into), "."),
         on_request=given.optional("on_request", _truth, False),
         holds=given.optional("holds", each(_below), ()),
     )
@@ -262,7 +263,7 @@ READERS: Mapping[str, Reader[Any]] = {
     "blank_share": between(floating, 0, 1),
     "coverage_strata": _rising,
     "score": _one_of(*metrics.BY_NAME),
-    "demo": _line,
+    "demo": _one_of(*DEMOS),
 }
 """How each field is read, in the order in which a file has them."""
 USUAL = {"archives": ()} | {field.name: field.default for field in fields(Competition) if field.default is not MISSING}

@@ -111,7 +111,7 @@ def _masks_by_stem(folder: Path, competition: Competition, photos: dict[str, Pat
         return _files_by_stem(folder, competition, competition.train_masks)
     sizes = {stem: size for stem, path in photos.items() if (size := _size_or_none(path))}
     unreadable = {stem: path for stem, path in photos.items() if stem not in sizes}
-    return mask_files(competition, folder / competition.train_masks, sizes) | unreadable
+    return mask_files(competition, folder / competition.train_masks, sizes, unreadable) | unreadable
 
 
 def _files_by_stem(folder: Path, competition: Competition, pattern: str) -> dict[str, Path]:

@@ -7,7 +7,7 @@ one photo, such as one for each object, are taken together.
 
 import csv
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +27,12 @@ FORM = 1
 """One more whenever the files of the same table become others."""
 
 
-def mask_files(competition: Competition, table: Path, sizes: Mapping[str, Size]) -> dict[str, Path]:
+def mask_files(
+    competition: Competition, table: Path, sizes: Mapping[str, Size], unreadable: Collection[str] = ()
+) -> dict[str, Path]:
     """The files of the masks of these photos, (height, width) by stem, which are written where they are not there yet.
+
+    Rows of `unreadable` photos are left aside.
 
     Raises:
         InputError: the table is missing or damaged, is about photos that are not there, or a row does not fit its
@@ -39,7 +43,7 @@ def mask_files(competition: Competition, table: Path, sizes: Mapping[str, Size])
     with locked(folder, "decodes the masks", LOCK_SECONDS):
         missing = [stem for stem, path in paths.items() if not path.exists() or image_size(path) != sizes[stem]]
         if missing:
-            texts = _texts(competition, table, sizes)
+            texts = _texts(competition, table, {*sizes, *unreadable})
             for stem in track(missing, len(missing), f"masks decoded from {table.name}"):
                 write_mask(paths[stem], _mask(competition, table, stem, texts.get(stem, []), sizes[stem]))
     return paths
@@ -59,22 +63,25 @@ def masks_folder(competition: Competition, table: Path) -> Path:
     return platformdirs.user_cache_path("kaggle_tools") / "masks" / name
 
 
-def _texts(competition: Competition, table: Path, sizes: Mapping[str, Size]) -> dict[str, list[str]]:
+def _texts(competition: Competition, table: Path, stems: set[str]) -> dict[str, list[str]]:
     """The run lengths of each photo, of all its rows."""
     texts: dict[str, list[str]] = {}
     try:
         require_regular(table, LARGEST_TABLE)
-        with table.open(encoding="utf-8", newline="") as file:
+        csv.field_size_limit(LARGEST_TABLE)
+        with table.open(encoding="utf-8-sig", newline="") as file:  # tables from Excel begin with a mark
             rows = csv.DictReader(file)
             columns = (competition.id_column, competition.rle_column)
             if not set(columns) <= {*(rows.fieldnames or ())}:
                 raise InputError(f"{table}: has no columns {' and '.join(columns)}")
             for row in rows:
+                if None in row.values():
+                    raise ValueError(f"line {rows.line_num} has too few fields")
                 stem = competition.stem_of(row[competition.id_column])
-                texts.setdefault(stem, []).append((row[competition.rle_column] or "").strip())
+                texts.setdefault(stem, []).append(row[competition.rle_column].strip())
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{table}: cannot be read ({error})") from error
-    if strange := sorted(texts.keys() - sizes.keys()):
+    if strange := sorted(texts.keys() - stems):
         rows_of = counted(len(strange), "photo is", "photos are")
         raise InputError(f"{table}: {rows_of} not there ({competition.train_photos}): {first_few(strange)}")
     return texts

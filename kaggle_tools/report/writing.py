@@ -100,7 +100,7 @@ def _say_not_shown(page: Page, data: Path | None) -> None:
     }
     for count, reason in reasons(shown.values()):
         elsewhere = "" if data else "; if the photos have moved, name their folder by `report --data DIR`"
-        warn(f"{counted(count, 'photo')} cannot be shown on the page: {reason}{elsewhere}")
+        warn(f"{counted(count, 'photo')} cannot be shown on the page, such as {reason}{elsewhere}")
 
 
 def is_unfinished(run: Path) -> bool:

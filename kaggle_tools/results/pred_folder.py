@@ -240,7 +240,7 @@ def confident_photos(pred: Path, competition: Competition, confidence: float, da
     expected = {row: 1 - row.doubt - excess for row in read_photos(pred)}
     sure = sorted((row for row in expected if expected[row] >= confidence), key=lambda row: row.image)
     if not sure:
-        best = max(expected.values(), default=0.0)
+        best = min(1.0, max(expected.values(), default=0.0))
         raise InputError(
             f"--extra-confidence {confidence}: no mask in {pred} has an expected {competition.score_name} as high as "
             f"that; the best has {best:.4f}"

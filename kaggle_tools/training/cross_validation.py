@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.named import name_of
 from kaggle_tools.config.execution import Execution
 from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.fingerprint import sha256_of
@@ -179,7 +180,7 @@ def save_missing_probabilities(work: CrossValidation, fold: int, execution: Exec
 
 def fold_command(work: CrossValidation, fold: int, execution: Execution) -> list[str]:
     """The command that trains one fold: what decides the result is in the run's `config.json`."""
-    decided = ["--config", str(work.run / run_folder.CONFIG_FILE), "--competition", work.competition.slug]
+    decided = ["--config", str(work.run / run_folder.CONFIG_FILE), "--competition", name_of(work.run, work.competition)]
     folder = ["--data", str(work.data), "--out", str(work.run), "--fold", str(fold)]
     return own_command("train", *folder, *decided, *arguments_of(execution))
 

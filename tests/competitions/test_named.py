@@ -8,7 +8,7 @@ from known_competitions import CARVANA, SALT
 from kaggle_tools import metrics
 from kaggle_tools.cli import DEFAULT_SLUG
 from kaggle_tools.competitions.competition import Competition
-from kaggle_tools.competitions.named import agreed_competition, competition_named, record, recorded
+from kaggle_tools.competitions.named import agreed_competition, competition_named, name_of, record, recorded
 from kaggle_tools.errors import InputError
 
 
@@ -19,6 +19,14 @@ def test_a_competition_is_named_by_its_slug_or_its_file(tmp_path: Path) -> None:
         competition_named("titanic")
     with pytest.raises(InputError, match=r"roofs\.toml: missing"):
         competition_named(str(tmp_path / "roofs.toml"))
+
+
+def test_a_folder_of_ours_names_its_competition_for_a_command(tmp_path: Path, tiles: Competition) -> None:
+    record(tmp_path, SALT)
+    assert name_of(tmp_path, SALT) == SALT.slug
+    record(tmp_path, tiles, anew=True)
+    assert name_of(tmp_path, tiles) == str(tmp_path / "competition.json")
+    assert competition_named(name_of(tmp_path, tiles)) == tiles
 
 
 class TestAgreed:

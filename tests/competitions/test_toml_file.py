@@ -78,6 +78,9 @@ def test_an_unknown_slug_is_refused_and_the_known_ones_are_named() -> None:
     ("line", "instead", "said"),
     [
         (12, "rle_first = 2", "rle_first: 2 must be 0 or 1"),
+        (12, "rle_first = 1.0", "rle_first: 1.0 must be 0 or 1"),
+        (13, 'demo = "boats"', "demo: 'boats' must be cars or salt"),
+        (13, 'metadata = "."', "metadata: '.' must be a path below the data folder, with /"),
         (12, "rle_first = true", "rle_first: True must be 0 or 1"),
         (11, 'rle_order = "rows"', "rle_order: 'rows' must be row-major or column-major"),
         (11, 'rle_ordr = "row-major"', "rle_ordr: no such field; is rle_order meant?"),

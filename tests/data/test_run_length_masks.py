@@ -83,6 +83,7 @@ def test_a_mask_of_which_the_photo_has_another_size_now_is_decoded_again(
             r"train\.csv: a does not fit its photo of 3x2 pixels: a run ends at pixel 6, but the last one is 5",
         ),
         (["a,x"], r"train\.csv: a does not fit its photo of 3x2 pixels: 'x' is not a number"),
+        (["a"], r"train\.csv: cannot be read \(line 2 has too few fields\)"),
         (["a/b,0 1"], r"train\.csv: cannot be read \('a/b' is not of the form \{stem\}"),
     ],
 )
@@ -91,6 +92,19 @@ def test_a_row_that_cannot_be_is_named(
 ) -> None:
     with pytest.raises(InputError, match=said):
         mask_files(tables, write(*rows), SIZES)
+
+
+def test_a_table_of_a_large_mask_that_begins_with_a_mark_is_read(tables: Competition, tmp_path: Path) -> None:
+    size = (600, 600)
+    text = " ".join(f"{at} 1" for at in range(0, 360_000, 8))
+    assert len(text) > 131_072  # the limit of Python's own module
+    (tmp_path / "train.csv").write_text(f"id,pixels\na,{text}\n", encoding="utf-8-sig")
+    assert read_mask(mask_files(tables, tmp_path / "train.csv", {"a": size})["a"]).mean() == 1 / 8
+
+
+def test_rows_of_photos_that_cannot_be_read_are_left_aside(tables: Competition, write: Callable[..., Path]) -> None:
+    files = mask_files(tables, write("a,0 1", "z,0 1"), SIZES, unreadable={"z"})
+    assert files.keys() == SIZES.keys()
 
 
 def test_a_table_that_is_missing_or_another_one_is_refused(

@@ -208,6 +208,7 @@ def test_every_held_out_photo_is_found_by_parts_of_its_name_and_its_row_opens_th
     (view,) = opened.execute_script(shown)
     assert "bb_02" in view
     assert f"Dice {SCORES['bb_02']:.5f}" in view
+    opened.switch_to.active_element.send_keys(Keys.ESCAPE)
     search.send_keys("x")
     assert opened.execute_script(found) == "0 of 30 photos"
 

@@ -136,7 +136,7 @@ def test_photos_that_have_moved_are_counted_in_the_terminal_and_found_where_they
     (data / "train").rename(data / "test")
     write_report(None, CARVANA, [], pred)
     said = capsys.readouterr().err
-    assert said.startswith("warning: 2 photos cannot be shown on the page: ")
+    assert said.startswith("warning: 2 photos cannot be shown on the page, such as ")
     assert said.endswith("if the photos have moved, name their folder by `report --data DIR`\n")
     write_report(None, CARVANA, [], pred, data)
     assert capsys.readouterr().err == ""

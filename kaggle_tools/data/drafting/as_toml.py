@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kaggle_tools.data.drafting.conclusions import Finding
+from kaggle_tools.system.output import printable
 
 HEAD = """\
 # Drafted from what lies in {folder}. Look at what is "guessed"; docs/competitions.md explains each field.
@@ -14,8 +15,13 @@ HEAD = """\
 
 def as_toml(fields: Mapping[str, Finding], folder: str) -> str:
     """The text of the file, a comment above each field that says where it comes from."""
-    parts = [f"# {found.how}: {found.why}\n{name} = {_value(found.value)}\n" for name, found in fields.items()]
-    return HEAD.format(folder=folder) + "\n" + "".join(parts)
+    parts = [f"# {found.how}: {_line(found.why)}\n{name} = {_value(found.value)}\n" for name, found in fields.items()]
+    return HEAD.format(folder=_line(folder)) + "\n" + "".join(parts)
+
+
+def _line(text: str) -> str:
+    """A comment ends with its line."""
+    return " ".join(printable(text).split())
 
 
 def _value(value: Any) -> str:

@@ -12,10 +12,17 @@ import numpy as np
 from PIL import Image
 
 from kaggle_tools.data.drafting.inventory import Csv, Inventory
-from kaggle_tools.data.drafting.numbering import Numbering, of_coherent_masks, of_equal_masks, order_of_outlines
-from kaggle_tools.data.drafting.roles import SOME, Roles
+from kaggle_tools.data.drafting.numbering import (
+    Numbering,
+    of_coherent_masks,
+    of_equal_masks,
+    order_of_outlines,
+    starts_at_0,
+)
+from kaggle_tools.data.drafting.roles import SOME, Roles, evenly
 from kaggle_tools.data.images import image_size, read_mask, read_photo
-from kaggle_tools.errors import counted
+from kaggle_tools.errors import counted, counted_of
+from kaggle_tools.metrics import BY_NAME
 
 How = Literal["seen", "concluded", "guessed"]
 NO_FILES = "there are no mask files to compare with"
@@ -33,20 +40,21 @@ def findings(roles: Roles, found: Inventory, slug: str) -> dict[str, Finding]:
     """The fields of the competition, in the order in which a file has them."""
     sizes = Counter(map(image_size, (*roles.photos.files, *roles.test.files)))
     stem_format, shared = _stem_format(roles)
+    photos, tests = (counted(len(images.files), "file") for images in (roles.photos, roles.test))
     columns = f"header of {roles.sample.name}"
     fields = {
         "slug": Finding(slug, "guessed", "it must be the last part of the address at Kaggle"),
         "title": Finding(slug.replace("-", " ").title(), "guessed", "what people call it"),
-        "train_photos": Finding(roles.photos.pattern(), "seen", f"{len(roles.photos.files):,} files with masks"),
+        "train_photos": Finding(roles.photos.pattern(), "seen", f"{photos} with masks"),
         "train_masks": _masks(roles),
-        "test_photos": Finding(roles.test.pattern(), "seen", f"{len(roles.test.files):,} files that the sample lists"),
-        "sample_submission": Finding(roles.sample.name, "seen", f"{len(roles.sample.rows):,} ids"),
+        "test_photos": Finding(roles.test.pattern(), "seen", f"{tests} that the sample lists"),
+        "sample_submission": Finding(roles.sample.name, "seen", counted(len(roles.sample.rows), "id")),
         "stem_format": Finding(stem_format, "concluded", shared),
         "id_pattern": Finding(f"{{stem}}{roles.id_after}", "seen", "ids are the names of the test photos"),
         "id_column": Finding(roles.sample.header[0], "seen", columns),
         "rle_column": Finding(roles.sample.header[1], "seen", columns),
         **_run_length_fields(roles),
-        "score": Finding("Dice", "guessed", 'the Evaluation page says it: "Dice", "IoU" or "mean precision"'),
+        "score": Finding("Dice", "guessed", f"the Evaluation page says it: {', '.join(BY_NAME)}"),
         **_blank_fields(roles),
     }
     if len(sizes) == 1:
@@ -58,7 +66,7 @@ def findings(roles: Roles, found: Inventory, slug: str) -> dict[str, Finding]:
 
 def _masks(roles: Roles) -> Finding:
     if roles.masks:
-        return Finding(roles.masks.pattern(roles.after), "seen", f"{len(roles.masks.files):,} files")
+        return Finding(roles.masks.pattern(roles.after), "seen", counted(len(roles.masks.files), "file"))
     return Finding(_named(roles), "seen", "it has the columns of the sample submission, and names training photos")
 
 
@@ -81,7 +89,7 @@ def _run_length_fields(roles: Roles) -> dict[str, Finding]:
     """In which order pixels are numbered, and from which number on."""
     texts = roles.texts()
     filled = [stem for stem in roles.stems if texts.get(stem + roles.id_after, "").strip() not in ("", "-1")]
-    some = filled[:: max(1, len(filled) // SOME)]
+    some = evenly(filled, SOME)
     by_stem = {stem: texts[stem + roles.id_after] for stem in some}
     if not by_stem:
         return _unknown_numbering("no table with run lengths of the training masks")
@@ -96,16 +104,20 @@ def _run_length_fields(roles: Roles) -> dict[str, Finding]:
 def _numbering_without_files(roles: Roles, texts: Mapping[str, str]) -> dict[str, Finding]:
     """By what real masks are like."""
     files = {stem: roles.photos.by_name[stem] for stem in texts}
+    from_0 = starts_at_0(texts.values())
+    unknown = _unknown_numbering(NO_FILES)
+    if from_0:
+        unknown["rle_first"] = Finding(0, "concluded", f"a run in {_named(roles)} begins at 0")
     coherent = of_coherent_masks([(text, image_size(files[stem])) for stem, text in texts.items()])
     if coherent:
         why = f"of {counted(len(texts), 'mask')} hardly a run goes on beyond the end of a line"
-        return {**_unknown_numbering(NO_FILES), "rle_order": Finding(coherent.order, "concluded", why)}
+        return {**unknown, "rle_order": Finding(coherent.order, "concluded", why)}
     grays = ((text, np.asarray(Image.fromarray(read_photo(files[stem])).convert("L"))) for stem, text in texts.items())
-    order = order_of_outlines(list(grays), first=1)
+    order = order_of_outlines(grays, first=0 if from_0 else 1)
     if order:
         why = f"so the outlines of {counted(len(texts), 'mask')} lie on edges of their photos"
-        return {**_unknown_numbering(NO_FILES), "rle_order": Finding(order, "concluded", why)}
-    return _unknown_numbering(f"{NO_FILES}, and the run lengths do not tell")
+        return {**unknown, "rle_order": Finding(order, "concluded", why)}
+    return unknown
 
 
 def _numbering(numbering: Numbering, why: str) -> dict[str, Finding]:
@@ -129,7 +141,7 @@ def _blank_fields(roles: Roles) -> dict[str, Finding]:
         blank = [stem for stem in some if texts.get(stem + roles.id_after, "").strip() in ("", "-1")]
     if not blank:
         return {}
-    why = f"of {counted(len(some), 'training mask')}, {len(blank):,} are blank"
+    why = f"{counted_of(len(blank), len(some), 'training mask')} blank"
     strata = "then folds hold alike shares of blank masks and of each size"
     found = {
         "blank_share": Finding(round(len(blank) / len(some), 2), "concluded", why),

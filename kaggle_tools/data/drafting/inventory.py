@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kaggle_tools.data.checks.names import PHOTO_SUFFIXES, visible
 from kaggle_tools.errors import InputError
+from kaggle_tools.system.files import LARGEST_TABLE
 
 DEEPEST = 4
 """Folders below the data folder."""
@@ -88,7 +89,8 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 def _table(folder: Path, path: Path) -> Csv:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        csv.field_size_limit(LARGEST_TABLE)  # run lengths of a mask may be longer than the module's own limit
+        with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [tuple(row) for row in islice(csv.reader(file), MOST_ROWS)]
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a table ({error})") from error

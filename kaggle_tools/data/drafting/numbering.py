@@ -3,7 +3,7 @@
 H height, W width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 from math import sqrt
 from typing import NamedTuple, get_args
@@ -70,12 +70,18 @@ def _crossing(text: str, size: Size, numbering: Numbering) -> tuple[int, int] | 
     return int((begun_in != ended_in).sum()), len(runs)
 
 
-def order_of_outlines(masks: Sequence[tuple[str, NDArray[np.uint8]]], first: int) -> Order | None:
+def starts_at_0(texts: Iterable[str]) -> bool:
+    """Whether a run begins at pixel 0, so that this is the first one."""
+    return any(text.split()[:1] == ["0"] for text in texts)
+
+
+def order_of_outlines(masks: Iterable[tuple[str, NDArray[np.uint8]]], first: int) -> Order | None:
     """The order in which outlines lie where the gray photos beside them, (H, W), have edges; None if that is unsure.
 
     It also tells rows from columns where photos are as high as they are wide.
     """
-    rows, columns = (np.array([_edges(text, gray_HW, order, first) for text, gray_HW in masks]) for order in ORDERS)
+    edges = [[_edges(text, gray_HW, order, first) for order in ORDERS] for text, gray_HW in masks]
+    rows, columns = np.array(edges).reshape(-1, 2).T
     by_rows, by_columns = int((rows > columns).sum()), int((columns > rows).sum())
     if abs(by_rows - by_columns) <= SURE * sqrt(by_rows + by_columns):
         return None
@@ -84,7 +90,10 @@ def order_of_outlines(masks: Sequence[tuple[str, NDArray[np.uint8]]], first: int
 
 def _edges(text: str, gray_HW: NDArray[np.uint8], order: Order, first: int) -> float:
     """How much the photo changes along the mask's outline, on average."""
-    mask_HW = rle.decode(text, gray_HW.shape, order, first).astype(np.uint8)
+    try:
+        mask_HW = rle.decode(text, gray_HW.shape, order, first).astype(np.uint8)
+    except ValueError:  # of another photo than that
+        return 0.0
     outline_HW = cv2.morphologyEx(mask_HW, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(bool)
     smooth_HW = cv2.GaussianBlur(gray_HW.astype(np.float32), (0, 0), 1)
     change_HW = np.hypot(cv2.Sobel(smooth_HW, cv2.CV_32F, 1, 0), cv2.Sobel(smooth_HW, cv2.CV_32F, 0, 1))

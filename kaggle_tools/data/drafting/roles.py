@@ -1,5 +1,6 @@
 """Which files of a data folder are what: photos, masks, test photos, the sample submission."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -40,13 +41,19 @@ class Roles:
     @property
     def some_stems(self) -> list[str]:
         """A few training photos, evenly spaced."""
-        at = np.linspace(0, len(self.stems) - 1, min(SOME, len(self.stems))).astype(int)
-        return [self.stems[index] for index in dict.fromkeys(at.tolist())]
+        return evenly(self.stems, SOME)
 
     def texts(self) -> dict[str, str]:
-        """The run lengths of training masks, by their ids."""
+        """The run lengths of training masks, by their ids; without those of which there are several."""
         rows = self.run_lengths.rows if self.run_lengths else ()
-        return {row[0]: row[1] for row in rows if len(row) > 1}
+        times = Counter(row[0] for row in rows if row)
+        return {row[0]: row[1] for row in rows if len(row) > 1 and times[row[0]] == 1}
+
+
+def evenly(items: list[str], most: int) -> list[str]:
+    """So many of them at most, evenly spaced."""
+    at = np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)
+    return [items[index] for index in at.tolist()]
 
 
 def roles_in(found: Inventory) -> Roles:

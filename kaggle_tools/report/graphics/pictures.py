@@ -175,8 +175,8 @@ def _thumbnail(
 def _full(photo_HW3: NDArray[np.uint8]) -> tuple[str, Size]:
     """A photo with as many of its own pixels as there is room for, and its size there; a small one without any loss."""
     height, width = own = photo_HW3.shape[:2]
-    if max(own) <= SMALLEST_WIDTH:
-        return data_uri(photo_HW3), own
+    if max(own) <= SMALLEST_WIDTH and len(exact := data_uri(photo_HW3)) <= MOST_CHARACTERS:
+        return exact, own
     share = min(1.0, sqrt(MOST_PIXELS / (height * width)), LARGEST_SIDE / max(own))
     size = _reduced(own, share)
     full = data_uri(resize(photo_HW3, size), FULL_QUALITY)

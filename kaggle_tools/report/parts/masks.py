@@ -217,7 +217,8 @@ def _gone(recorded: Sequence[MaskedPhoto], there: Sequence[MaskedPhoto]) -> list
     """That masks were deleted since they were made, if some were."""
     gone = sorted({photo.image for photo in recorded} - {photo.image for photo in there})
     found = f"{counted(len(gone), 'mask was', 'masks were')} deleted: {first_few(gone)}"
-    return [f"{found}; the same `infer` command makes them again"] if gone else []
+    again = f"the same `infer` command makes {'it' if len(gone) == 1 else 'them'} again"
+    return [f"{found}; {again}"] if gone else []
 
 
 def _line(record: Record) -> str:

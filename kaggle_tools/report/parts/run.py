@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.named import name_of
 from kaggle_tools.config.recorded import setting_as_text
 from kaggle_tools.data.fingerprint import FileHashes
 from kaggle_tools.data.run_length_masks import masks_folder
@@ -127,7 +128,7 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         probability_plots=_probability_plots(held_out, found, competition),
         learning_plots=figures.learning_curves(curves, sizes_by_first_epoch(settings)),
         settings=Table(SETTINGS, [[name, setting_as_text(name, value)] for name, value in config.settings.items()]),
-        facts=_facts(run, config, settings, folds),
+        facts=_facts(run, config, settings, folds, competition),
     )
 
 
@@ -302,14 +303,16 @@ def _probability_plots(held_out: HeldOut, found: Summary, competition: Competiti
     ]
 
 
-def _facts(run: Path, config: RunConfig, settings: Settings, folds: Sequence[int]) -> dict[str, str]:
+def _facts(
+    run: Path, config: RunConfig, settings: Settings, folds: Sequence[int], competition: Competition
+) -> dict[str, str]:
     read = {fold: run_folder.read_timing(fold_folder(run, fold)) for fold in folds}
     timings = {fold: timing for fold, timing in read.items() if timing and timing.training_seconds}
     seconds = sum(timing.training_seconds for timing in timings.values())
     machines = sorted({_machine(timing) for timing in timings.values()})
     versions = ", ".join(f"{name} {version}" for name, version in config.versions.items() if version)
     repeated = ["train", "--data", config.data, "--out", "NEW"]
-    repeated += ["--config", str(run / run_folder.CONFIG_FILE), "--competition", settings.competition]
+    repeated += ["--config", str(run / run_folder.CONFIG_FILE), "--competition", name_of(run, competition)]
     if len(folds) < settings.folds:
         repeated += [word for fold in folds for word in ("--fold", str(fold))]
     return {

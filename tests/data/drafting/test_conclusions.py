@@ -105,7 +105,7 @@ def test_blank_masks_are_counted_and_what_a_table_holds_for_them_is_seen(tmp_pat
     draw(tmp_path)
     write_table(tmp_path / "train.csv", "id,pixels", {"c": "-1", "a": rle.encode(box("a"))})
     found = found_in(tmp_path)
-    assert found["blank_share"] == Finding(0.33, "concluded", "of 3 training masks, 1 are blank")
+    assert found["blank_share"] == Finding(0.33, "concluded", "1 of 3 training masks is blank")
     assert found["blank_mask"] == Finding("-1", "seen", "in train.csv")
     assert "blank_share" not in found_in(draw(tmp_path / "other", stems="a b"))
 
@@ -179,6 +179,9 @@ def test_where_masks_are_run_lengths_alone_their_table_is_named_and_coherent_mas
         "column-major", "concluded", "of 5 masks hardly a run goes on beyond the end of a line"
     )
     assert found["rle_first"].how == "guessed"
+    texts["a"] = "0 2"
+    write_table(tmp_path / "train.csv", "id,pixels", texts)
+    assert found_in(tmp_path)["rle_first"] == Finding(0, "concluded", "a run in train.csv begins at 0")
     assert found["blank_share"].value == 0.17  # the photo without a row
 
 

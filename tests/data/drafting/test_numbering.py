@@ -6,7 +6,13 @@ import pytest
 from numpy.typing import NDArray
 
 from kaggle_tools import rle
-from kaggle_tools.data.drafting.numbering import Numbering, of_coherent_masks, of_equal_masks, order_of_outlines
+from kaggle_tools.data.drafting.numbering import (
+    Numbering,
+    of_coherent_masks,
+    of_equal_masks,
+    order_of_outlines,
+    starts_at_0,
+)
 
 
 def blob(height: int, width: int, seed: int) -> NDArray[np.bool_]:
@@ -53,6 +59,13 @@ def test_outlines_on_edges_of_square_photos_show_the_order(order: Any) -> None:
     photos = [(mask_HW * 90 + 60).astype(np.uint8) for mask_HW in masks]
     texts = [rle.encode(mask_HW, order) for mask_HW in masks]
     assert order_of_outlines([*zip(texts, photos, strict=True)], first=1) == order
+
+
+def test_run_lengths_that_do_not_fit_their_photo_tell_nothing_of_its_edges() -> None:
+    photo = (blob(40, 40, 0) * 90).astype(np.uint8)
+    assert order_of_outlines([("0 2", photo)] * 30, first=1) is None
+    assert starts_at_0(["5 2", "0 2"])
+    assert not starts_at_0(["5 2", "", "10 1"])
 
 
 def test_outlines_tell_nothing_where_photos_have_no_edges() -> None:
