@@ -132,7 +132,7 @@ def _exit_code(app: typer.Typer) -> int:
             return 1
         if not isinstance(error, RuntimeError) or OF_A_WORKER not in str(error):
             raise
-        say(f"error: {str(error).strip()} The same command continues from here", to=sys.stderr)
+        say(f"error: {str(error).strip().rstrip('.')}. The same command continues from here", to=sys.stderr)
         return 1
     except SystemExit as ended:
         if ended.code == INTERRUPTED and is_first_process():

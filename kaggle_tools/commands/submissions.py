@@ -38,7 +38,7 @@ def submissions(
     try:
         entries = entries if offline else pick_up_scores(path, entries, spec.slug)
     except NoCredentialsError as error:
-        warn(f"{error} Shown is what is noted here.")
+        warn(f"{str(error).rstrip('.')}. Shown is what is noted here.")
     except LeaderboardError as error:
         failure = error
     cli.show(overview.table(entries).for_terminal())

@@ -9,8 +9,8 @@ import pandas as pd
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.errors import InputError, counted
 from kaggle_tools.results import run_folder
-from kaggle_tools.results.comparison import FEWEST_GROUPS
 from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD
+from kaggle_tools.results.scores import FEWEST_GROUPS
 from kaggle_tools.results.summary import Summary, expected_and_real
 
 OPTIMISTIC = 0.001

@@ -20,15 +20,13 @@ from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.fold_table import recorded_files
 from kaggle_tools.results.records.run import RunConfig
-from kaggle_tools.results.scores import Estimate, Interval, interval
+from kaggle_tools.results.scores import FEWEST_GROUPS, Estimate, Interval, interval
 from kaggle_tools.results.tables import Cell, Column, NumberInWords, Table
 from kaggle_tools.system.output import printable
 
 Verdict = Literal["better", "worse", "cannot tell"]
 IN_OTHER_COLUMNS = ("competition", "model", "width", "unshuffle", "image_size")
 """Settings that the model's name and its size say."""
-FEWEST_GROUPS = 6
-"""Of fewer groups all may well differ in one direction by chance: with probability 2 ** (1 - groups)."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from kaggle_tools.system.json_values import Fields, between, each, floating, pai
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
 NESTED_FOLDS = 5
+FEWEST_GROUPS = 6
+"""Of fewer groups all may well differ in one direction by chance: with probability 2 ** (1 - groups)."""
 
 Interval = tuple[float, float]
 """The lower and the upper end of a 95 % confidence interval."""
@@ -152,7 +154,7 @@ def nested_choice(scores: NDArray[np.float64], groups: Sequence[str]) -> tuple[i
     """Of several ways, the first of which is the usual one, the best; and what choosing it gains over the usual one.
 
     The gain is that of nested cross-validation: the best on some of the groups is tried on the others. On the photos on
-    which it was chosen, every choice looks good.
+    which it was chosen, every choice looks good. Of fewer than `FEWEST_GROUPS` it has no interval: it may be chance.
 
     Args:
         scores: of shape (ways, photos). Among equal ways the first is the best.
@@ -166,7 +168,8 @@ def nested_choice(scores: NDArray[np.float64], groups: Sequence[str]) -> tuple[i
         if not inside.all():
             best = int(scores[:, ~inside].mean(axis=1).argmax())
             gains[inside] = scores[best, inside] - scores[0, inside]
-    return int(scores.mean(axis=1).argmax()), Estimate(float(gains.mean()), interval(gains, groups))
+    known = interval(gains, groups) if len(numbers) >= FEWEST_GROUPS else None
+    return int(scores.mean(axis=1).argmax()), Estimate(float(gains.mean()), known)
 
 
 def _as_list(interval: Interval | None) -> list[float] | None:

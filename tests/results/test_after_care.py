@@ -131,6 +131,13 @@ class TestTrials:
         best = max(metrics.dice(of_all).mean() for of_all in noise.values()) - metrics.dice(noise[0.5]).mean()
         assert trial.gain.score < best - 0.02
 
+    @pytest.mark.parametrize(("groups", "expected"), [(5, AfterCare()), (6, AfterCare(0.25))])
+    def test_of_few_groups_no_gain_is_sure(self, groups: int, expected: AfterCare) -> None:
+        """All five may well gain by chance: with probability 1 / 16."""
+        names = [f"car{number % groups}" for number in range(20)]
+        better = [85 + number % groups for number in range(20)]
+        assert chosen(trials_of(CARVANA, names, self.at_thresholds(better), None)) == expected
+
     def test_one_group_alone_decides_nothing(self) -> None:
         trials = trials_of(CARVANA, ["car"] * 20, self.at_thresholds([90] * 20), None)
         assert trials[0].gain == Estimate(0, None)

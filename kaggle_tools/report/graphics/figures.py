@@ -155,20 +155,20 @@ def by_group(scores: pd.DataFrame, score_name: str, group_name: str) -> Plot:
     return drawing.plot
 
 
-def threshold_curve(curve: pd.DataFrame, chosen: float, score: float, score_name: str) -> Plot:
-    """The mean score at each threshold, and the one chosen."""
+def threshold_curve(curve: pd.DataFrame, best: float, score: float, score_name: str) -> Plot:
+    """The mean score at each threshold, and the best one."""
     with new_drawing("Threshold curve") as drawing:
         axes = drawing.axes
         axes.plot(curve["threshold"], curve["score"], color=SERIES[0])
-        axes.plot([chosen], [score], "o", color=SERIES[1], clip_on=False)
+        axes.plot([best], [score], "o", color=SERIES[1], clip_on=False)
         worst = curve.loc[curve["threshold"].between(0.1, 0.9), "score"].min()
         axes.set_ylim(worst - 0.1 * (score - worst + 1e-6), score + 0.1 * (score - worst + 1e-6))
         axes.set_xlim(0, 1)
         bound(axes, "y")
         axes.set_xlabel("threshold, a probability")
         axes.set_ylabel(_mean(score_name))
-        drawing.keys = [Key(f"chosen: {chosen:.4g}, with {score:.5f}", SERIES[1], "dot")]
-        drawing.alt = f"{_capital(_mean(score_name))} by threshold: highest at {chosen:.4g}, with {score:.5f}."
+        drawing.keys = [Key(f"best: {best:.4g}, with {score:.5f}", SERIES[1], "dot")]
+        drawing.alt = f"{_capital(_mean(score_name))} by threshold: highest at {best:.4g}, with {score:.5f}."
     return drawing.plot
 
 

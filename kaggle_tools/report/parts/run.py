@@ -34,6 +34,7 @@ from kaggle_tools.report.parts.photos import (
 )
 from kaggle_tools.report.trust import Check, checks_of
 from kaggle_tools.results import run_folder, summary
+from kaggle_tools.results.after_care import chosen
 from kaggle_tools.results.fold_table import recorded_files
 from kaggle_tools.results.records.run import RunConfig, Settings, Timing
 from kaggle_tools.results.run_folder import fold_folder
@@ -105,6 +106,7 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
     table = with_pixels(_with_groups(run_folder.read_oof(run, folds), competition), held_out)
     shown = HeldOutPhotos(run, competition, data)
     curves = run_folder.learning_curves(run)
+    care = chosen(summary.after_care_trials(held_out, competition))
     early = sum(epochs for *_, epochs in settings.early_sizes)
     of_last_size = {fold: curve.iloc[early:] for fold, curve in curves.items()}
     return RunPart(
@@ -128,7 +130,7 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         probability_plots=_probability_plots(held_out, found, competition),
         learning_plots=figures.learning_curves(curves, sizes_by_first_epoch(settings)),
         settings=Table(SETTINGS, [[name, setting_as_text(name, value)] for name, value in config.settings.items()]),
-        facts=_facts(run, config, settings, folds, competition),
+        facts={**_facts(run, config, settings, folds, competition), "masks of new photos": str(care)},
     )
 
 

@@ -249,6 +249,7 @@ class TestHowItWasMade:
             "versions": "python 3.11.7",
             "code": "0123456789abcdef",
             "photos": f"{finished.parent}/data",
+            "masks of new photos": "threshold 0.5",
         }
         assert part.facts.items() >= known.items()
 
