@@ -115,6 +115,17 @@ def locked(folder: Path, what: str, timeout: float = 60.0, name: str = LOCK_FILE
         lock.release()
 
 
+@contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """Let errors of the block that name no file, as libraries raise them that write into `folder`, name the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(folder)
+        raise
+
+
 def remove_left_behind(folder: Path) -> None:
     """Remove temporary files and folders whose processes have ended; of those that are links, not the targets."""
     for path in folder.iterdir():

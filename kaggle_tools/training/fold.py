@@ -36,7 +36,7 @@ from kaggle_tools.results.fold_table import Split
 from kaggle_tools.results.records.progress import remove_progress
 from kaggle_tools.results.records.run import Timing
 from kaggle_tools.system import memory
-from kaggle_tools.system.files import locked, remove_left_behind
+from kaggle_tools.system.files import locked, naming, remove_left_behind
 from kaggle_tools.system.hardware import best_device, fast_memory_format, hardware, one_kind_of_out_of_memory
 from kaggle_tools.system.processes import as_started, device_count, is_first_process
 from kaggle_tools.training.callbacks import EpochLines, MetricsTable, Patience, Pictures, TimeLimit
@@ -203,6 +203,7 @@ def _fit(
         quiet_lightning(),
         explained_loss_of_a_process(),
         explained_restoring(resumed) as begun,
+        naming(folder),
         one_kind_of_out_of_memory(),
     ):
         trainer = make_trainer(folder, config, execution, [*callbacks, begun], files)

@@ -20,6 +20,7 @@ from kaggle_tools.system.files import (
     deny_links,
     is_locked,
     locked,
+    naming,
     read_bytes,
     read_csv,
     read_json,
@@ -375,3 +376,10 @@ def test_a_table_of_millions_of_odd_lines_is_refused_at_the_first_of_them(tmp_pa
         read_csv(tmp_path / "t.csv", ("image", "size"), str, if_damaged="make it anew")
     assert tracemalloc.get_traced_memory()[1] < 30e6
     tracemalloc.stop()
+
+
+def test_an_error_of_a_library_that_names_no_file_names_the_folder_that_it_writes_into(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}'"), naming(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="No space left on device: 'a'"), naming(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device", "a")

@@ -328,7 +328,7 @@ class TestInParallel:
         command, *given = json.loads((tmp_path / "1").read_text())
         assert command == "train"
         folder = ["--data", str(tmp_path / "data"), "--out", str(tmp_path), "--fold", "1"]
-        decided = ["--config", str(tmp_path / "config.json"), "--competition", work.competition.slug]
+        decided = ["--config", str(tmp_path / "config.json"), "--competition", str(tmp_path / "competition.json")]
         machine = ["--devices", "1", "--workers", "3", "--compile"]
         beside = ["--pictures-every", "5", "--wandb", "cars", "--save-oof-probabilities", "--no-report"]
         assert given == [*folder, *decided, *machine, *beside]
