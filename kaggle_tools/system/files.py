@@ -121,8 +121,7 @@ def naming(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(folder)
+        _name(error, folder, folder)
         raise
 
 

@@ -102,7 +102,7 @@ def found_instead(folder: Path, pattern: str) -> str:
         if suffixes:
             suffix, count = suffixes.most_common(1)[0]
             todo = f"names must end with {after}" if place == top else f"photos must lie in {top}"
-            return f"{place} holds {counted(count, 'file', 'files')} *{suffix} instead; {todo}"
+            return f"{place} holds {counted(count, 'file')} *{suffix} instead; {todo}"
     return ""
 
 
