@@ -5,6 +5,7 @@ Everything else in the package asks this value instead of knowing names, pattern
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -50,6 +51,10 @@ class Competition:
 
     A photo is known by its *stem*, its file name without the extension. Patterns hold `{stem}`
     exactly once, and are relative to the data folder.
+
+    A mask is known by its *name*: the stem of its photo and, where there are several classes, `_` and its class. Each
+    class has a mask of its own, so that masks may overlap (multi-label); behind the network each is treated as the only
+    mask of a photo would be.
     """
 
     slug: str
@@ -62,8 +67,9 @@ class Competition:
     train_photos: str
     """Pattern of the training photos."""
     train_masks: str
-    """Pattern of their masks. What is foreground in them: see `data.checks.foreground`. Without `{stem}`: the table
-    that holds them as run lengths, in columns that are called as those of the CSV."""
+    """Pattern of their masks, with `{class}` where there are several. What is foreground in them: see
+    `data.checks.foreground`. Without `{stem}`: the table that holds them as run lengths, in columns that are called as
+    those of the CSV."""
     test_photos: str
     """Pattern of the photos to be masked."""
     sample_submission: str
@@ -75,11 +81,11 @@ class Competition:
     `{view}`, and each photo is a group of its own."""
 
     id_pattern: str
-    """The id of a photo in a CSV: `{stem}` and whatever surrounds it."""
+    """The id of a mask in a CSV: `{stem}` and what surrounds it, with `{class}` unless that has a column of its own."""
     id_column: str
     """Header of the CSV's first column."""
     rle_column: str
-    """Header of the CSV's second column."""
+    """Header of the column with the run lengths."""
     rle_order: Order
     """The order in which the pixels are numbered."""
     rle_first: int
@@ -90,6 +96,10 @@ class Competition:
     score: metrics.Score
     """The score of each photo from its pixel counts; the competition's is the mean over photos."""
 
+    classes: tuple[str, ...] = ()
+    """The classes, as ids name them, of which each has a mask; empty where there is but one kind of mask."""
+    class_column: str | None = None
+    """Header of a column for the class, after that for the id, where the CSV has one."""
     group_name: str = "group"
     """What people call a group; their plural is this with an s."""
     view_name: str = "view"
@@ -101,7 +111,7 @@ class Competition:
     blank_allowed: bool = True
     """Whether such a photo may occur at all."""
     blank_share: float = 0.0
-    """About what share of the photos has none."""
+    """About what share of the masks is blank."""
     coverage_strata: tuple[float, ...] = ()
     """Inner boundaries, as shares of the photo's pixels that are foreground, of the classes that
     every fold shall hold alike; empty where folds need no strata."""
@@ -137,6 +147,28 @@ class Competition:
         common = {"Dice": metrics.dice, "IoU": metrics.iou}
         return {name: name.lower() for name, score in common.items() if self.score is not score}
 
+    @property
+    def id_columns(self) -> tuple[str, ...]:
+        """The headers of the columns that say whose mask a row holds."""
+        return (self.id_column, self.class_column) if self.class_column else (self.id_column,)
+
+    def names_of(self, stem: str) -> tuple[str, ...]:
+        """The names of a photo's masks, in the order of the classes."""
+        return tuple(f"{stem}_{one}" for one in self.classes) or (stem,)
+
+    def stem_and_class(self, name: str) -> tuple[str, str]:
+        """The stem of the photo that a mask is of, and its class; that is empty where there is but one kind of mask.
+
+        Raises:
+            ValueError: the name ends with no class of this competition.
+        """
+        if not self.classes:
+            return name, ""
+        for one in self.classes:
+            if name.endswith(f"_{one}"):
+                return name.removesuffix(f"_{one}"), one
+        raise ValueError(f"{name!r} does not end with _ and one of the classes {', '.join(self.classes)}")
+
     def group_and_view(self, stem: str) -> tuple[str, str]:
         """The group and the view of a photo; the view is empty where the stem names none.
 
@@ -153,23 +185,30 @@ class Competition:
         """The stem of a group's photo, the inverse of `group_and_view`."""
         return self.stem_format.format(group=group, view=view)
 
-    def id_of(self, stem: str) -> str:
-        """What the CSV calls the photo."""
-        return self.id_pattern.format(stem=stem)
+    def id_of(self, name: str) -> str:
+        """What the CSV calls the mask; where a column of its own holds the class, the texts of both with a comma."""
+        stem, of_class = self.stem_and_class(name)
+        return self._whole_id.format(stem=stem, **{"class": of_class})
 
-    def stem_of(self, photo_id: str) -> str:
-        """The stem of the photo that the CSV calls `photo_id`.
+    def name_of(self, mask_id: str) -> str:
+        """The name of the mask that the CSV calls `mask_id`, the inverse of `id_of`.
 
         Raises:
             ValueError: the id is not of this competition's form.
         """
-        found = re.fullmatch(_as_regex(self.id_pattern), photo_id)
+        found = re.fullmatch(_as_regex(self._whole_id, self.classes), mask_id)
         if found is None:
-            raise ValueError(f"{photo_id!r} is not of the form {self.id_pattern}, as in {self.title}")
-        return found["stem"]
+            classes = f", class: {', '.join(self.classes)}" if self.classes else ""
+            raise ValueError(f"{mask_id!r} is not of the form {self._whole_id}{classes}, as in {self.title}")
+        return "_".join(found.groupdict()[part] for part in ("stem", "class") if part in found.groupdict())
+
+    @property
+    def _whole_id(self) -> str:
+        """The pattern of what all `id_columns` hold."""
+        return f"{self.id_pattern},{{class}}" if self.class_column else self.id_pattern
 
 
-def _as_regex(pattern: str) -> str:
+def _as_regex(pattern: str, classes: Sequence[str] = ()) -> str:
     """`{stem}_mask.gif` as a regular expression with the groups that it names."""
-    literal = re.escape(pattern)
+    literal = re.escape(pattern).replace(r"\{class\}", f"(?P<class>{'|'.join(map(re.escape, classes))})")
     return re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/\\\\]+)", literal)

@@ -42,6 +42,8 @@ DEMOS = ("cars", "salt")
 LARGEST_SIDE = 2**16
 """Pixels."""
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]*")
+CLASS = re.compile(r"[\w-][\w -]*")
+"""Of the name of a class, which is part of the names of files."""
 
 
 def packaged() -> list[str]:
@@ -197,20 +199,35 @@ def _naming(*names: str) -> Reader[str]:
     return read
 
 
-def _photos(recorded: Any) -> str:
-    pattern = _below(_naming("stem")(recorded))
-    if "{stem}" not in PurePosixPath(pattern).name:
-        raise MalformedError(f"{recorded!r} must have {{stem}} in the name of the file")
-    return pattern
+def _files(*names: str) -> Reader[str]:
+    """A pattern of files, with these names as in `_naming`, of which the last one is in the name of the file."""
+
+    def read(recorded: Any) -> str:
+        pattern = _below(_naming(*names)(recorded))
+        if f"{{{names[-1]}}}" not in PurePosixPath(pattern).name:
+            raise MalformedError(f"{recorded!r} must have {{{names[-1]}}} in the name of the file")
+        return pattern
+
+    return read
 
 
-def _photos_or_table(recorded: Any) -> str:
+def _masks_or_table(recorded: Any) -> str:
     if "{" not in _line(recorded) and PurePosixPath(recorded).suffix == ".csv":
         return _below(recorded)
     try:
-        return _photos(recorded)
+        return _files("class", "stem")(recorded)
     except MalformedError as error:
         raise MalformedError(f"{error.problem}; or be a table, such as train.csv") from error
+
+
+def _classes(recorded: Any) -> tuple[str, ...]:
+    names = each(_line)(recorded)
+    for name in names:
+        if not CLASS.fullmatch(name):
+            raise MalformedError(f"{name!r} must be of letters, digits, spaces, - and _")
+        if names.count(name) > 1 or any(name != other and other.endswith(f"_{name}") for other in names):
+            raise MalformedError(f"{name!r} must not be, nor end after a _, another class")
+    return names
 
 
 def _archive(recorded: Any) -> Archive:
@@ -236,25 +253,35 @@ def _rising(recorded: Any) -> tuple[float, ...]:
 def _require_consistent(competition: Competition) -> None:
     if competition.blank_share and not competition.blank_allowed:
         raise MalformedError("must be 0 where blank_allowed is false", "blank_share")
-    if competition.id_column == competition.rle_column:
-        raise MalformedError("must not be the name of the first column", "rle_column")
+    columns = (*competition.id_columns, competition.rle_column)
+    if len(set(columns)) < len(columns):
+        raise MalformedError("must not be the name of another column", "rle_column")
+    named = {"id_pattern": "{class}" in competition.id_pattern, "class_column": competition.class_column is not None}
+    if not competition.classes and (odd := next((name for name, is_named in named.items() if is_named), None)):
+        raise MalformedError("names a class, but there are no classes", odd)
+    if competition.classes and sum(named.values()) != 1:
+        raise MalformedError("one of id_pattern, with {class}, and class_column must say where the class is", "classes")
+    if not competition.masks_are_run_lengths and ("{class}" in competition.train_masks) != bool(competition.classes):
+        raise MalformedError("must hold {class} where there are classes, and only there", "train_masks")
 
 
 READERS: Mapping[str, Reader[Any]] = {
     "slug": _slug,
     "title": _line,
     "archives": each(_archive),
-    "train_photos": _photos,
-    "train_masks": _photos_or_table,
-    "test_photos": _photos,
+    "train_photos": _files("stem"),
+    "train_masks": _masks_or_table,
+    "test_photos": _files("stem"),
     "sample_submission": _below,
     "metadata": _below,
     "stem_format": _naming("group", "view"),
     "group_name": _line,
     "view_name": _line,
     "photo_size": pair(between(whole, 1, LARGEST_SIDE)),
-    "id_pattern": _naming("stem"),
+    "classes": _classes,
+    "id_pattern": _naming("class", "stem"),
     "id_column": _line,
+    "class_column": _line,
     "rle_column": _line,
     "rle_order": _one_of(*get_args(Order)),
     "rle_first": _one_of(0, 1),

@@ -77,7 +77,7 @@ def _texts(competition: Competition, table: Path, stems: set[str]) -> dict[str, 
             for row in rows:
                 if None in row.values():
                     raise ValueError(f"line {rows.line_num} has too few fields")
-                stem = competition.stem_of(row[competition.id_column])
+                stem = competition.name_of(row[competition.id_column])
                 texts.setdefault(stem, []).append(row[competition.rle_column].strip())
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{table}: cannot be read ({error})") from error

@@ -54,7 +54,7 @@ def read_sample(path: Path, competition: Competition) -> Sample:
     stems: dict[str, str] = {}
     texts: set[str] = set()
     for photo_id, text in read_masks(path, competition):
-        stems[photo_id] = competition.stem_of(photo_id)
+        stems[photo_id] = competition.name_of(photo_id)
         if len(texts) < 2:
             texts.add(text)
     if not stems:
@@ -127,7 +127,7 @@ def parse_mask(text: str, pixels: int | None, competition: Competition) -> rle.R
 
 def _require_form(path: Path, line: int, photo_id: str, competition: Competition) -> None:
     try:
-        stem = competition.stem_of(photo_id)
+        stem = competition.name_of(photo_id)
     except ValueError as error:
         raise InputError(f"{path}, line {line}: {error}") from error
     if fault := fault_of(stem):

@@ -85,7 +85,7 @@ def _table(counts: dict[str, metrics.Overlap], competition: Competition) -> pd.D
     together = metrics.Overlap(*np.array(list(counts.values())).T)
     return pd.DataFrame(
         {
-            "image": [competition.stem_of(photo_id) for photo_id in counts],
+            "image": [competition.name_of(photo_id) for photo_id in counts],
             "score": competition.score(together),
             "dice": metrics.dice(together),
             "iou": metrics.iou(together),

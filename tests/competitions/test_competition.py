@@ -12,7 +12,7 @@ from kaggle_tools.demo.subjects import SUBJECTS
 
 
 def test_an_id_of_carvana_leads_to_its_photo_and_back() -> None:
-    assert CARVANA.stem_of("0004d4463b50_01.jpg") == "0004d4463b50_01"
+    assert CARVANA.name_of("0004d4463b50_01.jpg") == "0004d4463b50_01"
     assert CARVANA.id_of("0004d4463b50_01") == "0004d4463b50_01.jpg"
 
 
@@ -24,7 +24,7 @@ def test_a_stem_of_carvana_names_its_car_and_angle() -> None:
 @pytest.mark.parametrize("photo_id", ["0004d4463b50_01", "0004d4463b50_01.png", "../0004d4463b50_01.jpg", "", ".jpg"])
 def test_a_photo_id_of_another_form_is_refused(photo_id: str) -> None:
     with pytest.raises(ValueError, match=r"is not of the form \{stem\}\.jpg, as in Carvana"):
-        CARVANA.stem_of(photo_id)
+        CARVANA.name_of(photo_id)
 
 
 def test_a_stem_without_an_angle_is_refused() -> None:
@@ -34,11 +34,11 @@ def test_a_stem_without_an_angle_is_refused() -> None:
 
 def test_the_dot_in_a_competitions_pattern_is_not_any_character() -> None:
     with pytest.raises(ValueError, match="is not of the form"):
-        CARVANA.stem_of("0004d4463b50_01xjpg")
+        CARVANA.name_of("0004d4463b50_01xjpg")
 
 
 def test_the_id_of_a_photo_may_be_its_stem(tiles: Competition) -> None:
-    assert tiles.stem_of("a1.b-2") == "a1.b-2"
+    assert tiles.name_of("a1.b-2") == "a1.b-2"
     assert tiles.id_of("a1.b-2") == "a1.b-2"
 
 
@@ -56,7 +56,7 @@ def test_folds_of_salt_hold_alike_shares_of_photos_by_tenths_of_coverage() -> No
 
 
 def test_an_id_of_salt_is_its_stem_and_each_photo_a_group_of_its_own() -> None:
-    assert SALT.stem_of("000e218f21") == SALT.id_of("000e218f21") == "000e218f21"
+    assert SALT.name_of("000e218f21") == SALT.id_of("000e218f21") == "000e218f21"
     assert SALT.group_and_view("000e218f21") == ("000e218f21", "000e218f21")
 
 
@@ -100,3 +100,35 @@ def test_each_competition_is_known_by_its_slug() -> None:
 def test_each_pattern_of_a_competition_holds_the_stem_once(competition: Competition) -> None:
     patterns = [competition.train_photos, competition.train_masks, competition.test_photos, competition.id_pattern]
     assert [pattern.count("{stem}") for pattern in patterns] == [1, 1, 1, 1]
+
+
+IN_THE_ID = dataclasses.replace(CARVANA, classes=("1", "2", "large_bowel"), id_pattern="{stem}.jpg_{class}")
+IN_A_COLUMN = dataclasses.replace(CARVANA, classes=("1", "2", "large_bowel"), class_column="class")
+
+
+@pytest.mark.parametrize(
+    ("competition", "name", "mask_id"),
+    [
+        (IN_THE_ID, "car_01_2", "car_01.jpg_2"),
+        (IN_THE_ID, "car_01_large_bowel", "car_01.jpg_large_bowel"),
+        (IN_A_COLUMN, "car_01_2", "car_01.jpg,2"),
+        (CARVANA, "car_01", "car_01.jpg"),
+    ],
+)
+def test_a_mask_is_named_by_photo_and_class(competition: Competition, name: str, mask_id: str) -> None:
+    assert competition.id_of(name) == mask_id
+    assert competition.name_of(mask_id) == name
+    assert name in competition.names_of("car_01")
+    assert competition.stem_and_class(name) == ("car_01", name.removeprefix("car_01").lstrip("_"))
+
+
+def test_names_are_in_the_order_of_the_classes() -> None:
+    assert IN_THE_ID.names_of("a") == ("a_1", "a_2", "a_large_bowel")
+    assert CARVANA.names_of("a") == ("a",)
+
+
+def test_an_unknown_class_is_refused() -> None:
+    with pytest.raises(ValueError, match="'car_01.jpg_3' is not of the form"):
+        IN_THE_ID.name_of("car_01.jpg_3")
+    with pytest.raises(ValueError, match="does not end with _ and one of the classes 1, 2, large_bowel"):
+        IN_THE_ID.stem_and_class("car_01_3")

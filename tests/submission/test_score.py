@@ -34,7 +34,7 @@ def test_a_folder_of_true_masks_gives_the_same_scores_as_a_csv(tmp_path: Path, p
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / ("._" + pattern)).touch()
     for photo_id, text in TRUTH:
-        mask_file = tmp_path / "masks" / pattern.format(stem=CARVANA.stem_of(photo_id))
+        mask_file = tmp_path / "masks" / pattern.format(stem=CARVANA.name_of(photo_id))
         Image.fromarray(rle.decode(text, SHAPE)).save(mask_file)
     by_file = score_submission(path, tmp_path / "masks", CARVANA)
     by_row = score_submission(path, truth, CARVANA)
@@ -85,7 +85,7 @@ def test_true_masks_that_are_not_plain_are_named(tmp_path: Path, capsys: pytest.
     for photo_id, text in TRUTH:
         soft = np.where(rle.decode(text, SHAPE), 200, 90).astype(np.uint8)
         soft[-1, -1] = 0
-        Image.fromarray(soft).save(tmp_path / "masks" / f"{CARVANA.stem_of(photo_id)}.png")
+        Image.fromarray(soft).save(tmp_path / "masks" / f"{CARVANA.name_of(photo_id)}.png")
     table, _ = score_submission(path, tmp_path / "masks", CARVANA)
     assert table["dice"].tolist() == pytest.approx([4 / 8, 12 / 30])
     assert capsys.readouterr().err == (
@@ -98,7 +98,7 @@ def test_true_masks_that_lie_in_folders_named_by_their_photos_are_scored(tmp_pat
     in_folders = replace(CARVANA, train_masks="train/{stem}/mask.png")
     path = write_rows(tmp_path / "submission.csv", list(SUBMITTED))
     for photo_id, text in TRUTH:
-        folder = tmp_path / "masks" / CARVANA.stem_of(photo_id)
+        folder = tmp_path / "masks" / CARVANA.name_of(photo_id)
         folder.mkdir(parents=True)
         Image.fromarray(rle.decode(text, SHAPE)).save(folder / "mask.png")
     table, unscored = score_submission(path, tmp_path / "masks", in_folders)
