@@ -138,9 +138,9 @@ def infer(
         raise InputError(f"--weights {weights}: {as_many}")
 
     from kaggle_tools.competitions import named
-    from kaggle_tools.data.listing import photos_in, photos_to_mask
+    from kaggle_tools.data.listing import photos_in, photos_to_mask, targets_of
     from kaggle_tools.inference import write_masks
-    from kaggle_tools.inference.ensemble import Ensemble, choose_tta, load_members
+    from kaggle_tools.inference.ensemble import Ensemble, choose_tta, load_members, require_classes
     from kaggle_tools.inference.evidence import Evidence, Selection
     from kaggle_tools.inference.predict import require_sizes
     from kaggle_tools.inference.tta import warn_of_untrained_flips
@@ -151,7 +151,8 @@ def infer(
     selection = Selection(tuple(runs), tuple(fold) if fold else None, run_weights)
     members = load_members(selection.runs, selection.folds, selection.weights)
     spec = named.agreed_competition(competition, {member.folder.parent: member.card.competition for member in members})
-    photos, unreadable = photos_to_mask(spec, source) if data else photos_in(source)
+    require_classes(members, spec)
+    photos, unreadable = photos_to_mask(spec, source) if data else photos_in(spec, source)
     if images and is_first_process():
         warn_of_subfolders(images)
     flips, scales = choose_tta(tta, given_scales, members)
@@ -182,7 +183,7 @@ def infer(
             out, spec, ensemble, photos, outputs, care=care, batch_size=at_once, workers=workers, deadline=deadline
         )
         if is_first_process():
-            masked = pred_folder.finish(out, record, photos)
+            masked = pred_folder.finish(out, record, targets_of(photos))
             if page and masked:
                 write_masks_page(out, spec, source)
             warn_of_odd_masks(out, spec)

@@ -163,7 +163,7 @@ def initial_config(spec: "Competition", preset: str | None, config: Path | None)
         InputError: both are given, there is no such preset, or the file is missing, damaged or about something else.
     """
     if config is None:
-        return config_from(DEFAULT_PRESET if preset is None else preset, spec.slug, {})
+        return config_from(DEFAULT_PRESET if preset is None else preset, spec.slug, {}, spec.masks_per_photo)
     if preset is not None:
         raise InputError("--preset and --config: give one of them")
     return config_in_file(config, spec)

@@ -148,6 +148,11 @@ class Competition:
         return {name: name.lower() for name, score in common.items() if self.score is not score}
 
     @property
+    def masks_per_photo(self) -> int:
+        """One for each class."""
+        return max(1, len(self.classes))
+
+    @property
     def id_columns(self) -> tuple[str, ...]:
         """The headers of the columns that say whose mask a row holds."""
         return (self.id_column, self.class_column) if self.class_column else (self.id_column,)
@@ -168,6 +173,10 @@ class Competition:
             if name.endswith(f"_{one}"):
                 return name.removesuffix(f"_{one}"), one
         raise ValueError(f"{name!r} does not end with _ and one of the classes {', '.join(self.classes)}")
+
+    def stem_of(self, name: str) -> str:
+        """The stem of the photo that a mask is of; raises a ValueError as `stem_and_class` does."""
+        return self.stem_and_class(name)[0]
 
     def group_and_view(self, stem: str) -> tuple[str, str]:
         """The group and the view of a photo; the view is empty where the stem names none.

@@ -59,12 +59,14 @@ PRESETS = {
 """The presets by name."""
 
 
-def config_from(preset: str, competition: str, options: Mapping[str, Any]) -> TrainingConfig:
+def config_from(preset: str, competition: str, options: Mapping[str, Any], classes: int = 1) -> TrainingConfig:
     """A preset's configuration, with `options`, fields by name, in the place of its own.
+
+    `classes` is how many masks a photo of the competition has.
 
     Raises:
         InputError: there is no such preset, or an option is not possible.
     """
     if preset not in PRESETS:
         raise InputError(f"--preset {preset}: not known; the presets are {', '.join(PRESETS)}")
-    return replace(PRESETS[preset], competition=competition, **options)
+    return replace(PRESETS[preset], competition=competition, classes=classes, **options)

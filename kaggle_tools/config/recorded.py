@@ -52,8 +52,11 @@ def as_recorded_now(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_of(config: TrainingConfig) -> dict[str, Any]:
-    """The configuration as JSON knows it."""
-    return {name: _with_lists(value) for name, value in asdict(config).items()}
+    """The configuration as JSON knows it; the classes only where there are several, as there were none at first."""
+    settings = {name: _with_lists(value) for name, value in asdict(config).items()}
+    if config.classes == 1:
+        del settings["classes"]
+    return settings
 
 
 def setting_as_text(name: str, value: object) -> str:

@@ -65,6 +65,8 @@ class TrainingConfig:
 
     competition: str
     """The slug of the competition."""
+    classes: int = 1
+    """How many masks a photo has."""
     model: Annotated[str, Option("`unet` or `smp:ARCHITECTURE/ENCODER`, such as smp:Unet/resnet34.", MODEL)] = UNET
     width: Annotated[int, Option("Channels of the U-Net's first block.", MODEL, check=between(1, WIDEST))] = 64
     depth: Annotated[int, Option("How often the U-Net halves the size.", MODEL, check=between(1, DEEPEST))] = 4

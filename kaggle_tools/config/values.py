@@ -93,7 +93,7 @@ def parse_channels(option: str, text: str) -> tuple[int, ...]:
 
 
 # Nobody needs more, and the `model.json` of a stranger must not ask for all memory.
-WIDEST, DEEPEST, LARGEST_SQUARE = 1024, 10, 8
+WIDEST, DEEPEST, LARGEST_SQUARE, MOST_CLASSES = 1024, 10, 8, 256
 MOST_LEVELS = 5  # encoders halve the size five times
 SHORTEST_SIDE, LONGEST_SIDE = 16, 8192  # pixels
 LARGEST_SCALE, MOST_SCALES = 4, 16

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kaggle_tools.data.images import MOST_BYTES
-from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.listing import Photo, targets_of
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.system.files import read_csv, require_regular, sha256, write_csv
 from kaggle_tools.system.progress import track
@@ -64,10 +64,10 @@ def fingerprint_of(photos: Sequence[Photo]) -> Fingerprint:
     Raises:
         InputError: a file cannot be read.
     """
-    files = [path for photo in photos for path in (photo.path, photo.mask) if path]
-    hashes = sha256_of_all(files, "files compared with earlier ones")
-    pairs = zip(hashes[::2], hashes[1::2], strict=True)
-    return {photo.stem: FileHashes(*pair) for photo, pair in zip(photos, pairs, strict=True)}
+    targets = targets_of(photos)
+    files = dict.fromkeys(path for photo in targets for path in (photo.path, photo.mask) if path)
+    hashes = dict(zip(files, sha256_of_all([*files], "files compared with earlier ones"), strict=True))
+    return {photo.stem: FileHashes(hashes[photo.path], hashes[photo.mask]) for photo in targets if photo.mask}
 
 
 def write_fingerprint(path: Path, fingerprint: Fingerprint) -> None:

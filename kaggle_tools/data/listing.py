@@ -1,7 +1,7 @@
 """Which photos and masks there are in a folder, and whether they fit each other; only the files' headers are read."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,18 @@ class Photo:
     size: Size
     """(height, width) in pixels."""
     mask: Path | None = None
+    of_classes: tuple["Photo", ...] = ()
+    """Where there are several classes the photo for each of them, with its mask, and called by that mask's name."""
+
+    @property
+    def targets(self) -> tuple["Photo", ...]:
+        """What is to be masked: the photo for each class, or where there is but one kind of mask the photo itself."""
+        return self.of_classes or (self,)
+
+
+def targets_of(photos: Iterable[Photo]) -> list[Photo]:
+    """What is to be masked in all of these photos."""
+    return [target for photo in photos for target in photo.targets]
 
 
 def training_photos(competition: Competition, folder: Path) -> list[Photo]:
@@ -48,21 +60,27 @@ def training_photos(competition: Competition, folder: Path) -> list[Photo]:
     """
     photos = _files_by_stem(folder, competition, competition.train_photos)
     masks = _masks_by_stem(folder, competition, photos)
+    names = {name: stem for stem in photos for name in competition.names_of(stem)}
     problems = {
-        f"without a mask ({competition.train_masks})": sorted(photos.keys() - masks.keys()),
-        f"masks without a photo ({competition.train_photos})": sorted(masks.keys() - photos.keys()),
+        f"without a mask ({competition.train_masks})": sorted(names.keys() - masks.keys()),
+        f"masks without a photo ({competition.train_photos})": sorted(masks.keys() - names.keys()),
         f"not named like {competition.stem_format}": sorted(stem for stem in photos if not _fits(competition, stem)),
     }
     pairs, unreadable, unequal = [], [], []
-    for stem in sorted(photos.keys() & masks.keys()):
-        photo_size, mask_size = _size_or_none(photos[stem]), _size_or_none(masks[stem])
-        unreadable += [path.name for path, size in ((photos[stem], photo_size), (masks[stem], mask_size)) if not size]
-        if photo_size and mask_size and photo_size != mask_size:
-            unequal.append(f"{stem} ({_text(photo_size)} and {_text(mask_size)})")
+    whole = [stem for stem in sorted(photos) if masks.keys() >= {*competition.names_of(stem)}]
+    for stem in whole:
+        photo_size = _size_or_none(photos[stem])
+        unreadable += [] if photo_size else [photos[stem].name]
+        for name in competition.names_of(stem):
+            mask_size = _size_or_none(masks[name])
+            unreadable += [] if mask_size else [masks[name].name]
+            if photo_size and mask_size and photo_size != mask_size:
+                unequal.append(f"{name} ({_text(photo_size)} and {_text(mask_size)})")
         if photo_size:
-            pairs.append(Photo(stem, photos[stem], photo_size, masks[stem]))
+            pairs.append(_photo(competition, stem, photos[stem], photo_size, masks))
     if unreadable:  # then all that cannot be read are named at once, not only those whose header is damaged
-        unreadable = _unreadable([(photos[stem], masks[stem]) for stem in sorted(photos.keys() & masks.keys())])
+        groups = [(photos[stem], [masks[name] for name in competition.names_of(stem)]) for stem in whole]
+        unreadable = _unreadable(groups)
     problems[UNREADABLE] = unreadable
     problems["whose photo and mask differ in size"] = unequal
     _refuse(folder, problems)
@@ -75,10 +93,10 @@ def photos_to_mask(competition: Competition, folder: Path) -> tuple[list[Photo],
     Raises:
         InputError: there are none, or their names cannot be used.
     """
-    return _readable(_files_by_stem(folder, competition, competition.test_photos))
+    return _readable(competition, _files_by_stem(folder, competition, competition.test_photos))
 
 
-def photos_in(folder: Path) -> tuple[list[Photo], list[str]]:
+def photos_in(competition: Competition, folder: Path) -> tuple[list[Photo], list[str]]:
     """All photos that lie directly in a folder, in the order of their stems, and what is wrong with the unreadable.
 
     Raises:
@@ -97,21 +115,36 @@ def photos_in(folder: Path) -> tuple[list[Photo], list[str]]:
         twice = sorted({path.name for path in paths} - {path.name for path in by_stem.values()})
         raise InputError(f"{folder}: photos that differ only in their extension would share a mask: {first_few(twice)}")
     require_usable_names(folder, by_stem)
-    return _readable(by_stem)
+    return _readable(competition, by_stem)
 
 
 def folders_of(photos: Iterable[Photo]) -> set[Path]:
     """The folders in which photos and their masks lie."""
-    return {path.parent for photo in photos for path in (photo.path, photo.mask) if path}
+    return {path.parent for photo in targets_of(photos) for path in (photo.path, photo.mask) if path}
 
 
 def _masks_by_stem(folder: Path, competition: Competition, photos: dict[str, Path]) -> dict[str, Path]:
-    """The files of the training masks, by their stems."""
+    """The files of the training masks, by their names."""
     if not competition.masks_are_run_lengths:
-        return _files_by_stem(folder, competition, competition.train_masks)
+        return {
+            (f"{stem}_{of_class}" if of_class else stem): path
+            for of_class in competition.classes or ("",)
+            for stem, path in _files_by_stem(
+                folder, competition, competition.train_masks.replace("{class}", of_class)
+            ).items()
+        }
     sizes = {stem: size for stem, path in photos.items() if (size := _size_or_none(path))}
     unreadable = {stem: path for stem, path in photos.items() if stem not in sizes}
-    return mask_files(competition, folder / competition.train_masks, sizes, unreadable) | unreadable
+    files = mask_files(competition, folder / competition.train_masks, sizes, unreadable)
+    return files | {name: path for stem, path in unreadable.items() for name in competition.names_of(stem)}
+
+
+def _photo(competition: Competition, stem: str, path: Path, size: Size, masks: Mapping[str, Path]) -> Photo:
+    """A photo with those of its masks that there are."""
+    if not competition.classes:
+        return Photo(stem, path, size, masks.get(stem))
+    of_classes = (Photo(name, path, size, masks.get(name)) for name in competition.names_of(stem))
+    return Photo(stem, path, size, of_classes=tuple(of_classes))
 
 
 def _files_by_stem(folder: Path, competition: Competition, pattern: str) -> dict[str, Path]:
@@ -126,11 +159,11 @@ def _files_by_stem(folder: Path, competition: Competition, pattern: str) -> dict
     return by_stem
 
 
-def _readable(paths: dict[str, Path]) -> tuple[list[Photo], list[str]]:
+def _readable(competition: Competition, paths: dict[str, Path]) -> tuple[list[Photo], list[str]]:
     photos, unreadable = [], []
     for stem in sorted(paths):
         try:
-            photos.append(Photo(stem, paths[stem], image_size(paths[stem])))
+            photos.append(_photo(competition, stem, paths[stem], image_size(paths[stem]), {}))
         except InputError as error:
             unreadable.append(str(error))
     return photos, unreadable
@@ -143,10 +176,10 @@ def _size_or_none(path: Path) -> Size | None:
         return None
 
 
-def _unreadable(pairs: list[tuple[Path, Path]]) -> list[str]:
-    """The names of all photos and masks that cannot be decoded as a whole."""
+def _unreadable(groups: list[tuple[Path, list[Path]]]) -> list[str]:
+    """The names of all photos and masks that cannot be decoded as a whole, from each photo with its masks."""
     with ThreadPoolExecutor(CORES) as pool:
-        found = list(track(pool.map(lambda pair: _damaged(*pair), pairs), len(pairs), "damaged files looked for"))
+        found = list(track(pool.map(lambda group: _damaged(*group), groups), len(groups), "damaged files looked for"))
     return [name for names in found for name in names]
 
 
@@ -155,9 +188,10 @@ def largest_size(photos: Sequence[Photo]) -> Size:
     return max((photo.size for photo in photos), key=math.prod)
 
 
-def _damaged(photo: Path, mask: Path) -> list[str]:
-    names = []
-    for path, read in ((photo, read_photo), (mask, read_mask)):
+def _damaged(photo: Path, masks: Iterable[Path]) -> list[str]:
+    names: list[str] = []
+    readers: list[tuple[Path, Callable[[Path], object]]] = [(photo, read_photo), *((mask, read_mask) for mask in masks)]
+    for path, read in readers:
         try:
             read(path)
         except InputError:

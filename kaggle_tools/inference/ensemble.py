@@ -16,10 +16,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.training import Tta, check_setting
 from kaggle_tools.data.images import Size
 from kaggle_tools.data.loading.fitting import InputSize
-from kaggle_tools.errors import InputError
+from kaggle_tools.errors import InputError, counted
 from kaggle_tools.inference.tta import tta_mean
 from kaggle_tools.models.folding import without_normalisation
 from kaggle_tools.models.segmenter import Segmenter
@@ -66,9 +67,9 @@ class Member:
 class Mix(NamedTuple):
     """What an ensemble says of a batch."""
 
-    probability_BHW: Tensor
+    probability_BCHW: Tensor
     """Weighted mean of the members' probabilities, float32, at the photos' own size."""
-    votes_BHW: Tensor
+    votes_BCHW: Tensor
     """How many members by themselves call a pixel foreground, uint8."""
 
 
@@ -96,6 +97,21 @@ def load_members(
             model = without_normalisation(model).to(memory_format=torch.channels_last)
             members.append(Member(model, card, folder, weight))
     return members
+
+
+def require_classes(members: Sequence[Member], competition: Competition) -> None:
+    """Check that the networks know as many classes as the competition has.
+
+    Raises:
+        InputError: one knows more or fewer.
+    """
+    for member in members:
+        if member.card.architecture.classes != competition.masks_per_photo:
+            knows = counted(member.card.architecture.classes, "class", "classes")
+            raise InputError(
+                f"{member.folder}: its network knows {knows}, not the {competition.masks_per_photo} of "
+                f"{competition.title}; is it of another competition?"
+            )
 
 
 def choose_tta(
@@ -190,17 +206,17 @@ class Ensemble:
 
     def _mix(self, photos_at: Mapping[InputSize, Tensor], own_size: Size) -> Mix:
         total = sum(member.weight for member in self.members)
-        mean_BHW = torch.zeros((), device=self.device)
-        votes_BHW = torch.zeros((), dtype=torch.uint8, device=self.device)
+        mean_BCHW = torch.zeros((), device=self.device)
+        votes_BCHW = torch.zeros((), dtype=torch.uint8, device=self.device)
         for member in self.members:
             with _copied(member.model, self.device) if self.in_turn else nullcontext():
-                probability_BHW = self._of_member(member, photos_at, own_size)
-            mean_BHW = mean_BHW + member.weight / total * probability_BHW
-            votes_BHW = votes_BHW + (probability_BHW >= self.threshold)
-        return Mix(mean_BHW, votes_BHW)
+                probability_BCHW = self._of_member(member, photos_at, own_size)
+            mean_BCHW = mean_BCHW + member.weight / total * probability_BCHW
+            votes_BCHW = votes_BCHW + (probability_BCHW >= self.threshold)
+        return Mix(mean_BCHW, votes_BCHW)
 
     def _of_member(self, member: Member, photos_at: Mapping[InputSize, Tensor], own_size: Size) -> Tensor:
-        """One network's probabilities (B, H, W), the mean over scales and flips."""
+        """One network's probabilities (B, C, H, W), the mean over scales and flips."""
         inputs = [(photos_at[size], size.frame(own_size)) for size in self.inputs_of(member)]
         return tta_mean(member.model, inputs, self.tta, own_size, half_of(self.precision))
 

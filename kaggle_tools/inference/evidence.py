@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kaggle_tools.competitions.competition import Competition
-from kaggle_tools.data.listing import Photo, training_photos
+from kaggle_tools.data.listing import Photo, targets_of, training_photos
 from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.inference.ensemble import Ensemble, Member
 from kaggle_tools.inference.out_of_fold import held_out_by_mix
@@ -164,7 +164,7 @@ class Evidence:
         folders = [Path(folder) for folder in (*recorded, self.data or "") if folder]
         for folder in filter(Path.is_dir, folders):
             try:
-                photos = [photo for photo in training_photos(self.competition, folder) if photo.stem in stems]
+                photos = [one for one in targets_of(training_photos(self.competition, folder)) if one.stem in stems]
             except InputError as error:
                 why = str(error)
                 continue

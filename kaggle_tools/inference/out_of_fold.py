@@ -20,7 +20,7 @@ from torch import Tensor
 from kaggle_tools import metrics
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mask
-from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.listing import Photo, targets_of
 from kaggle_tools.data.loading.datasets import equal_size_batches
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble, Member
@@ -38,7 +38,7 @@ from kaggle_tools.system.progress import track
 
 
 class ScoredPhoto(NamedTuple):
-    """A row of `oof.csv`, and of the histograms beside it."""
+    """A row of `oof.csv`, and of the histograms beside it: a photo, or one class in it."""
 
     image: str
     fold: int
@@ -83,7 +83,7 @@ def score_fold(
         workers=workers,
         save_probabilities=save_probabilities,
     )
-    scored = [*track(one_by_one, len(share), "out-of-fold masks")]
+    scored = [*track(one_by_one, len(targets_of(share)), "out-of-fold masks")]
     scored = [photo for of_process in gathered(scored) for photo in of_process]
     if rank == 0:
         _write_tables(member.folder, sorted(scored, key=lambda photo: photo.image))
@@ -126,7 +126,9 @@ def save_probabilities(
         InputError: a photo cannot be read, the model gave NaN or infinity, or the memory does not suffice.
     """
     predictions = _predictions(member, photos, device, precision, batch_size, workers)
-    for prediction in track(predictions, len(photos), f"out-of-fold probabilities of fold {member.card.fold}"):
+    for prediction in track(
+        predictions, len(targets_of(photos)), f"out-of-fold probabilities of fold {member.card.fold}"
+    ):
         _save_probability(prediction, member.folder)
 
 

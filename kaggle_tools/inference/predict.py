@@ -3,7 +3,7 @@
 While a batch is in the networks, workers decode the next ones. Nothing here waits for the device: what is
 yielded on a GPU may not be computed yet; to copy it to the CPU is to wait for it.
 
-B batch, H height, W width.
+B batch, C classes, H height, W width.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,9 +33,10 @@ MOST_ELEMENTS = 2**31 - 1
 
 
 class Prediction(NamedTuple):
-    """What is known of one photo."""
+    """What is known of one photo, or of one class in it."""
 
     photo: Photo
+    """One of its `targets`."""
     probability_HW: Tensor
     """Of foreground, float32, at the photo's own size, on the networks' device."""
     votes_HW: Tensor
@@ -45,7 +46,7 @@ class Prediction(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """A photo of which there is no prediction."""
+    """A photo, or one class in it, of which there is no prediction."""
 
     photo: Photo
     error: str
@@ -74,8 +75,9 @@ def require_sizes(ensemble: Ensemble, photos: Sequence[Photo]) -> None:
 def predict(
     ensemble: Ensemble, photos: Sequence[Photo], batches: Sequence[list[int]], *, workers: int
 ) -> Iterator[Prediction | Unreadable]:
-    """Yield the prediction of each photo, batch by batch: `batches` are indices of photos of one size.
+    """Yield the predictions of each photo, one for each class, batch by batch.
 
+    `batches` are indices of photos of one size.
     The bits of a prediction depend on its batch, so give the same batches where they shall be the same.
     Memory does not grow with the number of photos.
 
@@ -98,11 +100,12 @@ def predict(
                     mix = Mix(*(tensor.cpu() for tensor in mix))
             except torch.OutOfMemoryError as error:
                 raise _out_of_memory(own_size, error) from error
-            for index, probability_HW, votes_HW, wrong, photo_sha256 in zip(indices, *mix, errors, hashes, strict=True):
-                if wrong:  # what the networks say is of a black photo
-                    yield Unreadable(photos[index], wrong)
-                else:
-                    yield Prediction(photos[index], probability_HW, votes_HW, photo_sha256)
+            for index, *masks, wrong, photo_sha256 in zip(indices, *mix, errors, hashes, strict=True):
+                for target, probability_HW, votes_HW in zip(photos[index].targets, *masks, strict=True):
+                    if wrong:  # what the networks say is of a black photo
+                        yield Unreadable(target, wrong)
+                    else:
+                        yield Prediction(target, probability_HW, votes_HW, photo_sha256)
 
 
 def as_bytes(probability_HW: Tensor) -> Tensor:

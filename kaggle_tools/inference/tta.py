@@ -50,18 +50,18 @@ def tta_mean(
     own_size: Size,
     half: torch.dtype | None = None,
 ) -> Tensor:
-    """Mean probabilities (B, H, W) at `own_size` over the scales and flips.
+    """Mean probabilities (B, C, H, W) at `own_size` over the scales and flips.
 
     `photos_at_scales` are the same photos, uint8 (B, 3, h, w), once for each scale, and where in these they lie; `half`
     are the 16-bit numbers in which the network computes, if it does.
     """
     at_scales = [frame.cut(flip_mean(model, photos_B3HW, tta, half)) for photos_B3HW, frame in photos_at_scales]
-    probabilities = [enlarge(probability_B1HW, own_size) for probability_B1HW in at_scales]
-    return torch.stack(probabilities).mean(dim=0)[:, 0]
+    probabilities = [enlarge(probability_BCHW, own_size) for probability_BCHW in at_scales]
+    return torch.stack(probabilities).mean(dim=0)
 
 
 def flip_mean(model: nn.Module, photos_B3HW: Tensor, tta: Tta, half: torch.dtype | None = None) -> Tensor:
-    """Mean probabilities (B, 1, H, W) over the flips, each flipped back.
+    """Mean probabilities (B, C, H, W) over the flips, each flipped back.
 
     Photos are flipped before the network pads them, and its padding is cropped before they are flipped
     back: no flip can move a mask by what was padded.
@@ -78,18 +78,18 @@ def logits_of(model: nn.Module, photos_B3HW: Tensor, half: torch.dtype | None = 
     device = photos_B3HW.device
     photos_B3HW = photos_B3HW.to(memory_format=fast_memory_format(device))
     with torch.autocast(device.type, dtype=half, enabled=half is not None):
-        logits_B1HW: Tensor = model(photos_B3HW).float()
-    if half is torch.float16 and not bool(logits_B1HW.isfinite().all()):
+        logits_BCHW: Tensor = model(photos_B3HW).float()
+    if half is torch.float16 and not bool(logits_BCHW.isfinite().all()):
         warn_once("activations overflow float16; these photos are masked in float32, which is slower")
-        logits_B1HW = model(photos_B3HW).float()
-    return logits_B1HW
+        logits_BCHW = model(photos_B3HW).float()
+    return logits_BCHW
 
 
-def enlarge(probabilities_B1HW: Tensor, size: Size) -> Tensor:
+def enlarge(probabilities_BCHW: Tensor, size: Size) -> Tensor:
     """Bring probabilities to `size` by bilinear interpolation, pixel areas aligned.
 
     Also where they become smaller, as after a scale above 1: the neighbouring pixels are as good as their mean.
     """
-    if probabilities_B1HW.shape[-2:] == size:
-        return probabilities_B1HW
-    return F.interpolate(probabilities_B1HW, size=size, mode="bilinear", align_corners=False)
+    if probabilities_BCHW.shape[-2:] == size:
+        return probabilities_BCHW
+    return F.interpolate(probabilities_BCHW, size=size, mode="bilinear", align_corners=False)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from kaggle_tools import metrics
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.groups import groups_and_views_of_masks
 from kaggle_tools.data.images import read_gray, read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
-from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD, groups_and_views, saved_oof_probabilities
+from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD, saved_oof_probabilities
 from kaggle_tools.results.scores import Estimate, nested_choice
 from kaggle_tools.system.progress import track
 
@@ -60,7 +61,7 @@ def searched_weights(
                 raise InputError(f"{path}: has another size than the true mask {photo.mask}; was the photo replaced?")
         scores.append([float(competition.score(metrics.overlap(mask, truth_HW))) for mask in _masks(maps_HW, mixes)])
         stems.append(photo.stem)
-    best, gain = nested_choice(np.array(scores).T, groups_and_views(stems, competition)[0])
+    best, gain = nested_choice(np.array(scores).T, groups_and_views_of_masks(stems, competition)[0])
     return mixes[best], gain
 
 

@@ -25,7 +25,7 @@ from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.values import AUTO
 from kaggle_tools.data.draw_outlines import draw_outlines
 from kaggle_tools.data.images import read_photo, write_gray, write_packed_mask, write_photo
-from kaggle_tools.data.listing import Photo
+from kaggle_tools.data.listing import Photo, targets_of
 from kaggle_tools.data.loading.datasets import equal_size_batches
 from kaggle_tools.errors import InputError, OutOfTimeError, counted, first_few
 from kaggle_tools.inference.ensemble import Ensemble
@@ -87,25 +87,27 @@ def mask_photos(
     """
     rank, ranks = rank_and_ranks()
     if rank == 0:
-        say_outdated(forget_outdated(pred, photos))
+        say_outdated(forget_outdated(pred, targets_of(photos)))
     # Others may find more or fewer, while the first one deletes and writes.
     unfinished = of_the_first(_unfinished_batches(pred, photos, outputs, batch_size))
     share = unfinished[rank::ranks]
+    masks_of_batches = [sum(len(photos[index].targets) for index in batch) for batch in share]
     predictions = predict(ensemble, photos, share, workers=workers)
     if rank == 0:
         shared = f", shared by {ranks} processes" if ranks > 1 else ""
         count = sum(len(batch) for batch in unfinished)
         by = counted(len(ensemble.members), "network")
         say(f"{count:,} of {counted(len(photos), 'photo')} to mask with {by}{shared}")
-        own_count = sum(len(batch) for batch in share)
+        own_count = sum(masks_of_batches)
         predictions = track(warned_of_deadline(predictions, own_count, deadline), own_count, "masks")
-    failures, late = [], False
-    ends = set(accumulate(len(batch) for batch in share))  # within a batch, all would be masked anew
+    failures: dict[str, None] = {}  # each once, however many masks of its photo are missing
+    late = False
+    ends = set(accumulate(masks_of_batches))  # within a batch, all would be masked anew
     care = care or AfterCare(ensemble.threshold)
     with MaskWriter(pred, competition, care, len(ensemble.members), outputs) as writer:
         for done, prediction in enumerate(predictions, start=1):
             if isinstance(prediction, Unreadable):
-                failures.append(prediction.error)
+                failures[prediction.error] = None
             else:
                 writer.put(prediction)
             if rank > 0 and is_orphan():
@@ -115,7 +117,7 @@ def mask_photos(
                 break
     if any(gathered(late)):
         raise OutOfTimeError("stopped before all photos were masked, as --max-hours asks; the same command continues")
-    return [error for errors in gathered(failures) for error in errors]
+    return [error for errors in gathered([*failures]) for error in errors]
 
 
 def say_outdated(stems: list[str]) -> None:
@@ -160,7 +162,7 @@ def _unfinished_batches(pred: Path, photos: Sequence[Photo], outputs: Outputs, b
     return [
         batch
         for batch in equal_size_batches(photos, batch_size)
-        if not all(is_complete(pred, photos[index].stem, outputs) for index in batch)
+        if not all(is_complete(pred, one.stem, outputs) for index in batch for one in photos[index].targets)
     ]
 
 

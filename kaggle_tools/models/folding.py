@@ -40,19 +40,19 @@ def without_normalisation(model: Model) -> Model:
     )
     with torch.no_grad():
         try:
-            pairs, expected_B1HW = _pairs(folded, photos_B3HW)
+            pairs, expected_BCHW = _pairs(folded, photos_B3HW)
         except Exception:  # hundreds of networks raise what they like
             return model
         _fold(folded, pairs)
         try:
-            found_B1HW = folded(photos_B3HW)
+            found_BCHW = folded(photos_B3HW)
         except Exception:  # such as one that asks its normalisation for what is no longer there
             return model
-    return folded if _is_alike(found_B1HW, expected_B1HW) else model
+    return folded if _is_alike(found_BCHW, expected_BCHW) else model
 
 
-def _is_alike(found_B1HW: Tensor, expected_B1HW: Tensor) -> bool:
-    return bool((found_B1HW - expected_B1HW).abs().max() <= TOLERANCE * expected_B1HW.abs().max())
+def _is_alike(found_BCHW: Tensor, expected_BCHW: Tensor) -> bool:
+    return bool((found_BCHW - expected_BCHW).abs().max() <= TOLERANCE * expected_BCHW.abs().max())
 
 
 def _pairs(model: nn.Module, photos_B3HW: Tensor) -> tuple[list[Pair], Tensor]:
@@ -70,10 +70,10 @@ def _pairs(model: nn.Module, photos_B3HW: Tensor) -> tuple[list[Pair], Tensor]:
     layers = list(model.modules())
     hooks = [layer.register_forward_hook(after) for layer in layers if isinstance(layer, nn.Conv2d)]
     hooks += [layer.register_forward_pre_hook(before) for layer in layers if isinstance(layer, nn.BatchNorm2d)]
-    answer_B1HW = model(photos_B3HW)
+    answer_BCHW = model(photos_B3HW)
     for hook in hooks:
         hook.remove()
-    return pairs, answer_B1HW
+    return pairs, answer_BCHW
 
 
 def _fold(model: nn.Module, pairs: list[Pair]) -> None:

@@ -107,10 +107,10 @@ def _failure(network: Segmenter, wanted: Pass) -> str | None:
     photos_B3HW = torch.empty(wanted.photos, 3, *wanted.size, dtype=torch.uint8, device="meta")
     try:
         with torch.no_grad():
-            logits_B1HW = network.train(wanted.training)(photos_B3HW.to(memory_format=torch.channels_last))
+            logits_BCHW = network.train(wanted.training)(photos_B3HW.to(memory_format=torch.channels_last))
     except Exception as error:  # hundreds of networks raise what they like
         return str(error).strip().partition("\n")[0].rstrip(".")
-    expected, shape = (wanted.photos, 1, *wanted.size), tuple(logits_B1HW.shape)
+    expected, shape = (wanted.photos, *wanted.size), (len(logits_BCHW), *logits_BCHW.shape[2:])
     return None if shape == expected else f"its answer has the shape {shape}, not {expected}"
 
 

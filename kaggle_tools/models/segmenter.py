@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kaggle_tools.config.training import TrainingConfig, check_setting
-from kaggle_tools.config.values import UNET
+from kaggle_tools.config.values import MOST_CLASSES, UNET
 from kaggle_tools.errors import InputError
 from kaggle_tools.models.encoders import smp
 from kaggle_tools.models.encoders.smp import RGB
@@ -44,6 +44,8 @@ class Architecture:
     """Side in pixels of the squares that are one pixel inside of the U-Net."""
     decoder_channels: tuple[int, ...] = ()
     """Of an smp model's decoder, from its smallest level to its largest; none: as smp has it."""
+    classes: int = 1
+    """How many masks it gives, each by a probability of its own, as they may overlap."""
 
     @property
     def options(self) -> str:
@@ -57,6 +59,8 @@ class Architecture:
     def __post_init__(self) -> None:
         for name in ("width", "depth", "unshuffle", "decoder_channels"):
             check_setting(name, getattr(self, name))
+        if not 1 <= json_values.whole(self.classes) <= MOST_CLASSES:
+            raise InputError(f"{self.classes} classes are not from 1 to {MOST_CLASSES}")
         check_setting("model", self.name)
         numbers = [json_values.floating(number) for number in (*self.mean, *self.std)]
         if not len(self.mean) == len(self.std) == 3 or min(numbers[3:]) <= 0:
@@ -67,7 +71,7 @@ class Segmenter(nn.Module):
     """A network together with the normalisation that it expects.
 
     Takes photos as they come from the file, uint8 (B, 3, H, W) in RGB and of any size, and gives
-    logits (B, 1, H, W) of the same size.
+    logits (B, C, H, W) of the same size, C for each class.
     """
 
     mean: Tensor
@@ -81,11 +85,11 @@ class Segmenter(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
 
     def forward(self, photos_B3HW: Tensor) -> Tensor:
-        """The logits (B, 1, H, W) of photos (B, 3, H, W), uint8."""
+        """The logits (B, C, H, W) of photos (B, 3, H, W), uint8."""
         height, width = photos_B3HW.shape[-2:]
         images = (photos_B3HW.float() - self.mean) / self.std
-        logits_B1HW: Tensor = self.net(pad_to_multiple(images, self.multiple))
-        return logits_B1HW[..., :height, :width]
+        logits_BCHW: Tensor = self.net(pad_to_multiple(images, self.multiple))
+        return logits_BCHW[..., :height, :width]
 
 
 def design(config: TrainingConfig) -> Architecture:
@@ -95,9 +99,11 @@ def design(config: TrainingConfig) -> Architecture:
         InputError: an unknown name, or pretrained weights that cannot be fetched.
     """
     if config.model == UNET:
-        return Architecture(UNET, config.width, config.depth, unshuffle=config.unshuffle)
+        return Architecture(UNET, config.width, config.depth, unshuffle=config.unshuffle, classes=config.classes)
     mean, std = smp.normalisation(config.model, config.pretrained)
-    return Architecture(config.model, mean=mean, std=std, decoder_channels=config.decoder_channels)
+    return Architecture(
+        config.model, mean=mean, std=std, decoder_channels=config.decoder_channels, classes=config.classes
+    )
 
 
 def build(architecture: Architecture, pretrained: str | None = None) -> Segmenter:
@@ -143,10 +149,13 @@ def blueprint(architecture: Architecture) -> Segmenter:
 def _built(architecture: Architecture, pretrained: str | None = None) -> Segmenter:
     net: nn.Module
     if architecture.name == UNET:
-        net = UNet(architecture.width, architecture.depth, unshuffle=architecture.unshuffle)
+        net = UNet(
+            architecture.width, architecture.depth, unshuffle=architecture.unshuffle, classes=architecture.classes
+        )
         multiple = 1  # pads itself
     else:
-        net, multiple = smp.build(architecture.name, pretrained, architecture.decoder_channels), smp.MULTIPLE
+        decoder, classes = architecture.decoder_channels, architecture.classes
+        net, multiple = smp.build(architecture.name, pretrained, decoder, classes), smp.MULTIPLE
     return Segmenter(net, architecture.mean, architecture.std, multiple)
 
 

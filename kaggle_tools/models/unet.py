@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 class UNet(nn.Module):
     """An encoder that halves the size and doubles the channels, and a decoder that undoes it.
 
-    Takes float images (B, in_channels, H, W) of any size and gives logits (B, 1, H, W): the size is
+    Takes float images (B, in_channels, H, W) of any size and gives logits (B, classes, H, W): the size is
     padded to a multiple of unshuffle * 2**depth inside, and exactly the padding is cropped.
 
     Args:
@@ -30,6 +30,7 @@ class UNet(nn.Module):
         unshuffle: side in pixels of the squares that are one pixel inside: their pixels become channels, and logits of
             all of them are shuffled back (sub-pixel convolution: Shi et al. 2016, arXiv:1609.05158). Most of the
             work lies in the largest levels, so 2 leaves a quarter of it.
+        classes: how many masks an image has.
 
     Attributes:
         recomputed_levels: of how many levels, from the largest size on, a training computes the features again in its
@@ -38,20 +39,23 @@ class UNet(nn.Module):
 
     recomputed_levels = 0
 
-    def __init__(self, width: int = 64, depth: int = 4, in_channels: int = 3, unshuffle: int = 1) -> None:
+    def __init__(
+        self, width: int = 64, depth: int = 4, in_channels: int = 3, unshuffle: int = 1, classes: int = 1
+    ) -> None:
         super().__init__()
-        if min(width, depth, unshuffle) < 1:
-            raise ValueError(f"width {width}, depth {depth} and unshuffle {unshuffle} must all be at least 1")
+        if min(width, depth, unshuffle, classes) < 1:
+            given = f"width {width}, depth {depth}, unshuffle {unshuffle} and classes {classes}"
+            raise ValueError(f"{given} must all be at least 1")
         channels = [width * 2**level for level in range(depth + 1)]
         self.stem = DoubleConv(in_channels * unshuffle**2, channels[0])
         self.down = nn.ModuleList(Down(above, below) for above, below in pairwise(channels))
         self.up = nn.ModuleList(Up(channels[level + 1], channels[level]) for level in reversed(range(depth)))
-        self.head = nn.Conv2d(channels[0], unshuffle**2, kernel_size=1)
+        self.head = nn.Conv2d(channels[0], classes * unshuffle**2, kernel_size=1)
         self.unshuffle = unshuffle
         self.multiple = unshuffle * 2**depth
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        """The logits (B, 1, H, W) of images (B, C, H, W)."""
+        """The logits (B, classes, H, W) of images (B, C, H, W)."""
         height, width = images_BCHW.shape[-2:]
         squares = F.pixel_unshuffle(pad_to_multiple(images_BCHW, self.multiple), self.unshuffle)
         features = self._apply_block(0, self.stem, squares)

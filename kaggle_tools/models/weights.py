@@ -70,7 +70,10 @@ def save(model: Segmenter, card: ModelCard, folder: Path) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.net.state_dict().items()}
     with replacing(folder / WEIGHTS_FILE) as temporary:
         temporary.write_bytes(as_safetensors(weights))  # `save_file` fails with an error that is no OSError
-    write_json(folder / CARD_FILE, asdict(card))
+    fields = asdict(card)
+    if card.architecture.classes == 1:  # as in cards from before there were classes
+        del fields["architecture"]["classes"]
+    write_json(folder / CARD_FILE, fields)
 
 
 def load(folder: Path, fold: int | None = None) -> tuple[Segmenter, ModelCard]:

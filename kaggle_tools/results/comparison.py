@@ -13,6 +13,7 @@ from typing import Literal
 import pandas as pd
 
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.groups import groups_and_views_of_masks
 from kaggle_tools.config.recorded import as_recorded_now, setting_as_text
 from kaggle_tools.data.fingerprint import differences
 from kaggle_tools.data.images import Size
@@ -149,7 +150,7 @@ def compare(runs: Sequence[Path], competition: Competition) -> Comparison:
     tables = [run_folder.read_oof(run, folds).set_index("image").sort_index() for run in runs]
     for run, table in zip(runs[1:], tables[1:], strict=True):
         _require_same_photos(runs[0], tables[0], run, table)
-    groups = tuple(run_folder.groups_and_views(tables[0].index, competition)[0])
+    groups = tuple(groups_and_views_of_masks(tables[0].index, competition)[0])
     compared = [_compared(run, folds, table, tables[0], groups) for run, table in zip(runs, tables, strict=True)]
     scores = pd.DataFrame({at: table["score"] for at, table in enumerate(tables)})
     return Comparison(competition, compared, scores, tables[0]["fold"], groups)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.groups import groups_and_views
 from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.fingerprint import (
     Fingerprint,
@@ -31,7 +32,6 @@ from kaggle_tools.results.run_folder import (
     OOF_FILE,
     WRITES,
     finished_folds,
-    groups_and_views,
     is_begun,
     read_folds,
     read_oof,
@@ -71,7 +71,7 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
     _require_whole_groups(path, competition, folds)
     if set(folds.values()) != set(range(config.folds)):
         raise InputError(f"{path}: its folds are {sorted(set(folds.values()))}, but {config.folds} were asked for")
-    _require_trained_folds(run, folds)
+    _require_trained_folds(run, competition, folds)
     return folds
 
 
@@ -171,9 +171,10 @@ def _require_whole_groups(path: Path, competition: Competition, folds: Mapping[s
         raise InputError(f"{path}: leak: {found}, so that the score would be too high")
 
 
-def _require_trained_folds(run: Path, folds: Mapping[str, int]) -> None:
+def _require_trained_folds(run: Path, competition: Competition, folds: Mapping[str, int]) -> None:
     for fold in finished_folds(run):
-        if set(read_oof(run, [fold])["image"]) != {stem for stem, own in folds.items() if own == fold}:
+        held_out = {name for stem, own in folds.items() if own == fold for name in competition.names_of(stem)}
+        if set(read_oof(run, [fold])["image"]) != held_out:
             raise InputError(
                 f"{run / FOLDS_FILE}: not the folds that were trained: fold {fold} held out other photos, as its "
                 f"{OOF_FILE} says. Put back the {FOLDS_FILE} of this run, or give another --out."
@@ -192,5 +193,9 @@ def _write_folds(path: Path, competition: Competition, photos: list[Photo], conf
 
 
 def _stratum(photo: Photo, boundaries: tuple[float, ...]) -> int:
-    assert photo.mask is not None, f"{photo.stem} has no mask"
-    return int(np.searchsorted(boundaries, read_mask(photo.mask).mean()))
+    """Which shares of the photo the masks cover: one number for each combination over the classes."""
+    stratum = 0
+    for target in photo.targets:
+        assert target.mask is not None, f"{target.stem} has no mask"
+        stratum = stratum * (len(boundaries) + 1) + int(np.searchsorted(boundaries, read_mask(target.mask).mean()))
+    return stratum

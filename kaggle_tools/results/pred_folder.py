@@ -140,7 +140,9 @@ def photos_now(photos: Sequence[Photo]) -> list[str]:
     Raises:
         InputError: one cannot be read.
     """
-    return sha256_of_all([photo.path for photo in photos], "photos compared with those of the masks")
+    paths = list(dict.fromkeys(photo.path for photo in photos))  # once, however many masks a photo has
+    hashes = dict(zip(paths, sha256_of_all(paths, "photos compared with those of the masks"), strict=True))
+    return [hashes[photo.path] for photo in photos]
 
 
 def forget_outdated(
@@ -219,12 +221,15 @@ def photo_files(pred: Path) -> dict[str, Path]:
 
 def photo_below(folder: Path, photo: MaskedPhoto, competition: Competition) -> Path | None:
     """Where a masked photo is in this folder: the competition's data, or any photos; None where it is not there."""
-    paths = (folder / competition.test_photos.format(stem=photo.image), folder / photo.file.name)
+    stem = competition.stem_of(photo.image)
+    paths = (folder / competition.test_photos.format(stem=stem), folder / photo.file.name)
     return next((path for path in paths if path.is_file()), None)
 
 
 def confident_photos(pred: Path, competition: Competition, confidence: float, data: Path) -> list[Photo]:
     """The photos with their predicted masks, of those with at least this expected score, in the order of their stems.
+
+    Of several classes each mask of a photo must have it.
 
     Of what a mask's probabilities promise, what these promised too much on the runs' held-out photos is taken off. The
     photos are taken from the folder `data`, or from where they were masked, if they are still the same.
@@ -251,7 +256,11 @@ def confident_photos(pred: Path, competition: Competition, confidence: float, da
     _require_none_changed(
         pred, [stem for stem, file in named.items() if file and is_of_other_photo(mask_path(pred, stem), file)]
     )
-    return [Photo(stem, file, image_size(file), mask_path(pred, stem)) for stem, file in files.items()]
+    return [
+        _with_masks(pred, competition, stem, files[names[0]])
+        for stem in dict.fromkeys(map(competition.stem_of, files))
+        if files.keys() >= {*(names := competition.names_of(stem))}
+    ]
 
 
 def require_known(pred: Path, photos: Mapping[str, Path], path_of: Callable[[Path, str], Path] = mask_path) -> None:
@@ -272,6 +281,13 @@ def require_known(pred: Path, photos: Mapping[str, Path], path_of: Callable[[Pat
         raise InputError(f"{pred}: {found}; run `infer` again, into another folder")
     now = sha256_of_all([*photos.values()], "photos compared with those of the masks")
     _require_none_changed(pred, [stem for stem, current in zip(photos, now, strict=True) if noted[stem] != current])
+
+
+def _with_masks(pred: Path, competition: Competition, stem: str, path: Path) -> Photo:
+    """A photo with its predicted masks."""
+    size = image_size(path)
+    targets = [Photo(name, path, size, mask_path(pred, name)) for name in competition.names_of(stem)]
+    return Photo(stem, path, size, of_classes=tuple(targets)) if competition.classes else targets[0]
 
 
 def _remove_left_behind(pred: Path) -> None:

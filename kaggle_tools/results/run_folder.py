@@ -27,7 +27,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.config.recorded import as_recorded_now, settings_of
 from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.config.values import FULL, IMAGENET
@@ -269,19 +268,6 @@ def read_timing(fold_folder: Path) -> Timing | None:
 def size_name(image_size: Sequence[int] | None) -> str:
     """(height, width) in pixels as `256x384`; `full` for the photos' own."""
     return size_as_text(image_size) if image_size else FULL
-
-
-def groups_and_views(stems: Iterable[str], competition: Competition) -> tuple[list[str], list[str]]:
-    """The group and the view of each photo.
-
-    Raises:
-        InputError: a stem is not of the competition's form.
-    """
-    try:
-        named = [competition.group_and_view(stem) for stem in stems]
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    return [group for group, _ in named], [view for _, view in named]
 
 
 def read_oof(run: Path, folds: Sequence[int]) -> pd.DataFrame:

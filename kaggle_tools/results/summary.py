@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.groups import groups_and_views_of_masks
 from kaggle_tools.data.checks.zip_files import DAMAGED, USUAL
 from kaggle_tools.errors import InputError
 from kaggle_tools.metrics import Overlap
@@ -32,7 +33,6 @@ from kaggle_tools.results.run_folder import (
     WRITES,
     finished_folds,
     fold_folder,
-    groups_and_views,
     read_oof,
 )
 from kaggle_tools.results.scores import Estimate, ValidatedRun, interval
@@ -134,7 +134,7 @@ def summarise(run: Path, competition: Competition) -> Summary:
     if not folds:
         raise InputError(f"{run}: no finished fold in it; `train --out {run}` makes or finishes one")
     table = read_oof(run, folds)
-    groups, views = groups_and_views(table["image"], competition)
+    groups, views = groups_and_views_of_masks(table["image"], competition)
     table = table.assign(group=groups, view=views)
     by_fold = {int(fold): score for fold, score in _mean_scores(table, "fold").items()}
     held_out = held_out_by(run, folds)
@@ -171,7 +171,7 @@ def cross_validation(runs: Sequence[Path], competition: Competition) -> tuple[Va
 
 def after_care_trials(held_out: HeldOut, competition: Competition) -> list[Trial]:
     """What other thresholds, and the removal of small parts and holes, would gain on the held-out photos."""
-    groups = groups_and_views(held_out.stems, competition)[0]
+    groups = groups_and_views_of_masks(held_out.stems, competition)[0]
     at_thresholds = {at / BINS: overlap_at(held_out.histograms, at) for at in range(1, BINS)}
     return trials_of(competition, groups, at_thresholds, held_out.levels)
 
@@ -185,7 +185,7 @@ def estimate_at(held_out: HeldOut, competition: Competition, care: AfterCare) ->
     if care.is_more_than_a_threshold and held_out.levels is not None:
         overlap = after_care.changed_overlap(overlap, held_out.levels, care)
     scores = competition.score(overlap)
-    groups = groups_and_views(held_out.stems, competition)[0]
+    groups = groups_and_views_of_masks(held_out.stems, competition)[0]
     return Estimate(float(scores.mean()), interval(scores, groups))
 
 

@@ -184,7 +184,10 @@ class TimeLimit(Callback):
 
 
 class Pictures(Callback):
-    """Every few epochs, some validation photos with the true and the predicted outline, to the loggers."""
+    """Every few epochs, some validation photos with the true and the predicted outline, to the loggers.
+
+    Of several classes it is the outline of all together.
+    """
 
     COUNT = 4
 
@@ -199,10 +202,11 @@ class Pictures(Callback):
         if (trainer.current_epoch + 1) % self.every or not trainer.is_global_zero:
             return
         for index in self.indices:
-            photo_HW3, mask_HW = self.photos.pixels(index)
+            photo_HW3, masks = self.photos.pixels(index)
+            truth_HW = masks.reshape(*masks.shape[:2], -1).max(axis=2) > 127
             tensor = torch.from_numpy(photo_HW3.transpose(2, 0, 1).copy())[None].to(pl_module.device)
-            predicted_HW = (pl_module.model(tensor)[0, 0] > 0).cpu().numpy()  # type: ignore[operator]
-            picture_HW3 = draw_outlines(photo_HW3, predicted_HW, mask_HW > 127)
+            predicted_HW = (pl_module.model(tensor)[0] > 0).any(dim=0).cpu().numpy()  # type: ignore[operator]
+            picture_HW3 = draw_outlines(photo_HW3, predicted_HW, truth_HW)
             _log_picture(trainer, f"held out/{self.photos.photos[index].stem}", picture_HW3)
 
 

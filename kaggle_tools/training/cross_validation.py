@@ -164,7 +164,11 @@ def save_missing_probabilities(work: CrossValidation, fold: int, execution: Exec
     """
     folder = run_folder.fold_folder(work.run, fold)
     held_out = fold_table.split(list(work.photos), work.fold_by_stem, fold).held_out
-    missing = [photo for photo in held_out if not run_folder.oof_probability_path(folder, photo.stem).exists()]
+    missing = [
+        photo
+        for photo in held_out
+        if not all(run_folder.oof_probability_path(folder, one.stem).exists() for one in photo.targets)
+    ]
     if not missing:
         return
     with locked(folder, "trains this fold", LOCK_SECONDS):

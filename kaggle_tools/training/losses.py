@@ -3,7 +3,7 @@
 In training, where several processes share a batch, the losses are those of the whole batch, and so are their gradients
 (see `ranks.sums`). In evaluation they are those of a process's own photos, whose number may differ.
 
-B batch, H height, W width.
+B batch, C classes, H height, W width.
 """
 
 import math
@@ -20,8 +20,8 @@ from kaggle_tools.training.ranks.sums import of_all_ranks, whole_batch
 class SegmentationLoss(nn.Module):
     """A weighted sum of binary cross-entropy, soft Dice and Lovasz hinge; BCE + Dice won Carvana.
 
-    Takes logits (B, 1, H, W) and targets in [0, 1] of the same shape; a target between 0 and 1 is a
-    pixel that the outline crosses. Gives a scalar.
+    Takes logits (B, C, H, W) and targets in [0, 1] of the same shape; a target between 0 and 1 is a
+    pixel that the outline crosses. Gives a scalar: the mean over the classes, each of which is masked by itself.
 
     Dice and Lovasz are taken over the whole batch, which is steadier than the mean over images.
 
@@ -52,12 +52,15 @@ class SegmentationLoss(nn.Module):
         self.weights = [weight for weight, _ in parts if weight > 0]
         self.parts = nn.ModuleList(part for weight, part in parts if weight > 0)
 
-    def forward(self, logits_B1HW: Tensor, targets_B1HW: Tensor) -> Tensor:
+    def forward(self, logits_BCHW: Tensor, targets_BCHW: Tensor) -> Tensor:
         """The loss of a batch, a scalar."""
+        classes = [*zip(*(torch.split(one, 1, dim=1) for one in (logits_BCHW, targets_BCHW)), strict=True)]
         losses: list[Tensor] = [
-            weight * part(logits_B1HW, targets_B1HW) for weight, part in zip(self.weights, self.parts, strict=True)
+            weight * part(*of_class)
+            for of_class in classes
+            for weight, part in zip(self.weights, self.parts, strict=True)
         ]
-        return sum(losses[1:], start=losses[0])
+        return sum(losses[1:], start=losses[0]) / len(classes)
 
 
 class BorderBce(nn.Module):

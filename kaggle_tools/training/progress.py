@@ -91,10 +91,10 @@ class ProgressRecord(Checkpoint):
         """Keep the masks of the chosen photos; `outputs` are the predicted ones of the batch."""
         if not trainer.is_global_zero:
             return
-        photos_B3HW, masks_B1HW = batch
+        photos_B3HW, masks_BCHW = batch
         for at in range(len(photos_B3HW)):
             if stem := self.wanted.get(self.validated + at):
-                kept = [values[at].cpu().clone() for values in (photos_B3HW, masks_B1HW, outputs)]
+                kept = [values[at].cpu().clone() for values in (photos_B3HW, masks_BCHW, outputs)]
                 self.masked.append((stem, kept[0], kept[1], kept[2]))
         self.validated += len(photos_B3HW)
 
@@ -132,17 +132,22 @@ class ProgressRecord(Checkpoint):
             warn_once(f"how far the training is cannot be recorded, so no page shows it: {error}")
 
 
-def picture(stem: str, photo_3HW: Tensor, mask_1HW: Tensor, predicted_1HW: Tensor) -> HeldOutPicture:
-    """A small picture of a photo, uint8, with its true mask, uint8 from 0 to 255, and the predicted one, bool."""
+def picture(stem: str, photo_3HW: Tensor, masks_CHW: Tensor, predicted_CHW: Tensor) -> HeldOutPicture:
+    """A small picture of a photo, uint8, with its true masks, uint8 from 0 to 255, and the predicted ones, bool.
+
+    Its Dice is the mean over the classes, of which the picture shows all together.
+    """
     photo_HW3 = np.ascontiguousarray(photo_3HW.numpy().transpose(1, 2, 0))
-    truth_HW, predicted_HW = mask_1HW[0].numpy() > 127, predicted_1HW[0].numpy()
+    pairs = [*zip(predicted_CHW.numpy(), masks_CHW.numpy() > 127, strict=True)]
+    predicted_HW, truth_HW = (np.any(masks, axis=0) for masks in zip(*pairs, strict=True))
     height, width = photo_HW3.shape[:2]
     share = min(1.0, LONGEST_SIDE / max(height, width))
     small = (max(1, round(share * height)), max(1, round(share * width)))
     drawn_HW3 = resize(photo_HW3, small)
     small_masks = [resize(mask_HW.astype(np.uint8) * 255, small) > 127 for mask_HW in (predicted_HW, truth_HW)]
     drawn_HW3 = draw_outlines(colour_errors(drawn_HW3, *small_masks), *small_masks)
-    return HeldOutPicture(stem, float(metrics.dice(metrics.overlap(predicted_HW, truth_HW))), _jpeg(drawn_HW3))
+    dice = float(np.mean([metrics.dice(metrics.overlap(*pair)) for pair in pairs]))
+    return HeldOutPicture(stem, dice, _jpeg(drawn_HW3))
 
 
 def _jpeg(pixels_HW3: NDArray[np.uint8]) -> str:

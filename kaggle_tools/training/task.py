@@ -1,6 +1,6 @@
 """What Lightning trains: the network with its loss and scores, and the photos of a fold.
 
-B batch, H height, W width.
+B batch, C classes, H height, W width.
 """
 
 import logging
@@ -44,9 +44,9 @@ from kaggle_tools.training.optim import make_optimizer, make_schedule
 from kaggle_tools.training.ranks.failures import any_of_all_ranks, require_all_well
 
 Batch = tuple[Tensor, Tensor]
-"""Photos, uint8 (B, 3, H, W), and masks, uint8 (B, 1, H, W) from 0 to 255."""
+"""Photos, uint8 (B, 3, H, W), and masks, uint8 (B, C, H, W) from 0 to 255."""
 VALIDATED = ("val_dice", "val_iou", "val_loss", "val_foreground", "val_foreground_true")
-"""What is logged of the held-out photos: means over photos."""
+"""What is logged of the held-out photos: means over photos and classes."""
 PROGRESS = ("val_dice", "val_iou")
 """Those of them that the progress bar shows."""
 
@@ -79,8 +79,8 @@ class SegmentationTask(LightningModule):
         Raises:
             InputError: the loss became NaN or infinite.
         """
-        photos_B3HW, masks_B1HW = batch
-        loss: Tensor = self.loss(self.logits(photos_B3HW), masks_B1HW.float() / 255)
+        photos_B3HW, masks_BCHW = batch
+        loss: Tensor = self.loss(self.logits(photos_B3HW), masks_BCHW.float() / 255)
         self._require_finite(any_of_all_ranks(not bool(loss.isfinite())), loss, "loss")
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(photos_B3HW), sync_dist=True)
         return loss
@@ -93,19 +93,19 @@ class SegmentationTask(LightningModule):
                 torch.distributed.broadcast(buffer, 0)
 
     def validation_step(self, batch: Batch, _: int) -> Tensor:
-        """Log the loss, and the mean Dice, IoU and share of foreground over photos, at the size for training.
+        """Log the loss, and the mean Dice, IoU and share of foreground over masks, at the size for training.
 
         The processes have different numbers of photos, so here none waits for another one.
 
         Returns:
             The predicted masks, for the callbacks.
         """
-        photos_B3HW, masks_B1HW = batch
-        logits_B1HW = self.logits(photos_B3HW)
-        predicted_B1HW = logits_B1HW > 0
-        counts = overlap_of_batch(predicted_B1HW, masks_B1HW > 127)
-        pixels = masks_B1HW[0].numel()
-        loss = self.loss(logits_B1HW, masks_B1HW.float() / 255)
+        photos_B3HW, masks_BCHW = batch
+        logits_BCHW = self.logits(photos_B3HW)
+        predicted_BCHW = logits_BCHW > 0
+        counts = overlap_of_batch(predicted_BCHW, masks_BCHW > 127)
+        pixels = masks_BCHW[0, 0].numel()
+        loss = self.loss(logits_BCHW, masks_BCHW.float() / 255)
         self.worst_loss = self.worst_loss + loss  # NaN and infinity stay what they are
         values = {
             "val_dice": float(metrics.dice(counts).mean()),
@@ -118,7 +118,7 @@ class SegmentationTask(LightningModule):
             mean = cast(MeanMetric, self.means[name])
             mean.update(value, weight=len(photos_B3HW))
             self.log(name, mean, prog_bar=name in PROGRESS, on_step=False, on_epoch=True)
-        return predicted_B1HW
+        return predicted_BCHW
 
     def on_validation_batch_end(self, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """After the last batch, and before the means are taken over all processes, wait for the others.
@@ -154,13 +154,13 @@ class SegmentationTask(LightningModule):
         )
 
     def logits(self, photos_B3HW: Tensor) -> Tensor:
-        """The logits (B, 1, H, W), float32, of photos (B, 3, H, W), uint8, in the way that is fast on their device."""
+        """The logits (B, C, H, W), float32, of photos (B, 3, H, W), uint8, in the way that is fast on their device."""
         # The last dimension of every convolution is then contiguous: 2.4 times as fast on a CPU.
         photos_B3HW = photos_B3HW.to(memory_format=fast_memory_format(photos_B3HW.device))
         on_cpu = photos_B3HW.device.type == "cpu"
         with DepthwiseInFloat32() if on_cpu and torch.is_grad_enabled() else nullcontext():
-            logits_B1HW: Tensor = self.model(photos_B3HW)
-        return logits_B1HW.float()
+            logits_BCHW: Tensor = self.model(photos_B3HW)
+        return logits_BCHW.float()
 
 
 class FoldData(LightningDataModule):
@@ -237,10 +237,10 @@ def loss_of(config: TrainingConfig) -> SegmentationLoss:
     )
 
 
-def overlap_of_batch(predicted_B1HW: Tensor, truth_B1HW: Tensor) -> metrics.Overlap:
-    """Count the pixels of each pair of masks: three arrays of shape (B,)."""
-    counted = (predicted_B1HW & truth_B1HW, predicted_B1HW, truth_B1HW)
-    return metrics.Overlap(*(mask.sum(dim=(1, 2, 3)).cpu().numpy() for mask in counted))
+def overlap_of_batch(predicted_BCHW: Tensor, truth_BCHW: Tensor) -> metrics.Overlap:
+    """Count the pixels of each pair of masks: three arrays of shape (B, C)."""
+    counted = (predicted_BCHW & truth_BCHW, predicted_BCHW, truth_BCHW)
+    return metrics.Overlap(*(mask.sum(dim=(2, 3)).cpu().numpy() for mask in counted))
 
 
 def initial_model(config: TrainingConfig, fold: int) -> tuple[Architecture, Segmenter]:

@@ -141,5 +141,5 @@ def stacked(photos: tuple[Pixels, ...], size: Size) -> Tensor:
 
 
 def probability(members: list[Member], photo: Pixels, tta: str = "none", **settings: Any) -> Floats:
-    (probability_HW,) = mix_of(members, photo, tta=tta, **settings).probability_BHW
+    ((probability_HW,),) = mix_of(members, photo, tta=tta, **settings).probability_BCHW
     return probability_HW.numpy()

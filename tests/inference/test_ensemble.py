@@ -69,7 +69,7 @@ class TestEnsembles:
 
     def test_an_ensemble_prepares_no_gradient(self) -> None:
         found = mix_of([member(nn.Conv2d(3, 1, 1))], noise((8, 8)), tta="flips")
-        assert not found.probability_BHW.requires_grad
+        assert not found.probability_BCHW.requires_grad
 
     def test_each_network_is_compiled_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         compiled: list[nn.Module] = []
@@ -95,14 +95,14 @@ class TestVotes:
         photo = np.zeros((1, 5, 3), dtype=np.uint8)
         photo[0, :, 0] = [0, 60, 120, 180, 240]
         members = [member(Brighter(30), weight=7), member(Brighter(90)), member(Brighter(200), weight=0.5)]
-        votes = mix_of(members, photo).votes_BHW
+        votes = mix_of(members, photo).votes_BCHW
         assert votes.dtype == torch.uint8
-        assert votes.tolist() == [[[0, 1, 2, 2, 3]]]
+        assert votes.tolist() == [[[[0, 1, 2, 2, 3]]]]
 
     def test_a_network_votes_for_pixels_that_reach_the_threshold(self) -> None:
         members = [member(Constant(logit)) for logit in (-1.0, 0.0, 2.0, 3.0)]  # 0.269, 0.5, 0.881 and 0.953
         counted = {
-            cut: mix_of(members, noise((1, 2)), threshold=cut).votes_BHW.tolist()[0][0] for cut in (0.2, 0.5, 0.9)
+            cut: mix_of(members, noise((1, 2)), threshold=cut).votes_BCHW.tolist()[0][0][0] for cut in (0.2, 0.5, 0.9)
         }
         assert counted == {0.2: [4, 4], 0.5: [3, 3], 0.9: [1, 1]}
 
@@ -116,8 +116,8 @@ class TestVotes:
         # Turned back, the left of the other flip is the right: both have the mean (0.9820138 + 0.0179862) / 2.
         photo = noise((1, 3))
         votes = {cut: mix_of([member(LeftPixel())], photo, tta="hflip", threshold=cut)[1] for cut in (0.49, 0.51)}
-        assert votes[0.49].tolist() == [[[1, 0, 1]]]
-        assert votes[0.51].tolist() == [[[0, 0, 0]]]
+        assert votes[0.49].tolist() == [[[[1, 0, 1]]]]
+        assert votes[0.51].tolist() == [[[[0, 0, 0]]]]
 
 
 class TestOneNetworkAtATime:
@@ -157,8 +157,8 @@ class TestOneNetworkAtATime:
         settings: dict[str, Any] = {"tta": tta, "scales": (0.5, 1.0)}
         together = mix_of(members, *photos, **settings)
         in_turn = mix_of(members, *photos, **settings, in_turn=True)
-        assert torch.equal(in_turn.probability_BHW, together.probability_BHW)
-        assert torch.equal(in_turn.votes_BHW, together.votes_BHW)
+        assert torch.equal(in_turn.probability_BCHW, together.probability_BCHW)
+        assert torch.equal(in_turn.votes_BCHW, together.votes_BCHW)
 
     def test_of_networks_in_turn_only_the_one_that_works_is_on_the_device(
         self, members: list[Member], copying: None, monkeypatch: pytest.MonkeyPatch

@@ -226,7 +226,7 @@ class TestMemory:
 
         def watched(*arguments: Any) -> Mix:
             mix = called(*arguments)
-            held.extend([weakref.ref(mix.probability_BHW), weakref.ref(mix.votes_BHW)])
+            held.extend([weakref.ref(mix.probability_BCHW), weakref.ref(mix.votes_BCHW)])
             return mix
 
         called = Ensemble.__call__

@@ -127,9 +127,18 @@ class TestScales:
 
     def test_each_photo_of_a_batch_has_its_own_mean_over_scales(self) -> None:
         photos = [noise((31, 47), seed) for seed in range(3)]
-        found = mix_of([member(RampNet(), (16, 24))], *photos, tta="hflip", scales=(1.0, 1.5)).probability_BHW
+        found = mix_of([member(RampNet(), (16, 24))], *photos, tta="hflip", scales=(1.0, 1.5)).probability_BCHW
         expected = [scaled_mean(photo, (16, 24), "hflip", (1.0, 1.5)) for photo in photos]
-        assert np.allclose(found.numpy(), expected, atol=1e-5)
+        assert np.allclose(found[:, 0].numpy(), expected, atol=1e-5)
+
+    def test_each_class_has_its_own_mean_over_flips(self) -> None:
+        network = build(Architecture("unet", width=2, depth=1, classes=3)).eval()
+        photo = noise((6, 9))
+        (found_CHW,) = mix_of([Member(network, card_of(None), Path("fold0"))], photo, tta="hflip").probability_BCHW
+        image_13HW = torch.from_numpy(photo.transpose(2, 0, 1)[None].copy())
+        with torch.no_grad():
+            plain, turned = (torch.sigmoid(network(image))[0] for image in (image_13HW, image_13HW.flip(-1)))
+        assert torch.allclose(found_CHW, (plain + turned.flip(-1)) / 2, atol=1e-5)
 
 
 class Overflowing(nn.Module):

@@ -168,3 +168,44 @@ def test_a_batch_of_blank_masks_has_a_finite_loss_and_gradient(weights: tuple[fl
 def test_blank_masks_that_are_predicted_blank_have_a_loss_of_0() -> None:
     loss = SegmentationLoss(1, 1, 1, 2)(torch.full(SHAPE, -50.0), torch.zeros(SHAPE))
     assert loss.item() == pytest.approx(0, abs=1e-6)
+
+
+class TestClasses:
+    """Two photos, three classes of 2x3 pixels; the targets of the second class are blank."""
+
+    @staticmethod
+    def batch() -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        logits = torch.randn(2, 3, 2, 3, generator=generator, dtype=torch.float64)
+        targets = torch.rand(2, 3, 2, 3, generator=generator, dtype=torch.float64).round()
+        targets[:, 1] = 0
+        return logits, targets
+
+    @staticmethod
+    def expected(logits: Tensor, targets: Tensor) -> float:
+        """The mean over the classes; smp's Dice loss of a class of which a batch has no foreground is 0."""
+        classes = [(logits[:, of], targets[:, of]) for of in range(3)]
+        return sum(bce(*one) + (dice_loss(*one) if one[1].any() else 0) for one in classes) / 3
+
+    def test_the_loss_is_the_mean_over_the_classes(self) -> None:
+        logits, targets = self.batch()
+        assert SegmentationLoss()(logits, targets).item() == pytest.approx(self.expected(logits, targets), rel=1e-6)
+
+    def test_its_gradient_is_that_of_the_mean_over_the_classes(self) -> None:
+        logits, targets = self.batch()
+        logits.requires_grad_()
+        SegmentationLoss()(logits, targets).backward()
+        step, plain = 1e-5, logits.detach()
+        for at in np.ndindex(*plain.shape):
+            higher, lower = plain.clone(), plain.clone()
+            higher[at] += step
+            lower[at] -= step
+            slope = (self.expected(higher, targets) - self.expected(lower, targets)) / (2 * step)
+            assert logits.grad is not None
+            assert logits.grad[at].item() == pytest.approx(slope, abs=1e-7)
+
+    def test_classes_cannot_be_swapped(self) -> None:
+        logits, targets = (one.float() for one in self.batch())  # smp's Lovasz hinge is for float32
+        loss = SegmentationLoss(lovasz=1)
+        assert loss(logits.flip(1), targets.flip(1)).item() == pytest.approx(loss(logits, targets).item())
+        assert loss(logits.flip(1), targets).item() != pytest.approx(loss(logits, targets).item(), rel=0.01)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from known_competitions import CARVANA
 from process_group import together
+from torch import Tensor, nn
 
 from kaggle_tools import metrics
 from kaggle_tools.config.execution import Execution
@@ -57,8 +58,30 @@ def test_overlap_counts_each_photo_by_itself() -> None:
     predicted = torch.tensor([[1, 1, 0], [0, 0, 1]], dtype=torch.bool).view(2, 1, 1, 3)
     truth = torch.tensor([[1, 0, 0], [1, 0, 1]], dtype=torch.bool).view(2, 1, 1, 3)
     counts = overlap_of_batch(predicted, truth)
-    assert [list(count) for count in counts] == [[1, 1], [2, 1], [1, 2]]
-    assert metrics.dice(counts).tolist() == pytest.approx([2 / 3, 2 / 3])
+    assert [count.tolist() for count in counts] == [[[1], [1]], [[2], [1]], [[1], [2]]]
+    assert metrics.dice(counts).ravel().tolist() == pytest.approx([2 / 3, 2 / 3])
+
+
+def test_overlap_counts_each_class_by_itself() -> None:
+    predicted = torch.tensor([[1, 1, 0], [0, 0, 1]], dtype=torch.bool).view(1, 2, 1, 3)
+    truth = torch.tensor([[1, 0, 0], [1, 0, 0]], dtype=torch.bool).view(1, 2, 1, 3)
+    counts = overlap_of_batch(predicted, truth)
+    assert [count.tolist() for count in counts] == [[[1, 0]], [[2, 1]], [[1, 1]]]
+
+
+def test_scores_are_the_means_over_photos_and_classes(task: SegmentationTask) -> None:
+    class FirstClassEverywhere(nn.Module):
+        def forward(self, photos_B3HW: Tensor) -> Tensor:
+            return torch.tensor([1.0, -1.0]).view(1, 2, 1, 1).expand(len(photos_B3HW), 2, *photos_B3HW.shape[2:])
+
+    task.model = FirstClassEverywhere()  # type: ignore[assignment]
+    photos = torch.zeros(1, 3, 1, 4, dtype=torch.uint8)
+    masks = torch.tensor([[255, 255, 0, 0], [0, 0, 0, 0]], dtype=torch.uint8).view(1, 2, 1, 4)
+    found = logged_by(task, photos, masks)
+    assert found["val_dice"] == pytest.approx((2 * 2 / (4 + 2) + 1) / 2)
+    assert found["val_iou"] == pytest.approx((1 / 2 + 1) / 2)
+    assert found["val_foreground"] == pytest.approx(1 / 2)
+    assert found["val_foreground_true"] == pytest.approx(1 / 4)
 
 
 def test_precision_auto_is_the_fastest_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from kaggle_tools.data.checks.foreground import lines_of_ambiguous
 from kaggle_tools.data.images import read_foreground, read_photo, shrink_for
-from kaggle_tools.data.listing import NAMED, Photo
+from kaggle_tools.data.listing import NAMED, Photo, targets_of
 from kaggle_tools.errors import InputError, counted, counted_of, first_few, in_lines
 from kaggle_tools.system.processes import CORES
 from kaggle_tools.system.progress import track
@@ -61,7 +61,8 @@ def inspect_masks(photos: Sequence[Photo]) -> MaskReport:
     """
     pool = ThreadPoolExecutor(CORES)
     try:
-        looks = list(track(pool.map(_look, photos), len(photos), "photos and masks looked at"))
+        targets = targets_of(photos)
+        looks = list(track(pool.map(_look, targets), len(targets), "photos and masks looked at"))
     finally:
         pool.shutdown(cancel_futures=True)
     faults = [fault for look in looks for fault in look.faults]

@@ -43,7 +43,7 @@ def flipped_axes(name: str) -> set[int]:
 
 
 class Augmenter:
-    """Changes a photo (H, W, 3) and its mask (H, W), both uint8, in the same way.
+    """Changes a photo (H, W, 3) and its mask (H, W), or its masks (H, W, C), all uint8, in the same way.
 
     The same (seed, epoch, index) always gives the same change. albumentations' own generator must not
     decide: it is copied into every worker process, which then draw alike, and starts over every epoch.
@@ -62,12 +62,12 @@ class Augmenter:
         self.by_size: dict[Size, A.Compose] = {}
 
     def __call__(
-        self, photo_HW3: NDArray[np.uint8], mask_HW: NDArray[np.uint8], epoch: int, index: int
+        self, photo_HW3: NDArray[np.uint8], mask: NDArray[np.uint8], epoch: int, index: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """The changed photo and mask, of the same shapes but for what is cropped."""
-        compose = self._compose(mask_HW.shape)
+        compose = self._compose(photo_HW3.shape[:2])
         compose.set_random_seed(int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]))
-        changed = compose(image=photo_HW3, mask=mask_HW)
+        changed = compose(image=photo_HW3, mask=mask)
         return changed["image"], changed["mask"]
 
     def _compose(self, size: Size) -> A.Compose:

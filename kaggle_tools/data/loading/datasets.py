@@ -29,7 +29,7 @@ CHANGED = "changed while it was being worked on"
 
 
 class MaskedPhotos(Dataset[tuple[Tensor, Tensor]]):
-    """Photos, uint8 (3, H, W), and masks, uint8 (1, H, W) from 0 to 255, at the size for training.
+    """Photos, uint8 (3, H, W), and masks, uint8 (classes, H, W) from 0 to 255, at the size for training.
 
     A mask value between 0 and 255 is the share of the pixel that is covered.
     """
@@ -54,7 +54,7 @@ class MaskedPhotos(Dataset[tuple[Tensor, Tensor]]):
         return _to_tensors(*self.pixels(index))
 
     def pixels(self, index: int) -> Pixels:
-        """The photo, (H, W, 3), and the mask, (H, W), as arrays.
+        """The photo, (H, W, 3), and the mask, (H, W), or the masks of several classes, (H, W, C), as arrays.
 
         Raises:
             InputError: a file cannot be read.
@@ -177,13 +177,23 @@ def equal_size_batches(photos: Sequence[Photo], batch_size: int) -> list[list[in
 
 
 def _decoded(photo: Photo, wanted: InputSize) -> Pixels:
-    assert photo.mask is not None, f"{photo.stem} has no mask"
     size, frame = wanted.of(photo.size), wanted.frame(photo.size)
-    photo_HW3 = _read(photo, shrink_for(photo.path, photo.size, frame.size))
+    photo_HW3 = fitted(_read(photo, shrink_for(photo.path, photo.size, frame.size)), size, frame)
+    masks_HW = [fitted(_read_mask(target), size, frame) for target in photo.targets]
+    return photo_HW3, np.dstack(masks_HW) if photo.of_classes else masks_HW[0]
+
+
+def _read_mask(photo: Photo) -> NDArray[np.uint8]:
+    """The mask, (H, W), with 255 for foreground.
+
+    Raises:
+        InputError: the file cannot be read, or is not of the photo's size.
+    """
+    assert photo.mask is not None, f"{photo.stem} has no mask"
     mask_HW = read_mask(photo.mask).view(np.uint8) * np.uint8(255)
     if mask_HW.shape != photo.size:
         raise InputError(f"{photo.mask}: {CHANGED}")
-    return fitted(photo_HW3, size, frame), fitted(mask_HW, size, frame)
+    return mask_HW
 
 
 def _read(photo: Photo, shrink: int) -> NDArray[np.uint8]:
@@ -213,9 +223,11 @@ def _at_sizes(photo: Photo, sizes: Sequence[InputSize]) -> list[NDArray[np.uint8
     ]
 
 
-def _to_tensors(photo_HW3: NDArray[np.uint8], mask_HW: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-    return _photo_tensor(photo_HW3), torch.from_numpy(np.ascontiguousarray(mask_HW)[None])
+def _to_tensors(photo_HW3: NDArray[np.uint8], mask: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+    return _photo_tensor(photo_HW3), _photo_tensor(mask) if mask.ndim == 3 else torch.from_numpy(
+        np.ascontiguousarray(mask)[None]
+    )
 
 
-def _photo_tensor(photo_HW3: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(photo_HW3.transpose(2, 0, 1)))
+def _photo_tensor(pixels_HWC: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1)))

@@ -42,8 +42,8 @@ PIXELS = 1
 """One more whenever this project reads, or resizes, a photo or a mask to other pixels."""
 MADE_WITH = [PIXELS, *(of.__version__ for of in (np, cv2, PIL, simplejpeg)), platform.machine()]
 DIGEST_BYTES = 16
-BYTES_A_PIXEL = 4
-"""Three of the photo, one of the mask."""
+COLOURS = 3
+"""Bytes a pixel of the photo takes; each of its masks takes one more."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class PixelCache:
             InputError: `decode` does.
         """
         path = self._path(photo, wanted)
-        kept = _read(path, wanted.of(photo.size)) if path else None
+        kept = _read(path, wanted.of(photo.size), len(photo.of_classes)) if path else None
         if kept:
             return kept
         pixels = decode()
@@ -105,11 +105,10 @@ class PixelCache:
 
     def _path(self, photo: Photo, wanted: InputSize) -> Path | None:
         """The file that keeps the pixels; None if the photo or its mask cannot be looked at."""
-        assert photo.mask is not None, f"{photo.stem} has no mask"
         # From both sizes follows how far the decoder shrinks.
         decides: list[object] = [*MADE_WITH, photo.size, wanted.of(photo.size), *wanted.frame(photo.size)]
         try:
-            decides += [_state(photo.path), _state(photo.mask)]
+            decides += [_state(path) for path in (photo.path, *(one.mask for one in photo.targets)) if path]
         except OSError:
             return None
         return self.folder / f"{hashlib.sha256(repr(decides).encode()).hexdigest()}{SUFFIX}"
@@ -129,8 +128,8 @@ class PixelCache:
 
 def bytes_of(photos: Iterable[Photo], image_sizes: Collection[Size | None]) -> int:
     """How much these photos take at each of these sizes, (height, width), or at their own."""
-    sizes = [size or photo.size for photo in photos for size in image_sizes]
-    return sum(DIGEST_BYTES + BYTES_A_PIXEL * height * width for height, width in sizes)
+    sizes = [(len(photo.targets), *(size or photo.size)) for photo in photos for size in image_sizes]
+    return sum(DIGEST_BYTES + (COLOURS + masks) * height * width for masks, height, width in sizes)
 
 
 def _state(path: Path) -> tuple[str, int, int, int, int]:
@@ -143,18 +142,19 @@ def _state(path: Path) -> tuple[str, int, int, int, int]:
     return str(path.absolute()), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
-def _read(path: Path, size: Size) -> Pixels | None:
-    """None where the file is missing or damaged."""
+def _read(path: Path, size: Size, classes: int) -> Pixels | None:
+    """None where the file is missing or damaged; `classes` is 0 where there is but one kind of mask."""
     pixels = size[0] * size[1]
+    expected = (COLOURS + max(1, classes)) * pixels
     try:
-        content = bytearray(read_bytes(path, DIGEST_BYTES + BYTES_A_PIXEL * pixels))  # which arrays may write to
+        content = bytearray(read_bytes(path, DIGEST_BYTES + expected))  # which arrays may write to
     except InputError:
         return None
     digest, values = content[:DIGEST_BYTES], memoryview(content)[DIGEST_BYTES:]
-    if len(values) != BYTES_A_PIXEL * pixels or digest != _digest(values):
+    if len(values) != expected or digest != _digest(values):
         return None
-    photo, mask = np.split(np.frombuffer(values, np.uint8), [3 * pixels])
-    return photo.reshape(*size, 3), mask.reshape(size)
+    photo, mask = np.split(np.frombuffer(values, np.uint8), [COLOURS * pixels])
+    return photo.reshape(*size, COLOURS), mask.reshape((*size, classes) if classes else size)
 
 
 def _digest(values: bytes | memoryview) -> bytes:

@@ -19,21 +19,21 @@ MULTIPLE = 32  # the encoders halve the size five times
 RGB = tuple[float, float, float]
 
 
-def build(name: str, pretrained: str | None, decoder_channels: tuple[int, ...] = ()) -> nn.Module:
+def build(name: str, pretrained: str | None, decoder_channels: tuple[int, ...] = (), classes: int = 1) -> nn.Module:
     """A network with fresh weights, or whose encoder has those of ImageNet, `imagenet`, or of a file.
 
     Raises:
         InputError: there is no such network, or its pretrained weights cannot be fetched, or do not fit it.
     """
     if pretrained != IMAGENET:
-        net = _create(name, None, decoder_channels)
+        net = _create(name, None, decoder_channels, classes)
         if pretrained is not None:
             load_encoder(cast(nn.Module, net.encoder), Path(pretrained))
         return net
     encoder = _parts(name)[1]
     try:
         # timm's encoders ("tu-") take True where smp's own take the name of the weights.
-        return _create(name, True if encoder.startswith("tu-") else "imagenet", decoder_channels)
+        return _create(name, True if encoder.startswith("tu-") else "imagenet", decoder_channels, classes)
     except Exception as error:  # the hub's client has no common base class for "cannot be reached"
         raise _no_weights(encoder, error) from error
 
@@ -64,7 +64,9 @@ def normalisation(name: str, pretrained: str | None) -> tuple[RGB, RGB]:
     return mean, std
 
 
-def _create(name: str, weights: str | bool | None, decoder_channels: tuple[int, ...] = ()) -> nn.Module:
+def _create(
+    name: str, weights: str | bool | None, decoder_channels: tuple[int, ...] = (), classes: int = 1
+) -> nn.Module:
     import segmentation_models_pytorch as smp
 
     architecture, encoder = _parts(name)
@@ -77,7 +79,7 @@ def _create(name: str, weights: str | bool | None, decoder_channels: tuple[int, 
             raise InputError(f"--decoder-channels: {architecture} of smp has none to choose; leave it out")
     try:
         net: nn.Module = smp.create_model(
-            architecture, encoder_name=encoder, encoder_weights=weights, in_channels=3, classes=1, **options
+            architecture, encoder_name=encoder, encoder_weights=weights, in_channels=3, classes=classes, **options
         )
     except Exception as error:  # hundreds of networks raise what they like where they do not fit each other
         if weights is not None:

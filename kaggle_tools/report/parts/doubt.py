@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.groups import groups_and_views_of_masks
 from kaggle_tools.data.images import read_gray, read_mask, resize
 from kaggle_tools.errors import InputError
 from kaggle_tools.report.graphics.pictures import data_uri
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.records.masks import MaskedPhoto
-from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD, groups_and_views
+from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD
 
 MAP_WIDTH = 240
 TALLEST_MAP = 4 * MAP_WIDTH
@@ -110,7 +111,7 @@ def doubt_part(
 def _by_view(photos: Sequence[MaskedPhoto], competition: Competition) -> Mapping[str, list[MaskedPhoto]]:
     """By what a map is called; all together where there are no views, or too many."""
     try:
-        views = groups_and_views([photo.image for photo in photos], competition)[1]
+        views = groups_and_views_of_masks([photo.image for photo in photos], competition)[1]
     except InputError:  # not named as the competition's
         views = []
     if not competition.has_groups or not 1 < len(set(views)) <= MOST_VIEWS:

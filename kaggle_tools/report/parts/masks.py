@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.groups import groups_and_views_of_masks
 from kaggle_tools.data.checks.predicted_masks import doubts
 from kaggle_tools.data.images import read_mask, resize
 from kaggle_tools.errors import InputError, counted, first_few
@@ -21,7 +22,6 @@ from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.report.parts.doubt import DoubtPart, doubt_part
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.records.masks import MaskedPhoto, Record
-from kaggle_tools.results.run_folder import groups_and_views
 from kaggle_tools.results.scores import NOT_RECORDED, Estimate
 from kaggle_tools.results.tables import Cell, Column, Table
 
@@ -207,7 +207,7 @@ def _lines(stems: list[str]) -> list[list[str]]:
 def _groups_and_views(stems: Sequence[str], competition: Competition) -> tuple[list[str] | None, list[str]]:
     """None where the photos are not named as the competition's, or it knows no groups."""
     try:
-        groups, views = groups_and_views(stems, competition)
+        groups, views = groups_and_views_of_masks(stems, competition)
     except InputError:
         return None, []
     return (groups if competition.has_groups else None), views

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.groups import groups_and_views_of_masks
 from kaggle_tools.competitions.named import name_of
 from kaggle_tools.config.recorded import setting_as_text
 from kaggle_tools.data.fingerprint import FileHashes
@@ -172,7 +173,7 @@ class HeldOutPhotos:
 
 
 def _with_groups(table: pd.DataFrame, competition: Competition) -> pd.DataFrame:
-    groups, views = run_folder.groups_and_views(table["image"], competition)
+    groups, views = groups_and_views_of_masks(table["image"], competition)
     return table.assign(group=groups, view=views)
 
 

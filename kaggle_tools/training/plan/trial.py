@@ -108,11 +108,11 @@ def trial_steps(task: SegmentationTask, device: torch.device) -> Iterator[Step]:
     @one_kind_of_out_of_memory()
     def step(batch_size: int, size: Size) -> None:
         photos_B3HW = torch.full((batch_size, 3, *size), 128, dtype=torch.uint8, device=device)
-        targets_B1HW = torch.zeros(batch_size, 1, *size, device=device)
+        targets_BCHW = torch.zeros(batch_size, task.config.classes, *size, device=device)
         try:
             with torch.autocast(device.type, dtype=half, enabled=half is not None):
-                logits_B1HW = task.logits(photos_B3HW)
-            task.loss(logits_B1HW, targets_B1HW).backward()
+                logits_BCHW = task.logits(photos_B3HW)
+            task.loss(logits_BCHW, targets_BCHW).backward()
             optimizer.step()
             wait_for(device)
         finally:
