@@ -59,7 +59,7 @@ def check(
     from kaggle_tools.submission.write import size_of_photos
 
     spec = competition_named(competition)
-    size_of = size_of_photos(data, spec.test_photos) if data else None
+    size_of = size_of_photos(data, spec) if data else None
     ids = listed_ids(data, sample, spec)
     report = check_submission(submission, ids, spec, size_of=size_of, data=data, allow_degenerate=force)
     for warning in report.warnings(spec):

@@ -167,14 +167,22 @@ def infer(
         processes.warn_of_idle_gpus(devices, nodes)
     device = processes.launch(devices, nodes).device
     arithmetic = write_masks.precision_for(out, device, precision)
-    ensemble = Ensemble(members, device, tta=flips, scales=scales, threshold=care.threshold, precision=arithmetic)
+    ensemble = Ensemble(
+        members,
+        device,
+        tta=flips,
+        scales=scales,
+        threshold=care.threshold,
+        class_thresholds=care.class_thresholds,
+        precision=arithmetic,
+    )
     require_sizes(ensemble, photos)
     if compiled:
         ensemble.compile()
     at_once = given_batch_size or write_masks.batch_size_for(out, ensemble, photos)
     record = evidence.record(ensemble, care, source, at_once)
     outputs = pred_folder.Outputs(save_probabilities, overlays)
-    if care.is_more_than_a_threshold and is_first_process():
+    if (care.is_more_than_a_threshold or care.by_class) and is_first_process():
         say(f"after-care, learnt from held-out photos: {care}")
     with pred_folder.begun(out, record, processes.rank_and_ranks()[0]):
         if is_first_process():

@@ -153,13 +153,18 @@ class Competition:
         return max(1, len(self.classes))
 
     @property
-    def id_columns(self) -> tuple[str, ...]:
-        """The headers of the columns that say whose mask a row holds."""
-        return (self.id_column, self.class_column) if self.class_column else (self.id_column,)
+    def columns(self) -> tuple[str, ...]:
+        """The headers of the CSV. Where one is for the class, they may be in another order."""
+        of_class = (self.class_column,) if self.class_column else ()
+        return (self.id_column, *of_class, self.rle_column)
 
     def names_of(self, stem: str) -> tuple[str, ...]:
         """The names of a photo's masks, in the order of the classes."""
         return tuple(f"{stem}_{one}" for one in self.classes) or (stem,)
+
+    def by_class(self, pattern: str) -> dict[str, str]:
+        """A pattern of mask files for each class, by what stands behind the stem in the masks' names."""
+        return {f"_{one}": pattern.replace("{class}", one) for one in self.classes} or {"": pattern}
 
     def stem_and_class(self, name: str) -> tuple[str, str]:
         """The stem of the photo that a mask is of, and its class; that is empty where there is but one kind of mask.

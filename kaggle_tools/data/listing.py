@@ -127,11 +127,9 @@ def _masks_by_stem(folder: Path, competition: Competition, photos: dict[str, Pat
     """The files of the training masks, by their names."""
     if not competition.masks_are_run_lengths:
         return {
-            (f"{stem}_{of_class}" if of_class else stem): path
-            for of_class in competition.classes or ("",)
-            for stem, path in _files_by_stem(
-                folder, competition, competition.train_masks.replace("{class}", of_class)
-            ).items()
+            f"{stem}{of_class}": path
+            for of_class, pattern in competition.by_class(competition.train_masks).items()
+            for stem, path in _files_by_stem(folder, competition, pattern).items()
         }
     sizes = {stem: size for stem, path in photos.items() if (size := _size_or_none(path))}
     unreadable = {stem: path for stem, path in photos.items() if stem not in sizes}

@@ -144,6 +144,7 @@ class Ensemble:
         tta: the flips over which each network is averaged.
         scales: the factors of its image size over which it is averaged.
         threshold: the probability from which on a member votes for foreground.
+        class_thresholds: one for each class, instead.
         precision: the arithmetic of the networks.
         in_turn: copy the networks to the device in turn even if they fit.
     """
@@ -156,6 +157,7 @@ class Ensemble:
         tta: Tta,
         scales: Sequence[float] = (1.0,),
         threshold: float = run_folder.DEFAULT_THRESHOLD,
+        class_thresholds: Sequence[float] = (),
         precision: FixedPrecision = FP32,
         in_turn: bool = False,
     ) -> None:
@@ -167,6 +169,9 @@ class Ensemble:
         self.tta = tta
         self.scales = tuple(scales)
         self.threshold = threshold
+        self.votes_from: float | Tensor = threshold
+        if class_thresholds:
+            self.votes_from = torch.tensor(class_thresholds, device=device).view(-1, 1, 1)
         self.precision = precision
         self.in_turn = in_turn or not _all_fit([member.model for member in members], device)
 
@@ -212,7 +217,7 @@ class Ensemble:
             with _copied(member.model, self.device) if self.in_turn else nullcontext():
                 probability_BCHW = self._of_member(member, photos_at, own_size)
             mean_BCHW = mean_BCHW + member.weight / total * probability_BCHW
-            votes_BCHW = votes_BCHW + (probability_BCHW >= self.threshold)
+            votes_BCHW = votes_BCHW + (probability_BCHW >= self.votes_from)
         return Mix(mean_BCHW, votes_BCHW)
 
     def _of_member(self, member: Member, photos_at: Mapping[InputSize, Tensor], own_size: Size) -> Tensor:

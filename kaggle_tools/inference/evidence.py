@@ -18,7 +18,7 @@ from kaggle_tools.inference.ensemble import Ensemble, Member
 from kaggle_tools.inference.out_of_fold import held_out_by_mix
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.after_care import AfterCare, chosen
-from kaggle_tools.results.records.masks import Network, Record
+from kaggle_tools.results.records.masks import ClassRecord, Network, Record
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
 from kaggle_tools.results.summary import (
     HeldOut,
@@ -92,9 +92,13 @@ class Evidence:
             models=tuple(member.recorded() for member in ensemble.members),
             tta=ensemble.tta,
             tta_scales=ensemble.scales,
-            threshold=ensemble.threshold,
+            threshold=None if care.by_class else ensemble.threshold,
             smallest_part=care.smallest_part or None,
             smallest_hole=care.smallest_hole or None,
+            classes={
+                name: ClassRecord(of_class.threshold, of_class.smallest_part, of_class.smallest_hole)
+                for name, of_class in care.by_class
+            },
             batch_size=batch_size,
             precision=ensemble.precision,
         )

@@ -194,19 +194,20 @@ class MaskWriter:
         """Begin to write a prediction; waits for the oldest one where many are unwritten."""
         probability_HW, votes_HW = prediction.probability_HW, prediction.votes_HW
         made_of = photo_note(prediction.photo_sha256)
+        care = self.care.of(self.competition.stem_and_class(prediction.photo.stem)[1])
         try:
-            results = self._results(probability_HW, votes_HW)
+            results = self._results(probability_HW, votes_HW, care)
         except torch.OutOfMemoryError:  # on the GPU, where other photos wait to be written
-            results = self._results(probability_HW.cpu(), votes_HW.cpu())
+            results = self._results(probability_HW.cpu(), votes_HW.cpu(), care)
         self.unwritten.append(self.pool.submit(self._write, prediction.photo, made_of, _Arrival(results)))
         if len(self.unwritten) > 4 * THREADS:
             self.unwritten.popleft().result()
 
-    def _results(self, probability_HW: Tensor, votes_HW: Tensor) -> list[Tensor]:
+    def _results(self, probability_HW: Tensor, votes_HW: Tensor, care: AfterCare) -> list[Tensor]:
         """What is written of a photo: its mask, what is measured, and its probabilities where they are wanted."""
-        mask_HW = probability_HW >= self.care.threshold
-        if self.care.is_more_than_a_threshold:
-            mask_HW = torch.from_numpy(self.care.applied(mask_HW.cpu().numpy())).to(mask_HW.device)
+        mask_HW = probability_HW >= care.threshold
+        if care.is_more_than_a_threshold:
+            mask_HW = torch.from_numpy(care.applied(mask_HW.cpu().numpy())).to(mask_HW.device)
         results = [packed(mask_HW), measured(probability_HW, mask_HW, votes_HW)]
         return [*results, as_bytes(probability_HW)] if self.outputs.probabilities else results
 

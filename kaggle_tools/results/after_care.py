@@ -33,11 +33,24 @@ class AfterCare:
     """Connected parts of the mask with fewer pixels are removed."""
     smallest_hole: int = 0
     """Holes in it with fewer pixels are filled."""
+    by_class: tuple[tuple[str, "AfterCare"], ...] = ()
+    """Where classes are treated each in its own way: how, by their names; then nothing else counts."""
+
+    def of(self, of_class: str) -> "AfterCare":
+        """How the probabilities of a class become a mask."""
+        return dict(self.by_class).get(of_class, self)
+
+    @property
+    def class_thresholds(self) -> list[float]:
+        """Those of the classes, where each has one of its own."""
+        return [care.threshold for _, care in self.by_class]
 
     @property
     def is_more_than_a_threshold(self) -> bool:
-        """Whether the mask is changed after the threshold."""
-        return bool(self.smallest_part or self.smallest_hole)
+        """Whether masks are changed after the threshold."""
+        return bool(self.smallest_part or self.smallest_hole) or any(
+            care.is_more_than_a_threshold for _, care in self.by_class
+        )
 
     def applied(self, mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """A mask without its small parts and holes."""
@@ -48,7 +61,9 @@ class AfterCare:
         return changed
 
     def __str__(self) -> str:
-        """`threshold 0.5, parts of fewer than 64 pixels removed`."""
+        """`threshold 0.5, parts of fewer than 64 pixels removed`; of several classes, `1: threshold 0.5; 2: …`."""
+        if self.by_class:
+            return "; ".join(f"{of_class}: {care}" for of_class, care in self.by_class)
         parts = [f"parts of fewer than {self.smallest_part:,} pixels removed"] if self.smallest_part else []
         holes = [f"holes of fewer than {self.smallest_hole:,} pixels filled"] if self.smallest_hole else []
         return ", ".join([f"threshold {self.threshold:.4g}", *parts, *holes])
@@ -62,10 +77,13 @@ class Trial:
     """The best on all held-out photos."""
     gain: Estimate
     """What such a choice gains on groups that it was not made on, over the threshold 0.5 alone."""
+    of_class: str = ""
+    """On whose masks it was tried, where there are several classes."""
 
     def to_json(self) -> dict[str, Any]:
         """As `summary.json` has it."""
         return {
+            **({"class": self.of_class} if self.of_class else {}),
             "threshold": self.care.threshold,
             "smallest_part": self.care.smallest_part,
             "smallest_hole": self.care.smallest_hole,
@@ -75,7 +93,15 @@ class Trial:
 
 
 def chosen(trials: Sequence[Trial]) -> AfterCare:
-    """The way with the largest gain among those whose gain is real, or none of them."""
+    """The way with the largest gain among those whose gain is real, or none of them; of each class by itself."""
+    classes = dict.fromkeys(trial.of_class for trial in trials)
+    by_class = {one: _best([trial for trial in trials if trial.of_class == one]) for one in classes}
+    if all(care == AfterCare() for care in by_class.values()):
+        return AfterCare()
+    return by_class[""] if "" in by_class else AfterCare(by_class=tuple(by_class.items()))
+
+
+def _best(trials: Sequence[Trial]) -> AfterCare:
     real = [trial for trial in trials if trial.gain.is_above_0]
     return max(real, key=lambda trial: trial.gain.score).care if real else AfterCare()
 

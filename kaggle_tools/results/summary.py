@@ -47,13 +47,18 @@ MOST_PIXELS = 10**12
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out photos, with what is needed to know their scores at every threshold."""
+    """Held-out photos, or the masks of each of them, with what is needed to know their scores at every threshold."""
 
     stems: list[str]
     histograms: NDArray[np.int64]
     """(n, 2, BINS): of each photo, how many pixels of background and foreground have which probability."""
     levels: NDArray[np.int64] | None = None
     """(n, 2, LEVELS, 2): of each photo what `after_care.levels_of` counts; None where that is not known."""
+
+    def part(self, chosen_n: NDArray[np.bool_]) -> "HeldOut":
+        """Some of them."""
+        stems = [stem for stem, is_chosen in zip(self.stems, chosen_n, strict=True) if is_chosen]
+        return HeldOut(stems, self.histograms[chosen_n], None if self.levels is None else self.levels[chosen_n])
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,18 @@ class Summary:
     score_by_view: Mapping[str, float] | None
     """None in a competition without groups, where each photo's score stands in `oof.csv`; so is `score_by_group`."""
     score_by_group: Mapping[str, float] | None
+    score_by_class: Mapping[str, float] | None = None
+    """None where there is but one kind of mask."""
     trials: tuple[Trial, ...] = ()
     """The ways of after-care that `write_summary` tried; nobody else waits for them."""
 
     def to_json(self) -> dict[str, Any]:
         """The contents of `summary.json`."""
-        parts = {"score_by_view": self.score_by_view, "score_by_group": self.score_by_group}
+        parts = {
+            "score_by_class": self.score_by_class,
+            "score_by_view": self.score_by_view,
+            "score_by_group": self.score_by_group,
+        }
         return {
             "competition": self.competition,
             "folds": list(self.folds),
@@ -136,6 +147,7 @@ def summarise(run: Path, competition: Competition) -> Summary:
     table = read_oof(run, folds)
     groups, views = groups_and_views_of_masks(table["image"], competition)
     table = table.assign(group=groups, view=views)
+    table["class"] = [competition.stem_and_class(name)[1] for name in table["image"]]
     by_fold = {int(fold): score for fold, score in _mean_scores(table, "fold").items()}
     held_out = held_out_by(run, folds)
     if sorted(held_out.stems) != sorted(table["image"]):
@@ -144,7 +156,7 @@ def summarise(run: Path, competition: Competition) -> Summary:
     return Summary(
         competition=competition.slug,
         folds=tuple(folds),
-        photos=len(table),
+        photos=len({competition.stem_of(name) for name in table["image"]}),
         groups=len(set(groups)),
         score_name=competition.score_name,
         score=Estimate(float(table["score"].mean()), interval(table["score"].to_numpy(), groups)),
@@ -156,6 +168,7 @@ def summarise(run: Path, competition: Competition) -> Summary:
         score_at_threshold=score_at_threshold,
         score_by_view=_mean_scores(table, "view") if competition.has_groups else None,
         score_by_group=_mean_scores(table, "group") if competition.has_groups else None,
+        score_by_class=_mean_scores(table, "class") if competition.classes else None,
     )
 
 
@@ -170,7 +183,26 @@ def cross_validation(runs: Sequence[Path], competition: Competition) -> tuple[Va
 
 
 def after_care_trials(held_out: HeldOut, competition: Competition) -> list[Trial]:
-    """What other thresholds, and the removal of small parts and holes, would gain on the held-out photos."""
+    """What other thresholds, and the removal of small parts and holes, would gain on the held-out photos.
+
+    Of several classes each is tried by itself.
+    """
+    return [
+        replace(trial, of_class=of_class)
+        for of_class, part in _by_class(held_out, competition).items()
+        for trial in _trials(part, competition)
+    ]
+
+
+def _by_class(held_out: HeldOut, competition: Competition) -> dict[str, HeldOut]:
+    """The held-out masks of each class; all of them where there is but one kind of mask."""
+    if not competition.classes:
+        return {"": held_out}
+    classes = np.array([competition.stem_and_class(name)[1] for name in held_out.stems])
+    return {one: held_out.part(classes == one) for one in competition.classes}
+
+
+def _trials(held_out: HeldOut, competition: Competition) -> list[Trial]:
     groups = groups_and_views_of_masks(held_out.stems, competition)[0]
     at_thresholds = {at / BINS: overlap_at(held_out.histograms, at) for at in range(1, BINS)}
     return trials_of(competition, groups, at_thresholds, held_out.levels)
@@ -181,12 +213,19 @@ def estimate_at(held_out: HeldOut, competition: Competition, care: AfterCare) ->
 
     It is the mean score of the held-out photos. Several folds together may score a little more than each of them alone.
     """
+    parts = _by_class(held_out, competition)
+    overlaps = [_overlap_after(part, care.of(of_class)) for of_class, part in parts.items()]
+    scores = np.concatenate([competition.score(overlap) for overlap in overlaps])
+    names = [name for part in parts.values() for name in part.stems]
+    groups = groups_and_views_of_masks(names, competition)[0]
+    return Estimate(float(scores.mean()), interval(scores, groups))
+
+
+def _overlap_after(held_out: HeldOut, care: AfterCare) -> Overlap:
     overlap = overlap_at(held_out.histograms, math.ceil(care.threshold * BINS))
     if care.is_more_than_a_threshold and held_out.levels is not None:
         overlap = after_care.changed_overlap(overlap, held_out.levels, care)
-    scores = competition.score(overlap)
-    groups = groups_and_views_of_masks(held_out.stems, competition)[0]
-    return Estimate(float(scores.mean()), interval(scores, groups))
+    return overlap
 
 
 def expected_and_real(table: pd.DataFrame, competition: Competition) -> tuple[pd.Series, pd.Series] | None:

@@ -87,7 +87,7 @@ def check_submission(
 def unlisted_photos(data: Path, stems: Mapping[str, str], competition: Competition) -> tuple[str, ...]:
     """The stems of the test photos in a data folder that a sample submission, its `stems` by ids, does not list."""
     there = files_by_stem(data, competition.test_photos)
-    return tuple(sorted(there.keys() - set(stems.values())))
+    return tuple(sorted(there.keys() - {competition.stem_of(name) for name in stems.values()}))
 
 
 @dataclass
@@ -131,7 +131,8 @@ class _Tally:
     def add_row(self, line: int, fields: list[str]) -> None:
         place = f"line {line} ({', '.join(fields[:1])[:80]})"
         if len(fields) != 2:
-            self._note("rows do not have exactly two fields", f"line {line} ({len(fields)})")
+            columns = len(self.competition.columns)
+            self._note(f"rows do not have exactly {columns} fields", f"line {line} ({len(fields)})")
         elif fields[0] not in self.sample.stems:
             self._note("ids are not in the sample submission", place)
         elif fields[0] in self.seen:

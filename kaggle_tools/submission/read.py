@@ -9,7 +9,7 @@ import gzip
 import math
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
@@ -40,9 +40,17 @@ class Sample(NamedTuple):
     """What a sample submission lists."""
 
     stems: dict[str, str]
-    """The stem of each photo by its id, in the sample's order."""
+    """The name of each mask by its id, in the sample's order; the stem of its photo where there are no classes."""
     placeholder: str | None
     """The run lengths that all rows hold, as Kaggle's samples do; None where they differ."""
+    columns: tuple[str, ...]
+    """The headers, in the sample's order."""
+
+    def row(self, mask_id: str, text: str, competition: Competition) -> list[str]:
+        """The fields of a row, in the sample's order."""
+        ids = mask_id.rsplit(",", 1) if competition.class_column else [mask_id]
+        fields = dict(zip(competition.columns, [*ids, text], strict=True))
+        return [fields[column] for column in self.columns]
 
 
 def read_sample(path: Path, competition: Competition) -> Sample:
@@ -59,25 +67,22 @@ def read_sample(path: Path, competition: Competition) -> Sample:
             texts.add(text)
     if not stems:
         raise InputError(f"{path}: no rows below the header")
-    return Sample(stems, texts.pop() if len(texts) == 1 else None)
-
-
-def sample_stems(path: Path, competition: Competition) -> dict[str, str]:
-    """The stem of each photo of a sample submission by its id (see `read_sample`)."""
-    return read_sample(path, competition).stems
+    with _open_text(path) as file:
+        columns = tuple(next(csv.reader(file)))
+    return Sample(stems, texts.pop() if len(texts) == 1 else None, columns)
 
 
 def read_masks(path: Path, competition: Competition) -> Iterator[tuple[str, str]]:
     """Yield the id and the run lengths, as text, of each row.
 
     Raises:
-        InputError: the header is not the competition's, a row does not have two fields, or an id
+        InputError: the header is not the competition's, a row has too few or too many fields, or an id
             occurs twice or is not of the competition's form.
     """
     seen = set()
     for line, fields in read_rows(path, competition):
         if len(fields) != 2:
-            raise InputError(f"{path}, line {line}: {counted(len(fields), 'field')}, but there must be two")
+            raise InputError(f"{path}, line {line}: not {len(competition.columns)} fields ({', '.join(fields)[:80]})")
         photo_id, text = fields
         if photo_id in seen:
             raise InputError(f"{path}, line {line}: {photo_id[:80]!r} for the second time")
@@ -87,8 +92,9 @@ def read_masks(path: Path, competition: Competition) -> Iterator[tuple[str, str]
 
 
 def read_rows(path: Path, competition: Competition) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row below the header as it is: its line, counted from 1, and its fields, however many.
+    """Yield each row below the header: its line, counted from 1, and its fields, however many.
 
+    Where a column holds the class, what stands in it follows the id behind a comma, in one field: `a.png,2`.
     Blank lines at the end are no rows.
 
     Raises:
@@ -98,7 +104,9 @@ def read_rows(path: Path, competition: Competition) -> Iterator[tuple[int, list[
     try:
         with _open_text(path) as file:
             reader = csv.reader(_bounded_lines(path, file), strict=True)
-            _require_header(path, next(reader, []), competition)
+            header = next(reader, [])
+            _require_header(path, header, competition)
+            order = [header.index(name) for name in competition.columns]
             blank = 0
             for fields in reader:
                 if not fields:
@@ -107,13 +115,21 @@ def read_rows(path: Path, competition: Competition) -> Iterator[tuple[int, list[
                 for before in range(blank, 0, -1):
                     yield reader.line_num - before, []
                 blank = 0
-                yield reader.line_num, fields
+                yield reader.line_num, _with_class(fields, order) if competition.class_column else fields
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except IsADirectoryError as error:
         raise InputError(f"{path}: a folder, but a CSV is expected, plain, .gz or .zip") from error
     except (*DAMAGED, OSError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a CSV ({str(error) or type(error).__name__})") from error
+
+
+def _with_class(fields: list[str], order: Sequence[int]) -> list[str]:
+    """The id with its class, and the run lengths; all in one field where there are not three."""
+    if len(fields) != len(order):
+        return [",".join(fields)]
+    mask_id, of_class, text = (fields[at] for at in order)
+    return [f"{mask_id},{of_class}", text]
 
 
 def parse_mask(text: str, pixels: int | None, competition: Competition) -> rle.Runs:
@@ -188,8 +204,8 @@ def _bounded_lines(path: Path, file: TextIO) -> Iterator[str]:
 
 
 def _require_header(path: Path, found: list[str], competition: Competition) -> None:
-    wanted = [competition.id_column, competition.rle_column]
-    if found != wanted:
+    wanted = [*competition.columns]
+    if found != wanted and not (competition.class_column and sorted(found) == sorted(wanted)):
         header = ",".join(found)[:80]
         raise InputError(
             f"{path}: the header is {header!r}, but {competition.title} wants {','.join(wanted)!r}. "

@@ -95,11 +95,17 @@ def _table(counts: dict[str, metrics.Overlap], competition: Competition) -> pd.D
 
 def _mask_files(folder: Path, competition: Competition) -> dict[str, Path]:
     """The mask files of a folder by the ids of their photos."""
-    name = "{stem}.png" if competition.masks_are_run_lengths else below_folders(competition.train_masks)
-    for pattern in (name, "{stem}.png"):
-        if by_stem := files_by_stem(folder, pattern):
-            return {competition.id_of(stem): path for stem, path in by_stem.items()}
-    raise InputError(f"{folder}: no masks named {name} or {{stem}}.png in it")
+    own = "{stem}_{class}.png" if competition.classes else "{stem}.png"
+    name = own if competition.masks_are_run_lengths else below_folders(competition.train_masks)
+    for pattern in (name, own):
+        by_name = {
+            f"{stem}{of_class}": path
+            for of_class, of_this_class in competition.by_class(pattern).items()
+            for stem, path in files_by_stem(folder, of_this_class).items()
+        }
+        if by_name:
+            return {competition.id_of(name): path for name, path in by_name.items()}
+    raise InputError(f"{folder}: no masks named {name} or {own} in it")
 
 
 def _true_mask(truth: Path, photo_id: str, source: Path | str, competition: Competition) -> _TrueMask:

@@ -25,7 +25,7 @@ from kaggle_tools.data.images import Size, image_size, read_foreground
 from kaggle_tools.errors import InputError, counted_of, first_few
 from kaggle_tools.results.pred_folder import is_of_other_photo
 from kaggle_tools.submission.check import CheckReport, check_submission
-from kaggle_tools.submission.read import sample_stems
+from kaggle_tools.submission.read import read_sample
 from kaggle_tools.system.files import replacing
 from kaggle_tools.system.memory import keep_freed_memory
 from kaggle_tools.system.progress import track
@@ -90,7 +90,7 @@ def write_checked(
         InputError: the masks cannot be used, or the CSV does not pass the check.
     """
     usual = None if force else competition.photo_size
-    size_of_photo: SizeOf = size_of_photos(data, competition.test_photos) if data else lambda _: None
+    size_of_photo: SizeOf = size_of_photos(data, competition) if data else lambda _: None
     for path in (csv, compressed_path(csv)):
         path.unlink(missing_ok=True)  # it is of the masks as they were before
     with replacing(csv) as temporary:  # a file of the CSV's name has passed the check, however this process ends
@@ -132,7 +132,8 @@ def write_submission(
         InputError: masks that are missing (noticed before any is encoded), that cannot be read, or
             that do not have their photo's size; one message says how many and names the first few.
     """
-    stems = sample_stems(sample, competition)
+    listed = read_sample(sample, competition)
+    stems = listed.stems
     _refuse_missing(masks, list(stems.values()))
     encode = partial(_encode_masks, masks, competition, data)
     encoded_masks = _map_in_order(encode, list(stems.values()), workers or os.cpu_count() or 1)
@@ -141,7 +142,7 @@ def write_submission(
     problems, of_other_photos = [], []
     with replacing(destination) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((competition.id_column, competition.rle_column))
+        writer.writerow(listed.columns)
         shown = track(encoded_masks, len(stems), "masks encoded")
         for (photo_id, stem), encoded in zip(stems.items(), shown, strict=True):
             sizes[stem] = encoded.size
@@ -150,16 +151,16 @@ def write_submission(
             if encoded.is_of_other_photo:
                 of_other_photos.append(stem)
             problems.append(encoded.problem or _size_problem(stem, encoded.size, size_of))
-            writer.writerow((photo_id, encoded.text or competition.blank_mask))
+            writer.writerow(listed.row(photo_id, encoded.text or competition.blank_mask, competition))
         _refuse_unusable(list(filter(None, problems)), len(stems))
     return Encoded(sizes, ambiguous, of_other_photos)
 
 
-def size_of_photos(folder: Path, pattern: str) -> SizeOf:
-    """Looks up the sizes of the photos that lie in `folder` under `pattern`, such as `test/{stem}.jpg`."""
+def size_of_photos(folder: Path, competition: Competition) -> SizeOf:
+    """Looks up, by the names of their masks, the sizes of the competition's test photos that lie in its data folder."""
 
-    def size_of(stem: str) -> Size | None:
-        path = folder / pattern.format(stem=stem)
+    def size_of(name: str) -> Size | None:
+        path = folder / competition.test_photos.format(stem=competition.stem_of(name))
         return image_size(path) if path.exists() else None
 
     return size_of
@@ -197,8 +198,8 @@ class _EncodedMask(NamedTuple):
 
 def _encode_masks(masks: Path, competition: Competition, data: Path | None, stems: list[str]) -> list[_EncodedMask]:
     """What a process does at a time. It takes and returns plain values, which can travel between processes."""
-    photos = {stem: data and data / competition.test_photos.format(stem=stem) for stem in stems}
-    return [_encode_mask(masks / f"{stem}.png", competition, photo) for stem, photo in photos.items()]
+    photos = {name: data and data / competition.test_photos.format(stem=competition.stem_of(name)) for name in stems}
+    return [_encode_mask(masks / f"{name}.png", competition, photo) for name, photo in photos.items()]
 
 
 def _encode_mask(path: Path, competition: Competition, photo: Path | None) -> _EncodedMask:

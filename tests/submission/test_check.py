@@ -26,7 +26,7 @@ def check(
 @pytest.mark.parametrize(("masks", "step"), [(3, 1), (2000, 1), (4000, 3), (100_064, 51)])
 def test_of_many_masks_one_in_an_odd_number_is_looked_at_closely(masks: int, step: int) -> None:
     """About 2,000 of them; views of a car follow each other, and an even step would often look at the same ones."""
-    sample = Sample({f"{number}.jpg": str(number) for number in range(masks)}, None)
+    sample = Sample({f"{number}.jpg": str(number) for number in range(masks)}, None, CARVANA.columns)
     assert _Tally(CARVANA, sample, None).step == step
 
 
@@ -51,9 +51,9 @@ def test_masks_that_are_seldom_meant_are_counted_and_warned_of(tmp_path: Path) -
         (("b_01.jpg", " "), r"masks are not valid run lengths \(1\): line 2 \(b_01.jpg\): nothing but spaces"),
         (("b_01.jpg", "nan"), r"masks are not valid run lengths \(1\): line 2 \(b_01.jpg\): 'nan' is not a number"),
         (("b_01.jpg", "5 1 1 1"), r"line 2 \(b_01.jpg\): the runs overlap or are not in ascending order"),
-        (("b_01.jpg", "1 1", ""), r"rows do not have exactly two fields \(1\): line 2 \(3\)"),
-        (("b_01.jpg",), r"rows do not have exactly two fields \(1\): line 2 \(1\)"),
-        ((), r"rows do not have exactly two fields \(1\): line 2 \(0\)"),
+        (("b_01.jpg", "1 1", ""), r"rows do not have exactly 2 fields \(1\): line 2 \(3\)"),
+        (("b_01.jpg",), r"rows do not have exactly 2 fields \(1\): line 2 \(1\)"),
+        ((), r"rows do not have exactly 2 fields \(1\): line 2 \(0\)"),
         (("c_01.jpg", "1 1"), r"ids are not in the sample submission \(1\): line 2 \(c_01.jpg\)"),
         (("b_01", "1 1"), r"ids are not in the sample submission \(1\): line 2 \(b_01\)"),
         (("a_01.jpg", "1 1"), r"ids occur a second time \(1\): line 4 \(a_01.jpg\)"),

@@ -13,7 +13,7 @@ from submission_files import VALID, write_rows
 from kaggle_tools import rle
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.errors import InputError
-from kaggle_tools.submission.read import parse_mask, read_masks, read_rows, sample_stems
+from kaggle_tools.submission.read import parse_mask, read_masks, read_rows, read_sample
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from kaggle_tools.submission.read import parse_mask, read_masks, read_rows, samp
         ("", "the header is ''"),
         ("img,rle_mask\n", "no rows below the header"),
         ("img,rle_mask\na_01.jpg,1 1\na_01.jpg,1 1\n", r"line 3: 'a_01\.jpg' for the second time"),
-        ("img,rle_mask\na_01.jpg\n", "line 2: 1 field, but there must be two"),
+        ("img,rle_mask\na_01.jpg\n", r"line 2: not 2 fields \(a_01.jpg\)"),
         ("img,rle_mask\na_01,1 1\n", r"line 2: 'a_01' is not of the form \{stem\}\.jpg"),
     ],
 )
@@ -36,12 +36,12 @@ def test_a_file_that_is_not_the_competitions_sample_submission_is_refused(
     sample = tmp_path / "sample.csv"
     sample.write_text(content)
     with pytest.raises(InputError, match=message):
-        sample_stems(sample, CARVANA)
+        read_sample(sample, CARVANA)
 
 
 def test_a_sample_submission_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"sample\.csv: no such file"):
-        sample_stems(tmp_path / "sample.csv", CARVANA)
+        read_sample(tmp_path / "sample.csv", CARVANA)
 
 
 @pytest.mark.parametrize("header", ["img,rle", "rle_mask,img", "img,rle_mask,", "b_01.jpg,1 1"])

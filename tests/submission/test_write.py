@@ -80,7 +80,7 @@ def test_a_mask_must_have_its_photos_size(tmp_path: Path) -> None:
             write_sample(tmp_path / "sample.csv"),
             tmp_path / "submission.csv",
             CARVANA,
-            size_of=size_of_photos(tmp_path, CARVANA.test_photos),
+            size_of=size_of_photos(tmp_path, CARVANA),
         )
 
 
@@ -173,7 +173,7 @@ def test_real_masks_arrive_in_the_csv_as_a_picture_viewer_shows_them(tmp_path: P
         sample,
         destination,
         CARVANA,
-        size_of=size_of_photos(carvana_photos, CARVANA.train_photos),
+        size_of=size_of_photos(carvana_photos, replace(CARVANA, test_photos=CARVANA.train_photos)),
     )
     assert check_submission(destination, sample, CARVANA, size_of=written.sizes.get).warnings(CARVANA) == []
     for (_, text), path in zip(rows_of(destination)[1:], paths, strict=True):

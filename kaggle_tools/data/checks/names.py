@@ -61,10 +61,10 @@ def files_by_stem(folder: Path, pattern: str) -> dict[str, Path]:
 def below_folders(pattern: str) -> str:
     """A pattern without the folders that all its files share: `{stem}.jpg` of `train/{stem}.jpg`.
 
-    A folder that is named by the stem stays: `{stem}/mask.png` of `train/{stem}/mask.png`.
+    A folder that is named by the stem, or by the class, stays: `{stem}/mask.png` of `train/{stem}/mask.png`.
     """
-    before, after = pattern.split("{stem}")
-    return before.rpartition("/")[2] + "{stem}" + after
+    shared, rest = pattern[: pattern.index("{")], pattern[pattern.index("{") :]
+    return shared.rpartition("/")[2] + rest
 
 
 def photo_files(paths: Iterable[Path]) -> list[Path]:

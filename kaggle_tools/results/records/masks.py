@@ -1,7 +1,7 @@
 """What `run.json` records of a folder of masks, and `photos.csv` of each of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -115,6 +115,30 @@ class Blended(Origin):
         return cls(pred=pred, weight=weight, **_origin_of(fields))
 
 
+@dataclass(frozen=True)
+class ClassRecord:
+    """How masks of a class were made, as `Record` says it of all masks."""
+
+    threshold: float
+    smallest_part: int
+    """0 where none were removed; so is `smallest_hole`."""
+    smallest_hole: int
+
+    @classmethod
+    def from_json(cls, recorded: Mapping[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`.
+
+        Raises:
+            MalformedError: it is not of this form.
+        """
+        fields = Fields(recorded)
+        return cls(
+            threshold=fields.required("threshold", between(floating, 0, 1)),
+            smallest_part=fields.required("smallest_part", whole),
+            smallest_hole=fields.required("smallest_hole", whole),
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record(Origin):
     """The contents of `run.json`: what made the masks in a folder, and what is known of them."""
@@ -129,6 +153,8 @@ class Record(Origin):
     """Connected parts of a mask with fewer pixels were removed, if they were."""
     smallest_hole: int | None = None
     """Holes in it with fewer pixels were filled, if they were."""
+    classes: Mapping[str, "ClassRecord"] = field(default_factory=dict)
+    """How masks of each class were made, where each was made in its own way."""
     batch_size: int | None = None
     """Photos that went through the networks at once: the bits of a mask may depend on it."""
     precision: str | None = None
@@ -151,6 +177,7 @@ class Record(Origin):
             "threshold": self.threshold,
             "smallest_part": self.smallest_part,
             "smallest_hole": self.smallest_hole,
+            "classes": {name: asdict(one) for name, one in self.classes.items()} or None,
             "batch_size": self.batch_size,
             "precision": self.precision,
         }
@@ -179,6 +206,7 @@ class Record(Origin):
             threshold=fields.optional("threshold", between(floating, 0, 1), None),
             smallest_part=fields.optional("smallest_part", COUNT, None),
             smallest_hole=fields.optional("smallest_hole", COUNT, None),
+            classes=fields.optional("classes", by_name(ClassRecord.from_json), {}),
             batch_size=fields.optional("batch_size", COUNT, None),
             precision=fields.optional("precision", text, None),
             cross_validation=fields.optional("cross_validation", each(ValidatedRun.from_json), ()),
