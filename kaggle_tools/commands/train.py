@@ -213,6 +213,8 @@ def print_summary(run: Path, spec: "Competition") -> None:
     likely = f", 95 % interval {interval[0]:.5f} to {interval[1]:.5f}" if interval else ""
     say(f"{run}: {counted(summary.photos, 'held-out photo')} of {counted(summary.groups, 'group')} at their own size")
     say(f"{name} {summary.score.score:.5f} (fold {folds}){likely}")
+    if summary.score_by_class:
+        say("by class: " + ", ".join(f"{of_class} {score:.5f}" for of_class, score in summary.score_by_class.items()))
     say(f"best threshold {summary.threshold:.4g}, with {name} {summary.score_at_threshold:.5f}")
     care = chosen(summary.trials)
     sure = "" if care != AfterCare() else ", as nothing else is sure to be better"

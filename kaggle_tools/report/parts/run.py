@@ -147,17 +147,19 @@ class HeldOutPhotos:
         self.true_masks = competition.train_masks
         if competition.masks_are_run_lengths:
             with suppress(InputError):  # a picture then says that there is no mask
-                self.true_masks = str(masks_folder(competition, self.data / competition.train_masks) / "{stem}.png")
+                folder = masks_folder(competition, self.data / competition.train_masks)
+                self.true_masks = str(folder / f"{{stem}}{'_{class}' if competition.classes else ''}.png")
 
-    def files(self, stem: str, fold: int, caption: str) -> PhotoFiles:
-        """A photo with its predicted and its true mask."""
-        recorded = self.recorded.get(stem, FileHashes("", ""))
+    def files(self, name: str, fold: int, caption: str) -> PhotoFiles:
+        """A photo with the predicted and the true mask of this name."""
+        recorded = self.recorded.get(name, FileHashes("", ""))
+        stem, of_class = self.competition.stem_and_class(name)
         return PhotoFiles(
-            stem=stem,
+            stem=name,
             caption=caption,
             photo=self.data / self.competition.train_photos.format(stem=stem),
-            predicted=run_folder.oof_mask_path(fold_folder(self.run, fold), stem),
-            truth=self.data / self.true_masks.format(stem=stem),
+            predicted=run_folder.oof_mask_path(fold_folder(self.run, fold), name),
+            truth=self.data / self.true_masks.format(stem=stem, **{"class": of_class}),
             photo_sha256=recorded.photo,
             truth_sha256=recorded.mask,
             paths_recorded=self.data_recorded,
@@ -165,10 +167,10 @@ class HeldOutPhotos:
 
     def pictures(self, rows: pd.DataFrame) -> list[Picture]:
         """Pictures of these rows of the out-of-fold table."""
-        name = self.competition.score_name
+        score_name = self.competition.score_name
         return pictures(
-            self.files(stem, fold, f"{name} {score:.5f}, fold {fold}")
-            for stem, fold, score in zip(rows["image"], rows["fold"], rows["score"], strict=True)
+            self.files(name, fold, f"{score_name} {score:.5f}, fold {fold}")
+            for name, fold, score in zip(rows["image"], rows["fold"], rows["score"], strict=True)
         )
 
 
