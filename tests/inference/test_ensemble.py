@@ -106,6 +106,14 @@ class TestVotes:
         }
         assert counted == {0.2: [4, 4], 0.5: [3, 3], 0.9: [1, 1]}
 
+    def test_votes_for_a_class_are_counted_from_its_own_threshold_on(self) -> None:
+        class TwoClasses(nn.Module):
+            def forward(self, images_BCHW: Tensor) -> Tensor:
+                return torch.zeros_like(images_BCHW[:, :2])  # 0.5 for both
+
+        votes = mix_of([member(TwoClasses())], noise((1, 2)), class_thresholds=[0.4, 0.6]).votes_BCHW
+        assert votes.tolist() == [[[[1, 1]], [[0, 0]]]]
+
     def test_a_vote_is_of_the_mean_over_flips(self) -> None:
         class LeftPixel(nn.Module):
             def forward(self, images_BCHW: Tensor) -> Tensor:

@@ -623,3 +623,13 @@ def test_small_parts_are_removed_from_masks_where_that_was_learnt(tmp_path: Path
     assert mask_HW.sum() == 9
     assert not mask_HW[5, 8]
     assert read_notes(mask_path(tmp_path, "a"))["area"] == pytest.approx(9 / 54, abs=1e-6)
+
+
+def test_masks_of_each_class_are_made_in_its_own_way(tmp_path: Path) -> None:
+    spec = replace(CARVANA, classes=("1", "2"), class_column="class")
+    care = AfterCare(by_class=(("1", AfterCare(0.7)), ("2", AfterCare(0.8))))
+    with MaskWriter(tmp_path, spec, care, 1, MASK_ALONE) as writer:
+        for name in ("a_01_1", "a_01_2"):
+            writer.put(prediction_of(name))  # 0.75 everywhere
+    assert read_mask(mask_path(tmp_path, "a_01_1")).all()
+    assert not read_mask(mask_path(tmp_path, "a_01_2")).any()

@@ -169,3 +169,20 @@ def test_a_way_of_after_care_is_said_in_words() -> None:
         str(AfterCare(0.5, 64, 1024))
         == "threshold 0.5, parts of fewer than 64 pixels removed, holes of fewer than 1,024 pixels filled"
     )
+
+
+def test_of_several_classes_each_has_what_gains_on_its_own_masks() -> None:
+    real, doubtful = Estimate(0.01, (0.005, 0.02)), Estimate(0.01, (-0.001, 0.02))
+    trials = [
+        Trial(AfterCare(0.3), real, "fish"),
+        Trial(AfterCare(smallest_part=64), real._replace(score=0.02), "fish"),
+        Trial(AfterCare(0.7), doubtful, "sugar"),
+    ]
+    care = chosen(trials)
+    assert care.of("fish") == AfterCare(smallest_part=64)
+    assert care.of("sugar") == AfterCare()
+    assert care.class_thresholds == [0.5, 0.5]
+    assert care.is_more_than_a_threshold
+    assert str(care) == "fish: threshold 0.5, parts of fewer than 64 pixels removed; sugar: threshold 0.5"
+    assert chosen(trials[2:]) == AfterCare()
+    assert AfterCare(0.3).of("fish") == AfterCare(0.3)

@@ -2,6 +2,7 @@ import json
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,26 @@ class TestWhatToExpect:
         expected = estimate_at(held_out_by(run, [0, 2]), CARVANA, AfterCare(threshold))
         assert expected.score == pytest.approx((2 * of_a + of_b) / 3)
         assert expected.interval == pytest.approx(sorted([of_a, of_b]))
+
+    def test_each_class_is_expected_to_score_as_at_its_own_threshold(self, tmp_path: Path) -> None:
+        """The pixels of the background have 140 in class 1 and 180 in class 2, of which 150 of 256 parts one."""
+        scores = {"1": 0.9, "2": 0.8}
+        spec = replace(CARVANA, classes=("1", "2"), class_column="class")
+        rows = [
+            ("a_01_1", 0.9, 0.9, 0.9),
+            ("a_01_2", 0.8, 0.8, 0.8),
+            ("b_01_1", 0.9, 0.9, 0.9),
+            ("b_01_2", 0.8, 0.8, 0.8),
+        ]
+        finish_fold(tmp_path, 0, rows, [histogram({140: 1}, {255: 1}), histogram({180: 1}, {255: 1})] * 2)
+        held_out = held_out_by(tmp_path, [0])
+        care = AfterCare(by_class=(("1", AfterCare(150 / 256)), ("2", AfterCare(0.5))))
+        assert estimate_at(held_out, spec, care).score == pytest.approx((1 + 2 / 3) / 2)
+        swapped = AfterCare(by_class=(("1", AfterCare(0.5)), ("2", AfterCare(150 / 256))))
+        assert estimate_at(held_out, spec, swapped).score == pytest.approx(2 / 3)
+        summary = summarise(tmp_path, spec)
+        assert (summary.photos, summary.groups) == (2, 2)
+        assert summary.score_by_class == pytest.approx(scores)
 
     def test_photos_of_a_single_car_give_an_expected_score_without_an_interval(self, run: Path) -> None:
         assert estimate_at(held_out_by(run, [2]), CARVANA, AfterCare()) == (pytest.approx(2 / 3), None)

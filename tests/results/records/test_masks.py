@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from finished_runs import network
 
-from kaggle_tools.results.records.masks import Blended, Record
+from kaggle_tools.results.records.masks import Blended, ClassRecord, Record
 from kaggle_tools.results.scores import Estimate, ExpectedScore, ValidatedRun
 from kaggle_tools.system.json_values import MalformedError
 
@@ -96,3 +96,11 @@ class TestRecord:
         part = Blended(pred="p", weight=1, models=(network("a"), network("b")))
         deeper = Blended(pred="q", weight=1, blend=(replace(part, models=(network("c"), network("a"))),))
         assert Record(competition="roof-tiles", blend=(part, deeper)).runs == ["a", "b", "c"]
+
+
+def test_how_masks_of_each_class_were_made_is_recorded() -> None:
+    record = Record(competition="clouds", classes={"Fish": ClassRecord(0.4, 64, 0), "Sugar": ClassRecord(0.5, 0, 0)})
+    recorded = json.loads(json.dumps(record.to_json()))
+    assert recorded["classes"]["Fish"] == {"threshold": 0.4, "smallest_part": 64, "smallest_hole": 0}
+    assert Record.from_json(recorded) == record
+    assert "classes" not in Record(competition="clouds").to_json()
