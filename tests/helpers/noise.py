@@ -1,5 +1,6 @@
 """Photos of noise, with masks of noise: every pixel counts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,3 +26,10 @@ def draw(folder: Path, number: int, size: tuple[int, int] = SIZE) -> Photo:
     Image.fromarray(photo_pixels(number, size)).save(photo)
     write_mask(mask, mask_pixels(number, size))
     return Photo(str(number), photo, size, mask)
+
+
+def with_classes(photos: list[Photo]) -> Photo:
+    """The first of these photos, of the same size, with the masks of all of them as those of classes a, b, …"""
+    first = photos[0]
+    of_classes = (replace(first, stem=f"{first.stem}_{chr(97 + at)}", mask=one.mask) for at, one in enumerate(photos))
+    return replace(first, mask=None, of_classes=tuple(of_classes))

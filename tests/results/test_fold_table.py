@@ -122,6 +122,20 @@ class TestFolds:
         assert [small.count(fold) for fold in range(3)] == [4, 4, 4]
         assert [large.count(fold) for fold in range(3)] == [4, 4, 4]
 
+    def test_strata_of_several_classes_are_their_combinations(self, tmp_path: Path, tiles: Competition) -> None:
+        """Of 24 photos each combination of two classes, there or not, has 6."""
+        for name, is_there in (("blank", False), ("there", True)):
+            write_mask(tmp_path / f"{name}.png", np.full((4, 6), is_there))
+        photos = []
+        for number in range(24):
+            masks = (tmp_path / f"{'there' if number & bit else 'blank'}.png" for bit in (1, 2))
+            targets = (Photo(f"{number}_{at}", Path("photo"), (4, 6), mask) for at, mask in enumerate(masks))
+            photos.append(Photo(str(number), Path("photo"), (4, 6), of_classes=tuple(targets)))
+        folds = fold_table.folds_of(tmp_path / "run", replace(tiles, coverage_strata=(0.0,)), photos, FOLDS)
+        for combination in range(4):
+            of_it = [fold for stem, fold in folds.items() if int(stem) % 4 == combination]
+            assert [of_it.count(fold) for fold in range(3)] == [2, 2, 2]
+
     def test_a_fold_is_held_out_and_the_others_are_trained_on(self) -> None:
         folds = {photo.stem: int(photo.stem[3]) % 3 for photo in PHOTOS}
         split = fold_table.split(PHOTOS, folds, 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from noise import SIZE, mask_pixels, photo_pixels
+from noise import SIZE, mask_pixels, photo_pixels, with_classes
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -71,6 +71,23 @@ class TestAugmentedPhotos:
         photo, mask = AugmentedPhotos(MaskedPhotos(photos, (15, 11)), Augmenter("mild", seed=0))[0, 0]
         assert (photo.shape, photo.dtype) == ((3, 15, 11), torch.uint8)
         assert (mask.shape, mask.dtype) == ((1, 15, 11), torch.uint8)
+
+
+class TestClasses:
+    def test_a_photo_has_the_masks_of_all_classes_in_their_order(self, photos: list[Photo]) -> None:
+        several = MaskedPhotos([with_classes(photos[:6])], (15, 11))
+        photo, masks = several[0]
+        alone = [MaskedPhotos([one], (15, 11))[0] for one in photos[:6]]
+        assert torch.equal(photo, alone[0][0])
+        assert torch.equal(masks, torch.cat([mask for _, mask in alone]))
+
+    @pytest.mark.parametrize("augmentation", ["hflip", "mild", "seed"])
+    def test_all_masks_are_changed_as_the_photo_is(self, photos: list[Photo], augmentation: str) -> None:
+        several = MaskedPhotos([with_classes(photos[:6])], (15, 11))
+        _, masks = AugmentedPhotos(several, Augmenter(augmentation, seed=3))[1, 0]
+        for at, one in enumerate(photos[:6]):
+            alone = MaskedPhotos([replace(photos[0], mask=one.mask)], (15, 11))
+            assert torch.equal(masks[at], AugmentedPhotos(alone, Augmenter(augmentation, seed=3))[1, 0][1][0])
 
 
 def sampler(photos: Sequence[object], *, seed: int = 0, replicas: int = 1, rank: int = 0) -> EpochSampler:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from decoding import counted_decoding
-from noise import SIZE, draw
+from noise import SIZE, draw, with_classes
 from PIL import Image
 
 from kaggle_tools.data.listing import Photo
@@ -55,6 +55,20 @@ def test_cached_pixels_are_those_that_are_decoded_and_are_decoded_once(
             assert equal(cached.pixels(index), plain.pixels(index))
     assert len(decoded) == 7 + 2 * 7
     assert len(kept(cache)) == 7
+
+
+def test_masks_of_several_classes_are_cached_as_they_are_decoded(photos: list[Photo], cache: PixelCache) -> None:
+    several = [with_classes(photos[:3])]
+    cached, plain = MaskedPhotos(several, SMALL, cache), MaskedPhotos(several, SMALL)
+    for _ in range(2):
+        assert equal(cached.pixels(0), plain.pixels(0))
+    assert [path.stat().st_size for path in kept(cache)] == [16 + 6 * 15 * 11] == [bytes_of(several, [SMALL])]
+
+
+def test_another_mask_of_a_class_is_decoded_anew(photos: list[Photo], cache: PixelCache) -> None:
+    for several in (with_classes(photos[:3]), with_classes([photos[0], photos[3], photos[2]])):
+        assert equal(MaskedPhotos([several], SMALL, cache).pixels(0), MaskedPhotos([several], SMALL).pixels(0))
+    assert len(kept(cache)) == 2
 
 
 def test_cached_pixels_may_be_augmented(photos: list[Photo], cache: PixelCache) -> None:
