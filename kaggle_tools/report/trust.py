@@ -57,8 +57,9 @@ def _folds_are_sound(run: Path, table: pd.DataFrame, competition: Competition) -
     except InputError as error:
         return [Check(False, f"Which photos are in which fold is not known: {error}.")]
     split = int(folds.groupby("group")["fold"].nunique().gt(1).sum())
-    scored, all_folds = len(set(table["image"])), folds["fold"].nunique()
-    whole = set(table["image"]) == set(folds["image"])
+    photos = {competition.stem_of(image) for image in table["image"]}
+    scored, all_folds = len(photos), folds["fold"].nunique()
+    whole = photos == set(folds["image"])
     apart = f"No leak: no {name} is in two folds, so that each was masked by a network that never saw it."
     mixed = f"Leak: {name}s in two folds: {split:,}. The score is optimistic."
     done = f"All {all_folds} folds are finished: each of the {scored:,} photos was held out once."

@@ -180,6 +180,9 @@ def deviations_of(photos: Sequence[MaskedPhoto], competition: Competition) -> De
     groups, views = _groups_and_views([photo.image for photo in photos], competition)
     if groups is None or len(set(groups)) < FEWEST_FOR_MEDIANS:
         return None
+    if competition.classes:  # each of which has areas of its own
+        classes = [competition.stem_and_class(photo.image)[1] for photo in photos]
+        groups, views = ([f"{one} {of}" for one, of in zip(names, classes, strict=True)] for names in (groups, views))
     areas = pd.Series([photo.area for photo in photos], dtype=float)
     deviation = pd.Series(np.log(areas.where(areas > 0)))
     for part in (groups, views, groups):
