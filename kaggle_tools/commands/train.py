@@ -211,7 +211,9 @@ def print_summary(run: Path, spec: "Competition") -> None:
     name, interval = summary.score_name, summary.score.interval
     folds = ", ".join(f"{fold}: {score:.5f}" for fold, score in summary.score_by_fold.items())
     likely = f", 95 % interval {interval[0]:.5f} to {interval[1]:.5f}" if interval else ""
-    say(f"{run}: {counted(summary.photos, 'held-out photo')} of {counted(summary.groups, 'group')} at their own size")
+    photos = counted(summary.photos, "held-out photo")
+    groups = f" of {counted(summary.groups, spec.group_name)}" if spec.has_groups else ""
+    say(f"{run}: {photos}{groups} at their own size")
     say(f"{name} {summary.score.score:.5f} (fold {folds}){likely}")
     say(f"best threshold {summary.threshold:.4g}, with {name} {summary.score_at_threshold:.5f}")
     care = chosen(summary.trials)
