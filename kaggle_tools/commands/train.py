@@ -119,7 +119,7 @@ def train(
     )
     out_of_time: OutOfTimeError | None = None
     try:
-        with page_meanwhile(out, spec, execution):
+        with page_meanwhile(out, spec, chosen, execution):
             cross_validation.train(work, chosen, execution, deadline)
     except OutOfTimeError as error:
         out_of_time = error
@@ -221,13 +221,15 @@ def print_summary(run: Path, spec: "Competition") -> None:
     say(f"for new masks: {care}{sure}")
 
 
-def page_meanwhile(run: Path, spec: "Competition", execution: Execution) -> AbstractContextManager[None]:
-    """Have a page written that says how far the folds are, as long as they are trained."""
+def page_meanwhile(
+    run: Path, spec: "Competition", folds: list[int], execution: Execution
+) -> AbstractContextManager[None]:
+    """Have a page written that says how far these folds are, as long as they are trained."""
     if not execution.report or not is_first_process():
         return nullcontext()
     from kaggle_tools.report.live import page_while_training
 
-    return page_while_training(run, spec.slug)
+    return page_while_training(run, spec.slug, folds)
 
 
 def write_run_page(run: Path, spec: "Competition", data: Path) -> None:

@@ -175,7 +175,7 @@ class TestCommand:
         written: list[object] = []
         monkeypatch.setattr(live, "page_while_training", lambda *run: nullcontext(written.append(run)))
         self.invoke(tmp_path, *given)
-        assert written == [(tmp_path / "run", CARVANA.slug)] * pages
+        assert written == [(tmp_path / "run", CARVANA.slug, [0, 1])] * pages
         monkeypatch.setenv("LOCAL_RANK", "1")
         self.invoke(tmp_path, *given)
         assert len(written) == pages

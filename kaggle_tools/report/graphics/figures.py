@@ -15,7 +15,14 @@ from matplotlib.ticker import EngFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from kaggle_tools.errors import counted
-from kaggle_tools.report.graphics.axes import RoomyTicks, bound, count_photos, draw_estimate, names_below
+from kaggle_tools.report.graphics.axes import (
+    RoomyTicks,
+    bound,
+    count_photos,
+    draw_estimate,
+    draw_points_whole,
+    names_below,
+)
 from kaggle_tools.report.graphics.svg import INK, SERIES, Key, Plot, new_drawing
 from kaggle_tools.results.scores import Estimate
 
@@ -72,6 +79,7 @@ def _learning_curve(shown: _Curve, curves: Mapping[int, pd.DataFrame], sizes: Ma
         axes.xaxis.set_major_locator(RoomyTicks(integer=True))
         if shown.is_score:
             _show_late_scores(axes, [table[shown.column] for table in curves.values()])
+        draw_points_whole(axes)
         for first in sizes:
             axes.axvline(first - 0.5, color=INK, linewidth=0.5, linestyle=":")
         changes = ", ".join(f"{size} from epoch {first}" for first, size in sizes.items())

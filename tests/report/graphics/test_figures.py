@@ -282,6 +282,26 @@ def test_a_mark_at_the_end_of_an_axis_is_drawn_whole(name: str) -> None:
     assert [use for use in marks if use in cut] == []
 
 
+@pytest.mark.parametrize("loss", [0.0, 1.0])
+def test_the_point_of_a_single_epoch_is_drawn_whole_also_at_the_end_of_its_axis(loss: float) -> None:
+    """A Dice of 1 or 0, of one epoch or beside a curve of several."""
+    for curves in ({0: curve(loss)}, {0: curve(0.5, loss), 1: curve(loss)}):
+        drawing = smallest(figures.learning_curves(curves)[1])
+        cut = [
+            use for group in drawing.iter(f"{SVG}g") if "clip-path" in group.attrib for use in group.iter(f"{SVG}use")
+        ]
+        marks = [use for use in drawing.iter(f"{SVG}use") if "var(--series" in use.get("style", "")]
+        assert len(marks) == 1
+        assert not set(marks) & set(cut)
+
+
+def test_the_point_of_a_single_epoch_far_below_the_others_is_not_drawn_below_the_axis() -> None:
+    late = {0: curve(*[0.1, 0.05, 0.04, 0.03, 0.02]), 1: curve(0.9)}
+    drawing = smallest(figures.learning_curves(late)[1])
+    cut = [use for group in drawing.iter(f"{SVG}g") if "clip-path" in group.attrib for use in group.iter(f"{SVG}use")]
+    assert len([use for use in cut if "var(--series-2)" in use.get("style", "")]) == 1
+
+
 def test_a_log_scale_is_called_one() -> None:
     assert "pixels, on a log scale" in texts(HARD["calibration"]())
 

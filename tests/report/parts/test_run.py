@@ -92,6 +92,10 @@ class TestScore:
         run = write_run(tmp_path / "run", tmp_path, {1: FEW[1]}, image_size=None, batch_size=1)
         assert run_part(run, CARVANA).line.startswith("unet, width 8, full, fold 1 of 2, ")
 
+    def test_a_run_of_one_epoch_is_said_to_have_one_epoch(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path / "run", tmp_path, {1: FEW[1]}, epochs=1)
+        assert ", at most 1 epoch, " in run_part(run, CARVANA).line
+
     def test_a_run_without_a_finished_fold_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no finished fold in it"):
             run_part(write_run(tmp_path, tmp_path, {}), CARVANA)
