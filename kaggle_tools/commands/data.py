@@ -87,14 +87,14 @@ def draft(
     ] = None,
 ) -> None:
     """Draft the file that describes a competition from its data, for --competition FILE.toml."""
-    from kaggle_tools.competitions.toml_file import as_slug, competition_of
+    from kaggle_tools.competitions.toml_file import as_slug, competition_of, parse_slug
     from kaggle_tools.data.drafting.as_toml import as_toml
     from kaggle_tools.data.drafting.conclusions import findings
     from kaggle_tools.data.drafting.inventory import inventory_of
     from kaggle_tools.data.drafting.roles import roles_in
     from kaggle_tools.system.files import write_text
 
-    name = slug or as_slug(data.resolve().name)
+    name = as_slug(data.resolve().name) if slug is None else parse_slug("--slug", slug)
     path = out or Path(f"{name}.toml")
     if path.exists():
         raise InputError(f"{path}: is there already; give another --out")

@@ -119,7 +119,7 @@ def train(
     )
     out_of_time: OutOfTimeError | None = None
     try:
-        with page_meanwhile(out, spec, execution):
+        with page_meanwhile(out, spec, chosen, execution):
             cross_validation.train(work, chosen, execution, deadline)
     except OutOfTimeError as error:
         out_of_time = error
@@ -211,7 +211,9 @@ def print_summary(run: Path, spec: "Competition") -> None:
     name, interval = summary.score_name, summary.score.interval
     folds = ", ".join(f"{fold}: {score:.5f}" for fold, score in summary.score_by_fold.items())
     likely = f", 95 % interval {interval[0]:.5f} to {interval[1]:.5f}" if interval else ""
-    say(f"{run}: {counted(summary.photos, 'held-out photo')} of {counted(summary.groups, 'group')} at their own size")
+    photos = counted(summary.photos, "held-out photo")
+    groups = f" of {counted(summary.groups, spec.group_name)}" if spec.has_groups else ""
+    say(f"{run}: {photos}{groups} at their own size")
     say(f"{name} {summary.score.score:.5f} (fold {folds}){likely}")
     if summary.score_by_class:
         say("by class: " + ", ".join(f"{of_class} {score:.5f}" for of_class, score in summary.score_by_class.items()))
@@ -221,13 +223,15 @@ def print_summary(run: Path, spec: "Competition") -> None:
     say(f"for new masks: {care}{sure}")
 
 
-def page_meanwhile(run: Path, spec: "Competition", execution: Execution) -> AbstractContextManager[None]:
-    """Have a page written that says how far the folds are, as long as they are trained."""
+def page_meanwhile(
+    run: Path, spec: "Competition", folds: list[int], execution: Execution
+) -> AbstractContextManager[None]:
+    """Have a page written that says how far these folds are, as long as they are trained."""
     if not execution.report or not is_first_process():
         return nullcontext()
     from kaggle_tools.report.live import page_while_training
 
-    return page_while_training(run, spec.slug)
+    return page_while_training(run, spec.slug, folds)
 
 
 def write_run_page(run: Path, spec: "Competition", data: Path) -> None:

@@ -118,6 +118,18 @@ def as_slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "competition"
 
 
+def parse_slug(option: str, given: str) -> str:
+    """A slug from the command line.
+
+    Raises:
+        InputError: it is not of this form.
+    """
+    try:
+        return _slug(given)
+    except MalformedError as error:
+        raise InputError(f"{option}: {error}") from error
+
+
 def _as_archive(archive: Archive) -> dict[str, Any]:
     usual = Archive(archive.name)
     return {

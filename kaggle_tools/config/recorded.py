@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from kaggle_tools.config.training import TrainingConfig
-from kaggle_tools.config.values import IMAGENET, early_sizes_as_text, path_text
+from kaggle_tools.config.values import IMAGENET, channels_as_text, early_sizes_as_text, path_text
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import as_text, size_as_text
 
@@ -65,6 +65,8 @@ def setting_as_text(name: str, value: object) -> str:
         return "yes" if value else "no"
     if name == "early_sizes" and isinstance(value, list):
         return early_sizes_as_text(value)
+    if name == "decoder_channels" and isinstance(value, list):
+        return channels_as_text(value)
     if isinstance(value, list):
         return size_as_text(value) if name == "image_size" else as_text(tuple(value))
     return "none" if value is None else str(value)

@@ -20,6 +20,7 @@ from kaggle_tools.config.values import (
     USUAL,
     WIDEST,
     EarlySize,
+    channels_as_text,
     early_sizes_as_text,
     file_or_imagenet,
     parse_channels,
@@ -82,10 +83,11 @@ class TrainingConfig:
     decoder_channels: Annotated[
         tuple[int, ...],
         Option(
-            "Channels of an smp model's decoder, from its smallest level to its largest.",
+            "Channels of an smp model's decoder, from its smallest level to its largest; `default`: smp's own.",
             MODEL,
             "N,…",
             parse=parse_channels,
+            write=channels_as_text,
             none=USUAL,
             check=CHANNELS,
         ),

@@ -92,6 +92,11 @@ def parse_channels(option: str, text: str) -> tuple[int, ...]:
         raise InputError(f"{option} {text}: must be whole numbers with commas between them, as 128,64,32") from error
 
 
+def channels_as_text(channels: Sequence[int]) -> str:
+    """The inverse of `parse_channels`."""
+    return ",".join(map(str, channels)) or USUAL
+
+
 # Nobody needs more, and the `model.json` of a stranger must not ask for all memory.
 WIDEST, DEEPEST, LARGEST_SQUARE, MOST_CLASSES = 1024, 10, 8, 256
 MOST_LEVELS = 5  # encoders halve the size five times

@@ -1,6 +1,7 @@
 """One HTML page for people to look at: how good is it, can it be trusted, where does it fail, is it better than others.
 
 writing.py          what a page is about, and where it goes
+places.py           where pages lie, if nobody says otherwise
 page.py             values and templates to one file that needs no internet
 live.py             the page of a run while it is trained, written by a process of its own
 trust.py            whether a run's score can be trusted

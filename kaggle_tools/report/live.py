@@ -1,4 +1,4 @@
-"""The page of a run while its folds are trained: `python -m kaggle_tools.report.live RUN COMPETITION PARENT`.
+"""The page of a run while its folds are trained: `python -m kaggle_tools.report.live RUN COMPETITION PARENT FOLDS`.
 
 A process of its own, of the lowest priority, reads the run's files and writes the page. So the training does not wait
 for it, and whatever happens to it, from a full disk to a library that is missing, does not happen to the training.
@@ -10,11 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kaggle_tools.system.output import make_lasting, warn
+from kaggle_tools.system.output import make_lasting, say, warn
 from kaggle_tools.system.processes import own_command, own_environment
 
 MODULE = "kaggle_tools.report.live"
@@ -33,12 +33,17 @@ Write = Callable[[float | None], object]
 
 
 @contextmanager
-def page_while_training(run: Path, competition: str) -> Iterator[None]:
-    """Have the run's page written, once a minute at most, while the block trains its folds.
+def page_while_training(run: Path, competition: str, folds: Sequence[int]) -> Iterator[None]:
+    """Have the run's page written, once a minute at most, while the block trains these folds.
 
     After a block that ends well, who goes on writes the page of the finished folds.
     """
-    command = own_command(str(run), competition, str(os.getpid()), module=MODULE)
+    from kaggle_tools.report.places import LIVE_FILE, live_place, remove_live  # who trains has loaded it all
+    from kaggle_tools.results.run_folder import finished_folds
+
+    if (place := live_place(run)).name == LIVE_FILE and set(folds) - set(finished_folds(run)):
+        say(f"{place}: how far this training is; the page of the finished folds stays until its end")
+    command = own_command(str(run), competition, str(os.getpid()), ",".join(map(str, folds)), module=MODULE)
     try:
         # In a session of its own, so that Ctrl-C ends the training alone, and the page can say that it did.
         writer = subprocess.Popen(
@@ -62,6 +67,7 @@ def page_while_training(run: Path, competition: str) -> Iterator[None]:
     finally:
         writer.kill()
         writer.wait()
+    remove_live(run)
 
 
 def write_while(goes_on: Callable[[], bool], run: Path, write: Write) -> None:
@@ -104,8 +110,8 @@ def _is_written(write: Write, since: float | None, quietly: bool) -> bool:
     return True
 
 
-def main(run: Path, competition: str, parent: int) -> None:
-    """Write pages until the process that trains, the parent of this one, asks for an end or has ended."""
+def main(run: Path, competition: str, parent: int, folds: Sequence[int]) -> None:
+    """Write pages until the process that trains these folds, the parent of this one, asks for an end or has ended."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     make_lasting()
     if hasattr(os, "nice"):  # not on Windows
@@ -115,10 +121,10 @@ def main(run: Path, competition: str, parent: int) -> None:
         from kaggle_tools.competitions.named import recorded  # what is heavy is loaded once there is something to show
         from kaggle_tools.report.writing import write_progress
 
-        write_progress(run, recorded(run, competition), since=since)
+        write_progress(run, recorded(run, competition), since=since, asked=folds)
 
     write_while(lambda: os.getppid() == parent, run, write)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), [int(fold) for fold in sys.argv[4].split(",")])

@@ -22,6 +22,7 @@ from kaggle_tools.report.parts.masks import MasksPart
 from kaggle_tools.report.parts.progress import ProgressPart
 from kaggle_tools.report.parts.run import RunPart
 from kaggle_tools.report.parts.submissions import SubmissionsPart
+from kaggle_tools.report.places import LIVE_MARK
 from kaggle_tools.system.files import write_text
 from kaggle_tools.system.output import printable
 from kaggle_tools.system.version import commit
@@ -51,6 +52,8 @@ class Page:
     progress: ProgressPart | None = None
     masks: MasksPart | None = None
     submissions: SubmissionsPart | None = None
+    beside: str = ""
+    """Of a page that says how far a run is: the file with the page of its finished folds; empty where there is none."""
 
 
 def write_page(path: Path, page: Page) -> None:
@@ -66,6 +69,7 @@ def write_page(path: Path, page: Page) -> None:
     environment.filters["zip"] = zip
     environment.filters["isolated"] = isolated
     environment.globals["marks"] = MARKS
+    environment.globals["live_mark"] = Markup(LIVE_MARK)
     script = "\n".join(environment.get_template(name).render() for name in SCRIPTS)
     made = {"time": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "commit": (commit() or "")[:7]}
     values = {field.name: getattr(page, field.name) for field in fields(page)}

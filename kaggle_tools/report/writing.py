@@ -14,7 +14,8 @@ from kaggle_tools.report.parts.masks import masks_part
 from kaggle_tools.report.parts.progress import has_begun, progress_part
 from kaggle_tools.report.parts.run import run_part
 from kaggle_tools.report.parts.submissions import submissions_part
-from kaggle_tools.results import pred_folder, run_folder
+from kaggle_tools.report.places import LIVE_FILE, live_place, place_of
+from kaggle_tools.results import run_folder
 from kaggle_tools.results.comparison import comparable_neighbours, compare
 from kaggle_tools.system.files import locked
 from kaggle_tools.system.output import warn
@@ -22,6 +23,7 @@ from kaggle_tools.system.output import warn
 WAIT_SECONDS = 600.0
 """How long other pages of the same run may take."""
 
+LEARNING = ("learning", "Learning curves")
 COMPARISON = (("comparison", "Runs side by side"),)
 RUN = (
     ("trust", "Can it be trusted?"),
@@ -29,10 +31,10 @@ RUN = (
     ("scores", "Photo by photo"),
     ("all", "All held-out photos"),
     ("probabilities", "Threshold and calibration"),
-    ("learning", "Learning curves"),
+    LEARNING,
     ("made", "How it was made"),
 )
-PROGRESS = (("folds", "The folds"), ("photos", "Held-out photos"), ("learning", "Learning curves"))
+PROGRESS = (("folds", "The folds"), ("photos", "Held-out photos"), LEARNING)
 MASKS, UNUSUAL, SHEET = ("predictions", "Masks"), ("unusual", "Unusual areas"), ("sheet", "Contact sheet")
 DOUBT = ("doubt", "Where they are doubtful")
 SUBMISSIONS = (("submissions", "All submissions"),)
@@ -72,14 +74,14 @@ def write_report(
         run = run_part(runs[shown], competition, data) if runs else None
         masks = masks_part(pred, competition, data) if pred else None
         named = [one.resolve().name for one in runs] + ([f"masks in {pred.resolve().name}"] if pred else [])
-        out = out or _default_path(runs, pred)
+        out = out or place_of(runs, pred)
         page = Page(
             title=first_few(named),
             kind=_kind(competition),
             line="; ".join(part.line for part in (run, masks) if part),
             contents=[
                 *(COMPARISON if compared and len(runs) > 1 else ()),
-                *(RUN if run else ()),
+                *(section for section in RUN if run and (run.learning_plots or section != LEARNING)),
                 *(COMPARISON if compared and len(runs) == 1 else ()),
                 *((MASKS, DOUBT, *((UNUSUAL,) if competition.has_groups else ()), SHEET) if masks else ()),
             ],
@@ -108,15 +110,24 @@ def is_unfinished(run: Path) -> bool:
     return has_begun(run) and not run_folder.finished_folds(run)
 
 
-def write_progress(run: Path, competition: Competition, out: Path | None = None, *, since: float | None = None) -> Path:
-    """Write the page of a run that is not finished, and return where it is.
+def write_progress(
+    run: Path,
+    competition: Competition,
+    out: Path | None = None,
+    *,
+    since: float | None = None,
+    asked: Sequence[int] | None = None,
+) -> Path:
+    """Write the page of a run that is not finished, and return where it is: beside that of finished folds.
 
-    `since` is a time, in seconds since 1970, after which folds that are being trained have said so.
+    `since` is a time, in seconds since 1970, after which folds that are being trained have said so; `asked` are the
+    folds that are to be trained, where that is known.
 
     Raises:
         InputError: files are damaged.
     """
-    part = progress_part(run, competition, since)
+    out = out or live_place(run)
+    part = progress_part(run, competition, since, asked)
     shown = {"folds": True, "photos": bool(part.shots), "learning": bool(part.learning_plots)}
     page = Page(
         title=run.resolve().name,
@@ -124,8 +135,8 @@ def write_progress(run: Path, competition: Competition, out: Path | None = None,
         line=part.line,
         contents=[(anchor, heading) for anchor, heading in PROGRESS if shown[anchor]],
         progress=part,
+        beside=run_folder.REPORT_FILE if out == run / LIVE_FILE else "",
     )
-    out = out or run / run_folder.REPORT_FILE
     write_page(out, page)
     return out
 
@@ -148,9 +159,3 @@ def _kind(competition: Competition) -> str:
 
 def _beside(runs: Sequence[Path]) -> list[Path]:
     return [*runs, *comparable_neighbours(runs[0])] if len(runs) == 1 else list(runs)
-
-
-def _default_path(runs: Sequence[Path], pred: Path | None) -> Path:
-    if pred:
-        return pred / pred_folder.REPORT_FILE
-    return runs[0] / (run_folder.REPORT_FILE if len(runs) == 1 else run_folder.COMPARISON_FILE)

@@ -172,19 +172,26 @@ def comparable_neighbours(run: Path) -> list[Path]:
 
 
 def table(comparison: Comparison, *, with_settings: bool = True) -> Table:
-    """A row for each run, the best first and marked; `with_settings` with a column for each one that differs."""
+    """A row for each run, the best first and marked; `with_settings` with a column for each one that differs.
+
+    A single run has nothing that it could be held against, and so neither rank nor difference.
+    """
     score_name, folds = comparison.competition.score_name, list(comparison.runs[0].fold_scores)
     further = comparison.competition.further_scores
     settings = comparison.differing_settings if with_settings else []
     names = comparison.names()
-    columns = [
-        Column("run"),
-        Column("rank"),
-        Column(f"{score_name} (score)", "{:.5f}"),
-        Column("95 % interval", "{:.5f}"),
+    several = len(comparison.runs) > 1
+    differences = [
         Column(f"to {names[0]}", "{:+.5f}"),
         Column("its 95 % interval", "{:+.5f}"),
         Column("verdict"),
+    ]
+    columns = [
+        Column("run"),
+        *([Column("rank")] if several else []),
+        Column(f"{score_name} (score)", "{:.5f}"),
+        Column("95 % interval", "{:.5f}"),
+        *(differences if several else []),
         Column("model"),
         Column("size"),
         *map(Column, settings),
@@ -196,14 +203,15 @@ def table(comparison: Comparison, *, with_settings: bool = True) -> Table:
     for rank, at in enumerate(comparison.ranked, start=1):
         compared = comparison.runs[at]
         to_first = compared.to_first
+        to_itself: list[Cell] = [None, None, None]
         verdict = [to_first.mean, _spread(to_first.interval, "{:+.5f} to {:+.5f}"), to_first.verdict]
         rows.append(
             [
                 names[at],
-                "1, the best" if rank == 1 else str(rank),
+                *(["1, the best" if rank == 1 else str(rank)] if several else []),
                 compared.score.score,
                 _spread(compared.score.interval, "{:.5f} to {:.5f}"),
-                *(verdict if at else [None, None, None]),
+                *((verdict if at else to_itself) if several else []),
                 compared.model,
                 run_folder.size_name(compared.image_size),
                 *(compared.settings.get(setting) for setting in settings),

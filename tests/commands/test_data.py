@@ -179,4 +179,14 @@ class TestDraft:
     def test_names_that_no_file_can_hold_are_refused(self, data: Path, tmp_path: Path) -> None:
         (data / "sample.csv").write_text("id,id\nc_01.jpg,1 1\nc_02.jpg,1 1\n")
         result = CliRunner().invoke(app, ["draft", str(data), "--out", str(tmp_path / "roofs.toml")])
-        assert str(result.exception) == f"{data}: rle_column: must not be the name of the first column"
+        assert str(result.exception) == f"{data}: rle_column: must not be the name of another column"
+
+    @pytest.mark.parametrize("slug", ["bad slug", "../up", ""])
+    def test_an_impossible_slug_is_refused_by_the_name_of_its_option(
+        self, data: Path, tmp_path: Path, slug: str
+    ) -> None:
+        asked = ["draft", str(data), "--slug", slug, "--out", str(tmp_path / "roofs.toml")]
+        refusal = CliRunner().invoke(app, asked).exception
+        assert isinstance(refusal, InputError)
+        assert str(refusal) == f"--slug: {slug!r} must be the last part of the address at Kaggle, as in roof-tiles"
+        assert not (tmp_path / "roofs.toml").exists()

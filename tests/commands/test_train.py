@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import typer
 from click.testing import Result
-from finished_runs import HEIGHT, WIDTH, draw_photos
-from known_competitions import CARVANA
+from finished_runs import HEIGHT, WIDTH, draw_photos, write_run
+from known_competitions import CARVANA, SALT
 from little_memory import as_on_a_gpu, limit_memory
 from PIL import Image
 from typer.testing import CliRunner
@@ -155,6 +155,14 @@ class TestCommand:
         self.invoke(tmp_path, *given)
         assert handed_on[1] == trained
 
+    def test_groups_are_called_as_on_the_page(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_run(tmp_path / "run", tmp_path / "data", {0: {"a_01": (3, 0), "b_01": (0, 0)}})
+        train.print_summary(tmp_path / "run", CARVANA)
+        train.print_summary(tmp_path / "run", SALT)
+        cars, singles = [line for line in capsys.readouterr().out.splitlines() if "held-out" in line]
+        assert cars == f"{tmp_path / 'run'}: 2 held-out photos of 2 cars at their own size"
+        assert singles == f"{tmp_path / 'run'}: 2 held-out photos at their own size"
+
     @pytest.mark.parametrize(("given", "pages"), [([], 1), (["--no-report"], 0)])
     def test_a_page_is_written_while_folds_are_trained_unless_none_is_wanted(
         self,
@@ -167,7 +175,7 @@ class TestCommand:
         written: list[object] = []
         monkeypatch.setattr(live, "page_while_training", lambda *run: nullcontext(written.append(run)))
         self.invoke(tmp_path, *given)
-        assert written == [(tmp_path / "run", CARVANA.slug)] * pages
+        assert written == [(tmp_path / "run", CARVANA.slug, [0, 1])] * pages
         monkeypatch.setenv("LOCAL_RANK", "1")
         self.invoke(tmp_path, *given)
         assert len(written) == pages

@@ -10,7 +10,7 @@ import pytest
 
 from kaggle_tools.config.execution import EXECUTION_OPTIONS, Execution
 from kaggle_tools.config.presets import config_from
-from kaggle_tools.config.recorded import config_of_settings, settings_of
+from kaggle_tools.config.recorded import config_of_settings, setting_as_text, settings_of
 from kaggle_tools.config.training import CONFIG_OPTIONS, TrainingConfig
 from kaggle_tools.errors import InputError
 from kaggle_tools.options import OptionField
@@ -59,6 +59,11 @@ def test_recorded_settings_without_unshuffle_see_pixels_one_by_one() -> None:
     settings = settings_of(config_from("seed", SLUG, {}))
     del settings["unshuffle"]
     assert config_of_settings(settings).unshuffle == 1
+
+
+def test_a_decoder_whose_channels_are_smp_s_own_is_said_to_have_the_default_ones() -> None:
+    assert setting_as_text("decoder_channels", []) == "default"
+    assert setting_as_text("decoder_channels", [64, 32]) == "64,32"
 
 
 def test_recorded_settings_without_early_sizes_have_none() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from kaggle_tools.config.values import early_sizes_as_text, parse_channels, parse_early_sizes
+from kaggle_tools.config.values import channels_as_text, early_sizes_as_text, parse_channels, parse_early_sizes
 from kaggle_tools.errors import InputError
 
 
@@ -25,6 +25,7 @@ def test_early_sizes_of_another_form_are_refused_with_an_example(text: str) -> N
 def test_channels_are_whole_numbers_or_those_of_the_library() -> None:
     assert parse_channels("--decoder-channels", "64,32,16") == (64, 32, 16)
     assert parse_channels("--decoder-channels", "default") == ()
+    assert (channels_as_text((64, 32, 16)), channels_as_text(())) == ("64,32,16", "default")
 
 
 @pytest.mark.parametrize("text", ["", "64,", "64;32", "1.5", "0", "none"])

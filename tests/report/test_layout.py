@@ -99,6 +99,43 @@ def test_long_names_take_no_more_than_three_lines_and_are_whole_in_the_larger_vi
     assert browser.execute_script("return document.getElementById('view-name').textContent").startswith(LONG)
 
 
+@pytest.fixture(scope="module")
+def page_of_usual_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cars with names as Carvana's have, of a run and of masks."""
+    folder = tmp_path_factory.mktemp("usual")
+    stems = [
+        f"{car}{number:x}_{view:02}" for car in ("3f7a6bd0e1c", "d9412115ac9") for number in (1, 2) for view in (1, 2)
+    ]
+    draw_photos(folder / "data", stems)
+    errors = {stem: (number, 0) for number, stem in enumerate(stems)}
+    run = write_run(folder / "run", folder / "data", {0: errors})
+    pred = write_pred(folder / "pred", folder / "data" / "train", dict.fromkeys(stems, 30))
+    return write_report(folder / "page.html", CARVANA, [run], pred)
+
+
+def test_tables_beside_each_other_need_no_scrolling_on_a_desktop(browser: Any, page_of_usual_names: Path) -> None:
+    show(browser, page_of_usual_names)
+    sizes = "return [...document.querySelectorAll('.side .scroll')].map(one => [one.scrollWidth, one.clientWidth])"
+    found = browser.execute_script(sizes)
+    assert len(found) == 2
+    assert all(inner <= outer for inner, outer in found)
+
+
+def test_the_caption_of_a_table_that_is_wider_than_a_phone_is_seen_whole(
+    browser: Any, page_of_usual_names: Path
+) -> None:
+    show(browser, page_of_usual_names, 360)
+    script = (
+        "return [...document.querySelectorAll('.scroll')].map(one => {"
+        "one.scrollLeft = 60; const inner = one.querySelector('caption span').getBoundingClientRect();"
+        "const outer = one.getBoundingClientRect();"
+        "return [one.scrollLeft, inner.left - outer.left, outer.right - inner.right]})"
+    )
+    found = browser.execute_script(script)
+    assert max(scrolled for scrolled, _, _ in found) == 60
+    assert all(left >= -0.5 and right >= -0.5 for _, left, right in found)
+
+
 def write_masks(pred: Path, areas: dict[str, float], size: tuple[int, int]) -> Path:
     """Masks of this size, of which so large a share, from the top, is covered."""
     masked = []

@@ -114,7 +114,8 @@ def run(tmp_path: Path) -> Path:
 def hurried(run: Path, parent: int) -> list[str]:
     """The process that writes pages, which waits for nothing."""
     words = (str(run), CARVANA.slug, str(parent))
-    lines = f"live.FIRST_SECONDS = 0.0; live.LOOK_SECONDS = 0.05; live.main(Path({words[0]!r}), {words[1]!r}, {parent})"
+    told = f"Path({words[0]!r}), {words[1]!r}, {parent}, [1]"
+    lines = f"live.FIRST_SECONDS = 0.0; live.LOOK_SECONDS = 0.05; live.main({told})"
     return [sys.executable, "-P", "-c", f"from pathlib import Path; from kaggle_tools.report import live; {lines}"]
 
 
@@ -136,6 +137,7 @@ def test_the_page_is_written_in_a_process_of_low_priority_and_says_in_the_end_th
             write_progress(run / "fold1", progress(3, 10, written=time.time() + 60))
         assert "Fold 1: 3 of 10 epochs" in page.read_text()
         assert f"{dice(3, 0):.5f}" in page.read_text()
+        assert "not asked for" in page.read_text()
         writer.send_signal(signal.SIGTERM)
         writer.wait()
     finally:
@@ -166,12 +168,12 @@ def test_after_the_training_no_process_is_left_that_writes_pages(
             writers.append(self)
 
     monkeypatch.setattr(subprocess, "Popen", Noted)
-    with page_while_training(tmp_path, CARVANA.slug):
+    with page_while_training(tmp_path, CARVANA.slug, [0, 3]):
         assert writers[0].poll() is None
-    with pytest.raises(KeyboardInterrupt), page_while_training(tmp_path, CARVANA.slug):
+    with pytest.raises(KeyboardInterrupt), page_while_training(tmp_path, CARVANA.slug, [0, 3]):
         raise KeyboardInterrupt
     assert [writer.poll() is None for writer in writers] == [False, False]
-    assert writers[0].args == own_command(str(tmp_path), CARVANA.slug, str(os.getpid()), module=live.MODULE)
+    assert writers[0].args == own_command(str(tmp_path), CARVANA.slug, str(os.getpid()), "0,3", module=live.MODULE)
 
 
 def test_a_machine_that_can_start_no_process_trains_without_a_page(
@@ -181,7 +183,26 @@ def test_a_machine_that_can_start_no_process_trains_without_a_page(
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(subprocess, "Popen", fail)
-    with page_while_training(tmp_path, CARVANA.slug):
+    with page_while_training(tmp_path, CARVANA.slug, [0, 3]):
         trained = True
     assert trained
     assert "no page is written while folds are trained" in capsys.readouterr().err
+
+
+def test_the_page_of_finished_folds_stays_and_the_other_one_is_named_and_removed_in_the_end(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "report.html").write_text("of the finished folds")
+    beside = run / "progress.html"
+    beside.write_text("how far, as it was before")
+    with pytest.raises(KeyboardInterrupt), page_while_training(run, CARVANA.slug, [1]):
+        raise KeyboardInterrupt
+    assert beside.exists()
+    with page_while_training(run, CARVANA.slug, [1]):
+        assert capsys.readouterr().out == 2 * (
+            f"{beside}: how far this training is; the page of the finished folds stays until its end\n"
+        )
+    assert not beside.exists()
+    assert (run / "report.html").read_text() == "of the finished folds"
+    with page_while_training(run, CARVANA.slug, [0]):  # which is finished
+        assert capsys.readouterr().out == ""

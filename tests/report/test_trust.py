@@ -138,9 +138,16 @@ def test_the_best_epoch_of_an_unfinished_fold_does_not_matter(tmp_path: Path) ->
     metrics = (folder / "metrics.csv").read_text()
     (folder / "metrics.csv").write_text(metrics.replace("0.4,0.9,", "0.4,0.75,"))
     (folder / "oof.csv").unlink()
-    assert check_of(run_part(tmp_path, CARVANA), "the best Dice on its held-out photos").text.endswith(
-        "by at most 0.00000 compared with the last epoch."
-    )
+    check = check_of(run_part(tmp_path, CARVANA), "the best Dice on its held-out photos")
+    assert check.text.endswith(": here the last one is as good, so that the choice does not raise the score.")
+    assert check.holds
+
+
+def test_without_learning_curves_it_is_not_claimed_that_the_last_epoch_is_the_best(tmp_path: Path) -> None:
+    for path in write_run(tmp_path, tmp_path, SIX).glob("fold*/metrics.csv"):
+        path.unlink()
+    check = check_of(run_part(tmp_path, CARVANA), "the best Dice on its held-out photos")
+    assert (check.holds, check.text.partition(". ")[2]) == (None, "Which, is not recorded.")
 
 
 def test_the_spread_of_the_folds_is_their_standard_deviation(few: RunPart) -> None:

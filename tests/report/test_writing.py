@@ -8,6 +8,7 @@ from known_competitions import CARVANA
 from unfinished_runs import NOON, progress, write_unfinished_run
 
 from kaggle_tools.errors import InputError
+from kaggle_tools.report.parts import photos
 from kaggle_tools.report.writing import write_progress, write_report
 
 
@@ -28,6 +29,22 @@ def test_the_page_of_runs_whose_paths_are_not_utf8_has_them_written_out(runs: li
     odd = [run.rename(run.with_name(f"{run.name}\udcff")) for run in runs]
     for given in (odd[:1], odd):
         assert rf"{given[0].name[:-1]}\udcff" in write_report(None, CARVANA, given).read_text(encoding="utf-8")
+
+
+def test_the_page_of_a_run_that_has_lost_its_learning_curves_has_no_section_for_them(runs: list[Path]) -> None:
+    for path in runs[0].glob("fold*/metrics.csv"):
+        path.unlink()
+    page = write_report(None, CARVANA, runs[:1]).read_text()
+    assert "learning" not in re.findall(r'(?:<section id|href)="#?([a-z]+)"', page)
+
+
+def test_a_page_without_room_for_all_photos_says_how_many_it_lacks_and_where_they_are(
+    runs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "worst of 12 photos; all of them are in the run&#39;s <code>oof.csv</code>"
+    assert said not in write_report(None, CARVANA, runs[:1]).read_text()
+    monkeypatch.setattr(photos, "MOST_ROWS", 11)
+    assert f"The 11 {said}" in write_report(None, CARVANA, runs[:1]).read_text()
 
 
 def test_the_best_of_several_is_shown_in_depth_and_a_single_one_whatever_it_is(runs: list[Path]) -> None:

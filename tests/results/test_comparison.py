@@ -308,6 +308,14 @@ class TestTable:
             *("smp:Unet/resnet34", "full", "0.25000", "0.50000", "0.09375"),
         ]
 
+    def test_a_single_run_has_no_columns_for_what_it_is_not_held_against(self, tmp_path: Path) -> None:
+        table = comparison.table(comparison.compare([write_run(tmp_path / "only", {0: {"a_01": 0.5}})], CARVANA))
+        assert [column.name for column in table.columns] == [
+            *("run", "Dice (score)", "95 % interval", "model", "size", "begun, UTC", "fold 0", "IoU"),
+        ]
+        ((name, score, *_),) = table.rows
+        assert (name, score) == ("only", 0.5)
+
     def test_the_best_run_stands_first_and_differences_are_still_to_the_first_that_was_given(
         self, tmp_path: Path
     ) -> None:

@@ -58,14 +58,14 @@ class TestFolds:
         row = f"car4_02,car4,{folds['car4_02']}"
         assert row in text
         (tmp_path / "folds.csv").write_text(text.replace(row, f"car4_02,car4,{(folds['car4_02'] + 1) % 3}"))
-        assert "folds.csv: leak: a group is in two folds" in refusal(
+        assert "folds.csv: leak: a car is in two folds" in refusal(
             fold_table.folds_of, tmp_path, CARVANA, PHOTOS, FOLDS
         )
 
     def test_a_group_that_somebody_called_otherwise_is_a_leak_all_the_same(self, tmp_path: Path) -> None:
         rows = [f"{photo.stem},{photo.stem},{number % 3}" for number, photo in enumerate(PHOTOS)]
         (tmp_path / "folds.csv").write_text("\n".join(["image,group,fold", *rows]))
-        assert "folds.csv: leak: 7 groups are in two folds or more (car0, car1, car2 and 4 more)" in refusal(
+        assert "folds.csv: leak: 7 cars are in two folds or more (car0, car1, car2 and 4 more)" in refusal(
             fold_table.folds_of, tmp_path, CARVANA, PHOTOS, FOLDS
         )
 

@@ -6,6 +6,7 @@ Plain axes of matplotlib in, nothing out. Knows nothing of pages.
 from collections.abc import Sequence
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, YAxis
 from matplotlib.container import Container
@@ -87,6 +88,15 @@ def draw_whole(drawn: Container) -> None:
     """Let marks at the end of an axis not be cut by it."""
     for part in drawn.get_children():
         part.set_clip_on(False)
+
+
+def draw_points_whole(axes: Axes) -> None:
+    """Let lines of a single point not be cut by the end of an axis at which it lies; beyond one it stays unseen."""
+    low, high = axes.get_ylim()
+    for line in axes.get_lines():
+        values = np.asarray(line.get_ydata(), dtype=float)
+        if len(values) == 1 and low <= values[0] <= high:
+            line.set_clip_on(False)
 
 
 def draw_estimate(axes: Axes, at: float, estimate: Estimate, colour: str) -> None:

@@ -15,9 +15,19 @@ from matplotlib.ticker import EngFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from kaggle_tools.errors import counted
-from kaggle_tools.report.graphics.axes import RoomyTicks, bound, count_photos, draw_estimate, names_below
+from kaggle_tools.report.graphics.axes import (
+    RoomyTicks,
+    bound,
+    count_photos,
+    draw_estimate,
+    draw_points_whole,
+    names_below,
+)
 from kaggle_tools.report.graphics.svg import INK, SERIES, Key, Plot, new_drawing
 from kaggle_tools.results.scores import Estimate
+
+LEAST_SPAN = 0.005
+"""Of an axis of scores: of less, its labels would have digits that no score has."""
 
 
 class _Curve(NamedTuple):
@@ -72,6 +82,7 @@ def _learning_curve(shown: _Curve, curves: Mapping[int, pd.DataFrame], sizes: Ma
         axes.xaxis.set_major_locator(RoomyTicks(integer=True))
         if shown.is_score:
             _show_late_scores(axes, [table[shown.column] for table in curves.values()])
+        draw_points_whole(axes)
         for first in sizes:
             axes.axvline(first - 0.5, color=INK, linewidth=0.5, linestyle=":")
         changes = ", ".join(f"{size} from epoch {first}" for first, size in sizes.items())
@@ -85,7 +96,10 @@ def _learning_curve(shown: _Curve, curves: Mapping[int, pd.DataFrame], sizes: Ma
 def _show_late_scores(axes: Axes, scores: "Sequence[pd.Series[float]]") -> None:
     """Leave out what lies far below the median: the first epochs would leave no room for the others."""
     high, middle = max(values.max() for values in scores), max(values.median() for values in scores)
-    axes.set_ylim(bottom=max(axes.get_ylim()[0], high - 5 * (high - middle) - 1e-4))
+    least = min(values.min() for values in scores)
+    low = high - max(5 * (high - middle), 0.02 * (high - least))  # of epochs that are alike, some room below
+    if least < low:
+        axes.set_ylim(bottom=low - 1e-4)
     bound(axes, "y")
 
 
@@ -162,7 +176,8 @@ def threshold_curve(curve: pd.DataFrame, best: float, score: float, score_name: 
         axes.plot(curve["threshold"], curve["score"], color=SERIES[0])
         axes.plot([best], [score], "o", color=SERIES[1], clip_on=False)
         worst = curve.loc[curve["threshold"].between(0.1, 0.9), "score"].min()
-        axes.set_ylim(worst - 0.1 * (score - worst + 1e-6), score + 0.1 * (score - worst + 1e-6))
+        room = 0.1 * max(score - worst, LEAST_SPAN)
+        axes.set_ylim(worst - room, score + room)
         axes.set_xlim(0, 1)
         bound(axes, "y")
         axes.set_xlabel("threshold, a probability")

@@ -18,6 +18,8 @@ from kaggle_tools.results.tables import Table
 
 SHOWN = 3
 """Photos in each direction where two runs differ most."""
+LONGEST_NAME = 40
+"""Characters, in the caption of a small picture."""
 
 
 @dataclass(frozen=True)
@@ -98,4 +100,12 @@ def _gallery(compared: Comparison, pair: tuple[int, int], stems: list[str], data
 def _files(compared: Comparison, run: int, stem: str, data: Path | None) -> PhotoFiles:
     name, score_name = compared.names()[run], compared.competition.score_name
     shown = HeldOutPhotos(compared.runs[run].run, compared.competition, data)
-    return shown.files(stem, compared.folds[stem], f"{name}: {score_name} {float(compared.scores[run][stem]):.5f}")
+    return shown.files(
+        stem, compared.folds[stem], f"{shortened(name)}: {score_name} {float(compared.scores[run][stem]):.5f}"
+    )
+
+
+def shortened(name: str) -> str:
+    """A name for the caption of a small picture: of a very long one the beginning and the end, in which runs differ."""
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"

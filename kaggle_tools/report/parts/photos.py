@@ -23,6 +23,8 @@ from kaggle_tools.results.tables import Cell, Column, Table
 from kaggle_tools.system.output import printable
 
 SCORE_DIGITS = 5
+MOST_ROWS = 10_000
+"""A page holds 64 bytes of each; a competition of twice as many photos as Carvana's training has them all."""
 PRECISION = Column("precision", "{:.5f}")
 RECALL = Column("recall", "{:.5f}")
 
@@ -42,6 +44,8 @@ class LongTable:
 
     columns: Sequence[LongColumn]
     rows: Sequence[Sequence[Cell]]
+    of: int
+    """So many rows there would be if the page had room for all."""
 
     @property
     def data(self) -> Markup:
@@ -91,7 +95,7 @@ def pixels_of(table: pd.DataFrame) -> Pixels:
 
 
 def held_out_table(table: pd.DataFrame, competition: Competition) -> LongTable:
-    """Every held-out photo, the worst first."""
+    """Every held-out photo, the worst first; of very many the worst `MOST_ROWS`."""
     scores = {competition.score_name: "score"}
     if not competition.scored_by_dice:
         scores["Dice"] = "dice"
@@ -105,7 +109,7 @@ def held_out_table(table: pd.DataFrame, competition: Competition) -> LongTable:
         LongColumn("recall", SCORE_DIGITS),
         LongColumn("true area, %", 2),
     ]
-    ordered = table.sort_values(["score", "dice", "image"])
+    ordered = table.sort_values(["score", "dice", "image"]).head(MOST_ROWS)
     kinds = (ordered[name].tolist() for name in ("true_positive", "false_negative", "false_positive"))
     shares = [
         (missed, invented, _rounded(_share(right, invented)), _rounded(_share(right, missed)))
@@ -119,7 +123,7 @@ def held_out_table(table: pd.DataFrame, competition: Competition) -> LongTable:
         (ordered["coverage"] * 100).round(2).tolist(),
     )
     rows: list[list[Cell]] = [list(row) for row in zip(*cells, strict=True)]
-    return LongTable(columns, rows)
+    return LongTable(columns, rows, len(table))
 
 
 def blank_table(table: pd.DataFrame, competition: Competition) -> Table:

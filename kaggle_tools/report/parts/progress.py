@@ -25,6 +25,8 @@ from kaggle_tools.results.tables import Cell, Column, Table
 from kaggle_tools.system.files import LOCK_FILE, is_locked
 from kaggle_tools.system.progress import duration
 
+MOST_SHOTS = 10
+"""Of folds that are begun, the pictures of those with higher numbers are left out."""
 MOST_FOLDS = 100
 """Of folds that are not begun, those with higher numbers are left out."""
 
@@ -71,11 +73,14 @@ def has_begun(run: Path) -> bool:
     return bool(run_folder.begun_folds(run) or run_folder.folds_with(run, PROGRESS_FILE))
 
 
-def progress_part(run: Path, competition: Competition, since: float | None = None) -> ProgressPart:
+def progress_part(
+    run: Path, competition: Competition, since: float | None = None, asked: Sequence[int] | None = None
+) -> ProgressPart:
     """Gather how far a run is.
 
     The folds that are being trained are those that another process holds; where the disk has no locks, those that have
-    told of themselves since this time, in seconds since 1970.
+    told of themselves since this time, in seconds since 1970. `asked` are the folds that are to be trained, where that
+    is known.
 
     Raises:
         InputError: the run's files are damaged.
@@ -88,7 +93,10 @@ def progress_part(run: Path, competition: Competition, since: float | None = Non
     in_training = _in_training(run, records, since)
     curves = _curves(run, records)
     scores = {fold: float(run_folder.read_oof(run, [fold])["score"].mean()) for fold in finished}
-    states = {fold: _state(record, fold in in_training) for fold, record in records.items()}
+    states = _states_before(settings.folds, asked, bool(in_training))
+    states |= dict.fromkeys(curves, "interrupted")
+    states |= {fold: _state(record, fold in in_training) for fold, record in records.items()}
+    states |= dict.fromkeys(finished, "finished")
     return ProgressPart(
         line=f"Unfinished: {settings.model_name}, {run_folder.size_name(settings.image_size)}, "
         f"{len(finished)} of {counted(settings.folds, 'fold')} finished",
@@ -99,7 +107,7 @@ def progress_part(run: Path, competition: Competition, since: float | None = Non
             Shots(f"Fold {fold}, after epoch {record.epochs_done}", record.pictures)
             for fold, record in records.items()
             if record.pictures
-        ],
+        ][:MOST_SHOTS],
         learning_plots=figures.learning_curves(curves, sizes_by_first_epoch(settings)) if curves else [],
     )
 
@@ -121,6 +129,14 @@ def _curves(run: Path, records: Mapping[int, Progress]) -> dict[int, pd.DataFram
     done = {fold: record.epochs_done for fold, record in records.items()}
     curves = run_folder.learning_curves(run)
     return {fold: curve.head(done.get(fold, len(curve))) for fold, curve in curves.items() if done.get(fold) != 0}
+
+
+def _states_before(folds: int, asked: Sequence[int] | None, goes_on: bool) -> dict[int, str]:
+    """What is said of each fold as long as nothing else is known of it."""
+    waits = "waiting" if goes_on and asked is not None else "not begun"
+    return {
+        fold: waits if asked is None or fold in asked else "not asked for" for fold in range(min(folds, MOST_FOLDS))
+    }
 
 
 def _state(record: Progress, is_in_training: bool) -> str:
@@ -173,9 +189,8 @@ def _fold_table(
     ]
     early = sum(epochs for *_, epochs in settings.early_sizes)
     rows: list[list[Cell]] = []
-    for fold in sorted({*range(min(settings.folds, MOST_FOLDS)), *states, *scores, *curves}):
+    for fold, state in sorted(states.items()):
         curve = curves.get(fold)
-        state = "finished" if fold in scores else states.get(fold) or ("not begun" if curve is None else "interrupted")
         done = records[fold].epochs_done if fold in records else None if curve is None else len(curve)
         rows.append([str(fold), state, done, settings.epochs, *_last_and_best(curve, early), scores.get(fold)])
     return Table(columns, rows)

@@ -4,7 +4,7 @@ All of it follows from the run's own files (see `run_folder` and `summary`); onl
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,6 @@ from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, pictures
 from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.report.parts.photos import (
-    PRECISION,
-    RECALL,
     LongTable,
     Pixels,
     blank_table,
@@ -33,6 +31,7 @@ from kaggle_tools.report.parts.photos import (
     pixels_of,
     with_pixels,
 )
+from kaggle_tools.report.parts.run_tables import fold_table, mean_table
 from kaggle_tools.report.trust import Check, checks_of
 from kaggle_tools.results import run_folder, summary
 from kaggle_tools.results.after_care import chosen
@@ -41,7 +40,7 @@ from kaggle_tools.results.records.run import RunConfig, Settings, Timing
 from kaggle_tools.results.run_folder import fold_folder
 from kaggle_tools.results.scores import Estimate, interval
 from kaggle_tools.results.summary import HeldOut, Summary
-from kaggle_tools.results.tables import Cell, Column, Table
+from kaggle_tools.results.tables import Column, Table
 from kaggle_tools.system.processes import command_to_paste
 from kaggle_tools.system.progress import duration
 
@@ -120,16 +119,16 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         checks=checks_of(run, found, table, of_last_size, competition),
         worst_groups=_worst_groups(table, shown) if competition.has_groups else [],
         galleries=_galleries(table, shown),
-        folds=_fold_table(run, table, of_last_size, early, competition),
-        by_view=_mean_table(table, "view", competition) if competition.has_groups else None,
-        by_group=_mean_table(table, "group", competition) if competition.has_groups else None,
+        folds=fold_table(run, table, of_last_size, early, competition),
+        by_view=mean_table(table, "view", competition) if competition.has_groups else None,
+        by_group=mean_table(table, "group", competition) if competition.has_groups else None,
         pixels=pixels_of(table),
         blanks=blank_table(table, competition) if competition.blank_usual else None,
         by_coverage=coverage_table(table, competition) if competition.blank_usual else None,
         held_out=held_out_table(table, competition),
         score_plots=_score_plots(table, competition),
         probability_plots=_probability_plots(held_out, found, competition),
-        learning_plots=figures.learning_curves(curves, sizes_by_first_epoch(settings)),
+        learning_plots=figures.learning_curves(curves, sizes_by_first_epoch(settings)) if curves else [],
         settings=Table(SETTINGS, [[name, setting_as_text(name, value)] for name, value in config.settings.items()]),
         facts={**_facts(run, config, settings, folds, competition), "masks of new photos": str(care)},
     )
@@ -191,8 +190,9 @@ def sizes_by_first_epoch(settings: Settings) -> dict[int, str]:
 def _line(settings: Settings, folds: Sequence[int]) -> str:
     sizes = sizes_by_first_epoch(settings).values() or [run_folder.size_name(settings.image_size)]
     size = " then ".join(sizes)
+    epochs = counted(settings.epochs, "epoch")
     trained = f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))} of {settings.folds}"
-    return f"{settings.model_name}, {size}, {trained}, at most {settings.epochs} epochs, TTA {settings.tta}"
+    return f"{settings.model_name}, {size}, {trained}, at most {epochs}, TTA {settings.tta}"
 
 
 def _worst_groups(table: pd.DataFrame, shown: HeldOutPhotos) -> list[WorstGroup]:
@@ -211,73 +211,12 @@ def _galleries(table: pd.DataFrame, shown: HeldOutPhotos) -> list[Gallery]:
     best = rest.tail(BEST).iloc[::-1]
     between = rest.iloc[: len(rest) - len(best)]
     random = between.sample(min(RANDOM, len(between)), random_state=0)
-    named = [(f"The {len(worst)} worst photos", worst), ("The best", best), ("Drawn at random from the others", random)]
+    if len(ordered) == 1:
+        title = "The only photo"
+    else:
+        title = f"The {len(worst)} worst photos" if len(rest) else f"All {len(ordered)} photos, the worst first"
+    named = [(title, worst), ("The best", best), ("Drawn at random from the others", random)]
     return [Gallery(title, shown.pictures(rows)) for title, rows in named if len(rows)]
-
-
-def _fold_table(
-    run: Path, table: pd.DataFrame, curves: Mapping[int, pd.DataFrame], early: int, competition: Competition
-) -> Table:
-    """A row for each fold; `curves` are those of the last size, after so many early epochs."""
-    further = competition.further_scores
-    columns = [
-        Column("fold"),
-        Column("photos", "{:,}"),
-        *([Column(f"{competition.group_name}s", "{:,}")] if competition.has_groups else []),
-        *(Column(name, "{:.5f}") for name in (competition.score_name, *further)),
-        PRECISION,
-        RECALL,
-        Column("epochs", "{:.0f}"),
-        Column("best epoch", "{:.0f}"),
-        Column("its validation Dice", "{:.5f}"),
-        Column("training, min", "{:.1f}"),
-    ]
-    rows: list[list[Cell]] = []
-    for fold in sorted(set(table["fold"].tolist())):
-        rows_of_fold = table[table["fold"] == fold]
-        means = rows_of_fold[["score", *further.values()]].mean()
-        pixels = pixels_of(rows_of_fold)
-        curve = curves.get(fold)
-        best = None if curve is None else curve.iloc[int(curve["val_dice"].fillna(0).argmax())]
-        timing = run_folder.read_timing(fold_folder(run, fold))
-        rows.append(
-            [
-                str(fold),
-                len(rows_of_fold),
-                *([rows_of_fold["group"].nunique()] if competition.has_groups else []),
-                *means,
-                pixels.precision,
-                pixels.recall,
-                None if curve is None else early + len(curve),
-                None if best is None else best["epoch"] + 1,
-                None if best is None else best["val_dice"],
-                timing.training_seconds / 60 if timing else None,
-            ]
-        )
-    return Table(columns, rows)
-
-
-def _mean_table(table: pd.DataFrame, part: str, competition: Competition) -> Table:
-    """The mean score by view or group, the lowest first, with its worst photo."""
-    name = {"view": competition.view_name, "group": competition.group_name}[part]
-    other = {"view": "group", "group": "view"}[part]
-    other_name = {"view": competition.view_name, "group": competition.group_name}[other]
-    columns = [
-        Column(name),
-        Column("photos", "{:,}"),
-        Column(f"mean {competition.score_name}", "{:.5f}"),
-        Column("worst photo", "{:.5f}"),
-        Column(f"its {other_name}"),
-        PRECISION,
-        RECALL,
-    ]
-    rows: list[tuple[Cell, int, float, float, str, float | None, float | None]] = []
-    for value, photos in table.groupby(part):
-        worst = photos.iloc[int(photos["score"].argmin())]
-        mean, lowest, pixels = float(photos["score"].mean()), float(worst["score"]), pixels_of(photos)
-        rows.append((str(value), len(photos), mean, lowest, str(worst[other]), pixels.precision, pixels.recall))
-    rows.sort(key=lambda row: row[2])
-    return Table(columns, rows)
 
 
 def _score_plots(table: pd.DataFrame, competition: Competition) -> list[Plot]:

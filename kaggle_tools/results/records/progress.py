@@ -19,6 +19,9 @@ from kaggle_tools.system.json_values import Fields, MalformedError, between, eac
 
 PROGRESS_FILE = "progress.json"
 LONGEST_SIDE = 320  # pixels of a picture
+MOST_PICTURES = 8
+"""Of a fold: a page has room for those of ten folds. What a text may be bounds each one at 75 kB; of pure noise, at the
+quality that ours have, so many pixels take 70 kB."""
 LATEST = 2**33
 """Seconds since 1970, in the year 2242: sums of two such times are dates that a calendar has."""
 
@@ -90,7 +93,7 @@ class Progress:
             seconds_left=values.required("seconds_left", nullable(between(floating, 0, LATEST))),
             folds_left=values.required("folds_left", COUNT),
             all_seconds_left=values.required("all_seconds_left", nullable(between(floating, 0, LATEST))),
-            pictures=values.required("pictures", each(HeldOutPicture.from_json)),
+            pictures=values.required("pictures", _few_pictures),
         )
 
 
@@ -117,6 +120,12 @@ def read_progress(fold_folder: Path) -> Progress | None:
 def remove_progress(fold_folder: Path) -> None:
     """Remove `progress.json`, as the fold is finished."""
     (fold_folder / PROGRESS_FILE).unlink(missing_ok=True)
+
+
+def _few_pictures(recorded: Any) -> tuple[HeldOutPicture, ...]:
+    if isinstance(recorded, list) and len(recorded) > MOST_PICTURES:
+        raise MalformedError(f"more than {MOST_PICTURES} pictures")
+    return each(HeldOutPicture.from_json)(recorded)
 
 
 def _jpeg(recorded: Any) -> str:

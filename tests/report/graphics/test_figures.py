@@ -261,6 +261,33 @@ def test_no_learning_curve_of_a_score_goes_beyond_1(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
+    ("losses", "low", "high"),
+    [
+        ((0.2, 0.2, 0.2), 0.75, 0.8),
+        ((0.2,), 0.75, 0.8),
+        ((0.8, 0.1, 0.1), 0.8859, 0.8860),  # a fiftieth of 0.7 and 0.0001 below 0.9
+        ((0.8, 0.14, 0.12, 0.1, 0.1), 0.7998, 0.8),  # five times the 0.02 to the median, and 0.0001
+    ],
+)
+def test_learning_curves_of_scores_leave_out_early_epochs_but_no_room_below_the_others(
+    losses: tuple[float, ...], low: float, high: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all epochs are alike, matplotlib's own margin of a twentieth of the value stays: the line is seen whole."""
+    ends: list[tuple[float, float]] = []
+    look_at(
+        lambda: figures.learning_curves({0: curve(*losses)})[1],
+        lambda figure: ends.extend(ends_of(figure, "y")),
+        monkeypatch,
+    )
+    assert all(low <= bottom < high for bottom, _ in ends[3:6])
+
+
+def test_a_flat_threshold_curve_has_no_labels_of_more_digits_than_scores_have() -> None:
+    labels = texts(figures.threshold_curve(CURVE.assign(score=0.947368421), 0.5, 0.947368421, "Dice"))
+    assert max(len(label) for label in labels if label.startswith("0.9")) <= len("0.94735")
+
+
+@pytest.mark.parametrize(
     ("name", "least", "most"), [("coverage", 0, 100), ("nothing covered", 0, 100), ("opposite", -1, 1)]
 )
 def test_no_axis_of_percentages_or_differences_goes_beyond_what_they_can_be(
@@ -280,6 +307,26 @@ def test_a_mark_at_the_end_of_an_axis_is_drawn_whole(name: str) -> None:
     cut = [use for group in drawing.iter(f"{SVG}g") if "clip-path" in group.attrib for use in group.iter(f"{SVG}use")]
     assert marks
     assert [use for use in marks if use in cut] == []
+
+
+@pytest.mark.parametrize("loss", [0.0, 1.0])
+def test_the_point_of_a_single_epoch_is_drawn_whole_also_at_the_end_of_its_axis(loss: float) -> None:
+    """A Dice of 1 or 0, of one epoch or beside a curve of several."""
+    for curves in ({0: curve(loss)}, {0: curve(0.5, loss), 1: curve(loss)}):
+        drawing = smallest(figures.learning_curves(curves)[1])
+        cut = [
+            use for group in drawing.iter(f"{SVG}g") if "clip-path" in group.attrib for use in group.iter(f"{SVG}use")
+        ]
+        marks = [use for use in drawing.iter(f"{SVG}use") if "var(--series" in use.get("style", "")]
+        assert len(marks) == 1
+        assert not set(marks) & set(cut)
+
+
+def test_the_point_of_a_single_epoch_far_below_the_others_is_not_drawn_below_the_axis() -> None:
+    late = {0: curve(*[0.1, 0.05, 0.04, 0.03, 0.02]), 1: curve(0.9)}
+    drawing = smallest(figures.learning_curves(late)[1])
+    cut = [use for group in drawing.iter(f"{SVG}g") if "clip-path" in group.attrib for use in group.iter(f"{SVG}use")]
+    assert len([use for use in cut if "var(--series-2)" in use.get("style", "")]) == 1
 
 
 def test_a_log_scale_is_called_one() -> None:

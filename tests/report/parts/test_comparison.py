@@ -4,7 +4,7 @@ import pytest
 from finished_runs import Errors, dice, draw_photos, write_run
 from known_competitions import CARVANA
 
-from kaggle_tools.report.parts.comparison import ComparisonPart, comparison_part
+from kaggle_tools.report.parts.comparison import ComparisonPart, comparison_part, shortened
 from kaggle_tools.results.comparison import Comparison, compare
 
 COLUMNS = {
@@ -180,3 +180,17 @@ def test_photos_on_which_neither_is_ahead_are_not_shown(tmp_path: Path) -> None:
     assert [[picture.stem for picture in gallery.pictures] for gallery in part.galleries] == [
         ["a_01", "a_01"],
     ]
+
+
+def test_a_name_too_long_for_a_caption_keeps_its_beginning_and_its_end() -> None:
+    assert shortened("a" * 40) == "a" * 40
+    assert shortened("a" * 30 + "b" * 30) == "a" * 19 + "…" + "b" * 20
+
+
+def test_the_captions_of_a_comparison_have_room_for_names_of_any_length(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / (200 * name), tmp_path, {0: {"a_01": (missed, 0)}})
+        for missed, name in ((5, "x"), (0, "y"))
+    ]
+    (gallery,) = comparison_part(compare(runs, CARVANA), 0).galleries
+    assert [len(picture.caption) for picture in gallery.pictures] == [40 + len(": Dice 0.00000")] * 2

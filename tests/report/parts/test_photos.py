@@ -8,6 +8,7 @@ from known_competitions import CARVANA, SALT
 
 from kaggle_tools import metrics
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.report.parts import photos
 from kaggle_tools.report.parts.photos import (
     LongTable,
     blank_table,
@@ -96,13 +97,22 @@ class TestLongTable:
             ["blank", "1", 1, 1, 0, 0, None, None, 0],
         ]
 
+    def test_of_too_many_photos_the_worst_have_rows_and_all_are_counted(
+        self, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert held_out_table(table, SALT).of == 5
+        monkeypatch.setattr(photos, "MOST_ROWS", 2)
+        found = held_out_table(table, SALT)
+        assert [row[0] for row in found.rows] == ["invented", "missed"]
+        assert found.of == 5
+
     def test_a_score_that_is_the_dice_stands_there_once(self, table: pd.DataFrame) -> None:
         headings = [column.heading for column in held_out_table(table, CARVANA).columns]
         assert headings[:4] == ["photo", "fold", "Dice", "false negative, px"]
 
     def test_a_name_ends_no_script_and_its_control_characters_are_written_out(self) -> None:
         name = "</script><!--\u202e\"&'"
-        data = LongTable([], [[name, None, 0.5]]).data
+        data = LongTable([], [[name, None, 0.5]], 1).data
         assert "<" not in data
         assert json.loads(data) == [[name, None, 0.5]]
         kinds = {name: (1, 0, 0)}

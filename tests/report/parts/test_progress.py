@@ -45,6 +45,16 @@ def test_the_folds_stand_in_a_table_with_their_states_and_scores(run: Path) -> N
     assert part.written == "12:02 UTC on 2023-11-15"
 
 
+def test_folds_that_the_command_does_not_train_are_not_said_to_wait(tmp_path: Path) -> None:
+    run = write_unfinished_run(tmp_path / "run", {1: progress(6, 10)}, {0: {"b_01": (3, 0)}})
+
+    def states(since: float | None) -> list[str]:
+        return [row[0] for row in rows(progress_part(run, CARVANA, since, asked=[1, 3])).values()]
+
+    assert states(NOON) == ["finished", "in training", "not asked for", "waiting", "not asked for"]
+    assert states(None) == ["finished", "interrupted", "not asked for", "not begun", "not asked for"]
+
+
 def test_how_long_the_folds_will_take_is_said_with_the_hour_of_their_end(run: Path) -> None:
     """At noon 400 seconds and 40 minutes were left, two minutes ago."""
     first, second = progress_part(run, CARVANA, since=NOON - 60).in_training
@@ -89,6 +99,13 @@ def test_the_pictures_are_those_of_the_last_epoch_of_each_fold(run: Path) -> Non
     (shots,) = progress_part(run, CARVANA).shots
     assert shots.title == "Fold 1, after epoch 6"
     assert [(picture.stem, picture.dice) for picture in shots.pictures] == [("a_01", 0.75)]
+
+
+def test_of_many_begun_folds_the_first_ten_have_pictures(tmp_path: Path) -> None:
+    """So that a page has no more bytes than it may have."""
+    begun = {fold: progress(2, 10, stems=("a_01",)) for fold in range(12)}
+    part = progress_part(write_unfinished_run(tmp_path / "run", begun), CARVANA)
+    assert [shots.title for shots in part.shots] == [f"Fold {fold}, after epoch 2" for fold in range(10)]
 
 
 def test_epochs_of_smaller_photos_are_not_the_best_so_far(tmp_path: Path) -> None:

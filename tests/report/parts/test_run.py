@@ -92,6 +92,10 @@ class TestScore:
         run = write_run(tmp_path / "run", tmp_path, {1: FEW[1]}, image_size=None, batch_size=1)
         assert run_part(run, CARVANA).line.startswith("unet, width 8, full, fold 1 of 2, ")
 
+    def test_a_run_of_one_epoch_is_said_to_have_one_epoch(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path / "run", tmp_path, {1: FEW[1]}, epochs=1)
+        assert ", at most 1 epoch, " in run_part(run, CARVANA).line
+
     def test_a_run_without_a_finished_fold_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no finished fold in it"):
             run_part(write_run(tmp_path, tmp_path, {}), CARVANA)
@@ -136,7 +140,11 @@ class TestWhereItFails:
 
     def test_few_photos_are_not_shown_twice(self, few: RunPart) -> None:
         shown = {gallery.title: [picture.stem for picture in gallery.pictures] for gallery in few.galleries}
-        assert shown == {"The 4 worst photos": ["c_01", "b_01", "a_01", "d_01"]}
+        assert shown == {"All 4 photos, the worst first": ["c_01", "b_01", "a_01", "d_01"]}
+
+    def test_a_single_photo_is_not_called_several(self, tmp_path: Path) -> None:
+        (gallery,) = run_part(write_run(tmp_path, tmp_path, {0: {"a_01": (3, 0)}}), CARVANA).galleries
+        assert gallery.title == "The only photo"
 
     def test_a_picture_says_score_fold_and_wrong_pixels(self, part: RunPart, oof: pd.DataFrame) -> None:
         for picture, row in zip(part.galleries[0].pictures, oof.itertuples(), strict=False):

@@ -49,3 +49,26 @@ def test_a_record_whose_picture_is_no_small_whole_jpeg_is_refused(tmp_path: Path
     path.write_text(json.dumps(recorded))
     with pytest.raises(InputError, match=r"progress.json: damaged \(pictures\[0\].jpeg: no JPEG of at most 320 pixels"):
         read_progress(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "fault"),
+    [
+        ([jpeg(96, 64)] * 9, r"pictures: more than 8 pictures"),
+        (
+            [base64.b64encode(base64.b64decode(jpeg(96, 64)) + bytes(75_000)).decode()],
+            r"pictures\[0\].jpeg: .* 100,000",
+        ),
+    ],
+)
+def test_a_record_of_more_pictures_or_bytes_than_a_page_has_room_for_is_refused(
+    tmp_path: Path, pictures: list[str], fault: str
+) -> None:
+    """What follows the end of a JPEG is no part of the picture, but of the page."""
+    write_progress(tmp_path, progress(3, 10, stems=("a_01",)))
+    path = tmp_path / "progress.json"
+    recorded: dict[str, Any] = json.loads(path.read_text())
+    recorded["pictures"] = [recorded["pictures"][0] | {"jpeg": picture} for picture in pictures]
+    path.write_text(json.dumps(recorded))
+    with pytest.raises(InputError, match=rf"progress.json: damaged \({fault}"):
+        read_progress(tmp_path)
