@@ -209,4 +209,6 @@ def test_the_pages_name_the_masks_with_their_classes(work: Path) -> None:
     said("report", "--pred", work / "pred", "--data", work / "data")
     for page in (work / "run" / "report.html", work / "pred" / "report.html"):
         assert "_tall" in page.read_text()
-    assert "each of the 24 photos was held out once" in (work / "run" / "report.html").read_text()
+    of_run = (work / "run" / "report.html").read_text()
+    assert "each of the 24 photos was held out once" in of_run
+    assert "Dice by class" in of_run

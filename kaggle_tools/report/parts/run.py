@@ -31,7 +31,7 @@ from kaggle_tools.report.parts.photos import (
     pixels_of,
     with_pixels,
 )
-from kaggle_tools.report.parts.run_tables import fold_table, mean_table
+from kaggle_tools.report.parts.run_tables import class_table, fold_table, mean_table
 from kaggle_tools.report.trust import Check, checks_of
 from kaggle_tools.results import run_folder, summary
 from kaggle_tools.results.after_care import chosen
@@ -74,6 +74,7 @@ class RunPart:
     worst_groups: list[WorstGroup]
     galleries: list[Gallery]
     folds: Table
+    by_class: Table | None
     by_view: Table | None
     by_group: Table | None
     pixels: Pixels
@@ -120,6 +121,7 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         worst_groups=_worst_groups(table, shown) if competition.has_groups else [],
         galleries=_galleries(table, shown),
         folds=fold_table(run, table, of_last_size, early, competition),
+        by_class=class_table(table, competition) if competition.classes else None,
         by_view=mean_table(table, "view", competition) if competition.has_groups else None,
         by_group=mean_table(table, "group", competition) if competition.has_groups else None,
         pixels=pixels_of(table),
@@ -175,7 +177,8 @@ class HeldOutPhotos:
 
 def _with_groups(table: pd.DataFrame, competition: Competition) -> pd.DataFrame:
     groups, views = groups_and_views_of_masks(table["image"], competition)
-    return table.assign(group=groups, view=views)
+    classes = [competition.stem_and_class(name)[1] for name in table["image"]]
+    return table.assign(group=groups, view=views, **{"class": classes})
 
 
 def sizes_by_first_epoch(settings: Settings) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""The tables of a run's folds, views and groups."""
+"""The tables of a run's folds, classes, views and groups."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ def fold_table(
     further = competition.further_scores
     columns = [
         Column("fold"),
-        Column("photos", "{:,}"),
+        Column("masks" if competition.classes else "photos", "{:,}"),
         *([Column(f"{competition.group_name}s", "{:,}")] if competition.has_groups else []),
         *(Column(name, "{:.5f}") for name in (competition.score_name, *further)),
         PRECISION,
@@ -51,6 +51,27 @@ def fold_table(
                 timing.training_seconds / 60 if timing else None,
             ]
         )
+    return Table(columns, rows)
+
+
+def class_table(table: pd.DataFrame, competition: Competition) -> Table:
+    """The mean score of the masks of each class, in the order of the classes, and how many of them are blank."""
+    columns = [
+        Column("class"),
+        Column("masks", "{:,}"),
+        Column(f"mean {competition.score_name}", "{:.5f}"),
+        Column("truly blank", "{:,}"),
+        Column("predicted blank", "{:,}"),
+        PRECISION,
+        RECALL,
+    ]
+    rows: list[list[Cell]] = []
+    for of_class in competition.classes:
+        masks = table[table["class"] == of_class]
+        pixels, score = pixels_of(masks), float(masks["score"].mean())
+        wrong = ("false_negative", "false_positive")
+        blank = [int((masks["true_positive"] + masks[name] == 0).sum()) for name in wrong]
+        rows.append([of_class, len(masks), score, *blank, pixels.precision, pixels.recall])
     return Table(columns, rows)
 
 
