@@ -184,7 +184,7 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         here = Path(temporary)
         (here / "photos").mkdir()
-        photos = shrunken(here / "photos", photos_in(CARVANA, folder)[0][:count], parse_size("--size", size))
+        photos = shrunken(here / "photos", photos_in(folder)[0][:count], parse_size("--size", size))
         for turn in range(rounds):
             at = here / str(turn)
             contestants: dict[str, Callable[[], float]] = {

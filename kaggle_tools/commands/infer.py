@@ -152,7 +152,7 @@ def infer(
     members = load_members(selection.runs, selection.folds, selection.weights)
     spec = named.agreed_competition(competition, {member.folder.parent: member.card.competition for member in members})
     require_classes(members, spec)
-    photos, unreadable = photos_to_mask(spec, source) if data else photos_in(spec, source)
+    photos, unreadable = photos_to_mask(spec, source) if data else photos_in(source, spec)
     if images and is_first_process():
         warn_of_subfolders(images)
     flips, scales = choose_tta(tta, given_scales, members)

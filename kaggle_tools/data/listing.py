@@ -96,8 +96,10 @@ def photos_to_mask(competition: Competition, folder: Path) -> tuple[list[Photo],
     return _readable(competition, _files_by_stem(folder, competition, competition.test_photos))
 
 
-def photos_in(competition: Competition, folder: Path) -> tuple[list[Photo], list[str]]:
+def photos_in(folder: Path, competition: Competition | None = None) -> tuple[list[Photo], list[str]]:
     """All photos that lie directly in a folder, in the order of their stems, and what is wrong with the unreadable.
+
+    `competition` says which classes there are to mask in them; without it there is but one kind of mask.
 
     Raises:
         InputError: there is no such folder, no photo in it, two differ only in their extension, or their names cannot
@@ -137,9 +139,9 @@ def _masks_by_stem(folder: Path, competition: Competition, photos: dict[str, Pat
     return files | {name: path for stem, path in unreadable.items() for name in competition.names_of(stem)}
 
 
-def _photo(competition: Competition, stem: str, path: Path, size: Size, masks: Mapping[str, Path]) -> Photo:
+def _photo(competition: Competition | None, stem: str, path: Path, size: Size, masks: Mapping[str, Path]) -> Photo:
     """A photo with those of its masks that there are."""
-    if not competition.classes:
+    if not (competition and competition.classes):
         return Photo(stem, path, size, masks.get(stem))
     of_classes = (Photo(name, path, size, masks.get(name)) for name in competition.names_of(stem))
     return Photo(stem, path, size, of_classes=tuple(of_classes))
@@ -157,7 +159,7 @@ def _files_by_stem(folder: Path, competition: Competition, pattern: str) -> dict
     return by_stem
 
 
-def _readable(competition: Competition, paths: dict[str, Path]) -> tuple[list[Photo], list[str]]:
+def _readable(competition: Competition | None, paths: dict[str, Path]) -> tuple[list[Photo], list[str]]:
     photos, unreadable = [], []
     for stem in sorted(paths):
         try:

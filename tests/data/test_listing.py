@@ -234,7 +234,7 @@ class TestFindingPhotosToMask:
         (tmp_path / "notes.txt").write_text("not a photo")
         (tmp_path / "._b.png").write_bytes(b"not a photo")
         save(tmp_path / "below" / "f.jpg", pixels())
-        photos, unreadable = listing.photos_in(CARVANA, tmp_path)
+        photos, unreadable = listing.photos_in(tmp_path)
         assert [photo.stem for photo in photos] == ["a.b", "b", "c", "d", "e", "holiday"]
         assert unreadable == []
 
@@ -242,7 +242,7 @@ class TestFindingPhotosToMask:
         for name in ("a.png", "a.jpg", "b.png"):
             save(tmp_path / name, pixels())
         with pytest.raises(InputError, match=r"differ only in their extension would share a mask: a\.(png|jpg)$"):
-            listing.photos_in(CARVANA, tmp_path)
+            listing.photos_in(tmp_path)
 
     @pytest.mark.parametrize(
         ("name", "message"),
@@ -253,12 +253,12 @@ class TestFindingPhotosToMask:
     )
     def test_a_folder_without_photos_is_refused(self, tmp_path: Path, name: str, message: str) -> None:
         with pytest.raises(InputError, match=re.escape(message)):
-            listing.photos_in(CARVANA, tmp_path / name)
+            listing.photos_in(tmp_path / name)
 
     def test_an_unreadable_photo_in_any_folder_is_named_beside_the_others(self, tmp_path: Path) -> None:
         save(tmp_path / "a.png", pixels())
         (tmp_path / "b.png").write_bytes(b"")
-        photos, unreadable = listing.photos_in(CARVANA, tmp_path)
+        photos, unreadable = listing.photos_in(tmp_path)
         assert photos == [Photo("a", tmp_path / "a.png", (HEIGHT, WIDTH))]
         assert len(unreadable) == 1
         assert unreadable[0].startswith(f"{tmp_path}/b.png: not an image that can be read (")
@@ -268,23 +268,23 @@ class TestFindingPhotosToMask:
         save(tmp_path / "x.png", pixels()).rename(tmp_path / f"{name}.png")
         save(tmp_path / "good.png", pixels())
         with pytest.raises(InputError, match=re.escape(f"{tmp_path}: 1 name of a photo cannot be used: {name!a} ")):
-            listing.photos_in(CARVANA, tmp_path)
+            listing.photos_in(tmp_path)
 
     def test_a_folder_whose_own_name_no_table_can_hold_is_refused(self, tmp_path: Path) -> None:
         save(tmp_path / "photos" / "a.png", pixels())
         folder = (tmp_path / "photos").rename(tmp_path / "caf\udce9")
         with pytest.raises(InputError, match="a path that is not UTF-8 fits into no table; move the photos elsewhere"):
-            listing.photos_in(CARVANA, folder)
+            listing.photos_in(folder)
 
     def test_where_only_subfolders_hold_photos_they_are_named(self, tmp_path: Path) -> None:
         for name in ("monday", "tuesday"):
             save(tmp_path / name / "a.png", pixels())
         with pytest.raises(InputError, match="but in monday, tuesday below it; subfolders are not searched, so give"):
-            listing.photos_in(CARVANA, tmp_path)
+            listing.photos_in(tmp_path)
 
     def test_a_named_pipe_among_photos_is_named_as_unreadable(self, tmp_path: Path) -> None:
         save(tmp_path / "a.png", pixels())
         os.mkfifo(tmp_path / "b.png")
-        photos, unreadable = listing.photos_in(CARVANA, tmp_path)
+        photos, unreadable = listing.photos_in(tmp_path)
         assert [photo.stem for photo in photos] == ["a"]
         assert unreadable == [f"{tmp_path}/b.png: not a regular file"]

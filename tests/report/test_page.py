@@ -225,6 +225,11 @@ def test_a_long_table_is_sorted_as_a_whole_and_shows_a_hundred_rows_at_once(brow
         click_heading(browser, caption, pixels)
         assert table_of(browser, caption)[pixels].to_list()[:9] == heights
     more = browser.find_element(By.CSS_SELECTOR, ".more")
+    in_print = "const style = getComputedStyle(arguments[0], '::after'); return [style.content, style.fontSize]"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert browser.execute_script(in_print, more) == ['"130 more are in the page itself"', "11.2px"]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "screen"})
+    assert browser.execute_script(in_print, more)[0] == "none"
     for text, rows in (("show 100 more", 200), ("show 30 more", 230)):
         assert more.text == text
         more.click()

@@ -47,6 +47,7 @@ for (const holder of document.querySelectorAll(".long-table")) {
     for (const row of found.slice(body.rows.length, body.rows.length + STEP)) body.append(lineOf(row, formats, pictures));
     const left = found.length - body.rows.length;
     more.hidden = left === 0;
+    more.dataset.left = left.toLocaleString("en");
     more.textContent = `show ${Math.min(left, STEP)} more`;
   };
   const show = () => {

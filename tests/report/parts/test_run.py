@@ -2,15 +2,14 @@ import base64
 import io
 import re
 import shlex
-from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from finished_runs import Errors, dice, draw_photos, write_run
+from finished_runs import Errors, draw_photos, write_run
 from known_competitions import CARVANA
 from PIL import Image
+from ten_cars import ERRORS, means
 
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.fingerprint import fingerprint_of, write_fingerprint
@@ -22,59 +21,12 @@ from kaggle_tools.results import summary
 FEW: dict[int, Errors] = {0: {"a_01": (3, 0), "b_01": (0, 6)}, 1: {"c_01": (10, 0), "d_01": (0, 0)}}
 
 
-def drawn_errors() -> dict[int, Errors]:
-    """Ten cars from four angles, of which no two photos score alike."""
-    by_dice = {dice(*errors): errors for errors in product(range(20), range(15))}
-    pairs = np.random.default_rng(4).permutation(list(by_dice.values())).tolist()
-    return {
-        fold: {f"{car}_{view:02}": tuple(pairs.pop()) for car in cars for view in (1, 2, 3, 4)}
-        for fold, cars in enumerate(("abcd", "efg", "hij"))
-    }
-
-
-ERRORS = drawn_errors()
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three folds out of four; the last holds out an eleventh car."""
-    folder = tmp_path_factory.mktemp("finished")
-    draw_photos(folder / "data", [stem for errors in ERRORS.values() for stem in errors])
-    run = write_run(folder / "my run", folder / "data", ERRORS, folds=4)
-    with (run / "folds.csv").open("a") as file:
-        file.write("k_01,k,3\nk_02,k,3\n")
-    return run
-
-
-@pytest.fixture(scope="module")
-def part(finished: Path) -> RunPart:
-    return run_part(finished, CARVANA)
-
-
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> RunPart:
     """Both folds of two, whose photos were moved; one was lost."""
     folder = tmp_path_factory.mktemp("few")
     draw_photos(folder / "moved", ["a_01", "b_01", "c_01"])
     return run_part(write_run(folder / "run", folder / "before", FEW), CARVANA, folder / "moved")
-
-
-@pytest.fixture(scope="module")
-def oof(finished: Path) -> pd.DataFrame:
-    """What the folds' tables hold, with car and angle of each photo, the worst first."""
-    table = pd.concat(pd.read_csv(path) for path in finished.glob("fold*/oof.csv"))
-    return table.assign(group=table["image"].str[:1], view=table["image"].str[2:]).sort_values("score")
-
-
-def means(oof: pd.DataFrame, by: str) -> pd.Series:
-    return oof.groupby(by)["score"].mean().sort_values()
-
-
-def precision_and_recall(photos: pd.DataFrame) -> list[float]:
-    """By hand, in columns of the box, of which each photo has 30."""
-    missed, invented = (sum(ERRORS[row.fold][row.image][at] for row in photos.itertuples()) for at in (0, 1))
-    found = 30 * len(photos) - missed
-    return [found / (found + invented), found / (found + missed)]
 
 
 class TestScore:
@@ -175,53 +127,6 @@ class TestWhereItFails:
         assert shown["a_01"].errors == f"{photos[0].path}: is no longer what it was when the photo was masked"
         assert shown["c_01"].errors == f"{photos[2].mask}: is no longer what it was when the photo was masked"
         assert [stem for stem in stems if shown[stem].full] == ["b_01", "d_01"]
-
-
-class TestTables:
-    @pytest.mark.parametrize(("by", "other", "name"), [("view", "group", "angle"), ("group", "view", "car")])
-    def test_the_tables_by_car_and_angle_begin_with_the_lowest_mean(
-        self, part: RunPart, oof: pd.DataFrame, by: str, other: str, name: str
-    ) -> None:
-        table = {"view": part.by_view, "group": part.by_group}[by]
-        assert table is not None
-        assert table.columns[0].name == name
-        for row, (value, mean) in zip(table.rows, means(oof, by).items(), strict=True):
-            photos = oof[oof[by] == value]
-            assert list(row) == [
-                value,
-                len(photos),
-                pytest.approx(mean),
-                photos["score"].iloc[0],
-                photos[other].iloc[0],
-                *precision_and_recall(photos),
-            ]
-
-    def test_the_table_of_folds_has_scores_epochs_and_minutes(self, part: RunPart, oof: pd.DataFrame) -> None:
-        found = pd.DataFrame(part.folds.rows, columns=[column.name for column in part.folds.columns])
-        by_fold = oof.groupby("fold")
-        assert found[["fold", "photos", "cars"]].to_numpy().tolist() == [["0", 16, 4], ["1", 12, 3], ["2", 12, 3]]
-        assert found["Dice"].tolist() == pytest.approx(by_fold["score"].mean().tolist())
-        assert found["IoU"].tolist() == pytest.approx(by_fold["iou"].mean().tolist())
-        assert found["precision"].tolist() == [precision_and_recall(photos)[0] for _, photos in by_fold]
-        learned = found[["epochs", "best epoch", "its validation Dice", "training, min"]]
-        assert learned.to_numpy().tolist() == 3 * [[2, 2, 0.9, 2]]
-        assert [row[-1] for row in part.folds.texts()] == 3 * ["2.0"]
-        assert part.folds.columns[-1].is_number
-
-    def test_the_best_epoch_is_that_with_the_highest_dice_counted_from_1(self, tmp_path: Path) -> None:
-        run = write_run(tmp_path, tmp_path, FEW)
-        path = run / "fold1" / "metrics.csv"
-        path.write_text(path.read_text().replace("0.4,0.9,", "0.4,0.75,"))  # the first epoch's is 0.8
-        assert run_part(run, CARVANA).folds.rows[1][7:10] == [2, 1, 0.8]
-
-    def test_a_run_without_curves_and_timings_is_said_to_have_none(self, tmp_path: Path) -> None:
-        run = write_run(tmp_path, tmp_path, FEW)
-        for lost in (run / "fold0" / "metrics.csv", *run.glob("fold*/timing.json")):
-            lost.unlink()
-        part = run_part(run, CARVANA)
-        assert [row[7:] for row in part.folds.rows] == [[None, None, None, None], [2, 2, 0.9, None]]
-        assert (part.facts["training"], part.facts["hardware"]) == ("not recorded", "not recorded")
-        assert part.learning_plots[1].alt == "Dice by epoch: fold 1 from 0.8 to 0.9."
 
 
 def test_a_run_of_a_competition_without_groups_has_no_table_or_plot_by_group(
