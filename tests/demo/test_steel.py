@@ -25,6 +25,10 @@ def test_a_line_lies_at_its_angle() -> None:
     _, masks_CHW = replace(SHEET, defects=(NONE, (crack,), NONE, NONE)).draw((100, 100))
     rows, columns = np.nonzero(masks_CHW[1])
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (80, 20)
+    down_right = (0.5, 0.5, 0.4, 0.05, np.pi / 4)
+    _, masks_CHW = replace(SHEET, defects=(NONE, (down_right,), NONE, NONE)).draw((100, 100))
+    assert masks_CHW[1, [30, 70], [30, 70]].all()
+    assert not masks_CHW[1, [30, 95], [70, 95]].any()
 
 
 def test_dots_and_cracks_are_dark_scratches_bright_and_scale_rough() -> None:
