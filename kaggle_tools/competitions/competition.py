@@ -164,9 +164,10 @@ class Competition:
         return {name: name.lower() for name, score in common.items() if self.score is not score}
 
     @property
-    def id_columns(self) -> tuple[str, ...]:
-        """The headers of the columns that say whose mask a row holds."""
-        return (self.id_column, self.class_column) if self.class_column else (self.id_column,)
+    def columns(self) -> tuple[str, ...]:
+        """The headers of the CSV. Where one is for the class, they may be in another order."""
+        of_class = (self.class_column,) if self.class_column else ()
+        return (self.id_column, *of_class, self.rle_column)
 
     @property
     def as_in_train_table(self) -> "Competition":
@@ -217,7 +218,7 @@ class Competition:
         return self._whole_id.format(stem=stem, **{"class": of_class})
 
     def id_fields(self, name: str) -> tuple[str, ...]:
-        """What the `id_columns` hold of a mask."""
+        """What the columns before the run lengths hold of a mask."""
         stem, of_class = self.stem_and_class(name)
         return (self.id_pattern.format(stem=stem), of_class) if self.class_column else (self.id_of(name),)
 

@@ -277,8 +277,7 @@ def _require_consistent(competition: Competition) -> None:
 
 
 def _require_consistent_columns(competition: Competition) -> None:
-    columns = (*competition.id_columns, competition.rle_column)
-    if len(set(columns)) < len(columns):
+    if len(set(competition.columns)) < len(competition.columns):
         raise MalformedError("must not be the name of another column", "rle_column")
     named = {"id_pattern": "{class}" in competition.id_pattern, "class_column": competition.class_column is not None}
     if not competition.classes and (odd := next((name for name, is_named in named.items() if is_named), None)):

@@ -59,7 +59,7 @@ def masks_folder(competition: Competition, table: Path) -> Path:
     if not table.is_file():
         raise InputError(f"{table}: missing; it holds the training masks of {competition.title} as run lengths")
     in_table = competition.as_in_train_table
-    how = (in_table.id_pattern, *in_table.id_columns, in_table.rle_column, in_table.rle_order, *in_table.classes)
+    how = (in_table.id_pattern, *in_table.columns, in_table.rle_order, *in_table.classes)
     decides = f"{FORM} {sha256(table)} {how} {competition.rle_first} {competition.blank_mask}"
     name = f"{competition.slug}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
     return platformdirs.user_cache_path("kaggle_tools") / "masks" / name
@@ -77,7 +77,7 @@ def _texts(competition: Competition, table: Path, stems: set[str]) -> dict[str, 
             for row in rows:
                 if None in row.values():
                     raise ValueError(f"line {rows.line_num} has too few fields")
-                name = as_in_table.name_of(",".join(row[column] for column in as_in_table.id_columns))
+                name = as_in_table.name_of(",".join(row[column] for column in as_in_table.columns[:-1]))
                 texts.setdefault(name, []).append(row[as_in_table.rle_column].strip())
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{table}: cannot be read ({error})") from error
@@ -90,10 +90,9 @@ def _texts(competition: Competition, table: Path, stems: set[str]) -> dict[str, 
 def _form_of(competition: Competition, table: Path, header: set[str]) -> Competition:
     """The competition with the ids and columns of the table: its own, or as in the CSV, which older files may have."""
     for form in (competition.as_in_train_table, competition):
-        if {*form.id_columns, form.rle_column} <= header:
+        if {*form.columns} <= header:
             return form
-    own = competition.as_in_train_table
-    raise InputError(f"{table}: has no columns {' and '.join((*own.id_columns, own.rle_column))}")
+    raise InputError(f"{table}: has no columns {' and '.join(competition.as_in_train_table.columns)}")
 
 
 def _mask(competition: Competition, table: Path, name: str, texts: list[str], size: Size) -> NDArray[np.bool_]:

@@ -277,7 +277,7 @@ def _write_masks(path: Path, competition: Competition, texts: dict[str, str]) ->
         (*competition.id_fields(name), texts[name] or competition.blank_mask)
         for name in sorted(texts, key=order.__getitem__)
     ]
-    _write_csv(path, [(*competition.id_columns, competition.rle_column), *rows], csv.QUOTE_MINIMAL)
+    _write_csv(path, [competition.columns, *rows], csv.QUOTE_MINIMAL)
 
 
 def _write_metadata(path: Path, competition: Competition, entries: Sequence[_Entry]) -> None:

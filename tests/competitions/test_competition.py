@@ -142,15 +142,15 @@ def test_the_fields_of_a_row_name_the_mask_in_as_many_columns_as_the_csv_has_for
 
 def test_a_training_table_may_name_masks_otherwise_than_the_csv() -> None:
     table = STEEL.as_in_train_table
-    assert (STEEL.id_columns, STEEL.id_of("0002cc93b_1")) == (("ImageId_ClassId",), "0002cc93b.jpg_1")
-    assert (table.id_columns, table.id_of("0002cc93b_1")) == (("ImageId", "ClassId"), "0002cc93b.jpg,1")
+    assert (STEEL.columns[:-1], STEEL.id_of("0002cc93b_1")) == (("ImageId_ClassId",), "0002cc93b.jpg_1")
+    assert (table.columns[:-1], table.id_of("0002cc93b_1")) == (("ImageId", "ClassId"), "0002cc93b.jpg,1")
     assert table.rle_column == STEEL.rle_column == "EncodedPixels"
     assert CARVANA.as_in_train_table is CARVANA
 
 
 def test_a_training_table_may_have_the_class_in_the_id_where_the_csv_has_a_column() -> None:
     table = dataclasses.replace(IN_A_COLUMN, train_table=TrainTable(id_pattern="{stem}-{class}")).as_in_train_table
-    assert (table.id_columns, table.id_of("car_01_2")) == (("img",), "car_01-2")
+    assert (table.columns[:-1], table.id_of("car_01_2")) == (("img",), "car_01-2")
 
 
 def test_steel_and_clouds_ask_for_a_mask_of_each_of_four_classes() -> None:
