@@ -83,6 +83,8 @@ def submit(
 
     record, path = recorded(pred), ledger or default_path()
     competition = agreed_competition(slug, {pred: record.competition} if record else {})
+    if competition.notebooks_only:
+        point_to_notebooks(competition, dry_run=dry_run)
     if not dry_run and not force:
         refuse_demo(data)
     ids = listed_ids(data, sample, competition)
@@ -131,6 +133,21 @@ def refuse_demo(data: Path | None) -> None:
 
     if data and (data / SETTINGS_FILE).exists():
         raise InputError(f"{data}: a drawn demo, which Kaggle does not know; use --dry-run, then `score`")
+
+
+def point_to_notebooks(competition: "Competition", *, dry_run: bool) -> None:
+    """Say what to do where Kaggle takes the outputs of notebooks alone.
+
+    Raises:
+        InputError: the CSV was to be sent.
+    """
+    advice = (
+        f"{competition.title} takes notebooks only, and no CSV from elsewhere. Make a notebook at Kaggle with RUN as "
+        "a dataset, run `infer` there, write submission.csv with `submit --dry-run`, and submit the notebook"
+    )
+    if not dry_run:
+        raise InputError(f"{advice}; docs/notebooks.md has the cells. Here --dry-run writes and checks the CSV")
+    warn(advice)
 
 
 def listed_ids(data: Path | None, sample: Path | None, competition: "Competition") -> Path:

@@ -6,7 +6,7 @@ Everything else in the package asks this value instead of knowing names, pattern
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 
 from kaggle_tools import metrics
@@ -46,6 +46,16 @@ class Archive:
 
 
 @dataclass(frozen=True)
+class TrainTable:
+    """What a table of training masks calls otherwise than the CSV does; None: as there."""
+
+    id_pattern: str | None = None
+    id_column: str | None = None
+    class_column: str | None = None
+    rle_column: str | None = None
+
+
+@dataclass(frozen=True)
 class Competition:
     """One competition for masks: its files, names, run lengths and score.
 
@@ -69,7 +79,7 @@ class Competition:
     train_masks: str
     """Pattern of their masks, with `{class}` where there are several. What is foreground in them: see
     `data.checks.foreground`. Without `{stem}`: the table that holds them as run lengths, in columns that are called as
-    those of the CSV."""
+    those of the CSV, but for what `train_table` says."""
     test_photos: str
     """Pattern of the photos to be masked."""
     sample_submission: str
@@ -100,6 +110,8 @@ class Competition:
     """The classes, as ids name them, of which each has a mask; empty where there is but one kind of mask."""
     class_column: str | None = None
     """Header of a column for the class, after that for the id, where the CSV has one."""
+    train_table: TrainTable | None = None
+    """How a table of training masks names masks and columns, where otherwise than the CSV."""
     group_name: str = "group"
     """What people call a group; their plural is this with an s."""
     view_name: str = "view"
@@ -118,6 +130,10 @@ class Competition:
     photo_size: tuple[int, int] | None = None
     """(height, width) in pixels where all photos are alike. Used only to check a CSV that has
     neither photos nor masks beside it."""
+    mask_size: tuple[int, int] | None = None
+    """(height, width) in pixels of all masks in a CSV, where it is not that of their photos."""
+    notebooks_only: bool = False
+    """Whether the competition takes the outputs of notebooks at Kaggle alone, and no files."""
     demo: str = "cars"
     """What its drawn demo shows, by name: one of `demo.subjects.SUBJECTS`."""
 
@@ -157,6 +173,16 @@ class Competition:
         """The headers of the CSV. Where one is for the class, they may be in another order."""
         of_class = (self.class_column,) if self.class_column else ()
         return (self.id_column, *of_class, self.rle_column)
+
+    @property
+    def as_in_train_table(self) -> "Competition":
+        """The same with ids and columns as the table of the training masks has them."""
+        if self.train_table is None:
+            return self
+        named = {name: value for name, value in asdict(self.train_table).items() if value is not None}
+        if "{class}" in named.get("id_pattern", ""):
+            named = {"class_column": None, **named}
+        return replace(self, train_table=None, **named)
 
     def names_of(self, stem: str) -> tuple[str, ...]:
         """The names of a photo's masks, in the order of the classes."""
@@ -203,6 +229,11 @@ class Competition:
         """What the CSV calls the mask; where a column of its own holds the class, the texts of both with a comma."""
         stem, of_class = self.stem_and_class(name)
         return self._whole_id.format(stem=stem, **{"class": of_class})
+
+    def id_fields(self, name: str) -> tuple[str, ...]:
+        """What the columns before the run lengths hold of a mask."""
+        stem, of_class = self.stem_and_class(name)
+        return (self.id_pattern.format(stem=stem), of_class) if self.class_column else (self.id_of(name),)
 
     def name_of(self, mask_id: str) -> str:
         """The name of the mask that the CSV calls `mask_id`, the inverse of `id_of`.

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from kaggle_tools import metrics
-from kaggle_tools.competitions.competition import Archive, Competition
+from kaggle_tools.competitions.competition import Archive, Competition, TrainTable
 from kaggle_tools.errors import InputError
 from kaggle_tools.rle import Order
 from kaggle_tools.system.files import read_bytes
@@ -38,10 +38,10 @@ from kaggle_tools.system.json_values import (
 PACKAGED = Path(__file__).parent
 LARGEST = 2**20
 """Bytes of a file."""
-DEMOS = ("cars", "salt")
+DEMOS = ("cars", "salt", "steel", "clouds")
 LARGEST_SIDE = 2**16
 """Pixels."""
-SLUG = re.compile(r"[a-z0-9][a-z0-9-]*")
+SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 CLASS = re.compile(r"[\w-][\w -]*")
 """Of the name of a class, which is part of the names of files."""
 
@@ -140,6 +140,8 @@ def _as_archive(archive: Archive) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items() if item is not None}
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
@@ -255,6 +257,15 @@ def _archive(recorded: Any) -> Archive:
     )
 
 
+def _train_table(recorded: Any) -> TrainTable:
+    given = Fields(recorded)
+    readers = {field.name: READERS[field.name] for field in fields(TrainTable)}
+    for name in mapping(recorded):
+        if name not in readers:
+            raise MalformedError(f"no such field; a table has {', '.join(readers)}", str(name))
+    return TrainTable(**{name: given.required(name, read) for name, read in readers.items() if name in recorded})
+
+
 def _rising(recorded: Any) -> tuple[float, ...]:
     shares = each(between(floating, 0, 1))(recorded)
     if any(low >= high for low, high in pairwise(shares)):
@@ -265,6 +276,19 @@ def _rising(recorded: Any) -> tuple[float, ...]:
 def _require_consistent(competition: Competition) -> None:
     if competition.blank_share and not competition.blank_allowed:
         raise MalformedError("must be 0 where blank_allowed is false", "blank_share")
+    _require_consistent_columns(competition)
+    if not competition.masks_are_run_lengths and ("{class}" in competition.train_masks) != bool(competition.classes):
+        raise MalformedError("must hold {class} where there are classes, and only there", "train_masks")
+    if competition.train_table:
+        if not competition.masks_are_run_lengths:
+            raise MalformedError("is for masks in a table, but train_masks are files", "train_table")
+        try:
+            _require_consistent_columns(competition.as_in_train_table)
+        except MalformedError as error:
+            raise error.within("train_table") from error
+
+
+def _require_consistent_columns(competition: Competition) -> None:
     if len(set(competition.columns)) < len(competition.columns):
         raise MalformedError("must not be the name of another column", "rle_column")
     named = {"id_pattern": "{class}" in competition.id_pattern, "class_column": competition.class_column is not None}
@@ -272,8 +296,6 @@ def _require_consistent(competition: Competition) -> None:
         raise MalformedError("names a class, but there are no classes", odd)
     if competition.classes and sum(named.values()) != 1:
         raise MalformedError("one of id_pattern, with {class}, and class_column must say where the class is", "classes")
-    if not competition.masks_are_run_lengths and ("{class}" in competition.train_masks) != bool(competition.classes):
-        raise MalformedError("must hold {class} where there are classes, and only there", "train_masks")
 
 
 READERS: Mapping[str, Reader[Any]] = {
@@ -289,11 +311,13 @@ READERS: Mapping[str, Reader[Any]] = {
     "group_name": _line,
     "view_name": _line,
     "photo_size": pair(between(whole, 1, LARGEST_SIDE)),
+    "mask_size": pair(between(whole, 1, LARGEST_SIDE)),
     "classes": _classes,
     "id_pattern": _naming("class", "stem"),
     "id_column": _line,
     "class_column": _line,
     "rle_column": _line,
+    "train_table": _train_table,
     "rle_order": _one_of(*get_args(Order)),
     "rle_first": _one_of(0, 1),
     "blank_mask": text,
@@ -301,6 +325,7 @@ READERS: Mapping[str, Reader[Any]] = {
     "blank_share": between(floating, 0, 1),
     "coverage_strata": _rising,
     "score": _one_of(*metrics.BY_NAME),
+    "notebooks_only": _truth,
     "demo": _one_of(*DEMOS),
 }
 """How each field is read, in the order in which a file has them."""

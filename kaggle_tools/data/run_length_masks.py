@@ -1,8 +1,8 @@
 """Training masks that a competition gives as run lengths in a table: decoded once, and kept as files.
 
 They lie in the user's cache, in a folder named after the table's contents and how they are to be read, so that none
-is outdated; the folder may be removed at any time. A photo without a row has no foreground; the runs of several rows of
-one photo, such as one for each object, are taken together.
+is outdated; the folder may be removed at any time. A mask without a row has no foreground; the runs of several rows of
+one mask, such as one for each object, are taken together.
 """
 
 import csv
@@ -30,7 +30,7 @@ FORM = 1
 def mask_files(
     competition: Competition, table: Path, sizes: Mapping[str, Size], unreadable: Collection[str] = ()
 ) -> dict[str, Path]:
-    """The files of the masks of these photos, (height, width) by stem, which are written where they are not there yet.
+    """The files of the masks, by their names, of these photos, (height, width) by stem; missing ones are written.
 
     Rows of `unreadable` photos are left aside.
 
@@ -39,13 +39,14 @@ def mask_files(
             photo.
     """
     folder = masks_folder(competition, table)
-    paths = {stem: folder / f"{stem}.png" for stem in sizes}
+    of_names = {name: size for stem, size in sizes.items() for name in competition.names_of(stem)}
+    paths = {name: folder / f"{name}.png" for name in of_names}
     with locked(folder, "decodes the masks", LOCK_SECONDS):
-        missing = [stem for stem, path in paths.items() if not path.exists() or image_size(path) != sizes[stem]]
+        missing = [name for name, path in paths.items() if not path.exists() or image_size(path) != of_names[name]]
         if missing:
             texts = _texts(competition, table, {*sizes, *unreadable})
-            for stem in track(missing, len(missing), f"masks decoded from {table.name}"):
-                write_mask(paths[stem], _mask(competition, table, stem, texts.get(stem, []), sizes[stem]))
+            for name in track(missing, len(missing), f"masks decoded from {table.name}"):
+                write_mask(paths[name], _mask(competition, table, name, texts.get(name, []), of_names[name]))
     return paths
 
 
@@ -57,37 +58,44 @@ def masks_folder(competition: Competition, table: Path) -> Path:
     """
     if not table.is_file():
         raise InputError(f"{table}: missing; it holds the training masks of {competition.title} as run lengths")
-    how = (competition.id_pattern, competition.id_column, competition.rle_column, competition.rle_order)
+    in_table = competition.as_in_train_table
+    how = (in_table.id_pattern, *in_table.columns, in_table.rle_order, *in_table.classes)
     decides = f"{FORM} {sha256(table)} {how} {competition.rle_first} {competition.blank_mask}"
     name = f"{competition.slug}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
     return platformdirs.user_cache_path("kaggle_tools") / "masks" / name
 
 
 def _texts(competition: Competition, table: Path, stems: set[str]) -> dict[str, list[str]]:
-    """The run lengths of each photo, of all its rows."""
+    """The run lengths of each mask, of all its rows, by its name."""
     texts: dict[str, list[str]] = {}
     try:
         require_regular(table, LARGEST_TABLE)
         csv.field_size_limit(LARGEST_TABLE)
         with table.open(encoding="utf-8-sig", newline="") as file:  # tables from Excel begin with a mark
             rows = csv.DictReader(file)
-            columns = (competition.id_column, competition.rle_column)
-            if not set(columns) <= {*(rows.fieldnames or ())}:
-                raise InputError(f"{table}: has no columns {' and '.join(columns)}")
+            as_in_table = _form_of(competition, table, {*(rows.fieldnames or ())})
             for row in rows:
                 if None in row.values():
                     raise ValueError(f"line {rows.line_num} has too few fields")
-                stem = competition.name_of(row[competition.id_column])
-                texts.setdefault(stem, []).append(row[competition.rle_column].strip())
+                name = as_in_table.name_of(",".join(row[column] for column in as_in_table.columns[:-1]))
+                texts.setdefault(name, []).append(row[as_in_table.rle_column].strip())
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{table}: cannot be read ({error})") from error
-    if strange := sorted(texts.keys() - stems):
+    if strange := sorted({competition.stem_and_class(name)[0] for name in texts} - stems):
         rows_of = counted(len(strange), "photo is", "photos are")
         raise InputError(f"{table}: {rows_of} not there ({competition.train_photos}): {first_few(strange)}")
     return texts
 
 
-def _mask(competition: Competition, table: Path, stem: str, texts: list[str], size: Size) -> NDArray[np.bool_]:
+def _form_of(competition: Competition, table: Path, header: set[str]) -> Competition:
+    """The competition with the ids and columns of the table: its own, or as in the CSV, which older files may have."""
+    for form in (competition.as_in_train_table, competition):
+        if {*form.columns} <= header:
+            return form
+    raise InputError(f"{table}: has no columns {' and '.join(competition.as_in_train_table.columns)}")
+
+
+def _mask(competition: Competition, table: Path, name: str, texts: list[str], size: Size) -> NDArray[np.bool_]:
     mask_HW = np.zeros(size, dtype=bool)
     for text in texts:
         if text in ("", competition.blank_mask):
@@ -96,5 +104,5 @@ def _mask(competition: Competition, table: Path, stem: str, texts: list[str], si
             mask_HW |= rle.decode(text, size, competition.rle_order, competition.rle_first)
         except ValueError as error:
             of = f"{size[1]}x{size[0]} pixels"
-            raise InputError(f"{table}: {competition.id_of(stem)} does not fit its photo of {of}: {error}") from error
+            raise InputError(f"{table}: {competition.id_of(name)} does not fit its photo of {of}: {error}") from error
     return mask_HW

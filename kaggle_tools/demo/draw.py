@@ -1,8 +1,8 @@
 """Draws a small competition in Kaggle's layout, so that every step can be tried without Kaggle.
 
 File names, columns and run lengths are those of the given `Competition`, which also names what its photos show, one of
-`subjects.SUBJECTS`. The true masks of the test photos, which Kaggle keeps to itself, are in `hidden_truth.csv`: only
-the final `score` may read it.
+`subjects.SUBJECTS`. Where it gives training masks as run lengths, so does the demo. The true masks of the test photos,
+which Kaggle keeps to itself, are in `hidden_truth.csv`: only the final `score` may read it.
 """
 
 import csv
@@ -22,6 +22,7 @@ from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import save_image
 from kaggle_tools.demo.subjects import SUBJECTS, Kind, Scene
 from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.submission.mask_size import as_submitted
 from kaggle_tools.system import files
 
 SMALLEST_SIDE = 32
@@ -81,7 +82,7 @@ def draw_competition(
 
     Raises:
         InputError: fewer than one group, a side below 32 pixels, a negative seed, a folder with
-            something else in it, or a competition whose file formats cannot be drawn.
+            something else in it, or a competition whose file formats or classes cannot be drawn.
     """
     kind = SUBJECTS[competition.demo]
     counts: dict[Role, int] = {
@@ -91,6 +92,7 @@ def draw_competition(
     size = size or kind.size
     _check_options(kind, counts, size, seed)
     _check_formats(competition)
+    _check_classes(competition, kind)
     train, test = (
         [_invent(competition, kind, role, number, seed) for number in range(count)] for role, count in counts.items()
     )
@@ -104,10 +106,10 @@ def draw_competition(
         truth = _draw_test(folder, competition, test, size)
         if competition.metadata is not None:
             _write_metadata(folder / competition.metadata, competition, [*train, *test])
-        _write_submission(demo.hidden_truth, competition, ((stem, truth[stem]) for stem in demo.test_stems))
+        _write_masks(demo.hidden_truth, competition, truth)
         # Last, because its presence says that everything else is there.
         sample = folder / competition.sample_submission
-        _write_submission(sample, competition, ((stem, "1 1") for stem in demo.test_stems))
+        _write_masks(sample, competition, dict.fromkeys(truth, "1 1"))
     return demo
 
 
@@ -160,7 +162,7 @@ def _check_formats(competition: Competition) -> None:
     patterns = (
         (competition.train_photos, _PHOTO_FORMATS),
         (competition.test_photos, _PHOTO_FORMATS),
-        (competition.train_masks, _MASK_FORMATS),
+        *([] if competition.masks_are_run_lengths else [(competition.train_masks, _MASK_FORMATS)]),
     )
     for pattern, formats in patterns:
         if Path(pattern).suffix.lower() not in formats:
@@ -168,6 +170,14 @@ def _check_formats(competition: Competition) -> None:
                 f"{competition.title} has files like {pattern}, but the demo can only draw "
                 f"{', '.join(formats)} there; choose another competition for it"
             )
+
+
+def _check_classes(competition: Competition, kind: Kind) -> None:
+    if len(competition.classes) > kind.classes:
+        raise InputError(
+            f"{competition.title} has {len(competition.classes)} classes, but of {kind.plural} the demo can draw only "
+            f"{kind.classes}; choose another `demo` for it, or another competition"
+        )
 
 
 def _claim(folder: Path, settings: str) -> None:
@@ -200,30 +210,52 @@ def _is_complete(demo: DemoCompetition, competition: Competition) -> bool:
     expected = [competition.sample_submission, TRUTH_FILE]
     expected += [] if competition.metadata is None else [competition.metadata]
     expected += [competition.test_photos.format(stem=stem) for stem in demo.test_stems]
-    for stem in demo.train_stems:
-        expected += [pattern.format(stem=stem) for pattern in (competition.train_photos, competition.train_masks)]
+    expected += [competition.train_photos.format(stem=stem) for stem in demo.train_stems]
+    expected += [_mask_file(competition, name) for stem in demo.train_stems for name in competition.names_of(stem)]
     return all((demo.folder / name).is_file() for name in expected)
 
 
+def _mask_file(competition: Competition, name: str) -> str:
+    """Where a training mask lies: in a file of its own or in the table of all."""
+    stem, of_class = competition.stem_and_class(name)
+    return competition.train_masks.format(stem=stem, **{"class": of_class})
+
+
 def _draw_train(folder: Path, competition: Competition, entries: Iterable[_Entry], size: tuple[int, int]) -> None:
+    texts: dict[str, str] = {}
     for entry in entries:
         for stem, scene in entry.photos:
-            photo, mask = scene.draw(size)
-            _write_photo(folder / competition.train_photos.format(stem=stem), photo)
-            _write_mask(folder / competition.train_masks.format(stem=stem), mask)
+            masks = _draw_photo(folder / competition.train_photos.format(stem=stem), competition, stem, scene, size)
+            for name, mask_HW in masks:
+                if competition.masks_are_run_lengths:
+                    texts[name] = rle.encode(mask_HW, competition.rle_order, competition.rle_first)
+                else:
+                    _write_mask(folder / _mask_file(competition, name), mask_HW)
+    if competition.masks_are_run_lengths:
+        _write_masks(folder / competition.train_masks, competition.as_in_train_table, texts)
 
 
 def _draw_test(
     folder: Path, competition: Competition, entries: Iterable[_Entry], size: tuple[int, int]
 ) -> dict[str, str]:
-    """Write the test photos and return the run lengths of their masks."""
+    """Write the test photos and return the run lengths of their masks, at the size that is submitted, by name."""
     truth = {}
     for entry in entries:
         for stem, scene in entry.photos:
-            photo, mask = scene.draw(size)
-            _write_photo(folder / competition.test_photos.format(stem=stem), photo)
-            truth[stem] = rle.encode(mask, competition.rle_order, competition.rle_first)
+            path = folder / competition.test_photos.format(stem=stem)
+            for name, mask_HW in _draw_photo(path, competition, stem, scene, size):
+                submitted_HW = as_submitted(mask_HW, competition)
+                truth[name] = rle.encode(submitted_HW, competition.rle_order, competition.rle_first)
     return truth
+
+
+def _draw_photo(
+    path: Path, competition: Competition, stem: str, scene: Scene, size: tuple[int, int]
+) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Write a photo and return the names and the masks, (H, W), of its classes, the first ones that are drawn."""
+    photo_HW3, masks = scene.draw(size)
+    _write_photo(path, photo_HW3)
+    return list(zip(competition.names_of(stem), masks.reshape(-1, *size), strict=False))
 
 
 def _write_photo(path: Path, photo_HW3: NDArray[np.uint8]) -> None:
@@ -238,10 +270,14 @@ def _write_mask(path: Path, mask_HW: NDArray[np.bool_]) -> None:
     save_image(path, image, _MASK_FORMATS[path.suffix.lower()], optimize=False)
 
 
-def _write_submission(path: Path, competition: Competition, masks: Iterable[tuple[str, str]]) -> None:
-    """Write (stem, run lengths) in the competition's two columns."""
-    rows = [(competition.id_of(stem), text) for stem, text in masks]
-    _write_csv(path, [(competition.id_column, competition.rle_column), *rows], csv.QUOTE_MINIMAL)
+def _write_masks(path: Path, competition: Competition, texts: dict[str, str]) -> None:
+    """Write run lengths in the competition's columns, by the names of their masks, which are sorted by photo."""
+    order = {name: (competition.stem_and_class(name)[0], place) for place, name in enumerate(texts)}
+    rows = [
+        (*competition.id_fields(name), texts[name] or competition.blank_mask)
+        for name in sorted(texts, key=order.__getitem__)
+    ]
+    _write_csv(path, [competition.columns, *rows], csv.QUOTE_MINIMAL)
 
 
 def _write_metadata(path: Path, competition: Competition, entries: Sequence[_Entry]) -> None:

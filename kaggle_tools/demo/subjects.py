@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.demo import cars, salt, studio
+from kaggle_tools.demo import cars, clouds, salt, steel, studio
 
 MAKES = {"Aldera": ("Vento", "Lumo", "Strada"), "Korvin": ("K2", "K5", "Pavo"), "Miruna": ("Sol", "Brisa", "Onda")}
 TRIMS = ("Base", "Comfort", "Sport", "Limited")
@@ -22,7 +22,10 @@ class Scene(Protocol):
     """One photo that can be taken."""
 
     def draw(self, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Take it, `size` being (height, width): the photo, (H, W, 3) RGB, and the mask, (H, W)."""
+        """Take it, `size` being (height, width): the photo, (H, W, 3) RGB, and the mask, (H, W).
+
+        Where there are several classes of masks: all of them, (C, H, W).
+        """
         ...
 
 
@@ -52,6 +55,8 @@ class Kind:
     """How many have masks, where nothing else is asked for."""
     test: int
     """How many are to be masked, where nothing else is asked for."""
+    classes: int = 1
+    """How many masks each photo has."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +87,23 @@ def random_place(rng: np.random.Generator) -> Subject:
     return Subject(facts, lambda _number, _rng: section)
 
 
+def random_sheet(rng: np.random.Generator) -> Subject:
+    """Invent a steel sheet, of which there is one picture."""
+    sheet = steel.random_sheet(rng)
+    return Subject({}, lambda _number, _rng: sheet)
+
+
+def random_sky(rng: np.random.Generator) -> Subject:
+    """Invent a sky, of which there is one picture."""
+    sky = clouds.random_sky(rng)
+    return Subject({}, lambda _number, _rng: sky)
+
+
 SUBJECTS = {
     # A size that is no multiple of the powers of two that networks need.
     "cars": Kind("cars", random_car, photos=VIEWS, size=(320, 479), train=12, test=4),
     "salt": Kind("places", random_place, photos=1, size=(101, 101), train=240, test=80),
+    "steel": Kind("sheets", random_sheet, photos=1, size=(64, 400), train=96, test=32, classes=len(steel.SHARES)),
+    "clouds": Kind("skies", random_sky, photos=1, size=(350, 525), train=96, test=32, classes=len(clouds.KINDS)),
 }
 """Every kind of subject by the name that a competition gives as its `demo`."""

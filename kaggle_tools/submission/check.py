@@ -67,7 +67,7 @@ def check_submission(
         sample: the competition's sample submission: exactly its ids must be there, in any order.
         competition: says how ids, columns and run lengths are written.
         size_of: (height, width) of a photo by its stem; without it, or where it answers None, the
-            competition's `photo_size` counts.
+            competition's `photo_size` counts. Where the competition has a `mask_size`, that alone counts.
         data: the competition's data folder, whose test photos are compared with those that the sample lists.
         allow_degenerate: let a CSV pass in which all masks are full, or blank, or the sample submission's.
         called: the name that the CSV will have, for messages, where it is not yet that of `path`.
@@ -186,6 +186,8 @@ class _Tally:
             self.line_ends = self.line_ends.with_mask(runs, *size)
 
     def _size(self, stem: str) -> tuple[int, int] | None:
+        if self.competition.mask_size:
+            return self.competition.mask_size
         return (self.size_of(stem) if self.size_of else None) or self.competition.photo_size
 
     def _note(self, what: str, place: str) -> None:

@@ -1,5 +1,6 @@
 """Scores a submission, mask by mask, where the truth is at hand."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from kaggle_tools.data.checks.foreground import lines_of_ambiguous
 from kaggle_tools.data.checks.names import below_folders, files_by_stem
 from kaggle_tools.data.images import read_foreground
 from kaggle_tools.errors import InputError, counted, first_few
+from kaggle_tools.submission.mask_size import as_submitted
 from kaggle_tools.submission.read import parse_mask, read_masks
 from kaggle_tools.system.output import warn
 
@@ -110,9 +112,15 @@ def _mask_files(folder: Path, competition: Competition) -> dict[str, Path]:
 
 def _true_mask(truth: Path, photo_id: str, source: Path | str, competition: Competition) -> _TrueMask:
     if isinstance(source, str):
-        return _TrueMask(_runs(truth, photo_id, source, None, competition))
+        return _TrueMask(_runs(truth, photo_id, source, _pixels(competition), competition), _pixels(competition))
     mask_HW, taken = read_foreground(source)
+    mask_HW = as_submitted(mask_HW, competition)
     return _TrueMask(rle.find_runs(mask_HW, competition.rle_order), mask_HW.size, taken)
+
+
+def _pixels(competition: Competition) -> int | None:
+    """How many every mask has, where the competition says that."""
+    return math.prod(competition.mask_size) if competition.mask_size else None
 
 
 def _runs(path: Path, photo_id: str, text: str, pixels: int | None, competition: Competition) -> rle.Runs:

@@ -25,6 +25,7 @@ from kaggle_tools.data.images import Size, image_size, read_foreground
 from kaggle_tools.errors import InputError, counted_of, first_few
 from kaggle_tools.results.pred_folder import is_of_other_photo
 from kaggle_tools.submission.check import CheckReport, check_submission
+from kaggle_tools.submission.mask_size import as_submitted
 from kaggle_tools.submission.read import read_sample
 from kaggle_tools.system.files import replacing
 from kaggle_tools.system.memory import keep_freed_memory
@@ -64,7 +65,7 @@ class Encoded(NamedTuple):
     """What is known of the masks in a CSV, by the stems of their photos."""
 
     sizes: dict[str, Size]
-    """(height, width) in pixels, for `check_submission`."""
+    """(height, width) in pixels of the mask files, for `check_submission`."""
     ambiguous: dict[str, list[str]]
     of_other_photos: list[str]
     """Both as of `Written`."""
@@ -209,6 +210,7 @@ def _encode_mask(path: Path, competition: Competition, photo: Path | None) -> _E
     except InputError as error:
         return _EncodedMask("", (0, 0), str(error))
     height, width = mask_HW.shape
+    mask_HW = as_submitted(mask_HW, competition)
     lines = mask_HW if competition.rle_order == "row-major" else mask_HW.T
     if mask_HW.size > LARGE and (changes := np.count_nonzero(lines[:, 1:] != lines[:, :-1])) > MOST_CHANGES:
         return _EncodedMask("", (height, width), f"{path}: its pixels change {changes:,} times, as no object's do")

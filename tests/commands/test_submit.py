@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +42,7 @@ from virtual_time import VirtualTime
 
 from kaggle_tools import cli
 from kaggle_tools.commands.submit import submit
+from kaggle_tools.competitions.toml_file import as_recorded
 from kaggle_tools.data.images import write_mask
 from kaggle_tools.errors import InputError
 from kaggle_tools.kaggle_api import client, ledger, submissions
@@ -195,6 +197,25 @@ def test_a_drawn_demo_is_not_sent(pred: Path, data: Path) -> None:
     (data / "demo.json").touch()
     assert refusal(pred, "--data", data, "-m", "mine").startswith(f"{data}: a drawn demo, which Kaggle does not know")
     assert submit(pred, "--data", data, "--dry-run").exit_code == 0
+
+
+def test_where_kaggle_takes_notebooks_only_nothing_is_asked_or_sent_and_a_dry_run_works(
+    pred: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kaggle_tools.kaggle_api.submit_once.submit_once", None)
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps(as_recorded(replace(CARVANA, notebooks_only=True))))
+    said = (
+        "Carvana Image Masking takes notebooks only, and no CSV from elsewhere. Make a notebook at Kaggle with RUN "
+        "as a dataset, run `infer` there, write submission.csv with `submit --dry-run`, and submit the notebook"
+    )
+    refused = refusal(pred, "--data", data, "-m", "mine", "--force", "--competition", spec)
+    assert refused == f"{said}; docs/notebooks.md has the cells. Here --dry-run writes and checks the CSV"
+    assert not (pred / "submission.csv").exists()
+    result = submit(pred, "--data", data, "--dry-run", "--competition", spec)
+    assert (result.exit_code, result.output.splitlines()[0]) == (0, f"warning: {said}")
+    assert result.output.splitlines()[-1] == "dry run: nothing was sent"
+    assert (pred / "submission.csv").exists()
 
 
 def test_masks_that_are_refused_leave_no_csv_to_be_uploaded(pred: Path, data: Path) -> None:

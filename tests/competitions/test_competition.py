@@ -3,9 +3,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from known_competitions import CARVANA, SALT
+from known_competitions import CARVANA, CLOUDS, SALT, STEEL
 
-from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.competition import Competition, TrainTable
 from kaggle_tools.competitions.toml_file import packaged, packaged_competition
 from kaggle_tools.data import archives
 from kaggle_tools.demo.subjects import SUBJECTS
@@ -82,7 +82,7 @@ def test_the_further_scores_leave_out_the_competitions_own(tiles: Competition) -
     assert tiles.further_scores == {"Dice": "dice"}
 
 
-@pytest.mark.parametrize("competition", [CARVANA, SALT], ids=["Carvana", "Salt"])
+@pytest.mark.parametrize("competition", [CARVANA, SALT, STEEL, CLOUDS], ids=["Carvana", "Salt", "Steel", "Clouds"])
 def test_each_competition_has_a_demo(competition: Competition) -> None:
     assert competition.demo in SUBJECTS
 
@@ -132,3 +132,33 @@ def test_an_unknown_class_is_refused() -> None:
         IN_THE_ID.name_of("car_01.jpg_3")
     with pytest.raises(ValueError, match="does not end with _ and one of the classes 1, 2, large_bowel"):
         IN_THE_ID.stem_and_class("car_01_3")
+
+
+def test_the_fields_of_a_row_name_the_mask_in_as_many_columns_as_the_csv_has_for_it() -> None:
+    assert IN_THE_ID.id_fields("car_01_2") == ("car_01.jpg_2",)
+    assert IN_A_COLUMN.id_fields("car_01_2") == ("car_01.jpg", "2")
+    assert CARVANA.id_fields("car_01") == ("car_01.jpg",)
+
+
+def test_a_training_table_may_name_masks_otherwise_than_the_csv() -> None:
+    table = STEEL.as_in_train_table
+    assert (STEEL.columns[:-1], STEEL.id_of("0002cc93b_1")) == (("ImageId_ClassId",), "0002cc93b.jpg_1")
+    assert (table.columns[:-1], table.id_of("0002cc93b_1")) == (("ImageId", "ClassId"), "0002cc93b.jpg,1")
+    assert table.rle_column == STEEL.rle_column == "EncodedPixels"
+    assert CARVANA.as_in_train_table is CARVANA
+
+
+def test_a_training_table_may_have_the_class_in_the_id_where_the_csv_has_a_column() -> None:
+    table = dataclasses.replace(IN_A_COLUMN, train_table=TrainTable(id_pattern="{stem}-{class}")).as_in_train_table
+    assert (table.columns[:-1], table.id_of("car_01_2")) == (("img",), "car_01-2")
+
+
+def test_steel_and_clouds_ask_for_a_mask_of_each_of_four_classes() -> None:
+    assert STEEL.names_of("a") == ("a_1", "a_2", "a_3", "a_4")
+    assert CLOUDS.id_of("0011165_Fish") == "0011165.jpg_Fish"
+    assert CLOUDS.name_of("0011165.jpg_Sugar") == "0011165_Sugar"
+    assert (STEEL.photo_size, STEEL.mask_size, STEEL.notebooks_only) == ((256, 1600), None, True)
+    assert (CLOUDS.photo_size, CLOUDS.mask_size, CLOUDS.notebooks_only) == ((1400, 2100), (350, 525), False)
+    assert all(
+        (one.rle_order, one.rle_first, one.scored_by_dice) == ("column-major", 1, True) for one in (STEEL, CLOUDS)
+    )

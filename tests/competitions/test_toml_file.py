@@ -2,7 +2,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from known_competitions import CARVANA, SALT
+from known_competitions import CARVANA, CLOUDS, SALT, STEEL
 
 from kaggle_tools.competitions.competition import Archive, Competition
 from kaggle_tools.competitions.toml_file import (
@@ -69,7 +69,10 @@ def test_a_packaged_competition_is_named_by_its_slug_and_fits_on_a_page(slug: st
 
 
 def test_an_unknown_slug_is_refused_and_the_known_ones_are_named() -> None:
-    known = "carvana-image-masking-challenge, tgs-salt-identification-challenge"
+    known = (
+        "carvana-image-masking-challenge, severstal-steel-defect-detection, tgs-salt-identification-challenge, "
+        "understanding_cloud_organization"
+    )
     with pytest.raises(InputError, match=f"--competition roofs: not known; the known ones are {known}"):
         packaged_competition("roofs")
 
@@ -79,7 +82,7 @@ def test_an_unknown_slug_is_refused_and_the_known_ones_are_named() -> None:
     [
         (12, "rle_first = 2", "rle_first: 2 must be 0 or 1"),
         (12, "rle_first = 1.0", "rle_first: 1.0 must be 0 or 1"),
-        (13, 'demo = "boats"', "demo: 'boats' must be cars or salt"),
+        (13, 'demo = "boats"', "demo: 'boats' must be cars or salt or steel or clouds"),
         (13, 'metadata = "."', "metadata: '.' must be a path below the data folder, with /"),
         (12, "rle_first = true", "rle_first: True must be 0 or 1"),
         (11, 'rle_order = "rows"', "rle_order: 'rows' must be row-major or column-major"),
@@ -129,6 +132,19 @@ def test_an_unknown_slug_is_refused_and_the_known_ones_are_named() -> None:
         (13, "coverage_strata = [0.5, 0.1]", "coverage_strata: must rise from one to the next"),
         (13, "blank_share = 0.2", "blank_share: must be 0 where blank_allowed is false"),
         (13, "blank_share = 2", "blank_share: 2 is not from 0 to 1"),
+        (
+            13,
+            'train_table = { id = "ImageId" }',
+            "train_table.id: no such field; a table has id_pattern, id_column, class_column, rle_column",
+        ),
+        (13, 'train_table = { id_column = "" }', "train_table.id_column: '' must be a text in one line"),
+        (
+            13,
+            'train_table = { id_column = "ImageId" }',
+            "train_table: is for masks in a table, but train_masks are files",
+        ),
+        (13, "mask_size = [350]", "mask_size: [350] is not a list of two values"),
+        (13, 'notebooks_only = "yes"', "notebooks_only: 'yes' must be true or false"),
         (13, "photo_size = [0, 10]", "photo_size[0]: 0 is not from 1 to 65,536"),
         (13, 'archives = [{ into = "a" }]', "archives[0]: no name in it"),
         (
@@ -163,9 +179,40 @@ def test_a_file_that_is_no_toml_is_refused_with_the_line(roofs: Path) -> None:
     assert refusal(roofs).startswith(": missing; it describes the competition")
 
 
-@pytest.mark.parametrize("competition", [CARVANA, SALT], ids=["Carvana", "Salt"])
+@pytest.mark.parametrize("competition", [CARVANA, SALT, STEEL, CLOUDS], ids=["Carvana", "Salt", "Steel", "Clouds"])
 def test_the_fields_of_a_competition_make_it_again(competition: Competition) -> None:
     assert competition_of(as_recorded(competition)) == competition
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('{ id_column = "pixels" }', "train_table.rle_column: must not be the name of another column"),
+        (
+            '{ id_pattern = "{stem}.png" }',
+            "train_table.classes: one of id_pattern, with {class}, and class_column must say where the class is",
+        ),
+        ('{ class_column = "kind" }', "train_table.classes: one of id_pattern"),
+    ],
+)
+def test_a_training_table_must_say_as_clearly_as_the_csv_whose_masks_it_holds(
+    roofs: Path, table: str, said: str
+) -> None:
+    lines = ROOFS.replace("masks/{stem}.png", "train.csv").replace(
+        'id_pattern = "{stem}"', 'id_pattern = "{stem}_{class}"'
+    )
+    roofs.write_text(f'{lines}classes = ["a", "b"]\ntrain_table = {table}\n')
+    assert f", line 17 (train_table = {table}): {said}" in refusal(roofs)
+
+
+def test_a_slug_may_have_an_underscore(roofs: Path) -> None:
+    roofs.write_text(ROOFS.replace("roof-tiles", "roof_tiles"))
+    assert read_competition(roofs).slug == "roof_tiles"
+
+
+def test_the_recorded_training_table_holds_what_the_file_says_of_it() -> None:
+    recorded = as_recorded(STEEL)
+    assert recorded["train_table"] == {"id_pattern": "{stem}.jpg", "id_column": "ImageId", "class_column": "ClassId"}
 
 
 def test_the_recorded_fields_are_those_of_the_file(tiles: Competition) -> None:

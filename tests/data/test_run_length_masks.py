@@ -1,3 +1,4 @@
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.competition import Competition, TrainTable
 from kaggle_tools.data.images import read_mask
 from kaggle_tools.data.listing import training_photos
 from kaggle_tools.data.run_length_masks import mask_files, masks_folder
@@ -126,3 +127,71 @@ def test_training_photos_have_the_masks_of_the_table(
     assert [photo.stem for photo in photos] == ["a", "b", "c"]
     assert photos[0].mask == masks_folder(tables, tmp_path / "train.csv") / "a.png"
     assert photos[0].mask.is_relative_to(cache)
+
+
+@pytest.fixture
+def of_classes(tables: Competition) -> Competition:
+    return replace(tables, classes=("red", "dark"), id_pattern="{stem}.png_{class}")
+
+
+def pixels(files: dict[str, Path]) -> dict[str, list[list[bool]]]:
+    return {name: read_mask(path).tolist() for name, path in files.items()}
+
+
+BLANK = [[False, False, False], [False, False, False]]
+EXPECTED = {
+    "a_red": [[True, False, False], [False, False, True]],
+    "a_dark": [[False, True, False], [True, False, False]],
+    "b_red": BLANK,
+    "b_dark": [[True, True, True], [True, True, True]],
+}
+
+
+def test_each_class_of_a_photo_has_a_mask_of_its_own_and_is_blank_without_a_row(
+    of_classes: Competition, write: Callable[..., Path]
+) -> None:
+    table = write("a.png_dark,1 2", "a.png_red,0 1", "b.png_dark,0 6", "a.png_red,5 1")
+    assert pixels(mask_files(of_classes, table, {"a": (2, 3), "b": (2, 3)})) == EXPECTED
+
+
+def test_a_table_may_have_its_classes_in_a_column_of_its_own_and_columns_in_any_order(
+    of_classes: Competition, write: Callable[..., Path]
+) -> None:
+    rows = ["1 2,dark,a.png", "0 1,red,a.png", "0 6,dark,b.png", "5 1,red,a.png", "-1,red,b.png"]
+    table = write(*rows, header="rle,kind,photo")
+    otherwise = TrainTable(id_pattern="{stem}.png", id_column="photo", class_column="kind", rle_column="rle")
+    named = replace(of_classes, train_table=otherwise)
+    assert pixels(mask_files(named, table, {"a": (2, 3), "b": (2, 3)})) == EXPECTED
+
+
+def test_a_table_in_the_columns_of_the_csv_is_read_also_where_another_one_is_described(
+    of_classes: Competition, write: Callable[..., Path]
+) -> None:
+    named = replace(of_classes, train_table=TrainTable("{stem}.png", "photo", "kind"))
+    files = mask_files(named, write("a.png_red,0 1"), {"a": (2, 3)})
+    assert pixels(files)["a_red"] == [[True, False, False], [False, False, False]]
+    with pytest.raises(InputError, match=r"train\.csv: has no columns photo and kind and pixels"):
+        mask_files(named, write("a.png,0 1", header="photo,pixels"), {"a": (2, 3)})
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("a.png_blue,0 1", r"cannot be read \('a\.png_blue' is not of the form .* class: red, dark, as in Roof"),
+        ("z.png_red,0 1", r"1 photo is not there \(images/\{stem\}\.png\): z$"),
+        ("a.png_dark,4 3", r"train\.csv: a\.png_dark does not fit its photo of 3x2 pixels: a run ends"),
+    ],
+)
+def test_a_row_of_an_impossible_class_or_mask_is_named(
+    of_classes: Competition, write: Callable[..., Path], row: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        mask_files(of_classes, write(row), {"a": (2, 3)})
+
+
+def test_masks_of_one_kind_lie_where_they_always_lay(tables: Competition, write: Callable[..., Path]) -> None:
+    table = write("a,0 1")
+    decides = f"1 {hashlib.sha256(table.read_bytes()).hexdigest()} ('{{stem}}', 'id', 'pixels', 'column-major') 0 -1"
+    name = f"roof-tiles-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
+    assert mask_files(tables, table, SIZES)["a"] == masks_folder(tables, table) / "a.png"
+    assert masks_folder(tables, table).name == name

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from known_competitions import CARVANA
+from known_competitions import CARVANA, CLOUDS, STEEL
 from PIL import Image
 
 from kaggle_tools import rle
+from kaggle_tools.data.images import read_mask, read_photo
+from kaggle_tools.data.run_length_masks import mask_files
 from kaggle_tools.demo import studio
 from kaggle_tools.demo.draw import draw_competition
 from kaggle_tools.demo.subjects import SUBJECTS
@@ -340,3 +342,102 @@ def test_the_settings_of_a_demo_are_recorded_in_its_folder(demo):
         "seed": 0,
         "drawing": 1,
     }
+
+
+def masks_of(competition, role, size):
+    """What is drawn of the first group of the seed 0, by the names of its masks."""
+    rng = np.random.default_rng((0, role, 1))
+    stem = f"{rng.integers(16**12):012x}01"
+    masks = SUBJECTS[competition.demo].invent(rng).scene(0, rng).draw(size)[1]
+    return dict(zip(competition.names_of(stem), masks, strict=True))
+
+
+def test_a_competition_whose_training_masks_are_run_lengths_gets_a_table_in_its_columns(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    demo = draw_competition(tmp_path / "demo", STEEL, train_groups=2, test_groups=1, size=(32, 200))
+
+    names = set(contents(demo.folder))
+    photos = {f"train_images/{stem}.jpg" for stem in demo.train_stems}
+    photos |= {f"test_images/{stem}.jpg" for stem in demo.test_stems}
+    assert names == photos | {"demo.json", "train.csv", "sample_submission.csv", "hidden_truth.csv"}
+    header, *table = rows(demo.folder / "train.csv")
+    assert header == ["ImageId", "ClassId", "EncodedPixels"]
+    assert [row[:2] for row in table] == [[f"{stem}.jpg", kind] for stem in demo.train_stems for kind in "1234"]
+    files = mask_files(STEEL, demo.folder / "train.csv", dict.fromkeys(demo.train_stems, (32, 200)))
+    drawn = masks_of(STEEL, 1, (32, 200))
+    assert any(mask.any() for mask in drawn.values())
+    for name, mask in drawn.items():
+        assert np.array_equal(read_mask(files[name]), mask)
+
+
+def test_the_sample_and_the_truth_have_a_row_for_each_photo_and_class(tmp_path):
+    demo = draw_competition(tmp_path, STEEL, train_groups=1, test_groups=2, size=(32, 200))
+
+    ids = [f"{stem}.jpg_{kind}" for stem in demo.test_stems for kind in "1234"]
+    assert rows(demo.folder / "sample_submission.csv") == [
+        ["ImageId_ClassId", "EncodedPixels"],
+        *([i, "1 1"] for i in ids),
+    ]
+    header, *answers = rows(demo.hidden_truth)
+    assert header == ["ImageId_ClassId", "EncodedPixels"]
+    assert [mask_id for mask_id, _ in answers] == ids
+    texts = dict(answers)
+    for name, mask in masks_of(STEEL, 2, (32, 200)).items():
+        assert np.array_equal(rle.decode(texts[STEEL.id_of(name)], (32, 200), "column-major"), mask)
+
+
+def test_the_class_has_a_column_of_its_own_where_the_competition_has_one(tmp_path):
+    in_a_column = replace(STEEL, id_pattern="{stem}", class_column="kind", classes=("x", "y"), blank_mask="-1")
+    demo = draw_competition(
+        tmp_path, replace(in_a_column, train_table=None), train_groups=4, test_groups=1, size=(32, 64)
+    )
+
+    assert rows(demo.folder / "sample_submission.csv") == [
+        ["ImageId_ClassId", "kind", "EncodedPixels"],
+        [*demo.test_stems, "x", "1 1"],
+        [*demo.test_stems, "y", "1 1"],
+    ]
+    table = rows(demo.folder / "train.csv")[1:]
+    assert [row[:2] for row in table] == [[stem, kind] for stem in demo.train_stems for kind in "xy"]
+    assert "-1" in {row[2] for row in table}
+
+
+def test_masks_of_several_classes_lie_in_files_where_the_competition_has_files(tmp_path):
+    in_files = replace(STEEL, train_masks="masks/{class}/{stem}.png", train_table=None)
+    demo = draw_competition(tmp_path, in_files, train_groups=1, test_groups=1, size=(32, 64))
+
+    for name, mask in masks_of(in_files, 1, (32, 64)).items():
+        stem, kind = in_files.stem_and_class(name)
+        assert np.array_equal(read_mask(demo.folder / f"masks/{kind}/{stem}.png"), mask)
+
+
+def test_the_truth_has_the_size_in_which_masks_are_submitted_and_the_table_that_of_the_photos(tmp_path):
+    small = replace(CLOUDS, mask_size=(16, 24))
+    demo = draw_competition(tmp_path, small, train_groups=1, test_groups=1, size=(32, 48))
+
+    assert read_photo(demo.folder / f"test_images/{demo.test_stems[0]}.jpg").shape == (32, 48, 3)
+    texts = dict(rows(demo.hidden_truth)[1:])
+    for name, mask in masks_of(small, 2, (32, 48)).items():
+        halved = mask.reshape(16, 2, 24, 2).mean(axis=(1, 3)) >= 0.5
+        assert np.array_equal(rle.decode(texts[small.id_of(name)], (16, 24), "column-major"), halved)
+    texts = dict(rows(demo.folder / "train.csv")[1:])
+    for name, mask in masks_of(small, 1, (32, 48)).items():
+        assert np.array_equal(rle.decode(texts[small.id_of(name)], (32, 48), "column-major"), mask)
+
+
+def test_a_training_table_that_is_missing_is_written_again(tmp_path):
+    demo = draw_competition(tmp_path, STEEL, train_groups=1, test_groups=1, size=(32, 64))
+    before = contents(tmp_path)
+    (demo.folder / "train.csv").unlink()
+
+    draw_competition(tmp_path, STEEL, train_groups=1, test_groups=1, size=(32, 64))
+
+    assert contents(tmp_path) == before
+
+
+def test_more_classes_than_can_be_drawn_are_refused_before_anything_is_written(tmp_path):
+    five = replace(STEEL, classes=("1", "2", "3", "4", "5"))
+    with pytest.raises(InputError, match="Severstal .* has 5 classes, but of sheets the demo can draw only 4; choose"):
+        draw_competition(tmp_path / "demo", five)
+
+    assert not (tmp_path / "demo").exists()

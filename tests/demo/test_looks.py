@@ -22,7 +22,7 @@ WEIGHTS = (0.5, 0.3, 0.2)
 """Of red, green and blue, no two alike."""
 TOLERANCE = 0.3
 """Of 255 levels, as the mean of the 144 pixels in a field of the grid: far below what anybody sees."""
-DRAWN = {"cars": (8, (0, 5)), "salt": (8, (0,))}
+DRAWN = {"cars": (8, (0, 5)), "salt": (8, (0,)), "steel": (6, (0,)), "clouds": (4, (0,))}
 """Of each kind the number of subjects, and which scenes of each."""
 
 
@@ -36,10 +36,12 @@ def grids(kind: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
     for seed in range(subjects):
         subject = SUBJECTS[kind].invent(np.random.default_rng((1, seed)))
         for scene in scenes:
-            photo_HW3, mask_HW = subject.scene(scene, np.random.default_rng((1, seed, scene + 1))).draw(SIZE)
+            photo_HW3, masks = subject.scene(scene, np.random.default_rng((1, seed, scene + 1))).draw(SIZE)
             name = f"{seed} {scene} {' '.join(subject.facts.values())}"
             yield f"photo {name}", cv2.resize(photo_HW3 @ np.array(WEIGHTS), GRID, interpolation=cv2.INTER_AREA)
-            yield f"mask {name}", cv2.resize(mask_HW * 255.0, GRID, interpolation=cv2.INTER_AREA)
+            for number, mask_HW in enumerate(masks.reshape(-1, *SIZE)):
+                called = f"mask {name}" if masks.ndim == 2 else f"mask {number} {name}"
+                yield called, cv2.resize(mask_HW * 255.0, GRID, interpolation=cv2.INTER_AREA)
 
 
 @pytest.mark.parametrize("kind", SUBJECTS)
@@ -51,7 +53,9 @@ def test_what_is_drawn_looks_as_recorded(kind: str) -> None:
         assert grid == pytest.approx(recorded[name], abs=TOLERANCE), name
 
 
-@pytest.mark.parametrize(("kind", "train", "test"), [("cars", 192, 64), ("salt", 240, 80)])
+@pytest.mark.parametrize(
+    ("kind", "train", "test"), [("cars", 192, 64), ("salt", 240, 80), ("steel", 96, 32), ("clouds", 96, 32)]
+)
 def test_a_demo_has_as_many_photos_as_the_figures_were_measured_with(kind: str, train: int, test: int) -> None:
     subject = SUBJECTS[kind]
     assert (subject.train * subject.photos, subject.test * subject.photos) == (train, test)
