@@ -84,7 +84,7 @@ def test_a_blend_of_the_folds_is_what_infer_makes_of_both(photos: list[Photo], t
     (size,) = ensemble.input_sizes
     for photo in photos[:3]:
         pixels_13HW = torch.from_numpy(read_photo(photo.path).transpose(2, 0, 1)[None].copy())
-        probability_HW = ensemble({size: pixels_13HW}, photo.size).probability_BHW[0].numpy()
+        probability_HW = ensemble({size: pixels_13HW}, photo.size).probability_BCHW[0, 0].numpy()
         clear_HW = np.abs(probability_HW - 0.5) > 1 / 255
         blend_HW, both_HW = (read_mask(mask_path(tmp_path / name, photo.stem)) for name in ("blend", "both"))
         assert np.array_equal(blend_HW[clear_HW], both_HW[clear_HW])
