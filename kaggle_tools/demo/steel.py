@@ -77,7 +77,7 @@ def _cracks(rng: np.random.Generator) -> tuple[Line, ...]:
             rng.uniform(0.2, LENGTH - 0.2),
             rng.uniform(0.4, 0.6),
             rng.uniform(0.3, 0.6),
-            0.025,
+            0.04,
             rng.normal(np.pi / 2, 0.1),
         )
         for _ in range(rng.integers(1, 4))
