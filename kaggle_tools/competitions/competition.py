@@ -174,16 +174,6 @@ class Competition:
         of_class = (self.class_column,) if self.class_column else ()
         return (self.id_column, *of_class, self.rle_column)
 
-    @property
-    def as_in_train_table(self) -> "Competition":
-        """The same with ids and columns as the table of the training masks has them."""
-        if self.train_table is None:
-            return self
-        named = {name: value for name, value in asdict(self.train_table).items() if value is not None}
-        if "{class}" in named.get("id_pattern", ""):
-            named = {"class_column": None, **named}
-        return replace(self, train_table=None, **named)
-
     def names_of(self, stem: str) -> tuple[str, ...]:
         """The names of a photo's masks, in the order of the classes."""
         return tuple(f"{stem}_{one}" for one in self.classes) or (stem,)
@@ -234,6 +224,16 @@ class Competition:
         """What the columns before the run lengths hold of a mask."""
         stem, of_class = self.stem_and_class(name)
         return (self.id_pattern.format(stem=stem), of_class) if self.class_column else (self.id_of(name),)
+
+    @property
+    def as_in_train_table(self) -> "Competition":
+        """The same with ids and columns as the table of the training masks has them."""
+        if self.train_table is None:
+            return self
+        named = {name: value for name, value in asdict(self.train_table).items() if value is not None}
+        if "{class}" in named.get("id_pattern", ""):
+            named = {"class_column": None, **named}
+        return replace(self, train_table=None, **named)
 
     def name_of(self, mask_id: str) -> str:
         """The name of the mask that the CSV calls `mask_id`, the inverse of `id_of`.

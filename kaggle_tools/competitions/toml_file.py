@@ -276,19 +276,6 @@ def _rising(recorded: Any) -> tuple[float, ...]:
 def _require_consistent(competition: Competition) -> None:
     if competition.blank_share and not competition.blank_allowed:
         raise MalformedError("must be 0 where blank_allowed is false", "blank_share")
-    _require_consistent_columns(competition)
-    if not competition.masks_are_run_lengths and ("{class}" in competition.train_masks) != bool(competition.classes):
-        raise MalformedError("must hold {class} where there are classes, and only there", "train_masks")
-    if competition.train_table:
-        if not competition.masks_are_run_lengths:
-            raise MalformedError("is for masks in a table, but train_masks are files", "train_table")
-        try:
-            _require_consistent_columns(competition.as_in_train_table)
-        except MalformedError as error:
-            raise error.within("train_table") from error
-
-
-def _require_consistent_columns(competition: Competition) -> None:
     if len(set(competition.columns)) < len(competition.columns):
         raise MalformedError("must not be the name of another column", "rle_column")
     named = {"id_pattern": "{class}" in competition.id_pattern, "class_column": competition.class_column is not None}
@@ -296,6 +283,15 @@ def _require_consistent_columns(competition: Competition) -> None:
         raise MalformedError("names a class, but there are no classes", odd)
     if competition.classes and sum(named.values()) != 1:
         raise MalformedError("one of id_pattern, with {class}, and class_column must say where the class is", "classes")
+    if not competition.masks_are_run_lengths and ("{class}" in competition.train_masks) != bool(competition.classes):
+        raise MalformedError("must hold {class} where there are classes, and only there", "train_masks")
+    if competition.train_table:
+        if not competition.masks_are_run_lengths:
+            raise MalformedError("is for masks in a table, but train_masks are files", "train_table")
+        try:
+            _require_consistent(competition.as_in_train_table)
+        except MalformedError as error:
+            raise error.within("train_table") from error
 
 
 READERS: Mapping[str, Reader[Any]] = {

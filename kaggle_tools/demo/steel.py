@@ -66,7 +66,7 @@ def _pits(rng: np.random.Generator) -> tuple[Line, ...]:
     x, y = rng.uniform(0.5, LENGTH - 0.5), rng.uniform(0.3, 0.7)
     return tuple(
         (x + rng.normal(0, 0.3), y + rng.normal(0, 0.2), radius, radius, 0.0)
-        for radius in rng.uniform(0.03, 0.06, size=rng.integers(8, 20))
+        for radius in rng.uniform(0.05, 0.09, size=rng.integers(8, 20))
     )
 
 
@@ -77,7 +77,7 @@ def _cracks(rng: np.random.Generator) -> tuple[Line, ...]:
             rng.uniform(0.2, LENGTH - 0.2),
             rng.uniform(0.4, 0.6),
             rng.uniform(0.3, 0.6),
-            0.025,
+            0.04,
             rng.normal(np.pi / 2, 0.1),
         )
         for _ in range(rng.integers(1, 4))
@@ -87,7 +87,7 @@ def _cracks(rng: np.random.Generator) -> tuple[Line, ...]:
 def _scratches(rng: np.random.Generator) -> tuple[Line, ...]:
     """Some lines from left to right."""
     return tuple(
-        (rng.uniform(0.5, LENGTH - 0.5), rng.uniform(0.1, 0.9), rng.uniform(0.4, 1.2), 0.03, rng.normal(0, 0.1))
+        (rng.uniform(0.5, LENGTH - 0.5), rng.uniform(0.1, 0.9), rng.uniform(0.4, 1.2), 0.045, rng.normal(0, 0.1))
         for _ in range(rng.integers(2, 6))
     )
 
