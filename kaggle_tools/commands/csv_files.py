@@ -29,7 +29,7 @@ def score(
         write_text(per_image, table.to_csv(index=False, lineterminator="\n"))
     means = table[["score", "dice", "iou"]].mean()
     without = f", {unscored:,} without a known truth left out" if unscored else ""
-    say(f"{counted(len(table), 'photo')}{without}")
+    say(f"{counted(len(table), 'mask' if spec.classes else 'photo')}{without}")
     say(f"{spec.score_name} (the competition's score) {means['score']:.5f}")
     say(", ".join(f"{name} {means[column]:.5f}" for name, column in spec.further_scores.items()))
 
