@@ -268,6 +268,11 @@ class MaskSums(NamedTuple):
         total = self.area + self.probability
         return 2 * self.inside / total if total > 0 else 1.0
 
+    @property
+    def expected_overlap(self) -> Overlap:
+        """The counts of pixels to be expected if the probabilities are right."""
+        return Overlap(self.inside, self.area, self.probability)
+
     def expected_score(self, competition: Competition) -> float:
         """The competition's score to be expected if the probabilities are right: that of the expected counts of pixels.
 
@@ -276,7 +281,7 @@ class MaskSums(NamedTuple):
         """
         if self.area == 0 and competition.blank_usual:
             return 1 - self.peak
-        return float(competition.score(Overlap(self.inside, self.area, self.probability)))
+        return float(competition.score(self.expected_overlap))
 
 
 def measured(probability_HW: Tensor, mask_HW: Tensor, votes_HW: Tensor) -> Tensor:

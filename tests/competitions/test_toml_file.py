@@ -84,7 +84,7 @@ def test_an_unknown_slug_is_refused_and_the_known_ones_are_named() -> None:
         (12, "rle_first = true", "rle_first: True must be 0 or 1"),
         (11, 'rle_order = "rows"', "rle_order: 'rows' must be row-major or column-major"),
         (11, 'rle_ordr = "row-major"', "rle_ordr: no such field; is rle_order meant?"),
-        (15, 'score = "AUC"', "score: 'AUC' must be Dice or IoU or mean precision or F0.5 or F2"),
+        (15, 'score = "AUC"', "score: 'AUC' must be Dice or IoU or mean precision or F0.5 or F2 or global Dice"),
         (
             1,
             'slug = "Roof Tiles"',

@@ -15,6 +15,7 @@ from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.checks.predicted_masks import doubts
 from kaggle_tools.data.images import read_mask, resize
 from kaggle_tools.errors import InputError, counted, first_few
+from kaggle_tools.metrics import Pooled
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, data_uri, pictures
 from kaggle_tools.report.graphics.svg import Plot
@@ -131,7 +132,8 @@ def masks_part(pred: Path, competition: Competition, data: Path | None = None) -
     # Where they are not usual, the blank have a list of their own.
     doubtful = [photo for photo in photos if competition.blank_usual or photo.area != 0] or photos
     expected = record.expected or NOT_RECORDED
-    scores = [score for photo in photos if (score := _expected(photo, competition)) is not None]
+    by_photo = [score for photo in photos if (score := _expected(photo, competition)) is not None]
+    scores = [] if isinstance(competition.score, Pooled) else by_photo  # of pixels, notes of masks hold too little
     blank, full = ([photo.image for photo in photos if photo.area == area] for area in (0, 1))
     drawn = partial(_pictures, pred, data, competition)
     doubt = partial(_doubt, competition)
@@ -237,7 +239,7 @@ def _expected(photo: MaskedPhoto, competition: Competition) -> float | None:
 def _doubt(competition: Competition, photo: MaskedPhoto) -> str:
     score = _expected(photo, competition)
     if score is not None:
-        return f"expected {competition.score_name} {score:.4f}"
+        return f"expected {competition.photo_score_name} {score:.4f}"
     known = photo.expected_dice is not None
     return f"expected Dice {photo.expected_dice:.4f}" if known else "changed since `infer` wrote it"
 
@@ -280,7 +282,7 @@ def _plots(photos: Sequence[MaskedPhoto], deviations: Deviations | None, competi
 
 
 def _table(photos: Sequence[MaskedPhoto], ratios: Mapping[str, float], competition: Competition) -> Table:
-    by_score = f"expected {competition.score_name}"
+    by_score = f"expected {competition.photo_score_name}"
     columns: list[tuple[Column, list[Cell]]] = [
         (Column("photo"), [photo.image for photo in photos]),
         (Column(by_score, "{:.5f}"), [_expected(photo, competition) for photo in photos]),

@@ -38,7 +38,7 @@ from kaggle_tools.results.after_care import chosen
 from kaggle_tools.results.fold_table import recorded_files
 from kaggle_tools.results.records.run import RunConfig, Settings, Timing
 from kaggle_tools.results.run_folder import fold_folder
-from kaggle_tools.results.scores import Estimate, interval
+from kaggle_tools.results.scores import Estimate, of_table
 from kaggle_tools.results.summary import HeldOut, Summary
 from kaggle_tools.results.tables import Cell, Column, Table
 from kaggle_tools.system.processes import command_to_paste
@@ -52,7 +52,7 @@ SETTINGS = [Column("setting"), Column("value")]
 
 @dataclass(frozen=True)
 class WorstGroup:
-    """A group with one of the lowest mean scores."""
+    """A group with one of the lowest mean scores, or pooled ones."""
 
     name: str
     mean: float
@@ -117,7 +117,7 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         photos=found.photos,
         groups=found.groups,
         checks=checks_of(run, found, table, of_last_size, competition),
-        worst_groups=_worst_groups(table, shown) if competition.has_groups else [],
+        worst_groups=_worst_groups(table, shown, competition) if competition.has_groups else [],
         galleries=_galleries(table, shown),
         folds=_fold_table(run, table, of_last_size, early, competition),
         by_view=_mean_table(table, "view", competition) if competition.has_groups else None,
@@ -164,7 +164,7 @@ class HeldOutPhotos:
 
     def pictures(self, rows: pd.DataFrame) -> list[Picture]:
         """Pictures of these rows of the out-of-fold table."""
-        name = self.competition.score_name
+        name = self.competition.photo_score_name
         return pictures(
             self.files(stem, fold, f"{name} {score:.5f}, fold {fold}")
             for stem, fold, score in zip(rows["image"], rows["fold"], rows["score"], strict=True)
@@ -192,8 +192,8 @@ def _line(settings: Settings, folds: Sequence[int]) -> str:
     return f"{settings.model_name}, {size}, {trained}, at most {settings.epochs} epochs, TTA {settings.tta}"
 
 
-def _worst_groups(table: pd.DataFrame, shown: HeldOutPhotos) -> list[WorstGroup]:
-    means = table.groupby("group")["score"].mean().nsmallest(WORST_GROUPS)
+def _worst_groups(table: pd.DataFrame, shown: HeldOutPhotos, competition: Competition) -> list[WorstGroup]:
+    means = _by(table, "group", competition).nsmallest(WORST_GROUPS)
     worst = table.loc[[table.loc[table["group"] == group, "score"].idxmin() for group in means.index]]
     drawn = shown.pictures(worst)
     return [
@@ -232,7 +232,7 @@ def _fold_table(
     rows: list[list[Cell]] = []
     for fold in sorted(set(table["fold"].tolist())):
         rows_of_fold = table[table["fold"] == fold]
-        means = rows_of_fold[["score", *further.values()]].mean()
+        means = rows_of_fold[list(further.values())].mean()
         pixels = pixels_of(rows_of_fold)
         curve = curves.get(fold)
         best = None if curve is None else curve.iloc[int(curve["val_dice"].fillna(0).argmax())]
@@ -242,6 +242,7 @@ def _fold_table(
                 str(fold),
                 len(rows_of_fold),
                 *([rows_of_fold["group"].nunique()] if competition.has_groups else []),
+                of_table(rows_of_fold, competition.score).of_set(),
                 *means,
                 pixels.precision,
                 pixels.recall,
@@ -255,14 +256,14 @@ def _fold_table(
 
 
 def _mean_table(table: pd.DataFrame, part: str, competition: Competition) -> Table:
-    """The mean score by view or group, the lowest first, with its worst photo."""
+    """The score by view or group, the lowest first, with its worst photo."""
     name = {"view": competition.view_name, "group": competition.group_name}[part]
     other = {"view": "group", "group": "view"}[part]
     other_name = {"view": competition.view_name, "group": competition.group_name}[other]
     columns = [
         Column(name),
         Column("photos", "{:,}"),
-        Column(f"mean {competition.score_name}", "{:.5f}"),
+        Column(figures.of_many(competition.score_name), "{:.5f}"),
         Column("worst photo", "{:.5f}"),
         Column(f"its {other_name}"),
         PRECISION,
@@ -271,19 +272,20 @@ def _mean_table(table: pd.DataFrame, part: str, competition: Competition) -> Tab
     rows: list[tuple[Cell, int, float, float, str, float | None, float | None]] = []
     for value, photos in table.groupby(part):
         worst = photos.iloc[int(photos["score"].argmin())]
-        mean, lowest, pixels = float(photos["score"].mean()), float(worst["score"]), pixels_of(photos)
-        rows.append((str(value), len(photos), mean, lowest, str(worst[other]), pixels.precision, pixels.recall))
+        score, lowest, pixels = of_table(photos, competition.score).of_set(), float(worst["score"]), pixels_of(photos)
+        rows.append((str(value), len(photos), score, lowest, str(worst[other]), pixels.precision, pixels.recall))
     rows.sort(key=lambda row: row[2])
     return Table(columns, rows)
 
 
 def _score_plots(table: pd.DataFrame, competition: Competition) -> list[Plot]:
     name = competition.score_name
-    plots = [figures.distribution(table["score"].to_numpy(), name)]
+    plots = [figures.distribution(table["score"].to_numpy(), competition.photo_score_name)]
     if competition.has_groups:
         few = table["view"].nunique() <= MOST_VIEWS
-        by_view = {str(view): _estimate(photos, few) for view, photos in table.groupby("view")}
-        by_group = table.groupby("group")["score"].agg(["mean", "min", "max"]).sort_values("mean")
+        by_view = {str(view): _estimate(photos, few, competition) for view, photos in table.groupby("view")}
+        lowest_and_highest = table.groupby("group")["score"].agg(["min", "max"])
+        by_group = lowest_and_highest.assign(mean=_by(table, "group", competition)).sort_values("mean")
         plots.append(figures.by_view(by_view, name, competition.view_name))
         plots.append(figures.by_group(by_group, name, competition.group_name))
     if competition.blank_usual:
@@ -291,9 +293,13 @@ def _score_plots(table: pd.DataFrame, competition: Competition) -> list[Plot]:
     return plots
 
 
-def _estimate(photos: pd.DataFrame, with_interval: bool) -> Estimate:
-    scores = photos["score"].to_numpy()
-    return Estimate(float(scores.mean()), interval(scores, photos["group"].tolist()) if with_interval else None)
+def _by(table: pd.DataFrame, part: str, competition: Competition) -> "pd.Series[float]":
+    return pd.Series(of_table(table, competition.score).by(table[part].tolist()))
+
+
+def _estimate(photos: pd.DataFrame, with_interval: bool, competition: Competition) -> Estimate:
+    scores = of_table(photos, competition.score)
+    return Estimate(scores.of_set(), scores.interval(photos["group"].tolist()) if with_interval else None)
 
 
 def _probability_plots(held_out: HeldOut, found: Summary, competition: Competition) -> list[Plot]:
