@@ -193,7 +193,7 @@ def _line(settings: Settings, folds: Sequence[int]) -> str:
 
 
 def _worst_groups(table: pd.DataFrame, shown: HeldOutPhotos, competition: Competition) -> list[WorstGroup]:
-    means = _by(table, "group", competition).nsmallest(WORST_GROUPS)
+    means = _by_group(table, competition).nsmallest(WORST_GROUPS)
     worst = table.loc[[table.loc[table["group"] == group, "score"].idxmin() for group in means.index]]
     drawn = shown.pictures(worst)
     return [
@@ -232,7 +232,7 @@ def _fold_table(
     rows: list[list[Cell]] = []
     for fold in sorted(set(table["fold"].tolist())):
         rows_of_fold = table[table["fold"] == fold]
-        means = rows_of_fold[list(further.values())].mean()
+        scores = (of_table(rows_of_fold, competition.score).of_set(), *rows_of_fold[list(further.values())].mean())
         pixels = pixels_of(rows_of_fold)
         curve = curves.get(fold)
         best = None if curve is None else curve.iloc[int(curve["val_dice"].fillna(0).argmax())]
@@ -242,8 +242,7 @@ def _fold_table(
                 str(fold),
                 len(rows_of_fold),
                 *([rows_of_fold["group"].nunique()] if competition.has_groups else []),
-                of_table(rows_of_fold, competition.score).of_set(),
-                *means,
+                *scores,
                 pixels.precision,
                 pixels.recall,
                 None if curve is None else early + len(curve),
@@ -279,22 +278,20 @@ def _mean_table(table: pd.DataFrame, part: str, competition: Competition) -> Tab
 
 
 def _score_plots(table: pd.DataFrame, competition: Competition) -> list[Plot]:
-    name = competition.score_name
+    name, few = competition.score_name, table["view"].nunique() <= MOST_VIEWS
     plots = [figures.distribution(table["score"].to_numpy(), competition.photo_score_name)]
     if competition.has_groups:
-        few = table["view"].nunique() <= MOST_VIEWS
         by_view = {str(view): _estimate(photos, few, competition) for view, photos in table.groupby("view")}
-        lowest_and_highest = table.groupby("group")["score"].agg(["min", "max"])
-        by_group = lowest_and_highest.assign(mean=_by(table, "group", competition)).sort_values("mean")
+        by_group = table.groupby("group")["score"].agg(["min", "max"]).assign(mean=_by_group(table, competition))
         plots.append(figures.by_view(by_view, name, competition.view_name))
-        plots.append(figures.by_group(by_group, name, competition.group_name))
+        plots.append(figures.by_group(by_group.sort_values("mean"), name, competition.group_name))
     if competition.blank_usual:
         plots.append(coverage_plot(table, competition))
     return plots
 
 
-def _by(table: pd.DataFrame, part: str, competition: Competition) -> "pd.Series[float]":
-    return pd.Series(of_table(table, competition.score).by(table[part].tolist()))
+def _by_group(table: pd.DataFrame, competition: Competition) -> "pd.Series[float]":
+    return pd.Series(of_table(table, competition.score).by(table["group"].tolist()))
 
 
 def _estimate(photos: pd.DataFrame, with_interval: bool, competition: Competition) -> Estimate:
