@@ -5,6 +5,7 @@ and for any number of thresholds.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -74,13 +75,30 @@ def f_beta(counts: Overlap, beta: float) -> NDArray[np.float64]:
 
 
 Score = Callable[[Overlap], NDArray[np.float64]]
-"""The score of each photo from its pixel counts; that of a competition is the mean over photos."""
+"""The score of each photo from its pixel counts; that of a competition is the mean over photos, if not `Pooled`."""
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A score over all pixels of a set of photos: that of their pixel counts added up, as if they were one photo.
+
+    Large objects count for more than in the mean over photos, and blank photos with a blank mask for nothing.
+    """
+
+    of_counts: Score
+
+    def __call__(self, counts: Overlap) -> NDArray[np.float64]:
+        """The score that each photo would have alone."""
+        return self.of_counts(counts)
+
+
 BY_NAME: Mapping[str, Score] = {
     "Dice": dice,
     "IoU": iou,
     "mean precision": mean_precision,
     "F0.5": partial(f_beta, beta=0.5),
     "F2": partial(f_beta, beta=2),
+    "global Dice": Pooled(dice),
 }
 """The scores by the names that people have for them."""
 

@@ -87,6 +87,11 @@ def test_f_beta_weighs_recall_beta_times_as_much_as_precision(name: str, expecte
     assert expected == pytest.approx((1 + beta**2) * precision * recall / (beta**2 * precision + recall))
 
 
+def test_a_pooled_score_is_that_of_each_photo_where_they_are_looked_at_one_by_one() -> None:
+    counts = Overlap(np.array([3, 0, 0]), np.array([4, 0, 9]), np.array([8, 0, 0]))
+    assert BY_NAME["global Dice"](counts).tolist() == [0.5, 1, 0]
+
+
 def test_f_beta_of_two_empty_masks_is_1_and_f1_is_dice() -> None:
     assert f_beta(Overlap(0, 0, 0), 2) == 1
     assert f_beta(Overlap(3, 4, 8), 1) == dice(Overlap(3, 4, 8))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kaggle_tools import cli
 from kaggle_tools.config.execution import DEFAULT_WORKERS, MOST_WORKERS, WORKERS_IN_WORDS
 from kaggle_tools.errors import InputError, counted
 from kaggle_tools.options import parse_numbers
@@ -33,6 +34,7 @@ def blend(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the true masks for --search are, if not as in training.")
     ] = None,
+    competition: cli.RecordedCompetitionOption = None,
     threshold: Annotated[float, typer.Option(help="Foreground from this probability on.")] = 0.5,
     workers: Annotated[
         int,
@@ -60,10 +62,10 @@ def blend(
     from kaggle_tools.results.pred_folder import Outputs, read_record
 
     if search:
-        counts = searched(preds, search, data)
+        counts = searched(preds, search, data, competition)
     outputs = Outputs(save_probabilities, overlays)
     records = [read_record(pred) for pred in preds]
-    spec = agreed(preds, records)
+    spec = agreed(preds, records, competition)
     for pred, record in zip(preds, records, strict=True):
         if record.threshold not in (None, threshold):
             say(f"note: the mix is cut at --threshold {threshold:g}, and {pred} was at {record.threshold:.4g}")
@@ -74,7 +76,7 @@ def blend(
     say(f"{out}: {counted(masks, 'mask')}")
 
 
-def agreed(preds: Sequence[Path], records: "Sequence[Record]") -> "Competition":
+def agreed(preds: Sequence[Path], records: "Sequence[Record]", given: str | None) -> "Competition":
     """The competition of several folders of masks.
 
     Raises:
@@ -82,10 +84,10 @@ def agreed(preds: Sequence[Path], records: "Sequence[Record]") -> "Competition":
     """
     from kaggle_tools.competitions.named import agreed_competition
 
-    return agreed_competition(None, {pred: record.competition for pred, record in zip(preds, records, strict=True)})
+    return agreed_competition(given, {pred: record.competition for pred, record in zip(preds, records, strict=True)})
 
 
-def searched(preds: list[Path], runs: list[Path], data: Path | None) -> tuple[float, ...]:
+def searched(preds: list[Path], runs: list[Path], data: Path | None, competition: str | None) -> tuple[float, ...]:
     """The weights that are best on the photos that the runs held out, if it can be told that they are; else equal ones.
 
     Raises:
@@ -99,7 +101,7 @@ def searched(preds: list[Path], runs: list[Path], data: Path | None) -> tuple[fl
     for pred, record, run in zip(preds, records, runs, strict=True):
         if record.runs != [run.resolve().name]:
             raise InputError(f"{pred}: made by {', '.join(record.runs)}, not by {run} alone")
-    spec = agreed(preds, records)
+    spec = agreed(preds, records, competition)
     photos = Evidence(Selection(tuple(runs)), spec, data).true_photos(stems_in_common(runs))
     if isinstance(photos, str):
         raise InputError(f"--search: {photos}; give --data")

@@ -24,13 +24,13 @@ def score(
     from kaggle_tools.system.files import write_text
 
     spec = competition_named(competition)
-    table, unscored = score_submission(submission, truth, spec)
+    table, unscored, whole = score_submission(submission, truth, spec)
     if per_image:
         write_text(per_image, table.to_csv(index=False, lineterminator="\n"))
-    means = table[["score", "dice", "iou"]].mean()
+    means = table[["dice", "iou"]].mean()
     without = f", {unscored:,} without a known truth left out" if unscored else ""
     say(f"{counted(len(table), 'mask' if spec.classes else 'photo')}{without}")
-    say(f"{spec.score_name} (the competition's score) {means['score']:.5f}")
+    say(f"{spec.score_name} (the competition's score) {whole:.5f}")
     say(", ".join(f"{name} {means[column]:.5f}" for name, column in spec.further_scores.items()))
 
 

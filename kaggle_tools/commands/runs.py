@@ -23,7 +23,7 @@ def compare(
     from kaggle_tools.results import comparison
 
     runs = finished_runs(runs)
-    compared = comparison.compare(runs, recorded_competition(competition, runs))
+    compared = comparison.compare(runs, recorded_competition(competition, runs, to_score=False))
     few = len(runs) <= TURNED  # of many, the columns of settings would leave no room for the others
     table = comparison.table(compared, with_settings=few)
     cli.show(table.turned_for_terminal() if few else table.for_terminal())
@@ -72,12 +72,14 @@ def finished_runs(runs: list[Path]) -> list[Path]:
     return [run for run in runs if run not in unfinished]
 
 
-def recorded_competition(given: str | None, runs: list[Path], pred: Path | None = None) -> "Competition":
-    """The competition that the runs, and the masks if there are any, record."""
+def recorded_competition(
+    given: str | None, runs: list[Path], pred: Path | None = None, *, to_score: bool = True
+) -> "Competition":
+    """The competition that the runs, and the masks if there are any, record; `to_score`: see `agreed_competition`."""
     from kaggle_tools.competitions.named import agreed_competition
     from kaggle_tools.results import pred_folder, run_folder
 
     recorded = {run: run_folder.read_settings(run).competition for run in runs}
     if pred:
         recorded[pred] = pred_folder.read_record(pred).competition
-    return agreed_competition(given, recorded)
+    return agreed_competition(given, recorded, to_score=to_score)

@@ -82,7 +82,7 @@ def submit(
     from kaggle_tools.submission.write import write_checked
 
     record, path = recorded(pred), ledger or default_path()
-    competition = agreed_competition(slug, {pred: record.competition} if record else {})
+    competition = agreed_competition(slug, {pred: record.competition} if record else {}, to_score=False)
     if competition.notebooks_only:
         point_to_notebooks(competition, dry_run=dry_run)
     if not dry_run and not force:

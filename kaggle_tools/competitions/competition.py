@@ -104,7 +104,7 @@ class Competition:
     score_name: str
     """The competition's own score, as reports call it."""
     score: metrics.Score
-    """The score of each photo from its pixel counts; the competition's is the mean over photos."""
+    """The score of each photo from its pixel counts; how they become that of a set of photos, `results.scores` says."""
 
     classes: tuple[str, ...] = ()
     """The classes, as ids name them, of which each has a mask; empty where there is but one kind of mask."""
@@ -155,7 +155,12 @@ class Competition:
     @property
     def scored_by_dice(self) -> bool:
         """Whether the score of a photo is its Dice, so that what is known of the one holds for the other."""
-        return self.score is metrics.dice
+        return self.score in (metrics.dice, metrics.Pooled(metrics.dice))
+
+    @property
+    def photo_score_name(self) -> str:
+        """What the score of a single photo is called: of a global Dice, each photo has a Dice."""
+        return self.score_name.removeprefix("global ") if isinstance(self.score, metrics.Pooled) else self.score_name
 
     @property
     def further_scores(self) -> dict[str, str]:

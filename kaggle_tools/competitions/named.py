@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kaggle_tools.cli import DEFAULT_SLUG
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.own_score import RECORD, OwnScore
 from kaggle_tools.competitions.toml_file import (
     as_recorded,
     competition_of,
@@ -20,31 +21,51 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.system.files import read_json, write_json
 from kaggle_tools.system.json_values import changes_of
 
-RECORD = "competition.json"
-
 
 def competition_named(name: str) -> Competition:
     """The competition with this slug, or in this TOML file, or in the `competition.json` of a folder of ours.
 
     Raises:
-        InputError: there is none; the known ones are named. Or the file is missing, or a field of it impossible.
+        InputError: there is none; the known ones are named. Or the file is missing, or a field of it impossible; or it
+            is a record of a folder, and the score is one of one's own, which no folder has.
     """
     if name.endswith(".toml"):
         return read_competition(Path(name))
-    return read_json(Path(name), "", competition_of) if name.endswith(".json") else packaged_competition(name)
+    if not name.endswith(".json"):
+        return packaged_competition(name)
+    competition = read_json(Path(name), "", competition_of)
+    require_score(competition, Path(name))
+    return competition
+
+
+def require_score(competition: Competition, where: Path) -> None:
+    """Check that the score of a competition can be used; `where` it was found is said otherwise.
+
+    Raises:
+        InputError: a folder alone names it, and it is a function of the user's.
+    """
+    if isinstance(competition.score, OwnScore) and (why := competition.score.why_unusable):
+        raise InputError(f"{where}: {why}")
 
 
 def name_of(folder: Path, competition: Competition) -> str:
-    """By what a command can name the competition of a folder of ours: its slug, or of one's own the file there."""
+    """By what a command can name the competition of a folder of ours: its slug, or of one's own the file there.
+
+    With a score of one's own it is the file that the user named.
+    """
+    if isinstance(competition.score, OwnScore) and competition.score.competition_file:
+        return str(competition.score.competition_file)
     is_packaged = competition.slug in packaged() and competition == packaged_competition(competition.slug)
     return competition.slug if is_packaged else str(folder / RECORD)
 
 
-def agreed_competition(given: str | None, folders: Mapping[Path, str]) -> Competition:
+def agreed_competition(given: str | None, folders: Mapping[Path, str], *, to_score: bool = True) -> Competition:
     """The competition that folders record, each with its slug; the default one where nothing says which.
 
+    `to_score`: masks are to be scored, so that the score must be usable.
+
     Raises:
-        InputError: the folders, or they and what is given, contradict each other.
+        InputError: the folders, or they and what is given, contradict each other. Or see `require_score`.
     """
     named = competition_named(given) if given and given.endswith((".toml", ".json")) else None
     slugs = {**folders, Path("--competition"): named.slug if named else given} if given else dict(folders)
@@ -60,7 +81,10 @@ def agreed_competition(given: str | None, folders: Mapping[Path, str]) -> Compet
     for other in others:
         if changes := differences(found[first], found[other]):
             raise InputError(f"{other}: another {found[other].slug} than that of {first} ({'; '.join(changes)})")
-    return found[first]
+    place, agreed = list(found.items())[-1]  # what is given, if anything is: it alone has a score of one's own
+    if to_score:
+        require_score(agreed, place)
+    return agreed
 
 
 def record(folder: Path, competition: Competition, *, anew: bool = False) -> None:

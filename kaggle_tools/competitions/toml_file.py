@@ -19,6 +19,7 @@ from typing import Any, get_args
 
 from kaggle_tools import metrics
 from kaggle_tools.competitions.competition import Archive, Competition, TrainTable
+from kaggle_tools.competitions.own_score import FORM, OwnScore, read_own_score
 from kaggle_tools.errors import InputError
 from kaggle_tools.rle import Order
 from kaggle_tools.system.files import read_bytes
@@ -39,6 +40,8 @@ PACKAGED = Path(__file__).parent
 LARGEST = 2**20
 """Bytes of a file."""
 DEMOS = ("cars", "salt", "steel", "clouds")
+SCORE_SHA256 = "score_sha256"
+"""Of the Python file of a score of one's own: recorded, and where a TOML file has it, it must be right."""
 LARGEST_SIDE = 2**16
 """Pixels."""
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -70,47 +73,65 @@ def read_competition(path: Path) -> Competition:
 
     Raises:
         InputError: the file is missing or is no TOML, or a field is unknown, missing or impossible; says in which line,
-            what stands there, and what would be right.
+            what stands there, and what would be right. Or see `read_own_score`.
     """
     content = read_bytes(path, LARGEST, "it describes the competition; docs/competitions.md says how")
     try:
         source = content.decode("utf-8")
-        return competition_of(tomllib.loads(source))
+        return competition_of(tomllib.loads(source), path)
     except MalformedError as error:
         raise InputError(f"{path}{_place(source, error.where)}: {error}") from error
     except (ValueError, RecursionError) as error:  # tomllib says the line and the column
         raise InputError(f"{path}: is not TOML ({error})") from error
 
 
-def competition_of(recorded: Any) -> Competition:
-    """A competition from the fields of a TOML file, or as `as_recorded` gave them.
+def competition_of(recorded: Any, file: Path | None = None) -> Competition:
+    """A competition from the fields of the TOML `file`, or as `as_recorded` gave them.
+
+    Only from beside a TOML file a score of one's own is read; what is recorded runs no code.
 
     Raises:
         MalformedError: a field is unknown, missing or impossible; its name is in `where`.
     """
     given = Fields(recorded)
     for name in mapping(recorded):
-        if name not in READERS:
+        if name not in READERS and name != SCORE_SHA256:
             raise MalformedError(f"no such field{_instead(name)}", str(name))
     values = {
         name: given.required(name, read) for name, read in READERS.items() if name in recorded or name not in USUAL
     }
-    score = values.pop("score")
-    competition = Competition(**{**USUAL, **values}, score_name=score, score=metrics.BY_NAME[score])
+    name, score = _score_of(values.pop("score"), given.optional(SCORE_SHA256, _sha256, None), file)
+    competition = Competition(**{**USUAL, **values}, score_name=name, score=score)
     _require_consistent(competition)
     return competition
 
 
 def as_recorded(competition: Competition) -> dict[str, Any]:
     """The fields of a competition as JSON and TOML hold them; without those that are as usual."""
-    found = {name: value for name, value in asdict(competition).items() if name not in ("score", "score_name")}
+    found = {field.name: getattr(competition, field.name) for field in fields(Competition)}
+    score, name = found.pop("score"), found.pop("score_name")
     values = {**found, "archives": [_as_archive(archive) for archive in competition.archives]}
     changed = {
         name: _plain(value)
         for name, value in values.items()
         if name not in USUAL or _plain(value) != _plain(USUAL[name])
     }
-    return {**changed, "score": competition.score_name}
+    own = {"score": score.text, SCORE_SHA256: score.sha256} if isinstance(score, OwnScore) else {"score": name}
+    return {**changed, **own}
+
+
+def _score_of(text: str, sha256: str | None, file: Path | None) -> tuple[str, metrics.Score]:
+    """What the score is called, and the score."""
+    if text in metrics.BY_NAME:
+        if sha256:
+            raise MalformedError("belongs to a score that is a function in a Python file", SCORE_SHA256)
+        return text, metrics.BY_NAME[text]
+    if file is None and sha256 is None:
+        raise MalformedError(f"no {SCORE_SHA256} in it")
+    own = read_own_score(text, file) if file else OwnScore(text, str(sha256))
+    if sha256 not in (None, own.sha256):
+        raise MalformedError(f"the Python file of the score has another SHA-256, {own.sha256}", SCORE_SHA256)
+    return own.name, own
 
 
 def as_slug(name: str) -> str:
@@ -266,6 +287,20 @@ def _train_table(recorded: Any) -> TrainTable:
     return TrainTable(**{name: given.required(name, read) for name, read in readers.items() if name in recorded})
 
 
+def _score(recorded: Any) -> str:
+    if FORM.fullmatch(text(recorded)):
+        return str(recorded)
+    if ".py" in recorded:
+        raise MalformedError(f"{recorded!r} must be a file beside this one and its function, as my_scores.py:my_score")
+    return str(_one_of(*metrics.BY_NAME)(recorded))
+
+
+def _sha256(recorded: Any) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", text(recorded)):
+        raise MalformedError(f"{recorded!r} must be a SHA-256: 64 of the digits 0 to 9 and a to f")
+    return str(recorded)
+
+
 def _rising(recorded: Any) -> tuple[float, ...]:
     shares = each(between(floating, 0, 1))(recorded)
     if any(low >= high for low, high in pairwise(shares)):
@@ -320,7 +355,7 @@ READERS: Mapping[str, Reader[Any]] = {
     "blank_allowed": _truth,
     "blank_share": between(floating, 0, 1),
     "coverage_strata": _rising,
-    "score": _one_of(*metrics.BY_NAME),
+    "score": _score,
     "notebooks_only": _truth,
     "demo": _one_of(*DEMOS),
 }

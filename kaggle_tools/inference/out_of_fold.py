@@ -30,6 +30,7 @@ from kaggle_tools.models.folding import without_normalisation
 from kaggle_tools.precision import FixedPrecision
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.after_care import levels_of
+from kaggle_tools.results.scores import COUNTS, EXPECTED_COUNTS
 from kaggle_tools.results.summary import HeldOut
 from kaggle_tools.system.files import replacing, write_text
 from kaggle_tools.system.hardware import fast_memory_format
@@ -51,6 +52,13 @@ class ScoredPhoto(NamedTuple):
     """Pixels of background and foreground by probability, shape (2, BINS)."""
     levels: NDArray[np.int64]
     """Pixels of the mask's parts and holes, shape (2, LEVELS, 2): see `after_care.levels_of`."""
+    counts: metrics.Overlap
+    """Pixels of the masks; recorded where the competition's score is one over all pixels, as `expected` is."""
+    expected: metrics.Overlap
+    """Those to be expected if the probabilities are right."""
+
+
+NOT_IN_THE_TABLE = ["histogram", "levels", "counts", "expected"]
 
 
 def score_fold(
@@ -86,7 +94,7 @@ def score_fold(
     scored = [*track(one_by_one, len(targets_of(share)), "out-of-fold masks")]
     scored = [photo for of_process in gathered(scored) for photo in of_process]
     if rank == 0:
-        _write_tables(member.folder, sorted(scored, key=lambda photo: photo.image))
+        _write_tables(member.folder, sorted(scored, key=lambda photo: photo.image), competition)
 
 
 def scored_photos(
@@ -206,6 +214,8 @@ def _scored(prediction: Prediction, member: Member, competition: Competition) ->
         expected_score=sums.expected_score(competition),
         histogram=histogram(probability_HW, torch.from_numpy(truth_HW).to(probability_HW.device)),
         levels=levels_of(predicted_HW, truth_HW),
+        counts=counts,
+        expected=sums.expected_overlap,
     )
 
 
@@ -216,10 +226,14 @@ def _probabilities(path: Path, shape: tuple[int, ...], photo: Photo) -> NDArray[
     return map_HW / 255
 
 
-def _write_tables(folder: Path, scored: Sequence[ScoredPhoto]) -> None:
+def _write_tables(folder: Path, scored: Sequence[ScoredPhoto], competition: Competition) -> None:
     images = np.array([photo.image for photo in scored])
     histograms, levels = (np.stack([getattr(photo, name) for photo in scored]) for name in ("histogram", "levels"))
     with replacing(folder / run_folder.HISTOGRAMS_FILE) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, images=images, histograms=histograms, levels=levels)
-    table = pd.DataFrame(scored, columns=ScoredPhoto._fields).drop(columns=["histogram", "levels"])
+    table = pd.DataFrame(scored, columns=ScoredPhoto._fields).drop(columns=NOT_IN_THE_TABLE)
+    if isinstance(competition.score, metrics.Pooled):
+        expected = dict(zip(EXPECTED_COUNTS, zip(*(photo.expected for photo in scored), strict=True), strict=True))
+        counts = dict(zip(COUNTS, zip(*(photo.counts for photo in scored), strict=True), strict=True))
+        table = table.assign(**{**expected, **counts})
     write_text(folder / run_folder.OOF_FILE, table.to_csv(index=False, lineterminator="\n"))

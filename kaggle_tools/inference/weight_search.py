@@ -16,7 +16,7 @@ from kaggle_tools.data.images import read_gray, read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD, saved_oof_probabilities
-from kaggle_tools.results.scores import Estimate, nested_choice
+from kaggle_tools.results.scores import Estimate, nested_choice, of_counts
 from kaggle_tools.system.progress import track
 
 Weights = tuple[int, ...]
@@ -42,7 +42,7 @@ def stems_in_common(runs: Sequence[Path]) -> set[str]:
 def searched_weights(
     runs: Sequence[Path], photos: Collection[Photo], competition: Competition
 ) -> tuple[Weights, Estimate]:
-    """The weights with the highest mean score of the mix, and what such a choice gains over equal weights.
+    """The weights with the highest score of the mix, and what such a choice gains over equal weights.
 
     The gain is that on groups on which the choice was not made; see `nested_choice`.
 
@@ -51,7 +51,7 @@ def searched_weights(
     """
     mixes = mixes_of(len(runs))
     saved = [saved_oof_probabilities(run) for run in runs]
-    scores, stems = [], []
+    counts, stems = [], []
     for photo in track(photos, len(photos), "mixes of held-out photos"):
         assert photo.mask is not None, f"{photo.stem} has no mask"
         paths = [of_run[photo.stem] for of_run in saved]
@@ -59,9 +59,11 @@ def searched_weights(
         for path, map_HW in zip(paths, maps_HW, strict=True):
             if map_HW.shape != truth_HW.shape:
                 raise InputError(f"{path}: has another size than the true mask {photo.mask}; was the photo replaced?")
-        scores.append([float(competition.score(metrics.overlap(mask, truth_HW))) for mask in _masks(maps_HW, mixes)])
+        counts.append([metrics.overlap(mask, truth_HW) for mask in _masks(maps_HW, mixes)])
         stems.append(photo.stem)
-    best, gain = nested_choice(np.array(scores).T, groups_and_views_of_masks(stems, competition)[0])
+    of_mixes = metrics.Overlap(*np.array(counts).T)  # each of shape (mixes, photos)
+    scores = of_counts(of_mixes, competition.score)
+    best, gain = nested_choice(scores, groups_and_views_of_masks(stems, competition)[0])
     return mixes[best], gain
 
 

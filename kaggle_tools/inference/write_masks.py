@@ -37,7 +37,7 @@ from kaggle_tools.inference.predict import (
     batch_size_that_fits,
     predict,
 )
-from kaggle_tools.metrics import Overlap
+from kaggle_tools.metrics import Overlap, Pooled
 from kaggle_tools.precision import FP32, FixedPrecision, Precision
 from kaggle_tools.results.after_care import AfterCare
 from kaggle_tools.results.pred_folder import (
@@ -271,6 +271,11 @@ class MaskSums(NamedTuple):
         total = self.area + self.probability
         return 2 * self.inside / total if total > 0 else 1.0
 
+    @property
+    def expected_overlap(self) -> Overlap:
+        """The counts of pixels to be expected if the probabilities are right."""
+        return Overlap(self.inside, self.area, self.probability)
+
     def expected_score(self, competition: Competition) -> float:
         """The competition's score to be expected if the probabilities are right: that of the expected counts of pixels.
 
@@ -279,7 +284,7 @@ class MaskSums(NamedTuple):
         """
         if self.area == 0 and competition.blank_usual:
             return 1 - self.peak
-        return float(competition.score(Overlap(self.inside, self.area, self.probability)))
+        return float(competition.score(self.expected_overlap))
 
 
 def measured(probability_HW: Tensor, mask_HW: Tensor, votes_HW: Tensor) -> Tensor:
@@ -319,12 +324,14 @@ def notes_of(sums: MaskSums, photo: Photo, voters: int, competition: Competition
     if voters > 1:
         total = sums.votes + voters * sums.area
         agreement = round(2 * sums.votes_inside / total if total > 0 else 1.0, DIGITS)
+    pixels = photo.size[0] * photo.size[1]
     return MaskNotes(
-        area=round(sums.area / (photo.size[0] * photo.size[1]), DIGITS),
+        area=round(sums.area / pixels, DIGITS),
         expected_dice=round(sums.expected_dice, DIGITS),
         border_width=round(sums.doubtful / max(1.0, sums.outline), DIGITS),
         agreement=agreement,
         expected_score=round(sums.expected_score(competition), DIGITS),
+        expected_truth=round(sums.probability / pixels, DIGITS) if isinstance(competition.score, Pooled) else None,
     )
 
 

@@ -10,8 +10,8 @@ from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.errors import InputError, counted
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD
-from kaggle_tools.results.scores import FEWEST_GROUPS
-from kaggle_tools.results.summary import Summary, expected_and_real
+from kaggle_tools.results.scores import FEWEST_GROUPS, of_table
+from kaggle_tools.results.summary import Summary, expected_and_real, expected_scores
 
 OPTIMISTIC = 0.001
 """A score that is too high by this much gets a warning: so much can lie between two models (benchmarks/RESULTS.md)."""
@@ -112,17 +112,21 @@ def _chosen_epoch_is_little_optimistic(curves: Mapping[int, pd.DataFrame], folds
 def _probabilities_are_right(table: pd.DataFrame, competition: Competition) -> Check:
     """Whether the score that is expected of the probabilities is the real one: then so it may be for other photos."""
     name, found = competition.score_name, expected_and_real(table, competition)
-    if found is None:
+    scores = expected_scores(table, competition)
+    if found is None or scores is None:
         older = "the run was trained by an older version"
         return Check(False, f"The {name} expected from the probabilities is not recorded: {older}.")
     expected, real = found
-    excess = float(expected.mean() - real.mean())
+    of_photo = competition.photo_score_name
+    excess = scores.of_set() - of_table(table, competition.score).of_set()
     alike = float(expected.corr(real, method="spearman")) if min(expected.nunique(), real.nunique()) > 1 else None
     return Check(
         abs(excess) < OPTIMISTIC and (alike is None or alike > 0),
-        f"The {name} expected from the probabilities is {expected.mean():.5f}, {abs(excess):.5f} too "
+        f"The {name} expected from the probabilities is {scores.of_set():.5f}, {abs(excess):.5f} too "
         f"{'high' if excess > 0 else 'low'}; that of unknown photos like these may be wrong by as much. "
         + (
-            "" if alike is None else f"Photo by photo, expected and real {name} have a rank correlation of {alike:.2f}."
+            ""
+            if alike is None
+            else f"Photo by photo, expected and real {of_photo} have a rank correlation of {alike:.2f}."
         ),
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.metrics import Overlap
 from kaggle_tools.results.run_folder import DEFAULT_THRESHOLD
-from kaggle_tools.results.scores import Estimate, nested_choice
+from kaggle_tools.results.scores import Estimate, nested_choice, of_counts
 
 LEVELS = 24
 """Parts and holes are counted by the power of two that their area reaches: 1, 2 to 3, 4 to 7 pixels, and so on."""
@@ -196,8 +196,8 @@ def _highest_level(levels: NDArray[np.int64]) -> int:
 
 def _tried(ways: Mapping[AfterCare, Overlap], competition: Competition, groups: Sequence[str]) -> Trial:
     cares = sorted(ways, key=_distance)  # among equals the one that changes least; nothing at all comes first
-    scores = np.stack([np.asarray(competition.score(ways[care])) for care in cares])
-    best, gain = nested_choice(scores, groups)
+    counts = Overlap(*map(np.array, zip(*(ways[care] for care in cares), strict=True)))  # each of shape (ways, photos)
+    best, gain = nested_choice(of_counts(counts, competition.score), groups)
     return Trial(cares[best], gain)
 
 

@@ -1,6 +1,6 @@
 """Runs side by side, on the photos of the folds that all of them have finished.
 
-Differences are taken photo by photo, so that what is hard for all runs cancels out, and their interval is drawn
+Differences are those on the same photos, so that what is hard for all runs cancels out, and their interval is drawn
 over groups, as the score's own.
 """
 
@@ -21,7 +21,7 @@ from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.fold_table import recorded_files
 from kaggle_tools.results.records.run import RunConfig
-from kaggle_tools.results.scores import FEWEST_GROUPS, Estimate, Interval, interval
+from kaggle_tools.results.scores import FEWEST_GROUPS, Estimate, Interval, PhotoScores, of_table
 from kaggle_tools.results.tables import Cell, Column, NumberInWords, Table
 from kaggle_tools.system.output import printable
 
@@ -32,7 +32,7 @@ IN_OTHER_COLUMNS = ("competition", "model", "width", "unshuffle", "image_size")
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean difference in score between two runs."""
+    """The difference in score between two runs."""
 
     mean: float
     interval: Interval | None
@@ -61,9 +61,11 @@ class ComparedRun:
     image_size: Size | None
     """(height, width) in pixels that the network saw; None: the photos' own."""
     fold_scores: dict[int, float]
-    """The mean score of each fold."""
+    """The score of each fold."""
     score: Estimate
-    """The mean score over all photos."""
+    """The score of all photos."""
+    photo_scores: PhotoScores
+    """Those of the single photos, in the order of their stems."""
     further: dict[str, float]
     """The means of the other columns of `oof.csv`: dice and iou."""
     to_first: Difference
@@ -90,7 +92,7 @@ class Comparison:
 
     @property
     def best(self) -> int:
-        """Which run has the highest mean score."""
+        """Which run has the highest score."""
         return max(range(len(self.runs)), key=lambda at: self.runs[at].score.score)
 
     @property
@@ -101,7 +103,7 @@ class Comparison:
 
     def difference(self, run: int, other: int) -> Difference:
         """What `run` has more than `other`."""
-        return _difference(self.scores[run], self.scores[other], self.groups)
+        return _difference(self.runs[run].photo_scores, self.runs[other].photo_scores, self.groups)
 
     def names(self) -> list[str]:
         """The runs as tables, plots and sentences call them: by their folders' names where these tell them apart."""
@@ -111,7 +113,7 @@ class Comparison:
 
     @property
     def ranked(self) -> list[int]:
-        """The numbers of the runs, that with the highest mean score first."""
+        """The numbers of the runs, that with the highest score first."""
         return sorted(range(len(self.runs)), key=lambda at: -self.runs[at].score.score)
 
     @property
@@ -151,7 +153,11 @@ def compare(runs: Sequence[Path], competition: Competition) -> Comparison:
     for run, table in zip(runs[1:], tables[1:], strict=True):
         _require_same_photos(runs[0], tables[0], run, table)
     groups = tuple(groups_and_views_of_masks(tables[0].index, competition)[0])
-    compared = [_compared(run, folds, table, tables[0], groups) for run, table in zip(runs, tables, strict=True)]
+    photo_scores = [of_table(table, competition.score) for table in tables]
+    compared = [
+        _compared(run, table, scores, photo_scores[0], groups)
+        for run, table, scores in zip(runs, tables, photo_scores, strict=True)
+    ]
     scores = pd.DataFrame({at: table["score"] for at, table in enumerate(tables)})
     return Comparison(competition, compared, scores, tables[0]["fold"], groups)
 
@@ -224,17 +230,18 @@ def table(comparison: Comparison, *, with_settings: bool = True) -> Table:
 
 
 def _compared(
-    run: Path, folds: list[int], table: pd.DataFrame, first: pd.DataFrame, groups: tuple[str, ...]
+    run: Path, table: pd.DataFrame, scores: PhotoScores, first: PhotoScores, groups: tuple[str, ...]
 ) -> ComparedRun:
     settings, config = run_folder.read_settings(run), run_folder.read_config(run)
     return ComparedRun(
         run=run,
         model=settings.model_name,
         image_size=settings.image_size,
-        fold_scores={fold: float(table.loc[table["fold"] == fold, "score"].mean()) for fold in folds},
-        score=Estimate(float(table["score"].mean()), interval(table["score"].to_numpy(), groups)),
+        fold_scores=scores.by(table["fold"].tolist()),
+        score=scores.estimate(groups),
+        photo_scores=scores,
         further={name: float(table[name].mean()) for name in ("dice", "iou")},
-        to_first=_difference(table["score"], first["score"], groups),
+        to_first=_difference(scores, first, groups),
         begun=_begun(run, config),
         settings={name: setting_as_text(name, value) for name, value in as_recorded_now(config.settings).items()},
     )
@@ -246,9 +253,9 @@ def _begun(run: Path, config: RunConfig) -> str:
     return (config.begun or dated)[:16].replace("T", " ")
 
 
-def _difference(scores: pd.Series, others: pd.Series, groups: tuple[str, ...]) -> Difference:
-    differences = (scores - others).to_numpy()
-    return Difference(float(differences.mean()), interval(differences, groups), len(set(groups)))
+def _difference(scores: PhotoScores, others: PhotoScores, groups: tuple[str, ...]) -> Difference:
+    difference = scores.minus(others)
+    return Difference(difference.of_set(), difference.interval(groups), len(set(groups)))
 
 
 def _spread(interval: Interval | None, form: str) -> NumberInWords | None:

@@ -170,7 +170,9 @@ def finish(pred: Path, record: Record, photos: Sequence[Photo]) -> int:
     """Record what is known of the masks of these photos, of those that are there, and return how many are."""
     masked = [photo for photo in photos if mask_path(pred, photo.stem).exists()]
     rows = sorted((_row(pred, photo) for photo in masked), key=lambda row: (-row.doubt, row.image))
-    write_csv(pred / PHOTOS_FILE, PHOTO_COLUMNS, [[getattr(row, name) for name in PHOTO_COLUMNS] for row in rows])
+    has_last = any(row.expected_truth is not None for row in rows)  # else the table is as it was before there was one
+    columns = PHOTO_COLUMNS if has_last else PHOTO_COLUMNS[:-1]
+    write_csv(pred / PHOTOS_FILE, columns, [[getattr(row, name) for name in columns] for row in rows])
     sizes = Counter(photo.size for photo in masked)
     by_size = {f"{height}x{width}": count for (height, width), count in sorted(sizes.items())}
     write_json(pred / RECORD_FILE, replace(record, count=len(masked), sizes=by_size).to_json())
@@ -205,7 +207,7 @@ def read_photos(pred: Path) -> list[MaskedPhoto]:
     path = pred / PHOTOS_FILE
     again = "run `infer` again"
     first = "run `infer` to its end first"
-    photos = read_csv(path, PHOTO_COLUMNS, _parsed, newer=1, if_missing=first, if_damaged=again)
+    photos = read_csv(path, PHOTO_COLUMNS, _parsed, newer=2, if_missing=first, if_damaged=again)
     require_usable(path, [photo.image for photo in photos], f"the table is damaged; {again}")
     return photos
 

@@ -12,7 +12,7 @@ RUN/fold<K>/model.safetensors, model.json    the best weights, and what must be 
 RUN/fold<K>/metrics.csv, tensorboard/        the learning curves
 RUN/fold<K>/progress.json, timing.json       how far the training is (`Progress`); how long it took (`Timing`)
 RUN/fold<K>/checkpoints/                     those of Lightning, from which an interrupted fold continues
-RUN/fold<K>/oof.csv                          image,fold,score,dice,iou,expected_dice,expected_score: last
+RUN/fold<K>/oof.csv                          image,fold,score,dice,iou,expected_dice,expected_score,…: last
 RUN/fold<K>/oof_histograms.npz               how many pixels of each held-out photo have which probability
 RUN/fold<K>/oof/masks/<stem>.png             the predicted masks of the held-out photos
 RUN/fold<K>/oof/probabilities/<stem>.png     where asked for: their probabilities, 8 bits a pixel
@@ -34,9 +34,10 @@ from kaggle_tools.errors import InputError, first_few
 from kaggle_tools.options import size_as_text
 from kaggle_tools.results.records.masks import RECORD_FILE
 from kaggle_tools.results.records.run import RunConfig, Settings, Timing
+from kaggle_tools.results.scores import COUNTS, EXPECTED_COUNTS
 from kaggle_tools.results.tables import Kind, read_table
 from kaggle_tools.system.files import LOCK_FILE, deny_links, is_locked, read_json, require_regular, sha256, write_json
-from kaggle_tools.system.json_values import MalformedError
+from kaggle_tools.system.json_values import LARGEST_NUMBER, MalformedError
 from kaggle_tools.system.version import commit, installed_versions
 
 CONFIG_FILE, FOLDS_FILE, OOF_FILE = "config.json", "folds.csv", "oof.csv"
@@ -56,6 +57,7 @@ FOLDS_COLUMNS = {"image": _IMAGE, "group": Kind(is_text=True), "fold": _WHOLE}
 OOF_COLUMNS = {
     **{"image": _IMAGE, "fold": _WHOLE, "score": _SHARE, "dice": _SHARE, "iou": _SHARE},
     **dict.fromkeys([EXPECTED_DICE, EXPECTED_SCORE], Kind(most=1 + 1e-6, may_be_missing=True)),
+    **dict.fromkeys([*COUNTS, *EXPECTED_COUNTS], Kind(most=LARGEST_NUMBER, may_be_missing=True)),
 }
 METRICS_COLUMNS = {"epoch": _WHOLE} | dict.fromkeys(["lr", "train_loss", "val_loss", "val_dice", "val_iou"], _LEARNING)
 BINS = 256
@@ -271,7 +273,7 @@ def size_name(image_size: Sequence[int] | None) -> str:
 
 
 def read_oof(run: Path, folds: Sequence[int]) -> pd.DataFrame:
-    """The out-of-fold photos of these folds: image, fold, score, dice, iou, and expected_dice where it was recorded.
+    """The out-of-fold photos of these folds: image, fold, score, dice, iou, and of the others what was recorded.
 
     Raises:
         InputError: a table is missing or damaged.
@@ -279,7 +281,7 @@ def read_oof(run: Path, folds: Sequence[int]) -> pd.DataFrame:
     tables = []
     for fold in folds:
         path = fold_folder(run, fold) / OOF_FILE
-        table = read_table(path, OOF_COLUMNS, optional=[EXPECTED_DICE, EXPECTED_SCORE])
+        table = read_table(path, OOF_COLUMNS, optional=[EXPECTED_DICE, EXPECTED_SCORE, *COUNTS, *EXPECTED_COUNTS])
         if (table["fold"] != fold).any():
             raise InputError(f"{path}: damaged (photos of another fold)")
         tables.append(table)

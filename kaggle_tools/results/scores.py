@@ -1,17 +1,23 @@
-"""A mean score, its confidence interval, and how both are recorded in `run.json` and in the ledger of submissions.
+"""The score of a set of photos, its confidence interval, and how `run.json` and the ledger of submissions record both.
 
 Plain values: knows nothing of folders or competitions.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kaggle_tools.errors import InputError
+from kaggle_tools.metrics import Overlap, Pooled, Score
 from kaggle_tools.system.json_values import Fields, between, each, floating, pair, signed, text, whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
@@ -19,6 +25,7 @@ NESTED_FOLDS = 5
 FEWEST_GROUPS = 6
 """Of fewer groups all may well differ in one direction by chance: with probability 2 ** (1 - groups)."""
 
+Part = TypeVar("Part", str, int)
 Interval = tuple[float, float]
 """The lower and the upper end of a 95 % confidence interval."""
 
@@ -26,6 +33,10 @@ SCORE = between(floating, 0, 1 + 1e-9)
 """As it is recorded: a mean of ones may be a little more than one."""
 INTERVAL = pair(SCORE)
 DIFFERENCE = between(signed, -1, 1)
+COUNTS = ("intersection", "predicted", "truth")
+"""Columns of `oof.csv` with the pixel counts of each photo, where the competition's score is one over all pixels."""
+EXPECTED_COUNTS = ("expected_intersection", "predicted", "expected_truth")
+"""The same, with what is expected of the probabilities in place of the truth."""
 
 
 class Estimate(NamedTuple):
@@ -122,54 +133,167 @@ NOT_RECORDED = ExpectedScore(None, "not recorded")
 """Of masks that an older version made, or that were made elsewhere."""
 
 
-def interval(scores: NDArray[np.float64], groups: Sequence[str]) -> Interval | None:
-    """The 95 % bootstrap interval of the mean score, or of a mean difference; None where there is only one group.
+@dataclass(frozen=True)
+class PhotoScores(ABC):
+    """Scores of photos, and how they become that of a set of photos: it follows from sums of terms over its photos.
 
-    Drawn are groups, not photos: photos of one car are alike, and drawn one by one they would make
-    the score look surer than it is. Of few groups the plain percentiles would be too narrow still: they are expanded
-    as far as Student's t is wider than a normal distribution (Hesterberg 2014, What Teachers Should Know About the
-    Bootstrap).
+    Here alone is decided what the score of a set is; `of_counts` and `of_table` make them.
     """
-    import pandas as pd  # loaded here, for who only reads scores, as `submit` does, need not wait for them
-    from scipy.stats import bootstrap, norm, t
 
-    by_group = pd.Series(scores).groupby(list(groups))
-    if by_group.ngroups < 2:
-        return None
-    number = by_group.ngroups
-    expanded = t.ppf((1 + CONFIDENCE) / 2, number - 1) * math.sqrt(number / (number - 1))
-    found = bootstrap(
-        (by_group.sum().to_numpy(), by_group.count().to_numpy()),
-        lambda sums, counts, axis: sums.sum(axis=axis) / counts.sum(axis=axis),
-        paired=True,
-        confidence_level=min(2 * norm.cdf(expanded) - 1, 1 - 1e-9),
-        n_resamples=RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    terms: tuple[NDArray[Any], ...]
+    """What each photo adds to each sum, of shape (…, photos)."""
+
+    @abstractmethod
+    def of_sums(self, *sums: NDArray[Any]) -> NDArray[np.float64]:
+        """The score of a set from the sums of the terms over its photos."""
+
+    @abstractmethod
+    def minus(self, others: Self) -> "PhotoScores":
+        """What these have more than other scores of the same photos: the score of a set is then the difference."""
+
+    def at(self, *index: Any) -> Self:
+        """Those of some of the photos, or of some of the rows, as NumPy takes an index."""
+        return replace(self, terms=tuple(term[index] for term in self.terms))
+
+    def over_photos(self) -> NDArray[np.float64]:
+        """The score of all the photos, of shape (…)."""
+        return self.of_sums(*(term.sum(axis=-1) for term in self.terms))
+
+    def of_set(self) -> float:
+        """The score of all the photos, where there is one."""
+        return float(self.over_photos())
+
+    def by(self, parts: Sequence[Part]) -> dict[Part, float]:
+        """The score of each part, in the order of the parts; `parts` are those of the photos."""
+        sums = self._sums_by(parts)
+        scores = self.of_sums(*(of_parts.to_numpy() for of_parts in sums))
+        return dict(zip(sums[0].index.tolist(), scores.tolist(), strict=True))
+
+    def estimate(self, groups: Sequence[str]) -> Estimate:
+        """The score of all the photos, with its interval over groups."""
+        return Estimate(self.of_set(), self.interval(groups))
+
+    def interval(self, groups: Sequence[str]) -> Interval | None:
+        """The 95 % bootstrap interval of the score of all the photos; None where there is only one group.
+
+        Drawn are groups, not photos: photos of one car are alike, and drawn one by one they would make
+        the score look surer than it is. Of few groups the plain percentiles would be too narrow still: they are
+        expanded as far as Student's t is wider than a normal distribution (Hesterberg 2014, What Teachers Should Know
+        About the Bootstrap).
+        """
+        from scipy.stats import bootstrap, norm, t
+
+        sums = [of_groups.to_numpy() for of_groups in self._sums_by(groups)]
+        number = len(sums[0])
+        if number < 2:
+            return None
+        expanded = t.ppf((1 + CONFIDENCE) / 2, number - 1) * math.sqrt(number / (number - 1))
+        found = bootstrap(
+            sums,
+            lambda *drawn, axis: self.of_sums(*(of_groups.sum(axis=axis) for of_groups in drawn)),
+            paired=True,
+            confidence_level=min(2 * norm.cdf(expanded) - 1, 1 - 1e-9),
+            n_resamples=RESAMPLES,
+            method="percentile",
+            rng=np.random.default_rng(0),
+        )
+        return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+    def _sums_by(self, parts: Sequence[Any]) -> "list[pd.Series[Any]]":
+        import pandas as pd  # loaded here, for who only reads scores, as `submit` does, need not wait for it
+
+        return [pd.Series(term).groupby(list(parts)).sum() for term in self.terms]
 
 
-def nested_choice(scores: NDArray[np.float64], groups: Sequence[str]) -> tuple[int, Estimate]:
+class MeanScores(PhotoScores):
+    """The score of a set is the mean over its photos."""
+
+    @classmethod
+    def of(cls, scores: NDArray[np.float64]) -> Self:
+        """From the score of each photo, of shape (…, photos)."""
+        return cls((scores, np.ones(scores.shape, dtype=np.int8)))
+
+    def of_sums(self, *sums: NDArray[Any]) -> NDArray[np.float64]:
+        """The mean from the sum and the count."""
+        scores, photos = sums
+        return np.asarray(scores / photos)
+
+    def minus(self, others: Self) -> PhotoScores:
+        """The mean difference, photo by photo."""
+        return MeanScores.of(self.terms[0] - others.terms[0])
+
+
+@dataclass(frozen=True)
+class PooledScores(PhotoScores):
+    """The score of a set is that of its photos' pixel counts added up."""
+
+    score: Pooled
+
+    def of_sums(self, *sums: NDArray[Any]) -> NDArray[np.float64]:
+        """The score of the added counts."""
+        return self.score(Overlap(*sums))
+
+    def minus(self, others: Self) -> PhotoScores:
+        """The difference of both scores of the set."""
+        return _PooledDifference(self.terms + others.terms, self.score)
+
+
+class _PooledDifference(PooledScores):
+    """Of two predictions of the same photos; the terms are the counts of the one, and those of the other."""
+
+    def of_sums(self, *sums: NDArray[Any]) -> NDArray[np.float64]:
+        half = len(sums) // 2
+        return super().of_sums(*sums[:half]) - super().of_sums(*sums[half:])
+
+
+def of_counts(counts: Overlap, score: Score) -> PhotoScores:
+    """The scores of photos with these pixel counts, each of shape (…, photos)."""
+    if isinstance(score, Pooled):
+        return PooledScores(tuple(map(np.asarray, counts)), score)
+    return MeanScores.of(np.asarray(score(counts)))
+
+
+def of_table(table: "pd.DataFrame", score: Score, columns: Sequence[str] = COUNTS) -> PhotoScores:
+    """The scores of the photos in an `oof.csv`, whose pixel counts are in `columns` if the score needs them.
+
+    Raises:
+        InputError: it needs them, and they are missing, or cannot be.
+    """
+    if not isinstance(score, Pooled):
+        return MeanScores.of(table["score"].to_numpy())
+    if not set(columns) <= set(table.columns) or not _can_be(*(table[name] for name in columns)):
+        raise InputError(
+            f"oof.csv lacks possible pixel counts {', '.join(columns)}, which a score over all pixels needs; delete "
+            "it in the folders of the folds, and `train` makes it again"
+        )
+    return PooledScores(tuple(table[name].to_numpy() for name in columns), score)
+
+
+def nested_choice(ways: PhotoScores, groups: Sequence[str]) -> tuple[int, Estimate]:
     """Of several ways, the first of which is the usual one, the best; and what choosing it gains over the usual one.
 
     The gain is that of nested cross-validation: the best on some of the groups is tried on the others. On the photos on
     which it was chosen, every choice looks good. Of fewer than `FEWEST_GROUPS` it has no interval: it may be chance.
 
     Args:
-        scores: of shape (ways, photos). Among equal ways the first is the best.
+        ways: of shape (ways, photos). Among equal ways the first is the best.
         groups: of the photos.
     """
     numbers = {group: number % NESTED_FOLDS for number, group in enumerate(sorted(set(groups)))}
     folds = np.array([numbers[group] for group in groups])
-    gains = np.zeros(len(folds))
+    chosen, photos = np.zeros(len(folds), dtype=int), np.arange(len(folds))
     for fold in range(min(NESTED_FOLDS, len(numbers))):
         inside = folds == fold
         if not inside.all():
-            best = int(scores[:, ~inside].mean(axis=1).argmax())
-            gains[inside] = scores[best, inside] - scores[0, inside]
-    known = interval(gains, groups) if len(numbers) >= FEWEST_GROUPS else None
-    return int(scores.mean(axis=1).argmax()), Estimate(float(gains.mean()), known)
+            chosen[inside] = int(ways.at(slice(None), ~inside).over_photos().argmax())
+    gain = ways.at(chosen, photos).minus(ways.at(0))
+    known = gain.interval(groups) if len(numbers) >= FEWEST_GROUPS else None
+    return int(ways.over_photos().argmax()), Estimate(gain.of_set(), known)
+
+
+def _can_be(intersection: "pd.Series[float]", predicted: "pd.Series[float]", truth: "pd.Series[float]") -> bool:
+    """Whether these may be pixel counts, none of them missing; those expected of probabilities are rounded."""
+    return bool((intersection <= np.minimum(predicted, truth) * (1 + 1e-9)).all())
 
 
 def _as_list(interval: Interval | None) -> list[float] | None:

@@ -35,7 +35,7 @@ from kaggle_tools.results.run_folder import (
     fold_folder,
     read_oof,
 )
-from kaggle_tools.results.scores import Estimate, ValidatedRun, interval
+from kaggle_tools.results.scores import EXPECTED_COUNTS, Estimate, PhotoScores, ValidatedRun, of_counts, of_table
 from kaggle_tools.system.files import LARGEST_TABLE, locked, read_bytes, write_json, write_text
 
 SUMMARY_FILE, THRESHOLDS_FILE = "summary.json", "thresholds.csv"
@@ -74,7 +74,7 @@ class Summary:
     groups: int
     score_name: str
     score: Estimate
-    """The mean over photos, with its interval over groups."""
+    """That of all photos, with its interval over groups."""
     score_std: float | None
     """The standard deviation of the folds' mean scores; None where there is only one fold."""
     score_by_fold: Mapping[int, float]
@@ -146,9 +146,9 @@ def summarise(run: Path, competition: Competition) -> Summary:
         raise InputError(f"{run}: no finished fold in it; `train --out {run}` makes or finishes one")
     table = read_oof(run, folds)
     groups, views = groups_and_views_of_masks(table["image"], competition)
-    table = table.assign(group=groups, view=views)
-    table["class"] = [competition.stem_and_class(name)[1] for name in table["image"]]
-    by_fold = {int(fold): score for fold, score in _mean_scores(table, "fold").items()}
+    classes = [competition.stem_and_class(name)[1] for name in table["image"]]
+    scores = of_table(table, competition.score)
+    by_fold = scores.by(table["fold"].tolist())
     held_out = held_out_by(run, folds)
     if sorted(held_out.stems) != sorted(table["image"]):
         raise InputError(f"{run}: {OOF_FILE} and {HISTOGRAMS_FILE} of its folds are about different photos")
@@ -159,16 +159,16 @@ def summarise(run: Path, competition: Competition) -> Summary:
         photos=len({competition.stem_of(name) for name in table["image"]}),
         groups=len(set(groups)),
         score_name=competition.score_name,
-        score=Estimate(float(table["score"].mean()), interval(table["score"].to_numpy(), groups)),
+        score=scores.estimate(groups),
         score_std=float(pd.Series(by_fold).std(ddof=1)) if len(folds) > 1 else None,
         score_by_fold=by_fold,
         dice=float(table["dice"].mean()),
         iou=float(table["iou"].mean()),
         threshold=threshold,
         score_at_threshold=score_at_threshold,
-        score_by_view=_mean_scores(table, "view") if competition.has_groups else None,
-        score_by_group=_mean_scores(table, "group") if competition.has_groups else None,
-        score_by_class=_mean_scores(table, "class") if competition.classes else None,
+        score_by_view=scores.by(views) if competition.has_groups else None,
+        score_by_group=scores.by(groups) if competition.has_groups else None,
+        score_by_class=scores.by(classes) if competition.classes else None,
     )
 
 
@@ -211,14 +211,14 @@ def _trials(held_out: HeldOut, competition: Competition) -> list[Trial]:
 def estimate_at(held_out: HeldOut, competition: Competition, care: AfterCare) -> Estimate:
     """The score that new photos are expected to get, if their masks are made in this way.
 
-    It is the mean score of the held-out photos. Several folds together may score a little more than each of them alone.
+    It is the score of the held-out photos. Several folds together may score a little more than each of them alone.
     """
     parts = _by_class(held_out, competition)
     overlaps = [_overlap_after(part, care.of(of_class)) for of_class, part in parts.items()]
-    scores = np.concatenate([competition.score(overlap) for overlap in overlaps])
+    together = Overlap(*(np.concatenate(counts) for counts in zip(*overlaps, strict=True)))
     names = [name for part in parts.values() for name in part.stems]
     groups = groups_and_views_of_masks(names, competition)[0]
-    return Estimate(float(scores.mean()), interval(scores, groups))
+    return of_counts(together, competition.score).estimate(groups)
 
 
 def _overlap_after(held_out: HeldOut, care: AfterCare) -> Overlap:
@@ -246,14 +246,21 @@ def expected_excess(run: Path, folds: Sequence[int], competition: Competition) -
     Raises:
         InputError: a table is missing or damaged.
     """
-    found = expected_and_real(read_oof(run, folds), competition)
-    return None if found is None else float(found[0].mean() - found[1].mean())
+    table = read_oof(run, folds)
+    expected = expected_scores(table, competition)
+    return None if expected is None else expected.of_set() - of_table(table, competition.score).of_set()
+
+
+def expected_scores(table: pd.DataFrame, competition: Competition) -> PhotoScores | None:
+    """The scores that are expected of the held-out photos' probabilities; None where they are not known."""
+    found = expected_and_real(table, competition)
+    return None if found is None else of_table(table.assign(score=found[0]), competition.score, EXPECTED_COUNTS)
 
 
 def threshold_curve(histograms: NDArray[np.int64], competition: Competition) -> pd.DataFrame:
-    """The mean score of all photos at each threshold, in ascending order: threshold, score."""
+    """The score of all photos at each threshold, in ascending order: threshold, score."""
     bins = range(1, BINS)
-    scores = [float(competition.score(overlap_at(histograms, at)).mean()) for at in bins]
+    scores = [of_counts(overlap_at(histograms, at), competition.score).of_set() for at in bins]
     return pd.DataFrame({"threshold": [at / BINS for at in bins], "score": scores})
 
 
@@ -293,11 +300,6 @@ def held_out_by(run: Path, folds: Sequence[int]) -> HeldOut:
         np.concatenate([of_fold.histograms for of_fold in by_fold]),
         np.concatenate(levels) if len(levels) == len(by_fold) else None,
     )
-
-
-def _mean_scores(table: pd.DataFrame, part: str) -> dict[str, float]:
-    """The mean score of each value of the column `part`, in the order of the values."""
-    return {str(value): float(score) for value, score in table.groupby(part)["score"].mean().items()}
 
 
 def _read_histograms(run: Path, fold: int) -> HeldOut:

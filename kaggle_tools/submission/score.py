@@ -1,7 +1,7 @@
 """Scores a submission, mask by mask, where the truth is at hand."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from kaggle_tools.data.checks.foreground import lines_of_ambiguous
 from kaggle_tools.data.checks.names import below_folders, files_by_stem
 from kaggle_tools.data.images import read_foreground
 from kaggle_tools.errors import InputError, counted, first_few
+from kaggle_tools.results.scores import of_counts
 from kaggle_tools.submission.mask_size import as_submitted
 from kaggle_tools.submission.read import parse_mask, read_masks
 from kaggle_tools.system.output import warn
@@ -27,6 +28,8 @@ class Scores(NamedTuple):
     competition's), `dice` and `iou`."""
     unscored: int
     """How many rows of the CSV have no known truth."""
+    score: float
+    """The competition's, of all photos that were scored."""
 
 
 def score_submission(path: Path, truth: Path, competition: Competition) -> Scores:
@@ -67,7 +70,9 @@ def score_submission(path: Path, truth: Path, competition: Competition) -> Score
         raise InputError(f"{path}: {lacking}: {first_few(missing)}{exchanged}")
     for line in lines_of_ambiguous(ambiguous, len(counts)):
         warn(line)
-    return Scores(_table(counts, competition), unscored)
+    together = metrics.Overlap(*np.array(list(counts.values())).T)
+    score = of_counts(together, competition.score).of_set()
+    return Scores(_table(list(counts), together, competition), unscored, score)
 
 
 class _TrueMask(NamedTuple):
@@ -83,11 +88,10 @@ def _overlap(runs: rle.Runs, true_runs: rle.Runs) -> metrics.Overlap:
     return metrics.Overlap(shared, int(runs[:, 1].sum()), int(true_runs[:, 1].sum()))
 
 
-def _table(counts: dict[str, metrics.Overlap], competition: Competition) -> pd.DataFrame:
-    together = metrics.Overlap(*np.array(list(counts.values())).T)
+def _table(ids: Sequence[str], together: metrics.Overlap, competition: Competition) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "image": [competition.name_of(photo_id) for photo_id in counts],
+            "image": [competition.name_of(photo_id) for photo_id in ids],
             "score": competition.score(together),
             "dice": metrics.dice(together),
             "iou": metrics.iou(together),

@@ -258,7 +258,7 @@ def read_csv(
 ) -> list[T]:
     """What `parse` makes of each row of a table, without pandas. It takes the fields, of which the first names the row.
 
-    The last columns, as many as `newer` says, are not in the tables of older versions.
+    The last columns, as many as `newer` says, are not in the tables of older versions, or not in all tables.
     `if_missing` says what the absence of the file may mean, `if_damaged` what to do about a table that is damaged.
 
     Raises:
@@ -268,7 +268,7 @@ def read_csv(
     try:
         rows = filter(None, csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
         header = next(rows, [])
-        if header not in (list(columns), list(columns[: len(columns) - newer])):
+        if header not in [list(columns[: len(columns) - missing]) for missing in range(newer + 1)]:
             raise ValueError(f"not a table of {','.join(columns)}")
         parsed: dict[str, T] = {}
         for row in rows:  # one by one, so that a file of empty fields takes no memory before it is refused

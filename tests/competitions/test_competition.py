@@ -3,7 +3,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from known_competitions import CARVANA, CLOUDS, SALT, STEEL
+from known_competitions import CARVANA, CLOUDS, POOLED, SALT, STEEL
 
 from kaggle_tools.competitions.competition import Competition, TrainTable
 from kaggle_tools.competitions.toml_file import packaged, packaged_competition
@@ -74,6 +74,13 @@ def test_salts_archives_unpack_to_where_its_photos_are_looked_for(tmp_path: Path
 
 def test_only_carvana_is_scored_by_dice(tiles: Competition) -> None:
     assert [competition.scored_by_dice for competition in (CARVANA, SALT, tiles)] == [True, False, False]
+
+
+def test_of_a_score_over_all_pixels_a_photo_has_the_dice_and_the_mean_dice_is_another_score() -> None:
+    assert POOLED.scored_by_dice
+    assert POOLED.photo_score_name == "Dice"
+    assert SALT.photo_score_name == "mean precision"
+    assert POOLED.further_scores == {"Dice": "dice", "IoU": "iou"}
 
 
 def test_the_further_scores_leave_out_the_competitions_own(tiles: Competition) -> None:

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from kaggle_tools import metrics
 from kaggle_tools.cli import DEFAULT_SLUG
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.competitions.named import agreed_competition, competition_named, name_of, record, recorded
+from kaggle_tools.competitions.toml_file import as_recorded
 from kaggle_tools.errors import InputError
+from kaggle_tools.metrics import Overlap
 
 
 def test_a_competition_is_named_by_its_slug_or_its_file(tmp_path: Path) -> None:
@@ -93,3 +96,46 @@ class TestRecord:
         record(tmp_path, tiles)
         with pytest.raises(InputError, match="is about roof-tiles, and the folder about carvana"):
             recorded(tmp_path, CARVANA.slug)
+
+
+class TestOwnScore:
+    @pytest.fixture
+    def own(self, tmp_path: Path, tiles: Competition) -> str:
+        """A file of a competition with a score of its own, and the folder RUN that records it."""
+        (tmp_path / "scores.py").write_text("def half(shared, predicted, truth):\n    return 0 * truth + 0.5\n")
+        fields = {**as_recorded(tiles), "score": "scores.py:half"}
+        lines = [f"{name} = {json.dumps(value)}" for name, value in fields.items()]
+        (tmp_path / "roofs.toml").write_text("\n".join(lines))
+        (tmp_path / "run").mkdir()
+        record(tmp_path / "run", competition_named(str(tmp_path / "roofs.toml")))
+        return str(tmp_path / "roofs.toml")
+
+    def test_what_is_to_be_scored_needs_the_file_again_and_all_else_does_not(self, own: str, tmp_path: Path) -> None:
+        folders = {tmp_path / "run": "roof-tiles"}
+        with pytest.raises(InputError) as caught:
+            agreed_competition(None, folders)
+        assert str(caught.value) == (
+            f"{tmp_path / 'run'}: the score is scores.py:half, a function of your own, and no code is taken from a "
+            "folder of runs or masks; give --competition FILE.toml, beside which scores.py lies"
+        )
+        assert agreed_competition(None, folders, to_score=False).score_name == "half"
+        assert agreed_competition(own, folders).score(Overlap(1, 1, 1)) == 0.5
+
+    def test_code_that_lies_in_the_run_is_not_run(self, own: str, tmp_path: Path) -> None:
+        (tmp_path / "run" / "scores.py").write_text(f"open({str(tmp_path / 'was-run')!r}, 'w')")
+        agreed_competition(None, {tmp_path / "run": "roof-tiles"}, to_score=False)
+        with pytest.raises(InputError, match="give --competition"):
+            competition_named(str(tmp_path / "run" / "competition.json"))
+        assert not (tmp_path / "was-run").exists()
+
+    def test_a_file_that_was_changed_since_is_named_as_a_difference(self, own: str, tmp_path: Path) -> None:
+        with (tmp_path / "scores.py").open("a") as file:
+            file.write("# changed\n")
+        changed = competition_named(own)
+        with pytest.raises(InputError, match=r"begun with another competition \(score_sha256 was [0-9a-f]{64}, now "):
+            record(tmp_path / "run", changed)
+        with pytest.raises(InputError, match=r"--competition: another roof-tiles than that of .*\(score_sha256 was"):
+            agreed_competition(own, {tmp_path / "run": "roof-tiles"})
+
+    def test_commands_name_such_a_competition_by_the_file(self, own: str, tmp_path: Path) -> None:
+        assert name_of(tmp_path / "run", competition_named(own)) == own

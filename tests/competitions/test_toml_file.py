@@ -1,3 +1,4 @@
+import hashlib
 import tomllib
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from kaggle_tools.competitions.toml_file import (
     read_competition,
 )
 from kaggle_tools.errors import InputError
+from kaggle_tools.metrics import Overlap
+from kaggle_tools.system.json_values import MalformedError
 
 ROOFS = """\
 slug = "roof-tiles"
@@ -87,7 +90,13 @@ def test_an_unknown_slug_is_refused_and_the_known_ones_are_named() -> None:
         (12, "rle_first = true", "rle_first: True must be 0 or 1"),
         (11, 'rle_order = "rows"', "rle_order: 'rows' must be row-major or column-major"),
         (11, 'rle_ordr = "row-major"', "rle_ordr: no such field; is rle_order meant?"),
-        (15, 'score = "AUC"', "score: 'AUC' must be Dice or IoU or mean precision or F0.5 or F2"),
+        (15, 'score = "AUC"', "score: 'AUC' must be Dice or IoU or mean precision or F0.5 or F2 or global Dice"),
+        (
+            15,
+            'score = "../scores.py:f"',
+            "score: '../scores.py:f' must be a file beside this one and its function, as my_scores.py:my_score",
+        ),
+        (13, 'score_sha256 = "0"', "score_sha256: '0' must be a SHA-256: 64 of the digits 0 to 9 and a to f"),
         (
             1,
             'slug = "Roof Tiles"',
@@ -217,3 +226,53 @@ def test_the_recorded_training_table_holds_what_the_file_says_of_it() -> None:
 
 def test_the_recorded_fields_are_those_of_the_file(tiles: Competition) -> None:
     assert as_recorded(tiles) == tomllib.loads(ROOFS)
+
+
+class TestOwnScore:
+    @pytest.fixture
+    def roofs(self, roofs: Path) -> Path:
+        """With a score of its own."""
+        (roofs.parent / "scores.py").write_text("def half(shared, predicted, truth):\n    return 0 * truth + 0.5\n")
+        roofs.write_text(ROOFS.replace("IoU", "scores.py:half"))
+        return roofs
+
+    def test_is_read_from_beside_the_file_and_named_after_its_function(self, roofs: Path) -> None:
+        competition = read_competition(roofs)
+        assert competition.score_name == competition.photo_score_name == "half"
+        assert competition.score(Overlap(1, 1, 1)) == 0.5
+        assert competition.further_scores == {"Dice": "dice", "IoU": "iou"}
+
+    def test_is_recorded_by_its_name_and_its_sha256_which_run_nothing(self, roofs: Path) -> None:
+        competition = read_competition(roofs)
+        recorded = as_recorded(competition)
+        sha256 = hashlib.sha256((roofs.parent / "scores.py").read_bytes()).hexdigest()
+        assert (recorded["score"], recorded["score_sha256"]) == ("scores.py:half", sha256)
+        again = competition_of(recorded)
+        assert again == competition
+        with pytest.raises(InputError, match="give --competition"):
+            again.score(Overlap(1, 1, 1))
+
+    def test_a_file_may_say_the_sha256_which_must_then_be_right(self, roofs: Path) -> None:
+        sha256 = hashlib.sha256((roofs.parent / "scores.py").read_bytes()).hexdigest()
+        with roofs.open("a") as file:
+            file.write(f'score_sha256 = "{sha256}"\n')
+        assert read_competition(roofs).score_name == "half"
+        with (roofs.parent / "scores.py").open("a") as file:
+            file.write("\n")
+        assert "score_sha256: the Python file of the score has another SHA-256, " in refusal(roofs)
+
+    def test_a_record_without_the_sha256_is_refused(self, roofs: Path) -> None:
+        recorded = as_recorded(read_competition(roofs))
+        del recorded["score_sha256"]
+        with pytest.raises(MalformedError, match="no score_sha256 in it"):
+            competition_of(recorded)
+
+    def test_a_sha256_belongs_to_no_other_score(self, roofs: Path) -> None:
+        recorded = {**as_recorded(read_competition(roofs)), "score": "IoU"}
+        with pytest.raises(MalformedError, match="^score_sha256: belongs to a score that is a function in a Python fi"):
+            competition_of(recorded)
+
+    @pytest.mark.parametrize("named", ["os:system", "os.path:join", "/tmp/a.py:f", "a/b.py:f", "a.py:f.g", "a.py"])
+    def test_nothing_else_than_a_file_beside_it_can_be_named(self, roofs: Path, named: str) -> None:
+        with pytest.raises(MalformedError, match="^score: "):
+            competition_of({**as_recorded(read_competition(roofs)), "score": named})

@@ -11,6 +11,7 @@ from known_networks import CPU, Constant, RampNet, member, noise, save_photo, sc
 from PIL import Image
 from torch import nn
 
+from kaggle_tools import metrics
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import read_gray, read_mask, write_gray, write_mask
 from kaggle_tools.data.listing import Photo
@@ -101,6 +102,26 @@ class TestScoringAFold:
             assert iou == pytest.approx((predicted & truth).sum() / (predicted | truth).sum())
             hit = 2 * expected[predicted].sum() / (predicted.sum() + expected.sum())
             assert expected_dice == pytest.approx(hit, rel=1e-5)
+
+    def test_pixel_counts_are_recorded_only_where_the_score_is_one_over_all_pixels(
+        self, drawn: list[Photo], tmp_path: Path, tiles: Competition
+    ) -> None:
+        over_pixels = replace(tiles, score=metrics.BY_NAME["global Dice"], score_name="global Dice")
+        self.score(tmp_path / "pooled", over_pixels, drawn)
+        self.score(tmp_path / "mean", tiles, drawn)
+        usual = ["image", "fold", "score", "dice", "iou", "expected_dice", "expected_score"]
+        assert list(pd.read_csv(tmp_path / "mean" / "oof.csv")) == usual
+        rows = pd.read_csv(tmp_path / "pooled" / "oof.csv")
+        counts = ["expected_intersection", "predicted", "expected_truth", "intersection", "truth"]
+        assert list(rows) == [*usual, *counts]
+        assert rows["score"].tolist() == rows["dice"].tolist()
+        for number, row in rows.iterrows():
+            expected = scaled_mean(noise((20, 30), number), (16, 24), "hflip", self.SCALES)
+            predicted, truth = expected >= 0.5, noise((20, 30), 9)[..., 0] > 100
+            real = [(predicted & truth).sum(), predicted.sum(), truth.sum()]
+            assert row[["intersection", "predicted", "truth"]].tolist() == real
+            hoped = [expected[predicted].sum(), expected.sum()]
+            assert row[["expected_intersection", "expected_truth"]].tolist() == pytest.approx(hoped, rel=1e-5)
 
     def test_probabilities_of_held_out_photos_are_kept_only_where_they_are_asked_for(
         self, drawn: list[Photo], tmp_path: Path, tiles: Competition

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from kaggle_tools.data.images import write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.weight_search import mixes_of, searched_weights, stems_in_common
+from kaggle_tools.metrics import BY_NAME
 from kaggle_tools.results.run_folder import fold_folder, oof_probability_path
 
 PHOTOS = [f"{number}" for number in range(12)]
@@ -50,6 +52,26 @@ def test_weights_that_are_better_on_all_groups_are_found(
     assert weights == (7, 3)
     assert gain.score == 1
     assert gain.is_above_0
+
+
+def test_weights_that_are_better_over_all_pixels_are_found(
+    runs: list[Path], photos: list[Photo], tmp_path: Path, tiles: Competition
+) -> None:
+    """The first run is right on each third photo, with six pixels of foreground, the second on others, with one."""
+    large = np.array([[1] * 6 + [0]], dtype=bool)
+    write_mask(tmp_path / "large.png", large)
+    write_mask(tmp_path / "small.png", np.array([[1, 0, 0, 0, 0, 0, 0]], dtype=bool))
+    mixed = []
+    for number, photo in enumerate(photos):
+        of_large = number % 3 == 0
+        right, wrong = ([250] * 6 + [0], [0] * 7) if of_large else ([250] + [0] * 6, [0] * 7)
+        keep(runs[0], photo.stem, *(right if of_large else wrong))
+        keep(runs[1], photo.stem, *(wrong if of_large else right))
+        mixed.append(replace(photo, mask=tmp_path / ("large.png" if of_large else "small.png")))
+    over_pixels = replace(tiles, score=BY_NAME["global Dice"], score_name="global Dice")
+    weights, _ = searched_weights(runs, mixed, over_pixels)
+    assert weights == (6, 4)
+    assert searched_weights(runs, mixed, tiles)[0] == (0, 10)
 
 
 def test_equal_weights_are_the_best_where_nothing_is_better(

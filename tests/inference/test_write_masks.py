@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from known_competitions import CARVANA, SALT
+from known_competitions import CARVANA, POOLED, SALT
 from known_networks import CPU, BatchNet, Constant, member
 from numpy.typing import NDArray
 from PIL import Image
@@ -172,6 +172,11 @@ class TestNotes:
         probability_HW[1, 2] = 0.25
         assert self.notes(probability_HW, blank, 1, SALT)["expected_score"] == 0.75
         assert self.notes(torch.zeros(3, 4), blank, 1, SALT)["expected_score"] == 1
+
+    def test_what_is_truly_foreground_is_noted_where_the_score_is_one_over_all_pixels(self) -> None:
+        notes = self.notes(self.PROBABILITY, self.ONE, 1, POOLED)
+        assert notes["expected_truth"] == 0.453333  # 2.72 of six pixels
+        assert notes["expected_score"] == notes["expected_dice"] == 0.863636
 
     def test_another_score_than_dice_is_that_of_the_expected_pixels(self) -> None:
         """2.47 of a union of 3 + 2.72 - 2.47 = 3.25: an IoU of 0.76, which exceeds six of the ten thresholds."""

@@ -2,7 +2,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from known_competitions import CARVANA, SALT
+from known_competitions import CARVANA, POOLED, SALT
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -115,6 +115,15 @@ class TestTrials:
         assert trials[0].gain.score == pytest.approx(0.075)
         assert trials[0].gain.is_above_0
         assert chosen(trials) == AfterCare(0.25)
+
+    def test_over_all_pixels_a_threshold_is_chosen_that_is_better_on_large_objects(self) -> None:
+        """It loses half of each second photo, which are small."""
+        truth = np.array([1000, 10] * 10)
+        usual, other = (Overlap(np.array(shared * 10), truth, truth) for shared in ([800, 10], [900, 5]))
+        trials = trials_of(POOLED, self.GROUPS, {0.25: other, 0.5: usual}, None)
+        assert trials[0].gain.score == pytest.approx((905 - 810) / 1010)
+        assert chosen(trials) == AfterCare(0.25)
+        assert chosen(trials_of(CARVANA, self.GROUPS, {0.25: other, 0.5: usual}, None)) == AfterCare()
 
     def test_a_gain_that_few_groups_make_is_not_real(self) -> None:
         trials = trials_of(CARVANA, self.GROUPS, self.at_thresholds([79] * 19 + [100]), None)

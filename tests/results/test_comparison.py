@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from known_competitions import CARVANA
+from known_competitions import CARVANA, POOLED
 from scipy.stats import norm, t
 
 from kaggle_tools.data.fingerprint import FileHashes, write_fingerprint
 from kaggle_tools.errors import InputError
 from kaggle_tools.results import comparison
 from kaggle_tools.results.comparison import ComparedRun, Difference
-from kaggle_tools.results.scores import interval
+from kaggle_tools.results.scores import MeanScores
 
 Scores = dict[str, float]
 
@@ -53,6 +53,25 @@ def test_runs_are_compared_photo_by_photo_in_the_order_given(tmp_path: Path) -> 
     assert two.score.score == pytest.approx((0.95 + 0.8 + 0.4) / 3)
     assert one.to_first.mean == 0
     assert two.to_first.mean == pytest.approx((0.05 + 0.1 - 0.1) / 3)
+
+
+def test_runs_are_compared_by_their_scores_over_all_pixels(tmp_path: Path) -> None:
+    """The second is better on the small photo by its Dice, and worse by the pixels of both."""
+    shared = {"first": (2, 90), "second": (4, 80)}
+    for name, (small, large) in shared.items():
+        scores = {"a_01": small / 4, "b_01": large / 100}
+        write_run(tmp_path / name, {0: scores})
+        path = tmp_path / name / "fold0" / "oof.csv"
+        counts = {"intersection": [small, large], "predicted": [4, 100], "truth": [4, 100]}
+        pd.read_csv(path).assign(**counts).to_csv(path, index=False)
+    compared = comparison.compare([tmp_path / name for name in shared], POOLED)
+    first, second = compared.runs
+    assert (first.score.score, second.score.score) == (pytest.approx(92 / 104), pytest.approx(84 / 104))
+    assert second.fold_scores == {0: pytest.approx(84 / 104)}
+    assert second.to_first.mean == pytest.approx(-8 / 104)
+    assert second.to_first.interval == pytest.approx([-0.1, 0.5])
+    assert compared.best == 0
+    assert compare([tmp_path / name for name in shared])[1].to_first.mean == pytest.approx((0.5 - 0.1) / 2)
 
 
 class TestFilesThatChanged:
@@ -167,7 +186,7 @@ def test_runs_that_are_equal_are_called_different_less_often_than_one_time_in_te
     told = 0
     for _ in range(400):
         by_car = generator.normal(0, 0.01, 8)
-        told += Difference(0.0, interval(by_car, list("abcdefgh")), groups=8).verdict != "cannot tell"
+        told += Difference(0.0, MeanScores.of(by_car).interval(list("abcdefgh")), groups=8).verdict != "cannot tell"
     assert told < 40
 
 

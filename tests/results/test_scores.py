@@ -1,10 +1,29 @@
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
-from kaggle_tools.results.scores import NOT_RECORDED, Estimate, ExpectedScore, ValidatedRun, interval
+from kaggle_tools.errors import InputError
+from kaggle_tools.metrics import BY_NAME, Overlap
+from kaggle_tools.results.scores import (
+    NOT_RECORDED,
+    Estimate,
+    ExpectedScore,
+    MeanScores,
+    PhotoScores,
+    ValidatedRun,
+    nested_choice,
+    of_counts,
+    of_table,
+)
+
+
+def interval(scores: NDArray[np.float64], groups: Sequence[str]) -> tuple[float, float] | None:
+    return MeanScores.of(scores).interval(groups)
 
 
 class TestInterval:
@@ -39,6 +58,87 @@ class TestInterval:
 
     def test_a_single_group_has_no_interval(self) -> None:
         assert interval(np.array([0.8, 0.9]), ("a", "a")) is None
+
+
+SMALL_AND_LARGE = Overlap(np.array([1, 90, 0]), np.array([4, 100, 0]), np.array([4, 100, 0]))
+"""A small object of which a quarter is right, a large one of which nine tenths are, and a blank photo."""
+
+
+def pooled(counts: Overlap) -> PhotoScores:
+    return of_counts(counts, BY_NAME["global Dice"])
+
+
+class TestPooled:
+    def test_the_score_over_all_pixels_is_that_of_the_added_counts_and_that_of_photos_their_mean(self) -> None:
+        assert pooled(SMALL_AND_LARGE).of_set() == pytest.approx(2 * 91 / 208)
+        assert of_counts(SMALL_AND_LARGE, BY_NAME["Dice"]).of_set() == pytest.approx((0.25 + 0.9 + 1) / 3)
+
+    def test_a_set_of_blank_photos_with_blank_masks_counts_1(self) -> None:
+        assert pooled(SMALL_AND_LARGE).at([2]).of_set() == 1
+
+    def test_parts_are_pooled_each_for_itself_in_their_order(self) -> None:
+        by_part = pooled(SMALL_AND_LARGE).by(["b", "a", "b"])
+        assert list(by_part.items()) == [("a", 0.9), ("b", 0.25)]
+
+    def test_the_interval_is_that_of_groups_drawn_again_whose_counts_are_added(self) -> None:
+        """Of two groups: the counts of the one, of both, or of the other, with probabilities 1/4, 1/2, 1/4."""
+        assert pooled(SMALL_AND_LARGE).interval(("a", "b", "a")) == pytest.approx([0.25, 0.9])
+        assert pooled(SMALL_AND_LARGE).interval(("a", "a", "a")) is None
+
+    def test_the_interval_agrees_with_groups_drawn_by_hand(self) -> None:
+        """Groups differ in size, so that no mean over photos has the same one."""
+        generator = np.random.default_rng(1)
+        groups = generator.integers(0, 40, 300)
+        truth = generator.integers(1, 50, 300) ** 2 * (1 + groups)
+        shared = (truth * generator.uniform(0.3, 1, 300)).astype(int)
+        predicted = shared + generator.integers(0, 300, 300)
+        counts = Overlap(shared, predicted, truth)
+        draws = []
+        for _ in range(4000):
+            photos = [photo for group in generator.integers(0, 40, 40) for photo in np.flatnonzero(groups == group)]
+            draws.append(2 * shared[photos].sum() / (predicted[photos].sum() + truth[photos].sum()))
+        # Of 40 groups Student's t at 39 is 2.0227; times the root of 40/39 that is 2.0484, with 0.02026 in a tail.
+        found = pooled(counts).interval(tuple(map(str, groups)))
+        assert found == pytest.approx(np.quantile(draws, [0.02026, 1 - 0.02026]), abs=0.003)
+        mean = of_counts(counts, BY_NAME["Dice"]).interval(tuple(map(str, groups)))
+        assert mean != pytest.approx(found, abs=0.01)
+
+    def test_the_difference_is_that_of_both_pooled_scores(self) -> None:
+        worse = Overlap(np.array([1, 60, 0]), np.array([4, 100, 6]), np.array([4, 100, 0]))
+        lead = pooled(SMALL_AND_LARGE).minus(pooled(worse))
+        assert lead.of_set() == pytest.approx(2 * 91 / 208 - 2 * 61 / 214)
+        # Drawn are the group a twice, b twice, or each once, of which b alone is between the others.
+        assert lead.interval(("a", "b", "a")) == pytest.approx([2 / 8 - 2 / 14, 2 * 91 / 208 - 2 * 61 / 214])
+
+    def test_what_a_choice_gains_is_pooled(self) -> None:
+        """The second way is better on ten small photos, and worse on one large one of each of ten groups."""
+        truth = np.array([10, 1000] * 10)
+        ways = Overlap(
+            np.stack([np.array([5, 900] * 10), np.array([10, 800] * 10)]), np.stack([truth] * 2), np.stack([truth] * 2)
+        )
+        groups = [f"{at // 2}" for at in range(20)]
+        assert nested_choice(of_counts(ways, BY_NAME["Dice"]), groups)[0] == 1
+        assert nested_choice(pooled(ways), groups) == (0, Estimate(0, (0, 0)))
+        best, gain = nested_choice(pooled(ways).at([1, 0]), groups)
+        assert (best, gain.score) == (1, pytest.approx((905 - 810) / 1010))
+        assert gain.interval == pytest.approx([(905 - 810) / 1010] * 2)
+
+
+class TestOfATable:
+    TABLE = pd.DataFrame({"score": [0.5, 1], "intersection": [1, 2], "predicted": [1, 2], "truth": [3.0, 2]})
+
+    def test_the_counts_are_taken_only_where_the_score_needs_them(self) -> None:
+        assert of_table(self.TABLE, BY_NAME["global Dice"]).of_set() == 2 * 3 / 8
+        assert of_table(self.TABLE[["score"]], BY_NAME["Dice"]).of_set() == 0.75
+
+    @pytest.mark.parametrize(
+        "table",
+        [TABLE[["score"]], TABLE.assign(truth=[1, None]), TABLE.assign(intersection=[2, 2])],
+        ids=["missing", "missing of one photo", "more shared than predicted"],
+    )
+    def test_counts_that_are_missing_or_cannot_be_are_refused(self, table: pd.DataFrame) -> None:
+        with pytest.raises(InputError, match="^oof.csv lacks possible pixel counts intersection, predicted, truth, wh"):
+            of_table(table, BY_NAME["global Dice"])
 
 
 class TestJson:

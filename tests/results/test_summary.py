@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from known_competitions import CARVANA, SALT
+from known_competitions import CARVANA, POOLED, SALT
 from numpy.typing import NDArray
 
 from kaggle_tools import metrics
@@ -21,6 +21,7 @@ from kaggle_tools.results.after_care import AfterCare
 from kaggle_tools.results.summary import (
     cross_validation,
     estimate_at,
+    expected_excess,
     held_out_by,
     overlap_at,
     summarise,
@@ -188,6 +189,54 @@ class TestSummary:
     ) -> None:
         monkeypatch.setattr(summary_module, "LARGEST_HISTOGRAMS", 3 * 2 * 256 * 8 - 1)
         assert "histograms of more than 12,287 bytes; no competition has so many" in refusal(summarise, run, CARVANA)
+
+
+class TestOverAllPixels:
+    """A small photo whose mask is wrong up to the bin 99, and a large one that is wrong up to 150."""
+
+    @pytest.fixture
+    def run(self, tmp_path: Path) -> Path:
+        finish_fold(tmp_path, 0, [("a_01", 0.4, 0.4, 0.3)], [histogram({90: 2, 140: 1}, {100: 1})])
+        finish_fold(tmp_path, 2, [("b_01", 0.8, 0.8, 0.7)], [histogram({150: 40}, {200: 100})])
+        counts = {"intersection": [0, 100], "predicted": [1, 140], "truth": [1, 100]}
+        expected = {"expected_score": [0.5, 0.9], "expected_intersection": [0.5, 105], "expected_truth": [1, 110.5]}
+        for at, fold in enumerate((0, 2)):
+            path = tmp_path / f"fold{fold}" / "oof.csv"
+            table = pd.read_csv(path).assign(**{name: each[at] for name, each in {**counts, **expected}.items()})
+            table.to_csv(path, index=False)
+        return tmp_path
+
+    def test_the_scores_of_a_run_are_pooled(self, run: Path) -> None:
+        summary = summarise(run, POOLED)
+        assert summary.score_name == "global Dice"
+        assert summary.score.score == pytest.approx(2 * 100 / 242)
+        assert summary.score.interval == pytest.approx([0, 200 / 240])
+        assert summary.score_by_fold == pytest.approx({0: 0, 2: 200 / 240})
+        assert summary.score_by_group == pytest.approx({"a": 0, "b": 200 / 240})
+        assert summary.score_by_view == pytest.approx({"01": 2 * 100 / 242})
+        assert summary.dice == pytest.approx((0.4 + 0.8) / 2)
+
+    def test_the_best_threshold_is_that_over_pixels(self, run: Path) -> None:
+        """Above 150 the large photo is right, and of the small one, which counts for little, nothing is found."""
+        summary = summarise(run, POOLED)
+        assert (summary.threshold, summary.score_at_threshold) == (151 / 256, pytest.approx(200 / 201))
+        assert summarise(run, CARVANA).threshold == 100 / 256
+
+    def test_the_expected_score_and_its_excess_are_pooled(self, run: Path) -> None:
+        held_out = held_out_by(run, [0, 2])
+        assert estimate_at(held_out, POOLED, AfterCare(151 / 256)).score == pytest.approx(200 / 201)
+        excess = 2 * 105.5 / (141 + 111.5) - 2 * 100 / 242
+        assert expected_excess(run, [0, 2], POOLED) == pytest.approx(excess)
+        assert expected_excess(run, [0, 2], CARVANA) == pytest.approx(0.7 - 0.6)
+
+    def test_the_counts_stay_in_the_table_of_all_photos(self, run: Path) -> None:
+        write_summary(run, POOLED)
+        assert pd.read_csv(run / "oof.csv")["intersection"].tolist() == [0, 100]
+
+    def test_folds_without_counts_are_refused(self, run: Path) -> None:
+        path = run / "fold2" / "oof.csv"
+        pd.read_csv(path).drop(columns="truth").to_csv(path, index=False)
+        assert "oof.csv lacks possible pixel counts" in refusal(summarise, run, POOLED)
 
 
 class TestThreshold:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from known_competitions import CARVANA
+from known_competitions import CARVANA, POOLED
 from PIL import Image
 from submission_files import SHAPE, VALID, draw_masks, write_rows
 
@@ -18,13 +18,21 @@ TRUTH = (("a_01.jpg", "1 6"), ("b_01.jpg", "3 4"))
 
 def test_each_photo_with_a_truth_is_scored(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "submission.csv", list(SUBMITTED))
-    table, unscored = score_submission(path, write_rows(tmp_path / "truth.csv", list(TRUTH)), CARVANA)
+    table, unscored, score = score_submission(path, write_rows(tmp_path / "truth.csv", list(TRUTH)), CARVANA)
     assert table.columns.tolist() == ["image", "score", "dice", "iou"]
     assert table["image"].tolist() == ["b_01", "a_01"]
     assert table["dice"].tolist() == pytest.approx([4 / 8, 12 / 30])
     assert table["iou"].tolist() == pytest.approx([2 / 6, 6 / 24])
     assert table["score"].tolist() == table["dice"].tolist()
+    assert score == pytest.approx((4 / 8 + 12 / 30) / 2)
     assert unscored == 1
+
+
+def test_a_score_over_all_pixels_adds_up_the_pixels_of_the_photos_that_are_scored(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "submission.csv", list(SUBMITTED))
+    table, _, score = score_submission(path, write_rows(tmp_path / "truth.csv", list(TRUTH)), POOLED)
+    assert score == pytest.approx((4 + 12) / (8 + 30))
+    assert table["score"].tolist() == pytest.approx([4 / 8, 12 / 30])
 
 
 @pytest.mark.parametrize("pattern", ["{stem}_mask.gif", "{stem}.png"])
@@ -86,7 +94,7 @@ def test_true_masks_that_are_not_plain_are_named(tmp_path: Path, capsys: pytest.
         soft = np.where(rle.decode(text, SHAPE), 200, 90).astype(np.uint8)
         soft[-1, -1] = 0
         Image.fromarray(soft).save(tmp_path / "masks" / f"{CARVANA.name_of(photo_id)}.png")
-    table, _ = score_submission(path, tmp_path / "masks", CARVANA)
+    table, *_ = score_submission(path, tmp_path / "masks", CARVANA)
     assert table["dice"].tolist() == pytest.approx([4 / 8, 12 / 30])
     assert capsys.readouterr().err == (
         "warning: all 2 masks are not plainly black and white: b_01.png, a_01.png; "
@@ -101,7 +109,7 @@ def test_true_masks_that_lie_in_folders_named_by_their_photos_are_scored(tmp_pat
         folder = tmp_path / "masks" / CARVANA.name_of(photo_id)
         folder.mkdir(parents=True)
         Image.fromarray(rle.decode(text, SHAPE)).save(folder / "mask.png")
-    table, unscored = score_submission(path, tmp_path / "masks", in_folders)
+    table, unscored, _ = score_submission(path, tmp_path / "masks", in_folders)
     assert table["dice"].tolist() == pytest.approx([4 / 8, 12 / 30])
     assert unscored == 1
 

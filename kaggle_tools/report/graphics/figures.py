@@ -131,14 +131,14 @@ def by_view(scores: Mapping[str, Estimate], score_name: str, view_name: str) -> 
         names_below(axes, [_short(view) for view in scores])
         bound(axes, "y")
         axes.set_xlabel(view_name)
-        axes.set_ylabel(_mean(score_name))
+        axes.set_ylabel(of_many(score_name))
         intervals = " with its 95 % interval" if any(estimate.interval for estimate in scores.values()) else ""
         drawing.keys = [Key(f"mean{intervals}", SERIES[0], "dot")]
         worst = min(scores, key=lambda view: scores[view].score)
         best = max(scores, key=lambda view: scores[view].score)
         ends = f"the lowest is {worst} with {scores[worst].score:.5f}, " if len(scores) > 1 else ""
         drawing.alt = (
-            f"{_capital(_mean(score_name))} of {counted(len(scores), view_name)}: "
+            f"{_capital(of_many(score_name))} of {counted(len(scores), view_name)}: "
             f"{ends}{'the highest ' if ends else ''}{best} with {scores[best].score:.5f}."
         )
     return drawing.plot
@@ -160,12 +160,12 @@ def by_group(scores: pd.DataFrame, score_name: str, group_name: str) -> Plot:
         bound(axes, "y")
         axes.set_xlim(0.5, len(ranks) + 0.5)
         axes.set_xlabel(f"{group_name}s, the worst first")
-        axes.set_ylabel(_mean(score_name))
+        axes.set_ylabel(of_many(score_name))
         axes.xaxis.set_major_locator(RoomyTicks(integer=True))
         drawing.keys = [Key("mean", SERIES[0], "dot"), Key("from its worst to its best photo", SERIES[0])]
         worst = ", ".join(f"{name} with {mean:.5f}" for name, mean in scores["mean"].head(3).items())
         told = "; the worst" if len(scores) > 1 else ""
-        drawing.alt = f"{_capital(_mean(score_name))} of {counted(len(scores), group_name)}{told}: {worst}."
+        drawing.alt = f"{_capital(of_many(score_name))} of {counted(len(scores), group_name)}{told}: {worst}."
     return drawing.plot
 
 
@@ -181,9 +181,9 @@ def threshold_curve(curve: pd.DataFrame, best: float, score: float, score_name: 
         axes.set_xlim(0, 1)
         bound(axes, "y")
         axes.set_xlabel("threshold, a probability")
-        axes.set_ylabel(_mean(score_name))
+        axes.set_ylabel(of_many(score_name))
         drawing.keys = [Key(f"best: {best:.4g}, with {score:.5f}", SERIES[1], "dot")]
-        drawing.alt = f"{_capital(_mean(score_name))} by threshold: highest at {best:.4g}, with {score:.5f}."
+        drawing.alt = f"{_capital(of_many(score_name))} by threshold: highest at {best:.4g}, with {score:.5f}."
     return drawing.plot
 
 
@@ -319,9 +319,9 @@ def _ends(values: Iterable[float]) -> str:
     return f"from {first:.4g} to {others[-1]:.4g}" if others else f"at {first:.4g}"
 
 
-def _mean(score_name: str) -> str:
+def of_many(score_name: str) -> str:
     """Some scores have the word in their names."""
-    return score_name if score_name.startswith("mean ") else f"mean {score_name}"
+    return score_name if score_name.startswith(("mean ", "global ")) else f"mean {score_name}"
 
 
 def _capital(text: str) -> str:

@@ -98,7 +98,7 @@ def _gallery(compared: Comparison, pair: tuple[int, int], stems: list[str], data
 
 
 def _files(compared: Comparison, run: int, stem: str, data: Path | None) -> PhotoFiles:
-    name, score_name = compared.names()[run], compared.competition.score_name
+    name, score_name = compared.names()[run], compared.competition.photo_score_name
     shown = HeldOutPhotos(compared.runs[run].run, compared.competition, data)
     return shown.files(
         stem, compared.folds[stem], f"{shortened(name)}: {score_name} {float(compared.scores[run][stem]):.5f}"

@@ -6,6 +6,7 @@ All of it follows from PRED (see `pred_folder`); only the pictures of single pho
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,16 @@ import pandas as pd
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.competitions.groups import groups_and_views_of_masks
 from kaggle_tools.data.checks.predicted_masks import doubts
-from kaggle_tools.data.images import read_mask, resize
+from kaggle_tools.data.images import image_size, read_mask, resize
 from kaggle_tools.errors import InputError, counted, first_few
+from kaggle_tools.metrics import Overlap, Pooled
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, data_uri, pictures
 from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.report.parts.doubt import DoubtPart, doubt_part
 from kaggle_tools.results import pred_folder
 from kaggle_tools.results.records.masks import MaskedPhoto, Record
-from kaggle_tools.results.scores import NOT_RECORDED, Estimate
+from kaggle_tools.results.scores import NOT_RECORDED, Estimate, of_counts
 from kaggle_tools.results.tables import Cell, Column, Table
 
 DOUBTFUL, OUTLIERS, NAMED = 24, 12, 200
@@ -60,7 +62,7 @@ class MasksPart:
     why_unknown: str
     """Why it is not known."""
     expected_of_masks: float | None
-    """The mean score expected from the probabilities, of the masks of which it is known, less `excess`."""
+    """The score expected from the probabilities, of the masks of which it is known, less `excess`."""
     excess: float | None
     """How much too high that was for the run's held-out photos, if it is known."""
     blank: list[str]
@@ -131,7 +133,7 @@ def masks_part(pred: Path, competition: Competition, data: Path | None = None) -
     # Where they are not usual, the blank have a list of their own.
     doubtful = [photo for photo in photos if competition.blank_usual or photo.area != 0] or photos
     expected = record.expected or NOT_RECORDED
-    scores = [score for photo in photos if (score := _expected(photo, competition)) is not None]
+    score = _expected_of_all(pred, photos, competition)
     blank, full = ([photo.image for photo in photos if photo.area == area] for area in (0, 1))
     drawn = partial(_pictures, pred, data, competition)
     doubt = partial(_doubt, competition)
@@ -151,7 +153,7 @@ def masks_part(pred: Path, competition: Competition, data: Path | None = None) -
         count=len(photos),
         expected=expected.estimate,
         why_unknown=expected.unavailable,
-        expected_of_masks=float(np.clip(np.mean(scores) - (expected.excess or 0.0), 0, 1)) if scores else None,
+        expected_of_masks=None if score is None else float(np.clip(score - (expected.excess or 0.0), 0, 1)),
         excess=expected.excess,
         blank=blank,
         full=full,
@@ -237,10 +239,28 @@ def _expected(photo: MaskedPhoto, competition: Competition) -> float | None:
     return photo.expected_score if photo.expected_score is not None else of_older
 
 
+def _expected_of_all(pred: Path, photos: Sequence[MaskedPhoto], competition: Competition) -> float | None:
+    """The score expected of the masks together, of those for which it is known; None where that is none."""
+    if not isinstance(competition.score, Pooled):
+        scores = [score for photo in photos if (score := _expected(photo, competition)) is not None]
+        return float(np.mean(scores)) if scores else None
+    counts = [counts for photo in photos if (counts := _expected_counts(pred, photo))]
+    return of_counts(Overlap(*np.array(counts).T), competition.score).of_set() if counts else None
+
+
+def _expected_counts(pred: Path, photo: MaskedPhoto) -> Overlap | None:
+    """The pixels to be expected of a mask: the shared ones follow from the Dice that is expected of it."""
+    area, truth, dice = photo.area, photo.expected_truth, photo.expected_dice
+    if area is None or truth is None or dice is None:
+        return None
+    pixels = prod(image_size(pred_folder.mask_path(pred, photo.image)))
+    return Overlap(pixels * dice * (area + truth) / 2, pixels * area, pixels * truth)
+
+
 def _doubt(competition: Competition, photo: MaskedPhoto) -> str:
     score = _expected(photo, competition)
     if score is not None:
-        return f"expected {competition.score_name} {score:.4f}"
+        return f"expected {competition.photo_score_name} {score:.4f}"
     known = photo.expected_dice is not None
     return f"expected Dice {photo.expected_dice:.4f}" if known else "changed since `infer` wrote it"
 
@@ -283,7 +303,7 @@ def _plots(photos: Sequence[MaskedPhoto], deviations: Deviations | None, competi
 
 
 def _table(photos: Sequence[MaskedPhoto], ratios: Mapping[str, float], competition: Competition) -> Table:
-    by_score = f"expected {competition.score_name}"
+    by_score = f"expected {competition.photo_score_name}"
     columns: list[tuple[Column, list[Cell]]] = [
         (Column("photo"), [photo.image for photo in photos]),
         (Column(by_score, "{:.5f}"), [_expected(photo, competition) for photo in photos]),

@@ -17,7 +17,7 @@ from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.svg import Plot
 from kaggle_tools.results.run_folder import BINS
-from kaggle_tools.results.scores import Estimate, interval
+from kaggle_tools.results.scores import of_table
 from kaggle_tools.results.summary import HeldOut, overlap_at
 from kaggle_tools.results.tables import Cell, Column, Table
 from kaggle_tools.system.output import printable
@@ -96,7 +96,7 @@ def pixels_of(table: pd.DataFrame) -> Pixels:
 
 def held_out_table(table: pd.DataFrame, competition: Competition) -> LongTable:
     """Every held-out photo, the worst first; of very many the worst `MOST_ROWS`."""
-    scores = {competition.score_name: "score"}
+    scores = {competition.photo_score_name: "score"}
     if not competition.scored_by_dice:
         scores["Dice"] = "dice"
     columns = [
@@ -140,8 +140,8 @@ def blank_table(table: pd.DataFrame, competition: Competition) -> Table:
     rows: list[list[Cell]] = []
     for name, photos in (("blank", truly_blank), ("not blank", ~truly_blank)):
         count, blank = int(photos.sum()), int((photos & masked_blank).sum())
-        mean = float(table.loc[photos, "score"].mean()) if count else None
-        rows.append([name, count, blank, count - blank, mean])
+        score = of_table(table.loc[photos], competition.score).of_set() if count else None
+        rows.append([name, count, blank, count - blank, score])
     return Table(columns, rows)
 
 
@@ -157,13 +157,17 @@ def coverage_table(table: pd.DataFrame, competition: Competition) -> Table:
     rows: list[list[Cell]] = []
     for name, photos in _by_coverage(table, competition.coverage_strata):
         pixels = pixels_of(photos)
-        rows.append([name, len(photos), float(photos["score"].mean()), pixels.precision, pixels.recall])
+        score = of_table(photos, competition.score).of_set()
+        rows.append([name, len(photos), score, pixels.precision, pixels.recall])
     return Table(columns, rows)
 
 
 def coverage_plot(table: pd.DataFrame, competition: Competition) -> Plot:
-    """The mean score of each class of `coverage_table`, with its interval."""
-    scores = {name: _estimate(photos) for name, photos in _by_coverage(table, competition.coverage_strata)}
+    """The score of each class of `coverage_table`, with its interval."""
+    scores = {
+        name: of_table(photos, competition.score).estimate(photos["group"].tolist())
+        for name, photos in _by_coverage(table, competition.coverage_strata)
+    }
     return figures.by_view(scores, competition.score_name, "coverage")
 
 
@@ -173,11 +177,6 @@ def _by_coverage(table: pd.DataFrame, boundaries: Sequence[float]) -> list[tuple
     names = [first, *(f"{low:.0f} to {high:.0f} %" for low, high in pairwise(percent))]
     classes = np.searchsorted(boundaries, table["coverage"])
     return [(name, table[classes == at]) for at, name in enumerate(names) if (classes == at).any()]
-
-
-def _estimate(photos: pd.DataFrame) -> Estimate:
-    scores = photos["score"].to_numpy()
-    return Estimate(float(scores.mean()), interval(scores, photos["group"].tolist()))
 
 
 def _share(right: int, wrong: int) -> float | None:

@@ -21,6 +21,7 @@ from kaggle_tools.results import run_folder
 from kaggle_tools.results.records.progress import PROGRESS_FILE, HeldOutPicture, Progress, read_progress
 from kaggle_tools.results.records.run import Settings
 from kaggle_tools.results.run_folder import fold_folder
+from kaggle_tools.results.scores import of_table
 from kaggle_tools.results.tables import Cell, Column, Table
 from kaggle_tools.system.files import LOCK_FILE, is_locked
 from kaggle_tools.system.progress import duration
@@ -92,7 +93,7 @@ def progress_part(
     records = {fold: record for fold in begun if (record := read_progress(fold_folder(run, fold)))}
     in_training = _in_training(run, records, since)
     curves = _curves(run, records)
-    scores = {fold: float(run_folder.read_oof(run, [fold])["score"].mean()) for fold in finished}
+    scores = {fold: of_table(run_folder.read_oof(run, [fold]), competition.score).of_set() for fold in finished}
     states = _states_before(settings.folds, asked, bool(in_training))
     states |= dict.fromkeys(curves, "interrupted")
     states |= {fold: _state(record, fold in in_training) for fold, record in records.items()}

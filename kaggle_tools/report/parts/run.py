@@ -38,7 +38,7 @@ from kaggle_tools.results.after_care import chosen
 from kaggle_tools.results.fold_table import recorded_files
 from kaggle_tools.results.records.run import RunConfig, Settings, Timing
 from kaggle_tools.results.run_folder import fold_folder
-from kaggle_tools.results.scores import Estimate, interval
+from kaggle_tools.results.scores import Estimate, of_table
 from kaggle_tools.results.summary import HeldOut, Summary
 from kaggle_tools.results.tables import Column, Table
 from kaggle_tools.system.processes import command_to_paste
@@ -52,7 +52,7 @@ SETTINGS = [Column("setting"), Column("value")]
 
 @dataclass(frozen=True)
 class WorstGroup:
-    """A group with one of the lowest mean scores."""
+    """A group with one of the lowest mean scores, or pooled ones."""
 
     name: str
     mean: float
@@ -118,7 +118,7 @@ def run_part(run: Path, competition: Competition, data: Path | None = None) -> R
         photos=found.photos,
         groups=found.groups,
         checks=checks_of(run, found, table, of_last_size, competition),
-        worst_groups=_worst_groups(table, shown) if competition.has_groups else [],
+        worst_groups=_worst_groups(table, shown, competition) if competition.has_groups else [],
         galleries=_galleries(table, shown),
         folds=fold_table(run, table, of_last_size, early, competition),
         by_class=class_table(table, competition) if competition.classes else None,
@@ -168,7 +168,7 @@ class HeldOutPhotos:
 
     def pictures(self, rows: pd.DataFrame) -> list[Picture]:
         """Pictures of these rows of the out-of-fold table."""
-        score_name = self.competition.score_name
+        score_name = self.competition.photo_score_name
         return pictures(
             self.files(name, fold, f"{score_name} {score:.5f}, fold {fold}")
             for name, fold, score in zip(rows["image"], rows["fold"], rows["score"], strict=True)
@@ -198,8 +198,8 @@ def _line(settings: Settings, folds: Sequence[int]) -> str:
     return f"{settings.model_name}, {size}, {trained}, at most {epochs}, TTA {settings.tta}"
 
 
-def _worst_groups(table: pd.DataFrame, shown: HeldOutPhotos) -> list[WorstGroup]:
-    means = table.groupby("group")["score"].mean().nsmallest(WORST_GROUPS)
+def _worst_groups(table: pd.DataFrame, shown: HeldOutPhotos, competition: Competition) -> list[WorstGroup]:
+    means = _by_group(table, competition).nsmallest(WORST_GROUPS)
     worst = table.loc[[table.loc[table["group"] == group, "score"].idxmin() for group in means.index]]
     drawn = shown.pictures(worst)
     return [
@@ -223,22 +223,25 @@ def _galleries(table: pd.DataFrame, shown: HeldOutPhotos) -> list[Gallery]:
 
 
 def _score_plots(table: pd.DataFrame, competition: Competition) -> list[Plot]:
-    name = competition.score_name
-    plots = [figures.distribution(table["score"].to_numpy(), name)]
+    name, few = competition.score_name, table["view"].nunique() <= MOST_VIEWS
+    plots = [figures.distribution(table["score"].to_numpy(), competition.photo_score_name)]
     if competition.has_groups:
-        few = table["view"].nunique() <= MOST_VIEWS
-        by_view = {str(view): _estimate(photos, few) for view, photos in table.groupby("view")}
-        by_group = table.groupby("group")["score"].agg(["mean", "min", "max"]).sort_values("mean")
+        by_view = {str(view): _estimate(photos, few, competition) for view, photos in table.groupby("view")}
+        by_group = table.groupby("group")["score"].agg(["min", "max"]).assign(mean=_by_group(table, competition))
         plots.append(figures.by_view(by_view, name, competition.view_name))
-        plots.append(figures.by_group(by_group, name, competition.group_name))
+        plots.append(figures.by_group(by_group.sort_values("mean"), name, competition.group_name))
     if competition.blank_usual:
         plots.append(coverage_plot(table, competition))
     return plots
 
 
-def _estimate(photos: pd.DataFrame, with_interval: bool) -> Estimate:
-    scores = photos["score"].to_numpy()
-    return Estimate(float(scores.mean()), interval(scores, photos["group"].tolist()) if with_interval else None)
+def _by_group(table: pd.DataFrame, competition: Competition) -> "pd.Series[float]":
+    return pd.Series(of_table(table, competition.score).by(table["group"].tolist()))
+
+
+def _estimate(photos: pd.DataFrame, with_interval: bool, competition: Competition) -> Estimate:
+    scores = of_table(photos, competition.score)
+    return Estimate(scores.of_set(), scores.interval(photos["group"].tolist()) if with_interval else None)
 
 
 def _probability_plots(held_out: HeldOut, found: Summary, competition: Competition) -> list[Plot]:

@@ -6,9 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.parts.photos import PRECISION, RECALL, pixels_of
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.run_folder import fold_folder
+from kaggle_tools.results.scores import of_table
 from kaggle_tools.results.tables import Cell, Column, Table
 
 
@@ -32,7 +34,7 @@ def fold_table(
     rows: list[list[Cell]] = []
     for fold in sorted(set(table["fold"].tolist())):
         rows_of_fold = table[table["fold"] == fold]
-        means = rows_of_fold[["score", *further.values()]].mean()
+        scores = (of_table(rows_of_fold, competition.score).of_set(), *rows_of_fold[list(further.values())].mean())
         pixels = pixels_of(rows_of_fold)
         curve = curves.get(fold)
         best = None if curve is None else curve.iloc[int(curve["val_dice"].fillna(0).argmax())]
@@ -42,7 +44,7 @@ def fold_table(
                 str(fold),
                 len(rows_of_fold),
                 *([rows_of_fold["group"].nunique()] if competition.has_groups else []),
-                *means,
+                *scores,
                 pixels.precision,
                 pixels.recall,
                 None if curve is None else early + len(curve),
@@ -55,11 +57,11 @@ def fold_table(
 
 
 def class_table(table: pd.DataFrame, competition: Competition) -> Table:
-    """The mean score of the masks of each class, in the order of the classes, and how many of them are blank."""
+    """The score of the masks of each class, in the order of the classes, and how many of them are blank."""
     columns = [
         Column("class"),
         Column("masks", "{:,}"),
-        Column(f"mean {competition.score_name}", "{:.5f}"),
+        Column(figures.of_many(competition.score_name), "{:.5f}"),
         Column("truly blank", "{:,}"),
         Column("predicted blank", "{:,}"),
         PRECISION,
@@ -68,7 +70,7 @@ def class_table(table: pd.DataFrame, competition: Competition) -> Table:
     rows: list[list[Cell]] = []
     for of_class in competition.classes:
         masks = table[table["class"] == of_class]
-        pixels, score = pixels_of(masks), float(masks["score"].mean())
+        pixels, score = pixels_of(masks), of_table(masks, competition.score).of_set()
         wrong = ("false_negative", "false_positive")
         blank = [int((masks["true_positive"] + masks[name] == 0).sum()) for name in wrong]
         rows.append([of_class, len(masks), score, *blank, pixels.precision, pixels.recall])
@@ -76,14 +78,14 @@ def class_table(table: pd.DataFrame, competition: Competition) -> Table:
 
 
 def mean_table(table: pd.DataFrame, part: str, competition: Competition) -> Table:
-    """The mean score by view or group, the lowest first, with its worst photo."""
+    """The score by view or group, the lowest first, with its worst photo."""
     name = {"view": competition.view_name, "group": competition.group_name}[part]
     other = {"view": "group", "group": "view"}[part]
     other_name = {"view": competition.view_name, "group": competition.group_name}[other]
     columns = [
         Column(name),
         Column("photos", "{:,}"),
-        Column(f"mean {competition.score_name}", "{:.5f}"),
+        Column(figures.of_many(competition.score_name), "{:.5f}"),
         Column("worst photo", "{:.5f}"),
         Column(f"its {other_name}"),
         PRECISION,
@@ -92,7 +94,7 @@ def mean_table(table: pd.DataFrame, part: str, competition: Competition) -> Tabl
     rows: list[tuple[Cell, int, float, float, str, float | None, float | None]] = []
     for value, photos in table.groupby(part):
         worst = photos.iloc[int(photos["score"].argmin())]
-        mean, lowest, pixels = float(photos["score"].mean()), float(worst["score"]), pixels_of(photos)
-        rows.append((str(value), len(photos), mean, lowest, str(worst[other]), pixels.precision, pixels.recall))
+        score, lowest, pixels = of_table(photos, competition.score).of_set(), float(worst["score"]), pixels_of(photos)
+        rows.append((str(value), len(photos), score, lowest, str(worst[other]), pixels.precision, pixels.recall))
     rows.sort(key=lambda row: row[2])
     return Table(columns, rows)

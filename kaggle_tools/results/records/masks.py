@@ -244,6 +244,8 @@ class MaskNotes:
     """The Dice of the networks' own masks, pixels taken together, with the mask of their mean; None of one network."""
     expected_score: float | None = None
     """The competition's score to be expected if the probabilities are right; older versions recorded the Dice alone."""
+    expected_truth: float | None = None
+    """The share of the photo that is foreground if the probabilities are right, where the score is over all pixels."""
 
     @property
     def doubt(self) -> float:

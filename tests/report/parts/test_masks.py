@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from finished_runs import box, draw_photos, write_pred
-from known_competitions import CARVANA
+from known_competitions import CARVANA, POOLED
 from PIL import Image
 
 from kaggle_tools.competitions.competition import Competition
@@ -323,6 +323,24 @@ def test_the_score_expected_from_probabilities_is_corrected_by_what_it_was_wrong
     unknown = ExpectedScore(None, "another TTA", excess)
     part = masks_part(write_pred(tmp_path, tmp_path, {"a_01": 30}, expected=unknown), CARVANA)
     assert (part.expected_of_masks, part.excess) == (pytest.approx(expected), excess)
+
+
+def test_over_all_pixels_the_score_expected_from_probabilities_is_that_of_the_expected_pixels(tmp_path: Path) -> None:
+    """The first photo has four times the pixels of the second; a third one notes too little."""
+    notes = {"a_01": (0.25, 0.5, 0.25), "b_01": (0.5, 0.8, 0.75), "c_01": (0.5, 0.1, None)}
+    masked = []
+    for stem, (area, dice, truth) in notes.items():
+        size = (20, 40) if stem == "a_01" else (10, 20)
+        noted = {"area": area, "expected_dice": dice, "border_width": 1, "expected_score": dice}
+        noted |= {} if truth is None else {"expected_truth": truth}
+        write_mask(pred_folder.mask_path(tmp_path, stem), np.ones(size, dtype=bool), noted)
+        masked.append(Photo(stem, tmp_path / f"{stem}.jpg", size))
+    pred_folder.finish(tmp_path, Record(competition=POOLED.slug), masked)
+    # 100 of 200 and 200 pixels shared, and 100 of 100 and 150: twice the shared over all.
+    assert (tmp_path / "photos.csv").read_text().startswith("image,file,area,expected_dice,border_width,agreement,exp")
+    found = masks_part(tmp_path, POOLED).expected_of_masks
+    assert found == pytest.approx(2 * (100 + 100) / (200 + 200 + 100 + 150))
+    assert masks_part(tmp_path, CARVANA).expected_of_masks == pytest.approx((0.5 + 0.8 + 0.1) / 3)
 
 
 def test_a_photo_that_changed_since_it_was_masked_is_not_shown_with_its_mask(tmp_path: Path) -> None:
