@@ -208,6 +208,7 @@ class TestOverAllPixels:
         page = (pixels / "run" / "report.html").read_text()
         assert "global Dice" in page
         assert "mean global Dice" not in page
+        assert "</bdi></strong> global 0." in page
         assert "Dice of a photo" in page
 
     def test_the_submission_is_scored_over_its_pixels(self, pixels: Path) -> None:

@@ -163,6 +163,11 @@ class Competition:
         return self.score_name.removeprefix("global ") if isinstance(self.score, metrics.Pooled) else self.score_name
 
     @property
+    def score_of_several(self) -> str:
+        """What the score of several photos is of theirs: their mean, or that of their pixels added up."""
+        return "global" if isinstance(self.score, metrics.Pooled) else "mean"
+
+    @property
     def further_scores(self) -> dict[str, str]:
         """The scores that are recorded beside the competition's own: their columns in `oof.csv` by their names."""
         common = {"Dice": metrics.dice, "IoU": metrics.iou}

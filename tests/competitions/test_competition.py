@@ -80,6 +80,7 @@ def test_of_a_score_over_all_pixels_a_photo_has_the_dice_and_the_mean_dice_is_an
     assert POOLED.scored_by_dice
     assert POOLED.photo_score_name == "Dice"
     assert SALT.photo_score_name == "mean precision"
+    assert (POOLED.score_of_several, SALT.score_of_several) == ("global", "mean")
     assert POOLED.further_scores == {"Dice": "dice", "IoU": "iou"}
 
 

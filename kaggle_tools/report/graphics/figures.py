@@ -237,17 +237,21 @@ def expected_share(histograms: NDArray[np.int64]) -> tuple[float, float]:
 
 
 def differences(
-    values: NDArray[np.float64], mean: float, interval: Sequence[float] | None, names: tuple[str, str]
+    values: NDArray[np.float64],
+    of_all: float,
+    interval: Sequence[float] | None,
+    names: tuple[str, str],
+    kind: str = "mean",
 ) -> Plot:
-    """How much more the first of two runs scores than the other, photo by photo."""
+    """How much more the first of two runs scores than the other, photo by photo, and `of_all` their `kind` score."""
     with new_drawing(f"{names[0]} minus {names[1]}, photo by photo") as drawing:
         axes = drawing.axes
         span = max(np.quantile(np.abs(values), 0.99), 1e-6)
         bins = np.linspace(-span, span, 41).tolist()
         axes.hist(np.clip(values, -span, span), bins=bins, color=SERIES[0], histtype="stepfilled")
         axes.axvline(0, color=INK, linewidth=1)
-        axes.axvline(mean, color=SERIES[1], linewidth=1.5)
-        drawing.keys = [Key("mean", SERIES[1])]
+        axes.axvline(of_all, color=SERIES[1], linewidth=1.5)
+        drawing.keys = [Key(kind, SERIES[1])]
         if interval:
             axes.axvspan(*interval, color=SERIES[1], alpha=0.3, linewidth=0)
             drawing.keys.append(Key("its 95 % interval", SERIES[1], "area"))

@@ -81,7 +81,13 @@ def comparison_part(
         photos=len(values),
         folds=list(compared.runs[0].fold_scores),
         table=comparison.table(compared),
-        plot=figures.differences(values.to_numpy(), difference.mean, difference.interval, (names[best], names[other])),
+        plot=figures.differences(
+            values.to_numpy(),
+            difference.mean,
+            difference.interval,
+            (names[best], names[other]),
+            compared.competition.score_of_several,
+        ),
         galleries=[
             _gallery(compared, pair, [str(stem) for stem in ahead[ahead > 0].nlargest(SHOWN).index], data)
             for pair, ahead in (((best, other), values), ((other, best), -values))
