@@ -259,7 +259,7 @@ class Competition:
 
     @property
     def _whole_id(self) -> str:
-        """The pattern of what all `id_columns` hold."""
+        """The pattern of what the columns before the run lengths hold."""
         return f"{self.id_pattern},{{class}}" if self.class_column else self.id_pattern
 
 

@@ -82,7 +82,7 @@ def test_a_run_beyond_the_size_that_is_wanted_is_refused_though_the_photo_is_lar
 
 def test_true_masks_are_scored_at_the_size_that_is_wanted(folder: Path) -> None:
     path = write_rows(folder / "out.csv", [("a_01.jpg", "1 2"), ("a_02.jpg", "")])
-    table, _ = score_submission(path, folder / "masks", SMALL)
+    table = score_submission(path, folder / "masks", SMALL).table
     assert table["dice"].tolist() == pytest.approx([2 * 2 / (2 + 4), 1])
     truth = write_rows(folder / "truth.csv", [("a_01.jpg", "1 2 5 2"), ("a_02.jpg", "")])
     assert score_submission(path, truth, SMALL).table.equals(table)
