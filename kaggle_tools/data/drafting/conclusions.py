@@ -5,7 +5,7 @@ Nothing is guessed silently: what the files do not show stands in the draft as a
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -50,9 +50,8 @@ def findings(roles: Roles, found: Inventory, slug: str) -> dict[str, Finding]:
         "test_photos": Finding(roles.test.pattern(), "seen", f"{tests} that the sample lists"),
         "sample_submission": Finding(roles.sample.name, "seen", counted(len(roles.sample.rows), "id")),
         "stem_format": Finding(stem_format, "concluded", shared),
-        "id_pattern": Finding(f"{{stem}}{roles.id_after}", "seen", "ids are the names of the test photos"),
-        "id_column": Finding(roles.sample.header[0], "seen", columns),
-        "rle_column": Finding(roles.sample.header[1], "seen", columns),
+        **_id_fields(roles),
+        "rle_column": Finding(roles.sample.header[roles.ids.rle_at], "seen", columns),
         **_run_length_fields(roles),
         "score": Finding("Dice", "guessed", f"the Evaluation page says it: {', '.join(BY_NAME)}"),
         **_blank_fields(roles),
@@ -62,6 +61,21 @@ def findings(roles: Roles, found: Inventory, slug: str) -> dict[str, Finding]:
     if metadata := _metadata(found.tables, roles):
         fields["metadata"] = Finding(metadata, "seen", "its first column names photos, or what several of them share")
     return fields
+
+
+def _id_fields(roles: Roles) -> dict[str, Finding]:
+    """What the sample calls a mask."""
+    ids, header, columns = roles.ids, roles.sample.header, f"header of {roles.sample.name}"
+    in_id = "_{class}" if ids.classes and ids.class_at is None else ""
+    found = {}
+    if ids.classes:
+        found["classes"] = Finding([*ids.classes], "seen", f"each test photo has a row for each in {roles.sample.name}")
+    of_photos = "ids are the names of the test photos" + (", each with the classes" if in_id else "")
+    found["id_pattern"] = Finding(f"{{stem}}{ids.after}{in_id}", "seen", of_photos)
+    found["id_column"] = Finding(header[0], "seen", columns)
+    if ids.class_at is not None:
+        found["class_column"] = Finding(header[ids.class_at], "seen", columns)
+    return found
 
 
 def _masks(roles: Roles) -> Finding:
@@ -88,34 +102,33 @@ def _stem_format(roles: Roles) -> tuple[str, str]:
 def _run_length_fields(roles: Roles) -> dict[str, Finding]:
     """In which order pixels are numbered, and from which number on."""
     texts = roles.texts()
-    filled = [stem for stem in roles.stems if texts.get(stem + roles.id_after, "").strip() not in ("", "-1")]
-    some = evenly(filled, SOME)
-    by_stem = {stem: texts[stem + roles.id_after] for stem in some}
-    if not by_stem:
+    stems = {mask_id: stem for stem in roles.stems for mask_id in roles.ids.of(stem)}
+    filled = [mask_id for mask_id in stems if not _is_blank(texts.get(mask_id, ""))]
+    some = [(stems[mask_id], texts[mask_id]) for mask_id in evenly(filled, SOME)]
+    if not some:
         return _unknown_numbering("no table with run lengths of the training masks")
     if roles.masks:
-        files = {stem: roles.masks.by_name[stem + roles.after] for stem in some}
-        equal = of_equal_masks([(by_stem[stem], read_mask(file)) for stem, file in files.items()])
+        equal = of_equal_masks([(text, read_mask(roles.masks.by_name[stem + roles.after])) for stem, text in some])
         why = f"{counted(len(some), 'mask')} of {_named(roles)} compared with their files"
         return _numbering(equal, why) if equal else _unknown_numbering(f"{_named(roles)} fits its masks in no order")
-    return _numbering_without_files(roles, by_stem)
+    return _numbering_without_files(roles, some)
 
 
-def _numbering_without_files(roles: Roles, texts: Mapping[str, str]) -> dict[str, Finding]:
-    """By what real masks are like."""
-    files = {stem: roles.photos.by_name[stem] for stem in texts}
-    from_0 = starts_at_0(texts.values())
+def _numbering_without_files(roles: Roles, masks: Sequence[tuple[str, str]]) -> dict[str, Finding]:
+    """By what real masks are like, of which stems and run lengths are given."""
+    files = roles.photos.by_name
+    from_0 = starts_at_0(text for _, text in masks)
     unknown = _unknown_numbering(NO_FILES)
     if from_0:
         unknown["rle_first"] = Finding(0, "concluded", f"a run in {_named(roles)} begins at 0")
-    coherent = of_coherent_masks([(text, image_size(files[stem])) for stem, text in texts.items()])
+    coherent = of_coherent_masks([(text, image_size(files[stem])) for stem, text in masks])
     if coherent:
-        why = f"of {counted(len(texts), 'mask')} hardly a run goes on beyond the end of a line"
+        why = f"of {counted(len(masks), 'mask')} hardly a run goes on beyond the end of a line"
         return {**unknown, "rle_order": Finding(coherent.order, "concluded", why)}
-    grays = ((text, np.asarray(Image.fromarray(read_photo(files[stem])).convert("L"))) for stem, text in texts.items())
+    grays = ((text, np.asarray(Image.fromarray(read_photo(files[stem])).convert("L"))) for stem, text in masks)
     order = order_of_outlines(grays, first=0 if from_0 else 1)
     if order:
-        why = f"so the outlines of {counted(len(texts), 'mask')} lie on edges of their photos"
+        why = f"so the outlines of {counted(len(masks), 'mask')} lie on edges of their photos"
         return {**unknown, "rle_order": Finding(order, "concluded", why)}
     return unknown
 
@@ -137,20 +150,27 @@ def _blank_fields(roles: Roles) -> dict[str, Finding]:
         some = roles.some_stems
         blank = [stem for stem in some if not read_mask(roles.masks.by_name[stem + roles.after]).any()]
     else:
-        some = roles.stems
-        blank = [stem for stem in some if texts.get(stem + roles.id_after, "").strip() in ("", "-1")]
+        some = [mask_id for stem in roles.stems for mask_id in roles.ids.of(stem)]
+        blank = [mask_id for mask_id in some if _is_blank(texts.get(mask_id, ""))]
     if not blank:
         return {}
     why = f"{counted_of(len(blank), len(some), 'training mask')} blank"
-    strata = "then folds hold alike shares of blank masks and of each size"
+    strata = Finding([tenth / 10 for tenth in range(10)], "guessed", "then folds hold alike shares of each size")
+    if roles.ids.classes:
+        strata = Finding([0.0], "guessed", "then folds hold alike shares of each combination of classes")
     found = {
         "blank_share": Finding(round(len(blank) / len(some), 2), "concluded", why),
-        "coverage_strata": Finding([tenth / 10 for tenth in range(10)], "guessed", strata),
+        "coverage_strata": strata,
     }
-    held = {texts[stem + roles.id_after] for stem in blank if stem + roles.id_after in texts}
+    ids = {mask_id for one in blank for mask_id in (roles.ids.of(one) if roles.masks else [one])}
+    held = {texts[mask_id] for mask_id in ids if mask_id in texts}
     if len(held) == 1 and (text := held.pop()):
         found["blank_mask"] = Finding(text, "seen", f"in {_named(roles)}")
     return found
+
+
+def _is_blank(text: str) -> bool:
+    return text.strip() in ("", "-1")
 
 
 def _named(roles: Roles) -> str:

@@ -160,7 +160,7 @@ def test_a_folder_in_which_something_is_missing_is_refused_by_name(tmp_path: Pat
     expected = "no images that the ids of sample_submission.csv name, such as q"
     assert refusal(tmp_path / "b") == f"{tmp_path / 'b'}: {expected}"
     (tmp_path / "b" / "sample_submission.csv").rename(tmp_path / "b" / "ids.csv")
-    expected = "no sample submission of two columns among the tables (ids.csv)"
+    expected = "no sample submission of two or three columns among the tables (ids.csv)"
     assert refusal(tmp_path / "b") == f"{tmp_path / 'b'}: {expected}"
 
 
@@ -222,3 +222,45 @@ def test_the_draft_of_real_data_is_the_packaged_file_where_the_data_can_tell(
     assert differing == marked
     assert all(found[name].how == "guessed" for name in marked)
     assert packaged.keys() - known.keys() <= {"archives", "group_name", "view_name", "demo"}  # which no file names
+
+
+def draw_classes(folder: Path, header: str, row: str) -> Path:
+    """Photos a, b, c to train on and x, y to mask; `row` says how a mask of a class is written."""
+    for stem, role in zip("abcxy", ["train"] * 3 + ["test"] * 2, strict=True):
+        draw_photo(folder / role / f"{stem}.png")
+    true = {"2": rle.encode(box("a")), "10": ""}
+    for name, stems, texts in (("train.csv", "abc", true), ("sample.csv", "xy", dict.fromkeys(true, "1 1"))):
+        rows = [
+            row.format(stem=stem, of_class=of_class, text=texts[of_class]) for stem in stems for of_class in ("2", "10")
+        ]
+        (folder / name).write_text("\n".join([header, *rows]) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "id_pattern", "class_column"),
+    [
+        ("id,pixels", "{stem}.png_{of_class},{text}", "{stem}.png_{class}", None),
+        ("id,pixels", "{stem}_{of_class},{text}", "{stem}_{class}", None),
+        ("id,kind,pixels", "{stem},{of_class},{text}", "{stem}", "kind"),
+        ("id,pixels,kind", "{stem}.png,{text},{of_class}", "{stem}.png", "kind"),
+    ],
+)
+def test_classes_are_seen_in_ids_or_in_a_column(
+    tmp_path: Path, header: str, row: str, id_pattern: str, class_column: str | None
+) -> None:
+    found = found_in(draw_classes(tmp_path, header, row))
+    assert found["classes"].value == ["2", "10"]
+    assert found["id_pattern"].value == id_pattern
+    assert (found["class_column"].value if "class_column" in found else None) == class_column
+    assert (found["id_column"].value, found["rle_column"].value) == ("id", "pixels")
+    assert found["train_masks"].value == "train.csv"
+    assert found["blank_share"] == Finding(0.5, "concluded", "3 of 6 training masks are blank")
+    assert found["coverage_strata"].value == [0.0]
+
+
+def test_masks_of_classes_in_files_are_left_to_a_person(tmp_path: Path) -> None:
+    draw_classes(tmp_path, "id,pixels", "{stem}_{of_class},{text}")
+    (tmp_path / "train.csv").unlink()
+    expected = "masks of 2 classes, but no table like sample.csv with them; for files of masks write the file by hand"
+    assert refusal(tmp_path).startswith(f"{tmp_path}: {expected}")
