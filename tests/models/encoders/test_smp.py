@@ -172,7 +172,7 @@ def test_pretrained_weights_are_asked_for_as_each_kind_of_encoder_names_them(
 ) -> None:
     """Those of timm have no name for them."""
     asked: list[object] = []
-    monkeypatch.setattr(smp_module, "_create", lambda _, weights, __: asked.append(weights))
+    monkeypatch.setattr(smp_module, "_create", lambda _, weights, *__: asked.append(weights))
     smp_module.build(f"smp:Unet/{encoder}", pretrained="imagenet")
     smp_module.build(f"smp:Unet/{encoder}", pretrained=None)
     assert asked == [weights, None]
