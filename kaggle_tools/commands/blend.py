@@ -69,6 +69,9 @@ def blend(
     for pred, record in zip(preds, records, strict=True):
         if record.threshold not in (None, threshold):
             say(f"note: the mix is cut at --threshold {threshold:g}, and {pred} was at {record.threshold:.4g}")
+        if record.classes:
+            own = ", ".join(f"{name}: {one.threshold:.4g}" for name, one in record.classes.items())
+            say(f"note: the mix is cut at --threshold {threshold:g}, and {pred} by class at {own}")
     masks = blend_folders(preds, counts, out, spec, outputs, threshold=threshold, workers=workers)
     warn_of_odd_masks(out, spec)
     if page and masks:

@@ -6,6 +6,18 @@ from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.errors import InputError
 
 
+def stem_and_class(name: str, competition: Competition) -> tuple[str, str]:
+    """The stem of the photo that a mask is of, and its class, of a name that stands in a table.
+
+    Raises:
+        InputError: the name is not of the competition's form.
+    """
+    try:
+        return competition.stem_and_class(name)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
 def groups_and_views(stems: Iterable[str], competition: Competition) -> tuple[list[str], list[str]]:
     """The group and the view of each photo.
 
@@ -25,7 +37,4 @@ def groups_and_views_of_masks(names: Iterable[str], competition: Competition) ->
     Raises:
         InputError: a name is not of the competition's form.
     """
-    try:
-        return groups_and_views([competition.stem_of(name) for name in names], competition)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    return groups_and_views([stem_and_class(name, competition)[0] for name in names], competition)

@@ -12,6 +12,7 @@ import tomllib
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 from functools import cache
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,8 @@ def _require_consistent(competition: Competition) -> None:
         raise MalformedError("names a class, but there are no classes", odd)
     if competition.classes and sum(named.values()) != 1:
         raise MalformedError("one of id_pattern, with {class}, and class_column must say where the class is", "classes")
+    if "{class}" in competition.id_pattern:
+        _require_clear_ids(competition)
     if not competition.masks_are_run_lengths and ("{class}" in competition.train_masks) != bool(competition.classes):
         raise MalformedError("must hold {class} where there are classes, and only there", "train_masks")
     if competition.train_table:
@@ -182,3 +185,12 @@ def _require_consistent(competition: Competition) -> None:
             _require_consistent(competition.as_in_train_table)
         except MalformedError as error:
             raise error.within("train_table") from error
+
+
+def _require_clear_ids(competition: Competition) -> None:
+    """Check that an id tells where the stem ends and the class begins."""
+    between = re.split(r"\{\w+\}", competition.id_pattern)[1]
+    stem_first = competition.id_pattern.index("{stem}") < competition.id_pattern.index("{class}")
+    for name, other in permutations(competition.classes, 2):
+        if other.endswith(between + name) if stem_first else other.startswith(name + between):
+            raise MalformedError(f"ids like this do not tell class {name} from {other}", "id_pattern")

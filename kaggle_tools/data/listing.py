@@ -60,10 +60,10 @@ def training_photos(competition: Competition, folder: Path) -> list[Photo]:
     """
     photos = _files_by_stem(folder, competition, competition.train_photos)
     masks = _masks_by_stem(folder, competition, photos)
-    names = {name: stem for stem in photos for name in competition.names_of(stem)}
+    names = {name for stem in photos for name in competition.names_of(stem)}
     problems = {
-        f"without a mask ({competition.train_masks})": sorted(names.keys() - masks.keys()),
-        f"masks without a photo ({competition.train_photos})": sorted(masks.keys() - names.keys()),
+        f"without a mask ({competition.train_masks})": sorted(names - masks.keys()),
+        f"masks without a photo ({competition.train_photos})": sorted(masks.keys() - names),
         f"not named like {competition.stem_format}": sorted(stem for stem in photos if not _fits(competition, stem)),
     }
     pairs, unreadable, unequal = [], [], []
@@ -81,7 +81,7 @@ def training_photos(competition: Competition, folder: Path) -> list[Photo]:
     if unreadable:  # then all that cannot be read are named at once, not only those whose header is damaged
         groups = [(photos[stem], [masks[name] for name in competition.names_of(stem)]) for stem in whole]
         unreadable = _unreadable(groups)
-    problems[UNREADABLE] = unreadable
+    problems[UNREADABLE] = [*dict.fromkeys(unreadable)]  # a photo once, however many masks it has
     problems["whose photo and mask differ in size"] = unequal
     _refuse(folder, problems)
     return pairs

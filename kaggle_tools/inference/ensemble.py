@@ -3,7 +3,7 @@
 Photos come in as the workers leave them (`data.loading.datasets`), one tensor for each input size of a network;
 probabilities go out at the photos' own size. Knows nothing of files but those of the networks.
 
-B batch, H height, W width. Probabilities are averaged, not logits.
+B batch, C classes, H height, W width. Probabilities are averaged, not logits.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

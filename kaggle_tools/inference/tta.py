@@ -1,6 +1,6 @@
 """Test-time augmentation (TTA): one network's probabilities, averaged over flips and scales of the photos.
 
-B batch, H height, W width. Probabilities are averaged, not logits.
+B batch, C classes, H height, W width. Probabilities are averaged, not logits.
 """
 
 from collections.abc import Iterable, Sequence

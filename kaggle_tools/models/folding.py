@@ -3,7 +3,7 @@
 In evaluation, normalisation multiplies and adds constants, which can be put into the weights of the convolution. The
 results are the same but for rounding.
 
-B batch, H height, W width.
+B batch, C classes, H height, W width.
 """
 
 import copy

@@ -2,7 +2,7 @@
 
 Knows nothing of training, folds or competitions.
 
-B batch, H height, W width.
+B batch, C classes, H height, W width.
 """
 
 from dataclasses import dataclass

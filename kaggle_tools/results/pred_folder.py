@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.groups import stem_and_class
 from kaggle_tools.data.checks.names import require_usable
 from kaggle_tools.data.fingerprint import sha256_of, sha256_of_all
 from kaggle_tools.data.images import image_size, read_notes, read_texts
@@ -223,7 +224,7 @@ def photo_files(pred: Path) -> dict[str, Path]:
 
 def photo_below(folder: Path, photo: MaskedPhoto, competition: Competition) -> Path | None:
     """Where a masked photo is in this folder: the competition's data, or any photos; None where it is not there."""
-    stem = competition.stem_of(photo.image)
+    stem = stem_and_class(photo.image, competition)[0]
     paths = (folder / competition.test_photos.format(stem=stem), folder / photo.file.name)
     return next((path for path in paths if path.is_file()), None)
 
@@ -260,7 +261,7 @@ def confident_photos(pred: Path, competition: Competition, confidence: float, da
     )
     return [
         _with_masks(pred, competition, stem, files[names[0]])
-        for stem in dict.fromkeys(map(competition.stem_of, files))
+        for stem in dict.fromkeys(stem_and_class(name, competition)[0] for name in files)
         if files.keys() >= {*(names := competition.names_of(stem))}
     ]
 

@@ -17,10 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kaggle_tools.competitions.competition import Competition
-from kaggle_tools.competitions.groups import groups_and_views_of_masks
+from kaggle_tools.competitions.groups import groups_and_views_of_masks, stem_and_class
 from kaggle_tools.data.checks.zip_files import DAMAGED, USUAL
 from kaggle_tools.errors import InputError
-from kaggle_tools.metrics import Overlap
+from kaggle_tools.metrics import Overlap, Pooled
 from kaggle_tools.results import after_care
 from kaggle_tools.results.after_care import LEVELS, AfterCare, Trial, trials_of
 from kaggle_tools.results.run_folder import (
@@ -185,12 +185,13 @@ def cross_validation(runs: Sequence[Path], competition: Competition) -> tuple[Va
 def after_care_trials(held_out: HeldOut, competition: Competition) -> list[Trial]:
     """What other thresholds, and the removal of small parts and holes, would gain on the held-out photos.
 
-    Of several classes each is tried by itself.
+    Of several classes each is tried by itself, but where all their pixels make one score: there what is better for a
+    class alone may be worse for all.
     """
+    pooled = isinstance(competition.score, Pooled)
+    parts = {"": held_out} if pooled else _by_class(held_out, competition)
     return [
-        replace(trial, of_class=of_class)
-        for of_class, part in _by_class(held_out, competition).items()
-        for trial in _trials(part, competition)
+        replace(trial, of_class=of_class) for of_class, part in parts.items() for trial in _trials(part, competition)
     ]
 
 
@@ -198,7 +199,7 @@ def _by_class(held_out: HeldOut, competition: Competition) -> dict[str, HeldOut]
     """The held-out masks of each class; all of them where there is but one kind of mask."""
     if not competition.classes:
         return {"": held_out}
-    classes = np.array([competition.stem_and_class(name)[1] for name in held_out.stems])
+    classes = np.array([stem_and_class(name, competition)[1] for name in held_out.stems])
     return {one: held_out.part(classes == one) for one in competition.classes}
 
 

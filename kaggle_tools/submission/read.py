@@ -125,9 +125,9 @@ def read_rows(path: Path, competition: Competition) -> Iterator[tuple[int, list[
 
 
 def _with_class(fields: list[str], order: Sequence[int]) -> list[str]:
-    """The id with its class, and the run lengths; all in one field where there are not three."""
+    """The id with its class, and the run lengths; of another number of fields these, but never two."""
     if len(fields) != len(order):
-        return [",".join(fields)]
+        return [",".join(fields)] if len(fields) == 2 else fields
     mask_id, of_class, text = (fields[at] for at in order)
     return [f"{mask_id},{of_class}", text]
 

@@ -3,7 +3,7 @@
 It goes into a small file of the fold's folder, from which another process writes the page (`report.live`). The masks
 are those of the validation, so that nothing is computed twice. A file that cannot be written ends no training.
 
-B batch, H height, W width.
+B batch, C classes, H height, W width.
 """
 
 import base64

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import tomllib
 from pathlib import Path
 
@@ -276,3 +277,25 @@ class TestOwnScore:
     def test_nothing_else_than_a_file_beside_it_can_be_named(self, roofs: Path, named: str) -> None:
         with pytest.raises(MalformedError, match="^score: "):
             competition_of({**as_recorded(read_competition(roofs)), "score": named})
+
+
+@pytest.mark.parametrize(
+    ("id_pattern", "classes", "clear"),
+    [
+        ("{stem}{class}", ["1", "11"], False),
+        ("{stem}-{class}", ["b", "a-b"], False),
+        ("{class}-{stem}", ["a", "a-b"], False),
+        ("{stem}-{class}", ["1", "11"], True),
+        ("{stem}{class}", ["1", "2"], True),
+    ],
+)
+def test_ids_must_tell_the_classes_from_each_other(
+    roofs: Path, id_pattern: str, classes: list[str], clear: bool
+) -> None:
+    lines = [line for line in ROOFS.splitlines() if not line.startswith(("id_pattern", "train_masks"))]
+    lines += [f'id_pattern = "{id_pattern}"', f"classes = {json.dumps(classes)}", 'train_masks = "train.csv"']
+    roofs.write_text("\n".join(lines))
+    if clear:
+        assert read_competition(roofs).classes == tuple(classes)
+    else:
+        assert f"ids like this do not tell class {classes[0]} from {classes[1]}" in refusal(roofs)

@@ -19,6 +19,8 @@ from kaggle_tools.results import run_folder
 from kaggle_tools.results import summary as summary_module
 from kaggle_tools.results.after_care import AfterCare
 from kaggle_tools.results.summary import (
+    HeldOut,
+    after_care_trials,
     cross_validation,
     estimate_at,
     expected_excess,
@@ -341,6 +343,20 @@ class TestWhatToExpect:
         summary = summarise(tmp_path, spec)
         assert (summary.photos, summary.groups) == (2, 2)
         assert summary.score_by_class == pytest.approx(scores)
+
+    def test_where_all_pixels_make_one_score_the_classes_are_cared_for_alike(self, tmp_path: Path) -> None:
+        """What is better for the pixels of one class alone may be worse for all."""
+        spec = replace(POOLED, classes=("1", "2"), class_column="class")
+        names = ["a_01_1", "a_01_2", "b_01_1", "b_01_2"]
+        held_out = HeldOut(names, np.stack([histogram({140: 1}, {255: 1})] * 4).astype(np.int64))
+        assert {trial.of_class for trial in after_care_trials(held_out, spec)} == {""}
+        mean = replace(spec, score=CARVANA.score)
+        assert {trial.of_class for trial in after_care_trials(held_out, mean)} == {"1", "2"}
+
+    def test_a_mask_whose_name_has_no_class_is_refused(self, tmp_path: Path) -> None:
+        spec = replace(CARVANA, classes=("1", "2"), class_column="class")
+        held_out = HeldOut(["a_01_3"], histogram({140: 1}, {255: 1})[None].astype(np.int64))
+        assert "'a_01_3' does not end with _ and one of the classes 1, 2" in refusal(after_care_trials, held_out, spec)
 
     def test_photos_of_a_single_car_give_an_expected_score_without_an_interval(self, run: Path) -> None:
         assert estimate_at(held_out_by(run, [2]), CARVANA, AfterCare()) == (pytest.approx(2 / 3), None)

@@ -21,13 +21,13 @@ def of_all_ranks(value: Tensor) -> Tensor:
     return total
 
 
-def whole_batch(share_BCHW: Tensor) -> Tensor:
+def whole_batch(share_B1HW: Tensor) -> Tensor:
     """The photos of all processes, each process's behind those of the one before."""
     rank, ranks = rank_and_ranks()
     if ranks == 1:
-        return share_BCHW
-    nothing_BCHW = torch.zeros_like(share_BCHW)
-    return of_all_ranks(torch.cat([share_BCHW if one == rank else nothing_BCHW for one in range(ranks)]))
+        return share_B1HW
+    nothing_B1HW = torch.zeros_like(share_B1HW)
+    return of_all_ranks(torch.cat([share_B1HW if one == rank else nothing_B1HW for one in range(ranks)]))
 
 
 class _Sum(torch.autograd.Function):
