@@ -80,7 +80,7 @@ class OwnScore:
         try:
             with np.errstate(all="ignore"):  # a division by 0 shows in what it gives
                 found = np.asarray(self.function(*flat), dtype=np.float64)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(f"{self._where}: raised {type(error).__name__}: {error}") from error
         return self._checked(found, [array.ravel() for array in arrays]).reshape(arrays[0].shape)
 

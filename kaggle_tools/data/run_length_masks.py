@@ -75,8 +75,9 @@ def _texts(competition: Competition, table: Path, stems: set[str]) -> dict[str, 
             rows = csv.DictReader(file)
             as_in_table = _form_of(competition, table, {*(rows.fieldnames or ())})
             for row in rows:
-                if None in row.values():
-                    raise ValueError(f"line {rows.line_num} has too few fields")
+                if None in row.values() or None in row:
+                    wrong = "many" if None in row else "few"
+                    raise ValueError(f"line {rows.line_num} has too {wrong} fields")
                 name = as_in_table.name_of(",".join(row[column] for column in as_in_table.columns[:-1]))
                 texts.setdefault(name, []).append(row[as_in_table.rle_column].strip())
     except (OSError, ValueError, csv.Error) as error:

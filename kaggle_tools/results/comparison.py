@@ -12,6 +12,7 @@ from typing import Literal
 
 import pandas as pd
 
+from kaggle_tools.competitions import named
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.competitions.groups import groups_and_views_of_masks
 from kaggle_tools.config.recorded import as_recorded_now, setting_as_text
@@ -163,7 +164,7 @@ def compare(runs: Sequence[Path], competition: Competition) -> Comparison:
 
 
 def comparable_neighbours(run: Path) -> list[Path]:
-    """The runs beside this one, in the same folder, that held out the same photos in its finished folds."""
+    """The runs beside this one, of the same competition, that held out the same photos in its finished folds."""
     folds = run_folder.finished_folds(run)
     if not folds:
         return []
@@ -173,8 +174,19 @@ def comparable_neighbours(run: Path) -> list[Path]:
     return [
         path
         for path in others
-        if set(folds) <= set(run_folder.finished_folds(path)) and _holds_out(path, folds, own, as_in=run)
+        if set(folds) <= set(run_folder.finished_folds(path))
+        and _is_of_same_competition(path, run)
+        and _holds_out(path, folds, own, as_in=run)
     ]
+
+
+def _is_of_same_competition(run: Path, other: Path) -> bool:
+    """Whether two runs record the same competition, whose score and classes they then share."""
+    try:
+        one, two = (named.recorded(each, run_folder.read_settings(each).competition) for each in (run, other))
+    except InputError:  # damaged, or of a version that knew other competitions
+        return False
+    return not named.differences(one, two)
 
 
 def table(comparison: Comparison, *, with_settings: bool = True) -> Table:

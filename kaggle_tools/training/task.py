@@ -31,7 +31,7 @@ from kaggle_tools.data.loading.augment import Augmenter
 from kaggle_tools.data.loading.datasets import AugmentedPhotos, EpochSampler, InOrder, MaskedPhotos, PhotosByEpoch
 from kaggle_tools.data.loading.pixel_cache import PixelCache
 from kaggle_tools.data.loading.workers import loader
-from kaggle_tools.errors import InputError, SharedError
+from kaggle_tools.errors import InputError, SharedError, counted
 from kaggle_tools.models.encoders.depthwise import DepthwiseInFloat32
 from kaggle_tools.models.segmenter import Architecture, Segmenter, build, design
 from kaggle_tools.models.weights import load
@@ -252,6 +252,9 @@ def initial_model(config: TrainingConfig, fold: int) -> tuple[Architecture, Segm
     if config.init is None:
         return architecture, build(architecture, config.pretrained)
     model, card = load(run_folder.fold_folder(Path(config.init), fold), fold)
+    if card.architecture.classes != architecture.classes:
+        knows = counted(card.architecture.classes, "class", "classes")
+        raise InputError(f"--init {config.init}: its network knows {knows}, not {architecture.classes}")
     theirs = replace(card.architecture, mean=architecture.mean, std=architecture.std)
     if theirs != architecture:
         raise InputError(

@@ -63,6 +63,7 @@ def test_what_is_a_little_more_than_1_by_rounding_counts_as_1(toml: Path) -> Non
         ("def f(:\n", ": cannot be run (SyntaxError: "),
         ("1 / 0\n", ": cannot be run (ZeroDivisionError: division by zero)"),
         ("raise SystemExit\n", ": cannot be run (SystemExit: )"),
+        (returning("exit(3)"), ":f: raised SystemExit: 3"),
         (returning("missing"), ":f: raised NameError: name 'missing' is not defined"),
         ("def f(counts): return counts\n", ":f: raised TypeError: f() takes 1 positional argument but 3 were given"),
         (returning("'much'"), ":f: raised ValueError: could not convert string to float"),

@@ -85,6 +85,7 @@ def test_a_mask_of_which_the_photo_has_another_size_now_is_decoded_again(
         ),
         (["a,x"], r"train\.csv: a does not fit its photo of 3x2 pixels: 'x' is not a number"),
         (["a"], r"train\.csv: cannot be read \(line 2 has too few fields\)"),
+        (["a,1 2,5 2"], r"train\.csv: cannot be read \(line 2 has too many fields\)"),
         (["a/b,0 1"], r"train\.csv: cannot be read \('a/b' is not of the form \{stem\}"),
     ],
 )

@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from known_competitions import CARVANA, POOLED
 from scipy.stats import norm, t
 
+from kaggle_tools.competitions import named
 from kaggle_tools.data.fingerprint import FileHashes, write_fingerprint
 from kaggle_tools.errors import InputError
 from kaggle_tools.results import comparison
@@ -283,6 +285,12 @@ class TestNeighbours:
             write_run(tmp_path / name, other)
         write_run(tmp_path / "no run", folds).joinpath("config.json").unlink()
         assert comparison.comparable_neighbours(run) == [tmp_path / "further", tmp_path / "same"]
+
+    def test_runs_of_another_competition_are_not_comparable(self, tmp_path: Path) -> None:
+        run, same, other = (write_run(tmp_path / name, {0: EVEN}) for name in ("run", "same", "other"))
+        for folder, spec in ((run, CARVANA), (same, CARVANA), (other, replace(POOLED, slug=CARVANA.slug))):
+            named.record(folder, spec)
+        assert comparison.comparable_neighbours(run) == [same]
 
     def test_a_run_is_not_compared_with_itself_however_it_is_named(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
