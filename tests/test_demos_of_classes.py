@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import warm_python
+from invoking import invoke, said
 from known_competitions import CLOUDS, STEEL
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
-from kaggle_tools.__main__ import app
 from kaggle_tools.competitions.competition import Competition
 
 
@@ -22,12 +21,6 @@ class Demo(NamedTuple):
     data: Path
     run: Path
     pred: Path
-
-
-def said(*words: object) -> str:
-    result = CliRunner().invoke(app, list(map(str, words)))
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 @pytest.fixture(
@@ -89,6 +82,6 @@ def test_the_csv_lists_all_classes_of_each_photo_in_the_order_of_the_sample(demo
 
 
 def test_a_competition_of_notebooks_says_so_and_takes_only_a_dry_run(demo: Demo) -> None:
-    result = CliRunner().invoke(app, ["submit", str(demo.pred), "--data", str(demo.data), "-m", "U-Net"])
+    result = invoke("submit", demo.pred, "--data", demo.data, "-m", "U-Net")
     assert result.exit_code == 1
     assert ("notebook" in str(result.exception)) == demo.competition.notebooks_only

@@ -8,10 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import warm_python
-from click.testing import Result
-from typer.testing import CliRunner
-
-from kaggle_tools.__main__ import app
+from invoking import invoke, said
 
 ROOFS = """\
 slug = "roof-tiles"
@@ -36,16 +33,6 @@ def recall(intersection, predicted, truth):
     return np.where(truth > 0, intersection / np.maximum(truth, 1e-9), predicted == 0)
 """
 TINY = ["--preset", "demo", "--folds", "2", "--epochs", "1", "--width", "4", "--image-size", "64x96", "--workers", "0"]
-
-
-def invoke(*words: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, words)))
-
-
-def said(*words: object) -> str:
-    result = invoke(*words)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import warm_python
-from click.testing import Result
+from invoking import invoke, said
 from numpy.typing import NDArray
 from PIL import Image
-from typer.testing import CliRunner
 
 from kaggle_tools import metrics, rle
-from kaggle_tools.__main__ import app
 from kaggle_tools.competitions.toml_file import read_competition
 from kaggle_tools.data.images import read_mask, write_mask
 from kaggle_tools.data.listing import training_photos
@@ -55,16 +53,6 @@ def draw(seed: int) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.bool_]]]:
     photo_HW3[masks["red"], 0] = 230
     photo_HW3[masks["tall"], 1] = 230
     return photo_HW3, masks
-
-
-def invoke(*words: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, words)))
-
-
-def said(*words: object) -> str:
-    result = invoke(*words)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 @pytest.fixture(scope="module")

@@ -125,8 +125,8 @@ class Competition:
     blank_share: float = 0.0
     """About what share of the masks is blank."""
     coverage_strata: tuple[float, ...] = ()
-    """Inner boundaries, as shares of the photo's pixels that are foreground, of the classes that
-    every fold shall hold alike; empty where folds need no strata."""
+    """Inner boundaries, as shares of the photo's pixels that are foreground, of the strata that
+    every fold shall hold alike; empty where folds need none."""
     photo_size: tuple[int, int] | None = None
     """(height, width) in pixels where all photos are alike. Used only to check a CSV that has
     neither photos nor masks beside it."""
@@ -158,14 +158,19 @@ class Competition:
         return self.score in (metrics.dice, metrics.Pooled(metrics.dice))
 
     @property
+    def pools_pixels(self) -> bool:
+        """Whether the score is one over the pixels of all photos, and no mean over photos."""
+        return isinstance(self.score, metrics.Pooled)
+
+    @property
     def photo_score_name(self) -> str:
         """What the score of a single photo is called: of a global Dice, each photo has a Dice."""
-        return self.score_name.removeprefix("global ") if isinstance(self.score, metrics.Pooled) else self.score_name
+        return self.score_name.removeprefix("global ") if self.pools_pixels else self.score_name
 
     @property
     def score_of_several(self) -> str:
         """What the score of several photos is of theirs: their mean, or that of their pixels added up."""
-        return "global" if isinstance(self.score, metrics.Pooled) else "mean"
+        return "global" if self.pools_pixels else "mean"
 
     @property
     def further_scores(self) -> dict[str, str]:
@@ -227,13 +232,13 @@ class Competition:
 
     def id_of(self, name: str) -> str:
         """What the CSV calls the mask; where a column of its own holds the class, the texts of both with a comma."""
-        stem, of_class = self.stem_and_class(name)
-        return self._whole_id.format(stem=stem, **{"class": of_class})
+        return ",".join(self.id_fields(name))
 
     def id_fields(self, name: str) -> tuple[str, ...]:
         """What the columns before the run lengths hold of a mask."""
         stem, of_class = self.stem_and_class(name)
-        return (self.id_pattern.format(stem=stem), of_class) if self.class_column else (self.id_of(name),)
+        own = self.id_pattern.format(stem=stem, **{"class": of_class})
+        return (own, of_class) if self.class_column else (own,)
 
     @property
     def as_in_train_table(self) -> "Competition":

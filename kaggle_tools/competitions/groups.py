@@ -18,6 +18,15 @@ def stem_and_class(name: str, competition: Competition) -> tuple[str, str]:
         raise InputError(str(error)) from error
 
 
+def classes_of_masks(names: Iterable[str], competition: Competition) -> list[str]:
+    """The class of each mask; empty texts where there is but one kind of mask.
+
+    Raises:
+        InputError: a name is not of the competition's form.
+    """
+    return [stem_and_class(name, competition)[1] for name in names]
+
+
 def groups_and_views(stems: Iterable[str], competition: Competition) -> tuple[list[str], list[str]]:
     """The group and the view of each photo.
 

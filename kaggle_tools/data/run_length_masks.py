@@ -82,7 +82,7 @@ def _texts(competition: Competition, table: Path, stems: set[str]) -> dict[str, 
                 texts.setdefault(name, []).append(row[as_in_table.rle_column].strip())
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{table}: cannot be read ({error})") from error
-    if strange := sorted({competition.stem_and_class(name)[0] for name in texts} - stems):
+    if strange := sorted(set(map(competition.stem_of, texts)) - stems):
         rows_of = counted(len(strange), "photo is", "photos are")
         raise InputError(f"{table}: {rows_of} not there ({competition.train_photos}): {first_few(strange)}")
     return texts

@@ -10,13 +10,15 @@ H height, W width.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float64]
-"""A number for each pixel, shape (H, W)."""
+from kaggle_tools.demo.noise import blurred_noise
+
+_cloud = partial(blurred_noise, least=0.3)
+
 
 KINDS = ("fish", "flower", "gravel", "sugar")
 BLURS = ((0.10, 0.014), (0.035, 0.035), (0.018, 0.018), (0.005, 0.005))
@@ -90,10 +92,3 @@ def _boxes(patches: list[Patch], size: tuple[int, int]) -> NDArray[np.bool_]:
     for patch in patches:
         mask_HW |= (patch.left <= x_HW) & (x_HW < patch.right) & (patch.top <= y_HW) & (y_HW < patch.bottom)
     return mask_HW
-
-
-def _cloud(size: tuple[int, int], blur: tuple[float, float], rng: np.random.Generator) -> Field:
-    """Noise with a standard deviation of 1, blurred along x and y by these shares of the height."""
-    across, down = (max(0.3, share * size[0]) for share in blur)
-    cloud_HW = cv2.GaussianBlur(rng.standard_normal(size), (0, 0), sigmaX=across, sigmaY=down)
-    return np.asarray(cloud_HW / cloud_HW.std())

@@ -272,7 +272,7 @@ def _write_mask(path: Path, mask_HW: NDArray[np.bool_]) -> None:
 
 def _write_masks(path: Path, competition: Competition, texts: dict[str, str]) -> None:
     """Write run lengths in the competition's columns, by the names of their masks, which are sorted by photo."""
-    order = {name: (competition.stem_and_class(name)[0], place) for place, name in enumerate(texts)}
+    order = {name: (competition.stem_of(name), place) for place, name in enumerate(texts)}
     rows = [
         (*competition.id_fields(name), texts[name] or competition.blank_mask)
         for name in sorted(texts, key=order.__getitem__)

@@ -10,12 +10,10 @@ H height, W width.
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float64]
-"""A number for each pixel, shape (H, W)."""
+from kaggle_tools.demo.noise import Field, blurred_noise
 
 BLANK_SHARE, FULL_SHARE = 0.35, 0.05
 """How often a section holds no salt at all, and how often hardly anything else."""
@@ -89,11 +87,11 @@ class Section:
         x_HW, y_HW = _middles(size)
         inside_HW = _inside(self.salt, x_HW, y_HW)
         rock_HW = _echoes(_depth(self, x_HW, y_HW, inside_HW), rng)
-        salt_HW = 0.7 * _cloud(size, (0.05, 0.02), rng)
+        salt_HW = 0.7 * blurred_noise(size, (0.05, 0.02), rng)
         edge_HW = 1.6 * np.exp(-((inside_HW / 0.015) ** 2))
         share_HW = 0.5 + 0.5 * np.tanh(inside_HW / 0.01)
         sound_HW = (1 - share_HW) * rock_HW + share_HW * salt_HW + edge_HW
-        noise_HW = self.noise * _cloud(size, (0.005, 0.005), rng)
+        noise_HW = self.noise * blurred_noise(size, (0.005, 0.005), rng)
         return _develop(self.loudness * sound_HW + noise_HW), inside_HW > 0
 
 
@@ -161,13 +159,6 @@ def _wavelet() -> NDArray[np.float64]:
     """The form of one echo, Ricker's wavelet: the second derivative of a bell curve, turned upside down."""
     squared = np.linspace(-4, 4, 8 * SAMPLES + 1) ** 2
     return (1 - squared) * np.exp(-squared / 2)
-
-
-def _cloud(size: tuple[int, int], blur: tuple[float, float], rng: np.random.Generator) -> Field:
-    """Noise with a standard deviation of 1, blurred along x and y by these shares of the height."""
-    across, down = (share * size[0] for share in blur)
-    cloud_HW = cv2.GaussianBlur(rng.standard_normal(size), (0, 0), sigmaX=across, sigmaY=down)
-    return np.asarray(cloud_HW / cloud_HW.std())
 
 
 def _develop(sound_HW: Field) -> NDArray[np.uint8]:

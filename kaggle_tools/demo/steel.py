@@ -10,13 +10,16 @@ H height, W width.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float64]
-"""A number for each pixel, shape (H, W)."""
+from kaggle_tools.demo.noise import Field, blurred_noise
+
+_cloud = partial(blurred_noise, least=0.3)
+
+
 Line = tuple[float, float, float, float, float]
 """x and y of the middle, half of the length, half of the width, and the angle in radians, 0 being to the right."""
 
@@ -110,10 +113,3 @@ def _depth(lines: tuple[Line, ...], size: tuple[int, int]) -> Field:
         across_HW = (y_HW - y) * np.cos(angle) - (x_HW - x) * np.sin(angle)
         depth_HW = np.maximum(depth_HW, width * (1 - np.hypot(along_HW / length, across_HW / width)))
     return depth_HW
-
-
-def _cloud(size: tuple[int, int], blur: tuple[float, float], rng: np.random.Generator) -> Field:
-    """Noise with a standard deviation of 1, blurred along x and y by these shares of the height."""
-    across, down = (max(0.3, share * size[0]) for share in blur)
-    cloud_HW = cv2.GaussianBlur(rng.standard_normal(size), (0, 0), sigmaX=across, sigmaY=down)
-    return np.asarray(cloud_HW / cloud_HW.std())

@@ -232,7 +232,7 @@ def _write_tables(folder: Path, scored: Sequence[ScoredPhoto], competition: Comp
     with replacing(folder / run_folder.HISTOGRAMS_FILE) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, images=images, histograms=histograms, levels=levels)
     table = pd.DataFrame(scored, columns=ScoredPhoto._fields).drop(columns=NOT_IN_THE_TABLE)
-    if isinstance(competition.score, metrics.Pooled):
+    if competition.pools_pixels:
         expected = dict(zip(EXPECTED_COUNTS, zip(*(photo.expected for photo in scored), strict=True), strict=True))
         counts = dict(zip(COUNTS, zip(*(photo.counts for photo in scored), strict=True), strict=True))
         table = table.assign(**{**expected, **counts})

@@ -37,7 +37,7 @@ from kaggle_tools.inference.predict import (
     batch_size_that_fits,
     predict,
 )
-from kaggle_tools.metrics import Overlap, Pooled
+from kaggle_tools.metrics import Overlap
 from kaggle_tools.precision import FP32, FixedPrecision, Precision
 from kaggle_tools.results.after_care import AfterCare
 from kaggle_tools.results.pred_folder import (
@@ -331,7 +331,7 @@ def notes_of(sums: MaskSums, photo: Photo, voters: int, competition: Competition
         border_width=round(sums.doubtful / max(1.0, sums.outline), DIGITS),
         agreement=agreement,
         expected_score=round(sums.expected_score(competition), DIGITS),
-        expected_truth=round(sums.probability / pixels, DIGITS) if isinstance(competition.score, Pooled) else None,
+        expected_truth=round(sums.probability / pixels, DIGITS) if competition.pools_pixels else None,
     )
 
 

@@ -110,8 +110,7 @@ def _failure(network: Segmenter, wanted: Pass) -> str | None:
             logits_BCHW = network.train(wanted.training)(photos_B3HW.to(memory_format=torch.channels_last))
     except Exception as error:  # hundreds of networks raise what they like
         return str(error).strip().partition("\n")[0].rstrip(".")
-    shape = tuple(logits_BCHW.shape)
-    expected = (wanted.photos, shape[1], *wanted.size)
+    expected, shape = (wanted.photos, network.classes, *wanted.size), tuple(logits_BCHW.shape)
     return None if shape == expected else f"its answer has the shape {shape}, not {expected}"
 
 

@@ -77,10 +77,11 @@ class Segmenter(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, mean: RGB, std: RGB, multiple: int) -> None:
+    def __init__(self, net: nn.Module, mean: RGB, std: RGB, multiple: int, classes: int = 1) -> None:
         super().__init__()
         self.net = net
         self.multiple = multiple
+        self.classes = classes
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
 
@@ -156,7 +157,7 @@ def _built(architecture: Architecture, pretrained: str | None = None) -> Segment
     else:
         decoder, classes = architecture.decoder_channels, architecture.classes
         net, multiple = smp.build(architecture.name, pretrained, decoder, classes), smp.MULTIPLE
-    return Segmenter(net, architecture.mean, architecture.std, multiple)
+    return Segmenter(net, architecture.mean, architecture.std, multiple, architecture.classes)
 
 
 def _require_memory(architecture: Architecture) -> None:

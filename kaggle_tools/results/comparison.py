@@ -168,25 +168,28 @@ def comparable_neighbours(run: Path) -> list[Path]:
     folds = run_folder.finished_folds(run)
     if not folds:
         return []
-    own = _photos(run, folds)
+    own, competition = _photos(run, folds), _competition(run)
     beside = (path.parent for path in run.resolve().parent.glob(f"*/{run_folder.CONFIG_FILE}"))
     others = sorted({path.resolve() for path in beside} - {run.resolve()})  # without links to others, or to itself
     return [
         path
         for path in others
         if set(folds) <= set(run_folder.finished_folds(path))
-        and _is_of_same_competition(path, run)
+        and _is_about(path, competition)
         and _holds_out(path, folds, own, as_in=run)
     ]
 
 
-def _is_of_same_competition(run: Path, other: Path) -> bool:
-    """Whether two runs record the same competition, whose score and classes they then share."""
+def _competition(run: Path) -> Competition:
+    return named.recorded(run, run_folder.read_settings(run).competition)
+
+
+def _is_about(run: Path, competition: Competition) -> bool:
+    """Whether a run records the same competition, whose score and classes it then has."""
     try:
-        one, two = (named.recorded(each, run_folder.read_settings(each).competition) for each in (run, other))
+        return not named.differences(competition, _competition(run))
     except InputError:  # damaged, or of a version that knew other competitions
         return False
-    return not named.differences(one, two)
 
 
 def table(comparison: Comparison, *, with_settings: bool = True) -> Table:

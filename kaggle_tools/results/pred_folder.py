@@ -125,14 +125,16 @@ def noted_photo(path: Path) -> str:
     return read_texts(path).get(PHOTO_SHA256, "") if path.exists() else ""
 
 
-def is_of_other_photo(mask: Path, photo: Path) -> bool:
+def is_of_other_photo(mask: Path, photo: Path, hash_of: Callable[[Path], str] = sha256_of) -> bool:
     """Whether a mask notes another photo than the one that is there; not so where one of them is missing.
+
+    `hash_of` gives the SHA-256 of the photo, as it may be known from another of its masks.
 
     Raises:
         InputError: the photo or the mask cannot be read.
     """
     noted = noted_photo(mask) if photo.exists() else ""
-    return noted not in ("", sha256_of(photo) if noted else "")
+    return noted not in ("", hash_of(photo) if noted else "")
 
 
 def photos_now(photos: Sequence[Photo]) -> list[str]:

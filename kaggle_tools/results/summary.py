@@ -17,10 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kaggle_tools.competitions.competition import Competition
-from kaggle_tools.competitions.groups import groups_and_views_of_masks, stem_and_class
+from kaggle_tools.competitions.groups import classes_of_masks, groups_and_views_of_masks
 from kaggle_tools.data.checks.zip_files import DAMAGED, USUAL
 from kaggle_tools.errors import InputError
-from kaggle_tools.metrics import Overlap, Pooled
+from kaggle_tools.metrics import Overlap
 from kaggle_tools.results import after_care
 from kaggle_tools.results.after_care import LEVELS, AfterCare, Trial, trials_of
 from kaggle_tools.results.run_folder import (
@@ -146,7 +146,6 @@ def summarise(run: Path, competition: Competition) -> Summary:
         raise InputError(f"{run}: no finished fold in it; `train --out {run}` makes or finishes one")
     table = read_oof(run, folds)
     groups, views = groups_and_views_of_masks(table["image"], competition)
-    classes = [competition.stem_and_class(name)[1] for name in table["image"]]
     scores = of_table(table, competition.score)
     by_fold = scores.by(table["fold"].tolist())
     held_out = held_out_by(run, folds)
@@ -168,7 +167,7 @@ def summarise(run: Path, competition: Competition) -> Summary:
         score_at_threshold=score_at_threshold,
         score_by_view=scores.by(views) if competition.has_groups else None,
         score_by_group=scores.by(groups) if competition.has_groups else None,
-        score_by_class=scores.by(classes) if competition.classes else None,
+        score_by_class=scores.by(classes_of_masks(table["image"], competition)) if competition.classes else None,
     )
 
 
@@ -188,8 +187,7 @@ def after_care_trials(held_out: HeldOut, competition: Competition) -> list[Trial
     Of several classes each is tried by itself, but where all their pixels make one score: there what is better for a
     class alone may be worse for all.
     """
-    pooled = isinstance(competition.score, Pooled)
-    parts = {"": held_out} if pooled else _by_class(held_out, competition)
+    parts = {"": held_out} if competition.pools_pixels else _by_class(held_out, competition)
     return [
         replace(trial, of_class=of_class) for of_class, part in parts.items() for trial in _trials(part, competition)
     ]
@@ -199,7 +197,7 @@ def _by_class(held_out: HeldOut, competition: Competition) -> dict[str, HeldOut]
     """The held-out masks of each class; all of them where there is but one kind of mask."""
     if not competition.classes:
         return {"": held_out}
-    classes = np.array([stem_and_class(name, competition)[1] for name in held_out.stems])
+    classes = np.array(classes_of_masks(held_out.stems, competition))
     return {one: held_out.part(classes == one) for one in competition.classes}
 
 

@@ -66,7 +66,7 @@ def check_submission(
         path: the CSV: plain, `.gz`, or `.zip` with one member.
         sample: the competition's sample submission: exactly its ids must be there, in any order.
         competition: says how ids, columns and run lengths are written.
-        size_of: (height, width) of a photo by its stem; without it, or where it answers None, the
+        size_of: (height, width) of a photo by the name of its mask; without it, or where it answers None, the
             competition's `photo_size` counts. Where the competition has a `mask_size`, that alone counts.
         data: the competition's data folder, whose test photos are compared with those that the sample lists.
         allow_degenerate: let a CSV pass in which all masks are full, or blank, or the sample submission's.
@@ -81,13 +81,13 @@ def check_submission(
     tally.refuse_problems(called or path)
     if not allow_degenerate:
         tally.refuse_degenerate(called or path)
-    return replace(tally.report(), unlisted=unlisted_photos(data, tally.sample.stems, competition) if data else ())
+    return replace(tally.report(), unlisted=unlisted_photos(data, tally.sample.names, competition) if data else ())
 
 
-def unlisted_photos(data: Path, stems: Mapping[str, str], competition: Competition) -> tuple[str, ...]:
-    """The stems of the test photos in a data folder that a sample submission, its `stems` by ids, does not list."""
+def unlisted_photos(data: Path, names: Mapping[str, str], competition: Competition) -> tuple[str, ...]:
+    """The stems of the test photos in a data folder that a sample submission, its `names` by ids, does not list."""
     there = files_by_stem(data, competition.test_photos)
-    return tuple(sorted(there.keys() - {competition.stem_of(name) for name in stems.values()}))
+    return tuple(sorted(there.keys() - {competition.stem_of(name) for name in names.values()}))
 
 
 @dataclass
@@ -126,23 +126,23 @@ class _Tally:
     def __post_init__(self) -> None:
         self.line_ends = LineEnds(self.competition.rle_order)
         # Odd, as views of a group follow each other and are often an even number.
-        self.step = len(self.sample.stems) // LOOKED_AT | 1
+        self.step = len(self.sample.names) // LOOKED_AT | 1
 
     def add_row(self, line: int, fields: list[str]) -> None:
         place = f"line {line} ({', '.join(fields[:1])[:80]})"
         if len(fields) != 2:
             columns = len(self.competition.columns)
             self._note(f"rows do not have exactly {columns} fields", f"line {line} ({len(fields)})")
-        elif fields[0] not in self.sample.stems:
+        elif fields[0] not in self.sample.names:
             self._note("ids are not in the sample submission", place)
         elif fields[0] in self.seen:
             self._note("ids occur a second time", place)
         else:
             self.seen.add(fields[0])
-            self._add_mask(place, fields[1], self._size(self.sample.stems[fields[0]]))
+            self._add_mask(place, fields[1], self._size(self.sample.names[fields[0]]))
 
     def refuse_problems(self, path: Path) -> None:
-        missing = [photo_id for photo_id in self.sample.stems if photo_id not in self.seen]
+        missing = [mask_id for mask_id in self.sample.names if mask_id not in self.seen]
         if missing:
             self.problems["ids of the sample submission are missing"] = _Places(len(missing), missing[:FEW])
         if self.problems:

@@ -39,17 +39,16 @@ STARTS = {
 class Sample(NamedTuple):
     """What a sample submission lists."""
 
-    stems: dict[str, str]
+    names: dict[str, str]
     """The name of each mask by its id, in the sample's order; the stem of its photo where there are no classes."""
     placeholder: str | None
     """The run lengths that all rows hold, as Kaggle's samples do; None where they differ."""
     columns: tuple[str, ...]
     """The headers, in the sample's order."""
 
-    def row(self, mask_id: str, text: str, competition: Competition) -> list[str]:
-        """The fields of a row, in the sample's order."""
-        ids = mask_id.rsplit(",", 1) if competition.class_column else [mask_id]
-        fields = dict(zip(competition.columns, [*ids, text], strict=True))
+    def row(self, name: str, text: str, competition: Competition) -> list[str]:
+        """The fields of the row of a mask, in the sample's order."""
+        fields = dict(zip(competition.columns, (*competition.id_fields(name), text), strict=True))
         return [fields[column] for column in self.columns]
 
 
@@ -59,17 +58,17 @@ def read_sample(path: Path, competition: Competition) -> Sample:
     Raises:
         InputError: the file is not a sample submission of this competition.
     """
-    stems: dict[str, str] = {}
+    names: dict[str, str] = {}
     texts: set[str] = set()
-    for photo_id, text in read_masks(path, competition):
-        stems[photo_id] = competition.name_of(photo_id)
+    for mask_id, text in read_masks(path, competition):
+        names[mask_id] = competition.name_of(mask_id)
         if len(texts) < 2:
             texts.add(text)
-    if not stems:
+    if not names:
         raise InputError(f"{path}: no rows below the header")
     with _open_text(path) as file:
         columns = tuple(next(csv.reader(file)))
-    return Sample(stems, texts.pop() if len(texts) == 1 else None, columns)
+    return Sample(names, texts.pop() if len(texts) == 1 else None, columns)
 
 
 def read_masks(path: Path, competition: Competition) -> Iterator[tuple[str, str]]:
@@ -83,12 +82,12 @@ def read_masks(path: Path, competition: Competition) -> Iterator[tuple[str, str]
     for line, fields in read_rows(path, competition):
         if len(fields) != 2:
             raise InputError(f"{path}, line {line}: not {len(competition.columns)} fields ({', '.join(fields)[:80]})")
-        photo_id, text = fields
-        if photo_id in seen:
-            raise InputError(f"{path}, line {line}: {photo_id[:80]!r} for the second time")
-        _require_form(path, line, photo_id, competition)
-        seen.add(photo_id)
-        yield photo_id, text
+        mask_id, text = fields
+        if mask_id in seen:
+            raise InputError(f"{path}, line {line}: {mask_id[:80]!r} for the second time")
+        _require_form(path, line, mask_id, competition)
+        seen.add(mask_id)
+        yield mask_id, text
 
 
 def read_rows(path: Path, competition: Competition) -> Iterator[tuple[int, list[str]]]:
@@ -141,13 +140,13 @@ def parse_mask(text: str, pixels: int | None, competition: Competition) -> rle.R
     return rle.parse("" if text == competition.blank_mask else text, pixels, competition.rle_first)
 
 
-def _require_form(path: Path, line: int, photo_id: str, competition: Competition) -> None:
+def _require_form(path: Path, line: int, mask_id: str, competition: Competition) -> None:
     try:
-        stem = competition.name_of(photo_id)
+        stem = competition.name_of(mask_id)
     except ValueError as error:
         raise InputError(f"{path}, line {line}: {error}") from error
     if fault := fault_of(stem):
-        raise InputError(f"{path}, line {line}: the id {photo_id[:80]!a} {fault}")
+        raise InputError(f"{path}, line {line}: the id {mask_id[:80]!a} {fault}")
 
 
 @contextmanager

@@ -54,16 +54,16 @@ def score_submission(path: Path, truth: Path, competition: Competition) -> Score
     counts: dict[str, metrics.Overlap] = {}
     ambiguous: dict[str, list[str]] = {}
     unscored = 0
-    for photo_id, text in read_masks(path, competition):
-        if photo_id not in truths:
+    for mask_id, text in read_masks(path, competition):
+        if mask_id not in truths:
             unscored += 1
             continue
-        source = truths[photo_id]
-        true = _true_mask(truth, photo_id, source, competition)
+        source = truths[mask_id]
+        true = _true_mask(truth, mask_id, source, competition)
         if true.taken:
             ambiguous.setdefault(true.taken, []).append(Path(source).name)
-        counts[photo_id] = _overlap(_runs(path, photo_id, text, true.pixels, competition), true.runs)
-    missing = [photo_id for photo_id in truths if photo_id not in counts]
+        counts[mask_id] = _overlap(_runs(path, mask_id, text, true.pixels, competition), true.runs)
+    missing = [mask_id for mask_id in truths if mask_id not in counts]
     if missing:
         exchanged = "" if unscored else "; if they are in the wrong order: the submission comes first, then the truth"
         lacking = counted(len(missing), f"photo of {truth} is missing", f"photos of {truth} are missing")
@@ -91,7 +91,7 @@ def _overlap(runs: rle.Runs, true_runs: rle.Runs) -> metrics.Overlap:
 def _table(ids: Sequence[str], together: metrics.Overlap, competition: Competition) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "image": [competition.name_of(photo_id) for photo_id in ids],
+            "image": [competition.name_of(mask_id) for mask_id in ids],
             "score": competition.score(together),
             "dice": metrics.dice(together),
             "iou": metrics.iou(together),
@@ -114,9 +114,9 @@ def _mask_files(folder: Path, competition: Competition) -> dict[str, Path]:
     raise InputError(f"{folder}: no masks named {name} or {own} in it")
 
 
-def _true_mask(truth: Path, photo_id: str, source: Path | str, competition: Competition) -> _TrueMask:
+def _true_mask(truth: Path, mask_id: str, source: Path | str, competition: Competition) -> _TrueMask:
     if isinstance(source, str):
-        return _TrueMask(_runs(truth, photo_id, source, _pixels(competition), competition), _pixels(competition))
+        return _TrueMask(_runs(truth, mask_id, source, _pixels(competition), competition), _pixels(competition))
     mask_HW, taken = read_foreground(source)
     mask_HW = as_submitted(mask_HW, competition)
     return _TrueMask(rle.find_runs(mask_HW, competition.rle_order), mask_HW.size, taken)
@@ -127,8 +127,8 @@ def _pixels(competition: Competition) -> int | None:
     return math.prod(competition.mask_size) if competition.mask_size else None
 
 
-def _runs(path: Path, photo_id: str, text: str, pixels: int | None, competition: Competition) -> rle.Runs:
+def _runs(path: Path, mask_id: str, text: str, pixels: int | None, competition: Competition) -> rle.Runs:
     try:
         return parse_mask(text, pixels, competition)
     except ValueError as error:
-        raise InputError(f"{path}, {photo_id}: {error}") from error
+        raise InputError(f"{path}, {mask_id}: {error}") from error

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ import numpy as np
 from kaggle_tools import rle
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.checks.foreground import lines_of_ambiguous
+from kaggle_tools.data.fingerprint import sha256_of
 from kaggle_tools.data.images import Size, image_size, read_foreground
 from kaggle_tools.errors import InputError, counted_of, first_few
 from kaggle_tools.results.pred_folder import is_of_other_photo
@@ -32,7 +33,7 @@ from kaggle_tools.system.memory import keep_freed_memory
 from kaggle_tools.system.progress import track
 
 SizeOf = Callable[[str], Size | None]
-"""The size of the photo with this stem, or None where it is not known."""
+"""The size of the photo of the mask with this name, or None where it is not known."""
 
 CHUNK = 32
 """Masks that a process takes at a time: the transport stays cheap, and the last chunks keep no core waiting."""
@@ -54,7 +55,7 @@ class Written(NamedTuple):
     ambiguous: dict[str, list[str]]
     """The files of the masks that are not plain, by what was taken as their foreground: see `foreground`."""
     of_other_photos: list[str]
-    """The stems of the masks that note another photo than the one in the data folder."""
+    """The names of the masks that note another photo than the one in the data folder."""
 
     def ambiguous_masks(self) -> list[str]:
         """A line for each way in which masks are not plain."""
@@ -62,7 +63,7 @@ class Written(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """What is known of the masks in a CSV, by the stems of their photos."""
+    """What is known of the masks in a CSV, by their names."""
 
     sizes: dict[str, Size]
     """(height, width) in pixels of the mask files, for `check_submission`."""
@@ -134,37 +135,38 @@ def write_submission(
             that do not have their photo's size; one message says how many and names the first few.
     """
     listed = read_sample(sample, competition)
-    stems = listed.stems
-    _refuse_missing(masks, list(stems.values()))
+    names = listed.names
+    _refuse_missing(masks, list(names.values()))
     encode = partial(_encode_masks, masks, competition, data)
-    encoded_masks = _map_in_order(encode, list(stems.values()), workers or os.cpu_count() or 1)
+    encoded_masks = _map_in_order(encode, list(names.values()), workers or os.cpu_count() or 1)
     sizes: dict[str, Size] = {}
     ambiguous: dict[str, list[str]] = {}
     problems, of_other_photos = [], []
     with replacing(destination) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(listed.columns)
-        shown = track(encoded_masks, len(stems), "masks encoded")
-        for (photo_id, stem), encoded in zip(stems.items(), shown, strict=True):
-            sizes[stem] = encoded.size
+        shown = track(encoded_masks, len(names), "masks encoded")
+        for name, encoded in zip(names.values(), shown, strict=True):
+            sizes[name] = encoded.size
             if encoded.taken:
-                ambiguous.setdefault(encoded.taken, []).append(f"{stem}.png")
+                ambiguous.setdefault(encoded.taken, []).append(f"{name}.png")
             if encoded.is_of_other_photo:
-                of_other_photos.append(stem)
-            problems.append(encoded.problem or _size_problem(stem, encoded.size, size_of))
-            writer.writerow(listed.row(photo_id, encoded.text or competition.blank_mask, competition))
-        _refuse_unusable(list(filter(None, problems)), len(stems))
+                of_other_photos.append(name)
+            problems.append(encoded.problem or _size_problem(name, encoded.size, size_of))
+            writer.writerow(listed.row(name, encoded.text or competition.blank_mask, competition))
+        _refuse_unusable(list(filter(None, problems)), len(names))
     return Encoded(sizes, ambiguous, of_other_photos)
 
 
 def size_of_photos(folder: Path, competition: Competition) -> SizeOf:
     """Looks up, by the names of their masks, the sizes of the competition's test photos that lie in its data folder."""
 
-    def size_of(name: str) -> Size | None:
-        path = folder / competition.test_photos.format(stem=competition.stem_of(name))
+    @lru_cache(maxsize=1)  # the masks of a photo follow each other
+    def size_of_photo(stem: str) -> Size | None:
+        path = folder / competition.test_photos.format(stem=stem)
         return image_size(path) if path.exists() else None
 
-    return size_of
+    return lambda name: size_of_photo(competition.stem_of(name))
 
 
 def compress(path: Path) -> Path:
@@ -200,13 +202,16 @@ class _EncodedMask(NamedTuple):
 def _encode_masks(masks: Path, competition: Competition, data: Path | None, stems: list[str]) -> list[_EncodedMask]:
     """What a process does at a time. It takes and returns plain values, which can travel between processes."""
     photos = {name: data and data / competition.test_photos.format(stem=competition.stem_of(name)) for name in stems}
-    return [_encode_mask(masks / f"{name}.png", competition, photo) for name, photo in photos.items()]
+    hash_of = lru_cache(maxsize=1)(sha256_of)  # the masks of a photo follow each other
+    return [_encode_mask(masks / f"{name}.png", competition, photo, hash_of) for name, photo in photos.items()]
 
 
-def _encode_mask(path: Path, competition: Competition, photo: Path | None) -> _EncodedMask:
+def _encode_mask(
+    path: Path, competition: Competition, photo: Path | None, hash_of: Callable[[Path], str]
+) -> _EncodedMask:
     try:
         mask_HW, taken = read_foreground(path)
-        of_other_photo = photo is not None and is_of_other_photo(path, photo)
+        of_other_photo = photo is not None and is_of_other_photo(path, photo, hash_of)
     except InputError as error:
         return _EncodedMask("", (0, 0), str(error))
     height, width = mask_HW.shape

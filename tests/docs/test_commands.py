@@ -27,8 +27,9 @@ SALT = "tgs-salt-identification-challenge"
 SHORTER = {
     "train": ["--image-size", "24x36", "--epochs", "3", "--batch-size", "2", "--workers", "0"],
     "demo-data": ["--train-groups", "60", "--test-groups", "4"],
-    "submit": ["--force"],  # after so short a training all masks may be blank
 }
+BLANK = ["submit", "demo/steel-pred"]
+"""After so short a training all of these masks are blank, as most sheets have few defects."""
 TINY = ["--preset", "demo", "--width", "8", "--depth", "2", "--fold", "0", "--no-report", *SHORTER["train"]]
 SCRIPTS = {"train.py": ["train"], "infer.py": ["infer"], "submit.py": ["submit"]}
 
@@ -146,7 +147,8 @@ def test_the_commands_of_a_page_run_in_their_order(page: Path, world: Path) -> N
     for line in own_lines_of(page):
         if not line.needs:
             assert line.arguments
-            run(line.arguments + SHORTER.get(line.arguments[0], []))
+            forced = ["--force"] if line.arguments[:2] == BLANK else []
+            run(line.arguments + SHORTER.get(line.arguments[0], []) + forced)
 
 
 @pytest.mark.parametrize("page", OUR_PAGES, ids=lambda page: page.name)

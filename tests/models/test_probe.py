@@ -87,6 +87,8 @@ def test_a_network_with_weights_agrees_with_its_probe(architecture: Architecture
 
 def test_an_answer_of_another_size_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     class Halves(torch.nn.Module):
+        classes = 1
+
         def forward(self, photos_B3HW: torch.Tensor) -> torch.Tensor:
             return photos_B3HW[:, :1, ::2, ::2]
 
@@ -151,3 +153,12 @@ def test_the_largest_tensor_is_as_large_on_the_cpu_as_without_contents() -> None
     with torch.inference_mode():
         model(torch.zeros(1, 3, 64, 96, dtype=torch.uint8))
     assert largest_tensor(architecture, (64, 96)) == max(sizes)
+
+
+def test_an_answer_of_another_number_of_classes_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Architecture("unet", width=1, depth=1)
+    network = probe.blueprint(one)
+    network.classes = 4  # as if it were built for so many, and answered with one
+    monkeypatch.setattr(probe, "blueprint", lambda _: network)
+    with pytest.raises(InputError, match=r"its answer has the shape \(2, 1, 32, 48\), not \(2, 4, 32, 48\)"):
+        probe.require(one, [probe.Pass(2, (32, 48), training=False, given_by="--option")])

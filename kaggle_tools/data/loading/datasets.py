@@ -162,7 +162,7 @@ class ResizedPhotos(Dataset[tuple[list[Tensor], str, str]]):
         try:
             # Hashed before it is decoded: what is made of a photo that is replaced in between is found to be outdated.
             photo_sha256 = sha256_of(photo.path)
-            return [_photo_tensor(pixels_HW3) for pixels_HW3 in _at_sizes(photo, self.sizes)], "", photo_sha256
+            return [_channels_first(pixels_HW3) for pixels_HW3 in _at_sizes(photo, self.sizes)], "", photo_sha256
         except InputError as error:
             return [torch.zeros(3, *size, dtype=torch.uint8) for size in sizes], str(error), ""
 
@@ -224,10 +224,9 @@ def _at_sizes(photo: Photo, sizes: Sequence[InputSize]) -> list[NDArray[np.uint8
 
 
 def _to_tensors(photo_HW3: NDArray[np.uint8], mask: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-    return _photo_tensor(photo_HW3), _photo_tensor(mask) if mask.ndim == 3 else torch.from_numpy(
-        np.ascontiguousarray(mask)[None]
-    )
+    masks_HWC = mask if mask.ndim == 3 else mask[..., None]
+    return _channels_first(photo_HW3), _channels_first(masks_HWC)
 
 
-def _photo_tensor(pixels_HWC: NDArray[np.uint8]) -> Tensor:
+def _channels_first(pixels_HWC: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1)))

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from kaggle_tools.competitions.competition import Competition
-from kaggle_tools.competitions.groups import groups_and_views_of_masks
+from kaggle_tools.competitions.groups import classes_of_masks, groups_and_views_of_masks
 from kaggle_tools.data.checks.predicted_masks import doubts
 from kaggle_tools.data.images import image_size, read_mask, resize
 from kaggle_tools.errors import InputError, counted, first_few
-from kaggle_tools.metrics import Overlap, Pooled
+from kaggle_tools.metrics import Overlap
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, Picture, data_uri, pictures
 from kaggle_tools.report.graphics.svg import Plot
@@ -183,7 +183,7 @@ def deviations_of(photos: Sequence[MaskedPhoto], competition: Competition) -> De
     if groups is None or len(set(groups)) < FEWEST_FOR_MEDIANS:
         return None
     if competition.classes:  # each of which has areas of its own
-        classes = [competition.stem_and_class(photo.image)[1] for photo in photos]
+        classes = classes_of_masks([photo.image for photo in photos], competition)
         groups, views = ([f"{one} {of}" for one, of in zip(names, classes, strict=True)] for names in (groups, views))
     areas = pd.Series([photo.area for photo in photos], dtype=float)
     deviation = pd.Series(np.log(areas.where(areas > 0)))
@@ -241,7 +241,7 @@ def _expected(photo: MaskedPhoto, competition: Competition) -> float | None:
 
 def _expected_of_all(pred: Path, photos: Sequence[MaskedPhoto], competition: Competition) -> float | None:
     """The score expected of the masks together, of those for which it is known; None where that is none."""
-    if not isinstance(competition.score, Pooled):
+    if not competition.pools_pixels:
         scores = [score for photo in photos if (score := _expected(photo, competition)) is not None]
         return float(np.mean(scores)) if scores else None
     counts = [counts for photo in photos if (counts := _expected_counts(pred, photo))]

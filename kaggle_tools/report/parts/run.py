@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from kaggle_tools.competitions.competition import Competition
-from kaggle_tools.competitions.groups import groups_and_views_of_masks
+from kaggle_tools.competitions.groups import classes_of_masks, groups_and_views_of_masks
 from kaggle_tools.competitions.named import name_of
 from kaggle_tools.config.recorded import setting_as_text
 from kaggle_tools.data.fingerprint import FileHashes
@@ -177,8 +177,7 @@ class HeldOutPhotos:
 
 def _with_groups(table: pd.DataFrame, competition: Competition) -> pd.DataFrame:
     groups, views = groups_and_views_of_masks(table["image"], competition)
-    classes = [competition.stem_and_class(name)[1] for name in table["image"]]
-    return table.assign(group=groups, view=views, **{"class": classes})
+    return table.assign(group=groups, view=views, **{"class": classes_of_masks(table["image"], competition)})
 
 
 def sizes_by_first_epoch(settings: Settings) -> dict[int, str]:
