@@ -48,6 +48,18 @@ def require_score(competition: Competition, where: Path) -> None:
         raise InputError(f"{where}: {why}")
 
 
+def require_classes(folder: Path, competition: Competition) -> None:
+    """Check that a folder of ours holds masks of the classes of this competition.
+
+    Raises:
+        InputError: its own record says otherwise, as when the competition's file was changed since.
+    """
+    recorded = read_json(folder / RECORD, "", competition_of) if (folder / RECORD).exists() else competition
+    if recorded.classes != competition.classes:
+        theirs, ours = (", ".join(one.classes) or "none" for one in (recorded, competition))
+        raise InputError(f"{folder}: holds masks of other classes ({theirs}) than {competition.title} has ({ours})")
+
+
 def name_of(folder: Path, competition: Competition) -> str:
     """By what a command can name the competition of a folder of ours: its slug, or of one's own the file there.
 

@@ -116,7 +116,7 @@ def photos_in(folder: Path, competition: Competition | None = None) -> tuple[lis
     if len(by_stem) < len(paths):
         twice = sorted({path.name for path in paths} - {path.name for path in by_stem.values()})
         raise InputError(f"{folder}: photos that differ only in their extension would share a mask: {first_few(twice)}")
-    require_usable_names(folder, by_stem)
+    require_usable_names(folder, _names(competition, by_stem))
     return _readable(competition, by_stem)
 
 
@@ -154,9 +154,14 @@ def _files_by_stem(folder: Path, competition: Competition, pattern: str) -> dict
             f"is {folder} the folder with the data of {competition.title}? For another competition, give --competition"
         )
         raise InputError(f"{folder / pattern.replace('{stem}', '*')}: no such files; {instead}")
-    require_usable_names(folder, by_stem)
+    require_usable_names(folder, _names(competition, by_stem))
     refuse_other_spellings(folder, pattern, list(by_stem.values()))
     return by_stem
+
+
+def _names(competition: Competition | None, stems: Iterable[str]) -> list[str]:
+    """What the masks of photos are called."""
+    return [name for stem in stems for name in (competition.names_of(stem) if competition else (stem,))]
 
 
 def _readable(competition: Competition | None, paths: dict[str, Path]) -> tuple[list[Photo], list[str]]:

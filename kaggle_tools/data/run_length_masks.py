@@ -9,6 +9,7 @@ import csv
 import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import platformdirs
@@ -44,9 +45,9 @@ def mask_files(
     with locked(folder, "decodes the masks", LOCK_SECONDS):
         missing = [name for name, path in paths.items() if not path.exists() or image_size(path) != of_names[name]]
         if missing:
-            texts = _texts(competition, table, {*sizes, *unreadable})
+            rows = _rows(competition, table, {*sizes, *unreadable})
             for name in track(missing, len(missing), f"masks decoded from {table.name}"):
-                write_mask(paths[name], _mask(competition, table, name, texts.get(name, []), of_names[name]))
+                write_mask(paths[name], _mask(competition, table, rows.get(name, []), of_names[name]))
     return paths
 
 
@@ -65,9 +66,20 @@ def masks_folder(competition: Competition, table: Path) -> Path:
     return platformdirs.user_cache_path("kaggle_tools") / "masks" / name
 
 
-def _texts(competition: Competition, table: Path, stems: set[str]) -> dict[str, list[str]]:
-    """The run lengths of each mask, of all its rows, by its name."""
-    texts: dict[str, list[str]] = {}
+class _Row(NamedTuple):
+    """What a row of the table says of a mask."""
+
+    line: int
+    """Counted from 1."""
+    mask_id: str
+    """As the table has it."""
+    text: str
+    """Run lengths."""
+
+
+def _rows(competition: Competition, table: Path, stems: set[str]) -> dict[str, list[_Row]]:
+    """All rows about each mask, by its name."""
+    found: dict[str, list[_Row]] = {}
     try:
         require_regular(table, LARGEST_TABLE)
         csv.field_size_limit(LARGEST_TABLE)
@@ -78,14 +90,15 @@ def _texts(competition: Competition, table: Path, stems: set[str]) -> dict[str, 
                 if None in row.values() or None in row:
                     wrong = "many" if None in row else "few"
                     raise ValueError(f"line {rows.line_num} has too {wrong} fields")
-                name = as_in_table.name_of(",".join(row[column] for column in as_in_table.columns[:-1]))
-                texts.setdefault(name, []).append(row[as_in_table.rle_column].strip())
+                mask_id = ",".join(row[column] for column in as_in_table.columns[:-1])
+                text = row[as_in_table.rle_column].strip()
+                found.setdefault(as_in_table.name_of(mask_id), []).append(_Row(rows.line_num, mask_id, text))
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{table}: cannot be read ({error})") from error
-    if strange := sorted(set(map(competition.stem_of, texts)) - stems):
+    if strange := sorted(set(map(competition.stem_of, found)) - stems):
         rows_of = counted(len(strange), "photo is", "photos are")
         raise InputError(f"{table}: {rows_of} not there ({competition.train_photos}): {first_few(strange)}")
-    return texts
+    return found
 
 
 def _form_of(competition: Competition, table: Path, header: set[str]) -> Competition:
@@ -96,14 +109,14 @@ def _form_of(competition: Competition, table: Path, header: set[str]) -> Competi
     raise InputError(f"{table}: has no columns {' and '.join(competition.as_in_train_table.columns)}")
 
 
-def _mask(competition: Competition, table: Path, name: str, texts: list[str], size: Size) -> NDArray[np.bool_]:
+def _mask(competition: Competition, table: Path, rows: list[_Row], size: Size) -> NDArray[np.bool_]:
     mask_HW = np.zeros(size, dtype=bool)
-    for text in texts:
+    for line, mask_id, text in rows:
         if text in ("", competition.blank_mask):
             continue
         try:
             mask_HW |= rle.decode(text, size, competition.rle_order, competition.rle_first)
         except ValueError as error:
-            of = f"{size[1]}x{size[0]} pixels"
-            raise InputError(f"{table}: {competition.id_of(name)} does not fit its photo of {of}: {error}") from error
+            of = f"{mask_id} does not fit its photo of {size[1]}x{size[0]} pixels"
+            raise InputError(f"{table}, line {line}: {of}: {error}") from error
     return mask_HW

@@ -9,7 +9,7 @@ from kaggle_tools.data.checks.names import files_by_stem
 from kaggle_tools.data.checks.predicted_masks import doubts
 from kaggle_tools.errors import FEW, InputError, counted, counted_of, first_few
 from kaggle_tools.submission.line_ends import LineEnds
-from kaggle_tools.submission.read import Sample, parse_mask, read_rows, read_sample
+from kaggle_tools.submission.read import Sample, id_in, parse_mask, read_rows, read_sample
 
 LOOKED_AT = 2000
 """About how many masks `LineEnds` looks at: all of 100,064 would take a tenth longer."""
@@ -30,7 +30,7 @@ class CheckReport:
     unbounded: int
     """Masks of photos whose size is not known, so that they could reach beyond their end."""
     unlisted: tuple[str, ...] = ()
-    """Photos to be masked that the sample submission does not list, by their stems."""
+    """Masks of photos to be masked that the sample submission does not list, by their names."""
     sample_text: str = "1 1"
     """What all rows of the sample submission hold."""
     numbering: tuple[str, ...] = ()
@@ -45,8 +45,11 @@ class CheckReport:
         warnings = doubts(self.rows, self.blank, self.full, competition)
         warnings += [f"{counted_of(count, self.rows, 'mask')} {what}" for what, count in found.items() if count]
         if self.unlisted:
-            photos_are = counted(len(self.unlisted), "test photo is", "test photos are")
-            warnings.append(f"{photos_are} not in the sample submission: {first_few(list(self.unlisted))}")
+            of_photos = ("mask of a test photo is", "masks of test photos are")
+            are = counted(
+                len(self.unlisted), *(of_photos if competition.classes else ("test photo is", "test photos are"))
+            )
+            warnings.append(f"{are} not in the sample submission: {first_few(list(self.unlisted))}")
         return [*warnings, *self.numbering]
 
 
@@ -81,13 +84,19 @@ def check_submission(
     tally.refuse_problems(called or path)
     if not allow_degenerate:
         tally.refuse_degenerate(called or path)
-    return replace(tally.report(), unlisted=unlisted_photos(data, tally.sample.names, competition) if data else ())
+    return replace(tally.report(), unlisted=unlisted_masks(data, tally.sample.names, competition))
 
 
-def unlisted_photos(data: Path, names: Mapping[str, str], competition: Competition) -> tuple[str, ...]:
-    """The stems of the test photos in a data folder that a sample submission, its `names` by ids, does not list."""
-    there = files_by_stem(data, competition.test_photos)
-    return tuple(sorted(there.keys() - {competition.stem_of(name) for name in names.values()}))
+def unlisted_masks(data: Path | None, names: Mapping[str, str], competition: Competition) -> tuple[str, ...]:
+    """The masks, by their names, that a sample submission, its `names` by ids, does not list.
+
+    Of each photo that it lists all classes should be there, and all photos of the data folder, if that is known.
+    """
+    listed = {*names.values()}
+    stems = set(map(competition.stem_of, listed)) | (
+        files_by_stem(data, competition.test_photos).keys() if data else set()
+    )
+    return tuple(sorted({name for stem in stems for name in competition.names_of(stem)} - listed))
 
 
 @dataclass
@@ -130,16 +139,16 @@ class _Tally:
 
     def add_row(self, line: int, fields: list[str]) -> None:
         place = f"line {line} ({', '.join(fields[:1])[:80]})"
-        if len(fields) != 2:
-            columns = len(self.competition.columns)
+        columns, mask_id = len(self.competition.columns), id_in(fields)
+        if len(fields) != columns:
             self._note(f"rows do not have exactly {columns} fields", f"line {line} ({len(fields)})")
-        elif fields[0] not in self.sample.names:
+        elif mask_id not in self.sample.names:
             self._note("ids are not in the sample submission", place)
-        elif fields[0] in self.seen:
+        elif mask_id in self.seen:
             self._note("ids occur a second time", place)
         else:
-            self.seen.add(fields[0])
-            self._add_mask(place, fields[1], self._size(self.sample.names[fields[0]]))
+            self.seen.add(mask_id)
+            self._add_mask(place, fields[-1], self._size(self.sample.names[mask_id]))
 
     def refuse_problems(self, path: Path) -> None:
         missing = [mask_id for mask_id in self.sample.names if mask_id not in self.seen]

@@ -80,9 +80,9 @@ def read_masks(path: Path, competition: Competition) -> Iterator[tuple[str, str]
     """
     seen = set()
     for line, fields in read_rows(path, competition):
-        if len(fields) != 2:
+        if len(fields) != len(competition.columns):
             raise InputError(f"{path}, line {line}: not {len(competition.columns)} fields ({', '.join(fields)[:80]})")
-        mask_id, text = fields
+        mask_id, text = id_in(fields), fields[-1]
         if mask_id in seen:
             raise InputError(f"{path}, line {line}: {mask_id[:80]!r} for the second time")
         _require_form(path, line, mask_id, competition)
@@ -93,7 +93,7 @@ def read_masks(path: Path, competition: Competition) -> Iterator[tuple[str, str]
 def read_rows(path: Path, competition: Competition) -> Iterator[tuple[int, list[str]]]:
     """Yield each row below the header: its line, counted from 1, and its fields, however many.
 
-    Where a column holds the class, what stands in it follows the id behind a comma, in one field: `a.png,2`.
+    Fields of the right number are in the order of the competition's columns, whatever that of the header.
     Blank lines at the end are no rows.
 
     Raises:
@@ -114,7 +114,7 @@ def read_rows(path: Path, competition: Competition) -> Iterator[tuple[int, list[
                 for before in range(blank, 0, -1):
                     yield reader.line_num - before, []
                 blank = 0
-                yield reader.line_num, _with_class(fields, order) if competition.class_column else fields
+                yield reader.line_num, [fields[at] for at in order] if len(fields) == len(order) else fields
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except IsADirectoryError as error:
@@ -123,12 +123,9 @@ def read_rows(path: Path, competition: Competition) -> Iterator[tuple[int, list[
         raise InputError(f"{path}: cannot be read as a CSV ({str(error) or type(error).__name__})") from error
 
 
-def _with_class(fields: list[str], order: Sequence[int]) -> list[str]:
-    """The id with its class, and the run lengths; of another number of fields these, but never two."""
-    if len(fields) != len(order):
-        return [",".join(fields)] if len(fields) == 2 else fields
-    mask_id, of_class, text = (fields[at] for at in order)
-    return [f"{mask_id},{of_class}", text]
+def id_in(fields: Sequence[str]) -> str:
+    """The id of the mask that a row is about; where a column holds the class, it follows behind a comma: `a.png,2`."""
+    return ",".join(fields[:-1])
 
 
 def parse_mask(text: str, pixels: int | None, competition: Competition) -> rle.Runs:

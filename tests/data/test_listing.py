@@ -48,6 +48,21 @@ def message_of(folder: Path, competition: Competition = CARVANA) -> str:
     return str(refusal.value)
 
 
+def test_a_photo_whose_masks_would_have_too_long_names_is_refused_by_the_name_of_the_mask(folder: Path) -> None:
+    """A mask of a class adds `_large` to the 251 bytes that a photo's own name may have with `.png`."""
+    spec = replace(CARVANA, classes=("1", "large"), class_column="kind")
+    for length, is_fine in ((245, True), (246, False)):
+        save(folder / "test" / f"{'x' * length}.jpg", pixels())
+        if is_fine:
+            assert len(listing.photos_to_mask(spec, folder)[0]) == 2
+        else:
+            with pytest.raises(InputError, match=r"1 name of a photo cannot be used: 'x{80}' is longer than 251 bytes"):
+                listing.photos_to_mask(spec, folder)
+            with pytest.raises(InputError, match="longer than 251 bytes"):
+                listing.photos_in(folder / "test", spec)
+    assert len(listing.photos_in(folder / "test")[0]) == 3
+
+
 class TestFindingTrainingPhotos:
     def test_every_photo_has_its_mask_and_its_size(self, folder: Path) -> None:
         assert listing.training_photos(CARVANA, folder) == [

@@ -81,9 +81,9 @@ def test_a_mask_of_which_the_photo_has_another_size_now_is_decoded_again(
         (["z,0 1"], r"train\.csv: 1 photo is not there \(images/\{stem\}\.png\): z"),
         (
             ["a,4 3"],
-            r"train\.csv: a does not fit its photo of 3x2 pixels: a run ends at pixel 6, but the last one is 5",
+            r"train\.csv, line 2: a does not fit its photo of 3x2 pixels: a run ends at pixel 6, but the last one is 5",
         ),
-        (["a,x"], r"train\.csv: a does not fit its photo of 3x2 pixels: 'x' is not a number"),
+        (["a,x"], r"train\.csv, line 2: a does not fit its photo of 3x2 pixels: 'x' is not a number"),
         (["a"], r"train\.csv: cannot be read \(line 2 has too few fields\)"),
         (["a,1 2,5 2"], r"train\.csv: cannot be read \(line 2 has too many fields\)"),
         (["a/b,0 1"], r"train\.csv: cannot be read \('a/b' is not of the form \{stem\}"),
@@ -171,6 +171,8 @@ def test_a_table_in_the_columns_of_the_csv_is_read_also_where_another_one_is_des
     named = replace(of_classes, train_table=TrainTable("{stem}.png", "photo", "kind"))
     files = mask_files(named, write("a.png_red,0 1"), {"a": (2, 3)})
     assert pixels(files)["a_red"] == [[True, False, False], [False, False, False]]
+    with pytest.raises(InputError, match=r"train\.csv, line 3: a\.png,dark does not fit its photo of 3x2 pixels"):
+        mask_files(named, write("a.png,red,0 1", "a.png,dark,5 2", header="photo,kind,pixels"), {"a": (2, 3)})
     with pytest.raises(InputError, match=r"train\.csv: has no columns photo and kind and pixels"):
         mask_files(named, write("a.png,0 1", header="photo,pixels"), {"a": (2, 3)})
 
@@ -180,7 +182,7 @@ def test_a_table_in_the_columns_of_the_csv_is_read_also_where_another_one_is_des
     [
         ("a.png_blue,0 1", r"cannot be read \('a\.png_blue' is not of the form .* class: red, dark, as in Roof"),
         ("z.png_red,0 1", r"1 photo is not there \(images/\{stem\}\.png\): z$"),
-        ("a.png_dark,4 3", r"train\.csv: a\.png_dark does not fit its photo of 3x2 pixels: a run ends"),
+        ("a.png_dark,4 3", r"train\.csv, line 2: a\.png_dark does not fit its photo of 3x2 pixels: a run ends"),
     ],
 )
 def test_a_row_of_an_impossible_class_or_mask_is_named(

@@ -14,6 +14,7 @@ from known_competitions import CARVANA
 from PIL import Image
 
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.toml_file import as_recorded
 from kaggle_tools.data.images import write_gray, write_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
@@ -427,6 +428,13 @@ class TestConfidentPhotos:
     def test_confident_photos_of_another_competition_are_refused(self, pred: Path) -> None:
         said = refusal(pred_folder.confident_photos, pred, CARVANA, 0.9, ELSEWHERE)
         assert said == f"{pred}: holds masks of roof-tiles, not of {CARVANA.slug}"
+
+    def test_confident_photos_of_other_classes_are_refused(self, pred: Path, tiles: Competition) -> None:
+        write_json(pred / "competition.json", as_recorded(tiles))
+        assert pred_folder.confident_photos(pred, tiles, 0.99, ELSEWHERE)
+        changed = replace(tiles, classes=("1", "2"), class_column="kind")
+        said = refusal(pred_folder.confident_photos, pred, changed, 0.99, ELSEWHERE)
+        assert said == f"{pred}: holds masks of other classes (none) than {tiles.title} has (1, 2)"
 
     def test_confident_photos_of_an_unfinished_folder_are_refused(self, pred: Path, tiles: Competition) -> None:
         (pred / "photos.csv").unlink()

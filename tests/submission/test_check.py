@@ -159,6 +159,33 @@ def test_test_photos_that_the_sample_does_not_list_are_named(tmp_path: Path) -> 
     assert report.warnings(CARVANA) == ["2 test photos are not in the sample submission: c_01, c_02"]
 
 
+def test_classes_that_the_sample_does_not_list_are_named(tmp_path: Path) -> None:
+    """Of a photo that it does not list at all too, where that is in the data; without the data that is not known."""
+    spec = replace(CARVANA, classes=("1", "2"), class_column="kind")
+    (tmp_path / "test").mkdir()
+    for name in ("a_01.jpg", "b_01.jpg", "c_01.jpg"):
+        (tmp_path / "test" / name).touch()
+    path = tmp_path / "sample.csv"
+    path.write_text("img,kind,rle_mask\na_01.jpg,1,1 1\na_01.jpg,2,1 2\nb_01.jpg,2,1 1\n")
+    report = check_submission(path, path, spec, size_of=lambda _: SHAPE, data=tmp_path)
+    assert report.unlisted == ("b_01_1", "c_01_1", "c_01_2")
+    assert report.warnings(spec) == ["3 masks of test photos are not in the sample submission: b_01_1, c_01_1, c_01_2"]
+    report = check_submission(path, path, spec, size_of=lambda _: SHAPE)
+    assert report.warnings(spec) == ["1 mask of a test photo is not in the sample submission: b_01_1"]
+
+
+@pytest.mark.parametrize(("row", "fields"), [("a_01.jpg,1", 2), ("a_01.jpg", 1), ("a_01.jpg,1,1 1,", 4)])
+def test_where_a_column_holds_the_class_the_fields_of_a_row_are_counted_as_they_are(
+    tmp_path: Path, row: str, fields: int
+) -> None:
+    spec = replace(CARVANA, classes=("1", "2"), class_column="kind")
+    path, sample = tmp_path / "submission.csv", tmp_path / "sample.csv"
+    sample.write_text("kind,img,rle_mask\n1,a_01.jpg,1 1\n2,a_01.jpg,1 1\n")
+    path.write_text(f"img,kind,rle_mask\na_01.jpg,2,1 1\n{row}\n")
+    with pytest.raises(InputError, match=rf"rows do not have exactly 3 fields \(1\): line 3 \({fields}\)"):
+        check_submission(path, sample, spec, size_of=lambda _: SHAPE)
+
+
 class TestNumberingOfPixels:
     SIZE = (61, 97)
 

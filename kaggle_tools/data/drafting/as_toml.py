@@ -25,5 +25,7 @@ def _line(text: str) -> str:
 
 
 def _value(value: Any) -> str:
-    """As TOML has texts, numbers and lists of these: for what stands in these fields, as JSON has them."""
+    """As TOML has texts, numbers, lists and tables of these: for what stands in these fields, but tables, as JSON."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{name} = {_value(one)}' for name, one in value.items())} }}"
     return json.dumps(value, ensure_ascii=False)

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
+from kaggle_tools.data.drafting.ids import Ids
 from kaggle_tools.data.drafting.inventory import Csv, Inventory
 from kaggle_tools.data.drafting.numbering import (
     Numbering,
@@ -47,6 +48,7 @@ def findings(roles: Roles, found: Inventory, slug: str) -> dict[str, Finding]:
         "title": Finding(slug.replace("-", " ").title(), "guessed", "what people call it"),
         "train_photos": Finding(roles.photos.pattern(), "seen", f"{photos} with masks"),
         "train_masks": _masks(roles),
+        **_train_table(roles),
         "test_photos": Finding(roles.test.pattern(), "seen", f"{tests} that the sample lists"),
         "sample_submission": Finding(roles.sample.name, "seen", counted(len(roles.sample.rows), "id")),
         "stem_format": Finding(stem_format, "concluded", shared),
@@ -66,13 +68,12 @@ def findings(roles: Roles, found: Inventory, slug: str) -> dict[str, Finding]:
 def _id_fields(roles: Roles) -> dict[str, Finding]:
     """What the sample calls a mask."""
     ids, header, columns = roles.ids, roles.sample.header, f"header of {roles.sample.name}"
-    in_id = "_{class}" if ids.classes and ids.class_at is None else ""
     found = {}
     if ids.classes:
         found["classes"] = Finding([*ids.classes], "seen", f"each test photo has a row for each in {roles.sample.name}")
-    of_photos = "ids are the names of the test photos" + (", each with the classes" if in_id else "")
-    found["id_pattern"] = Finding(f"{{stem}}{ids.after}{in_id}", "seen", of_photos)
-    found["id_column"] = Finding(header[0], "seen", columns)
+    of_photos = "ids are the names of the test photos" + (", each with the classes" if "{class}" in ids.pattern else "")
+    found["id_pattern"] = Finding(ids.pattern, "seen", of_photos)
+    found["id_column"] = Finding(header[ids.id_at], "seen", columns)
     if ids.class_at is not None:
         found["class_column"] = Finding(header[ids.class_at], "seen", columns)
     return found
@@ -80,8 +81,24 @@ def _id_fields(roles: Roles) -> dict[str, Finding]:
 
 def _masks(roles: Roles) -> Finding:
     if roles.masks:
-        return Finding(roles.masks.pattern(roles.after), "seen", counted(len(roles.masks.files), "file"))
-    return Finding(_named(roles), "seen", "it has the columns of the sample submission, and names training photos")
+        return Finding(roles.masks.pattern, "seen", counted(len(roles.masks.by_id), "file"))
+    return Finding(_named(roles), "seen", "it has run lengths, and names training photos")
+
+
+def _train_table(roles: Roles) -> dict[str, Finding]:
+    """What the table of the training masks, where these are no files, calls otherwise than the sample submission."""
+    if roles.masks or roles.run_lengths is None:
+        return {}
+    ours, theirs = _names_in(roles.sample, roles.ids), _names_in(roles.run_lengths, roles.in_table)
+    differing = {name: value for name, value in theirs.items() if ours.get(name) != value}
+    return {"train_table": Finding(differing, "seen", f"header and ids of {_named(roles)}")} if differing else {}
+
+
+def _names_in(table: Csv, ids: Ids) -> dict[str, str]:
+    """How a table calls masks and columns, by the names of the fields that say so."""
+    of_class = {} if ids.class_at is None else {"class_column": table.header[ids.class_at]}
+    columns = {"id_column": table.header[ids.id_at], **of_class, "rle_column": table.header[ids.rle_at]}
+    return {"id_pattern": ids.pattern, **columns}
 
 
 def _stem_format(roles: Roles) -> tuple[str, str]:
@@ -101,17 +118,16 @@ def _stem_format(roles: Roles) -> tuple[str, str]:
 
 def _run_length_fields(roles: Roles) -> dict[str, Finding]:
     """In which order pixels are numbered, and from which number on."""
-    texts = roles.texts()
-    stems = {mask_id: stem for stem in roles.stems for mask_id in roles.ids.of(stem)}
-    filled = [mask_id for mask_id in stems if not _is_blank(texts.get(mask_id, ""))]
-    some = [(stems[mask_id], texts[mask_id]) for mask_id in evenly(filled, SOME)]
+    texts, stem_of = roles.texts(), dict(roles.masks_of_stems)
+    whole = {mask_id: rows[0] for mask_id, rows in texts.items() if len(rows) == 1 and not _is_blank(rows[0])}
+    some = evenly(sorted(whole), SOME)
     if not some:
         return _unknown_numbering("no table with run lengths of the training masks")
     if roles.masks:
-        equal = of_equal_masks([(text, read_mask(roles.masks.by_name[stem + roles.after])) for stem, text in some])
+        equal = of_equal_masks([(whole[mask_id], read_mask(roles.masks.by_id[mask_id])) for mask_id in some])
         why = f"{counted(len(some), 'mask')} of {_named(roles)} compared with their files"
         return _numbering(equal, why) if equal else _unknown_numbering(f"{_named(roles)} fits its masks in no order")
-    return _numbering_without_files(roles, some)
+    return _numbering_without_files(roles, [(stem_of[mask_id], whole[mask_id]) for mask_id in some])
 
 
 def _numbering_without_files(roles: Roles, masks: Sequence[tuple[str, str]]) -> dict[str, Finding]:
@@ -145,13 +161,12 @@ def _unknown_numbering(why: str) -> dict[str, Finding]:
 
 def _blank_fields(roles: Roles) -> dict[str, Finding]:
     """How many masks are blank, and what a table holds for these."""
-    texts = roles.texts()
+    texts, some = roles.texts(), [mask_id for mask_id, _ in roles.masks_of_stems]
     if roles.masks:
-        some = roles.some_stems
-        blank = [stem for stem in some if not read_mask(roles.masks.by_name[stem + roles.after]).any()]
+        some = evenly(some, SOME)
+        blank = [mask_id for mask_id in some if not read_mask(roles.masks.by_id[mask_id]).any()]
     else:
-        some = [mask_id for stem in roles.stems for mask_id in roles.ids.of(stem)]
-        blank = [mask_id for mask_id in some if _is_blank(texts.get(mask_id, ""))]
+        blank = [mask_id for mask_id in some if all(map(_is_blank, texts.get(mask_id, [])))]
     if not blank:
         return {}
     why = f"{counted_of(len(blank), len(some), 'training mask')} blank"
@@ -162,8 +177,7 @@ def _blank_fields(roles: Roles) -> dict[str, Finding]:
         "blank_share": Finding(round(len(blank) / len(some), 2), "concluded", why),
         "coverage_strata": strata,
     }
-    ids = {mask_id for one in blank for mask_id in (roles.ids.of(one) if roles.masks else [one])}
-    held = {texts[mask_id] for mask_id in ids if mask_id in texts}
+    held = {text for mask_id in blank for text in texts.get(mask_id, [])}
     if len(held) == 1 and (text := held.pop()):
         found["blank_mask"] = Finding(text, "seen", f"in {_named(roles)}")
     return found

@@ -1,3 +1,4 @@
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from kaggle_tools.competitions.toml_file import as_recorded, competition_of
 from kaggle_tools.data.drafting.conclusions import Finding, findings
 from kaggle_tools.data.drafting.inventory import inventory_of
 from kaggle_tools.data.drafting.roles import roles_in
-from kaggle_tools.data.images import write_mask
+from kaggle_tools.data.images import read_mask, write_mask
+from kaggle_tools.data.run_length_masks import mask_files
 from kaggle_tools.errors import InputError
 
 SIZE = (6, 8)
@@ -259,8 +261,98 @@ def test_classes_are_seen_in_ids_or_in_a_column(
     assert found["coverage_strata"].value == [0.0]
 
 
-def test_masks_of_classes_in_files_are_left_to_a_person(tmp_path: Path) -> None:
+def test_masks_of_classes_without_files_or_table_are_refused(tmp_path: Path) -> None:
     draw_classes(tmp_path, "id,pixels", "{stem}_{of_class},{text}")
     (tmp_path / "train.csv").unlink()
-    expected = "masks of 2 classes, but no table like sample.csv with them; for files of masks write the file by hand"
-    assert refusal(tmp_path).startswith(f"{tmp_path}: {expected}")
+    lacking = (
+        "no training photos with a mask of the same name for each of 2 classes, and no table with their run lengths"
+    )
+    assert refusal(tmp_path).startswith(f"{tmp_path}: {lacking}; there are 2 files test/{{stem}}.png")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["masks/{class}/{stem}.png", "masks/{stem}_{class}.png", "masks/{stem}-{class}-mask.png", "{class}/m/{stem}.png"],
+)
+def test_files_of_masks_of_classes_are_found_by_their_folders_or_names(tmp_path: Path, pattern: str) -> None:
+    """Class 10 is blank, class 2 blank for `c` alone: 4 of 6 masks."""
+    draw_classes(tmp_path, "id,pixels", "{stem}_{of_class},{text}")
+    for stem, of_class in product("abc", ("2", "10")):
+        path = tmp_path / pattern.replace("{stem}", stem).replace("{class}", of_class)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_mask(path, box(stem if of_class == "2" else "c"))
+    found = found_in(tmp_path)
+    assert found["train_masks"] == Finding(pattern, "seen", "6 files")
+    assert found["blank_share"].value == 0.67
+    assert found["rle_order"].how == "guessed"  # its table gives `c` the mask of `a`
+    assert "train_table" not in found
+    competition_of({name: one.value for name, one in found.items()})
+    (tmp_path / pattern.replace("{stem}", "b").replace("{class}", "10")).unlink()
+    assert found_in(tmp_path)["train_masks"].value == "train.csv"
+
+
+def test_files_of_masks_of_classes_show_how_pixels_are_numbered(tmp_path: Path) -> None:
+    draw_classes(tmp_path, "id,kind,pixels", "{stem},{of_class},{text}")
+    for stem, of_class in product("abc", ("2", "10")):
+        path = tmp_path / "masks" / of_class / f"{stem}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_mask(path, box("a" if of_class == "2" else "c"))
+    why = "3 masks of train.csv compared with their files"
+    assert found_in(tmp_path)["rle_order"] == Finding("row-major", "concluded", why)
+
+
+def test_classes_may_follow_in_ids_behind_a_hyphen(tmp_path: Path) -> None:
+    found = found_in(draw_classes(tmp_path, "id,pixels", "{stem}.png-{of_class},{text}"))
+    assert found["classes"].value == ["2", "10"]
+    assert found["id_pattern"].value == "{stem}.png-{class}"
+    assert found["blank_share"].value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "train_table"),
+    [
+        (
+            "ImageId,ClassId,EncodedPixels",
+            "a.png,2,{text} b.png,2,{text} c.png,10,{text}",
+            {
+                "id_pattern": "{stem}.png",
+                "id_column": "ImageId",
+                "class_column": "ClassId",
+                "rle_column": "EncodedPixels",
+            },
+        ),
+        (
+            "pixels,name",
+            "{text},a-2 {text},b-2 {text},c-10",
+            {"id_pattern": "{stem}-{class}", "id_column": "name"},
+        ),
+    ],
+)
+def test_a_table_of_masks_may_have_other_columns_than_the_sample(
+    tmp_path: Path, header: str, rows: str, train_table: dict[str, str]
+) -> None:
+    draw_classes(tmp_path, "id,pixels", "{stem}.png_{of_class},{text}")
+    lines = [
+        row.replace("_", " ")
+        for row in rows.format(text=rle.encode(box("a"), "column-major").replace(" ", "_")).split()
+    ]
+    (tmp_path / "train.csv").write_text("\n".join([header, *lines]) + "\n")
+    (tmp_path / "about.csv").write_text("name,height,year\na,3,1990\nb,4,1991\n")
+    found = found_in(tmp_path)
+    assert found["train_masks"].value == "train.csv"
+    assert found["train_table"] == Finding(train_table, "seen", "header and ids of train.csv")
+    assert found["id_pattern"].value == "{stem}.png_{class}"
+    assert found["blank_share"] == Finding(0.5, "concluded", "3 of 6 training masks are blank")
+    drafted = competition_of({name: one.value for name, one in found.items()})
+    sizes = dict.fromkeys("abc", SIZE)
+    masks = {name: read_mask(path) for name, path in mask_files(drafted, tmp_path / "train.csv", sizes).items()}
+    assert {name for name, mask_HW in masks.items() if (mask_HW == box("a")).all()} == {"a_2", "b_2", "c_10"}
+    assert {name for name, mask_HW in masks.items() if not mask_HW.any()} == {"a_10", "b_10", "c_2"}
+
+
+def test_masks_of_several_rows_are_not_blank(tmp_path: Path) -> None:
+    draw(tmp_path)
+    for path in (tmp_path / "masks").iterdir():
+        path.unlink()
+    (tmp_path / "train.csv").write_text("id,pixels\na,1 2\na,9 2\nb,3 4\nc,\n")
+    assert found_in(tmp_path)["blank_share"] == Finding(0.33, "concluded", "1 of 3 training masks is blank")
