@@ -198,5 +198,7 @@ def test_the_pages_name_the_masks_with_their_classes(work: Path) -> None:
     for page in (work / "run" / "report.html", work / "pred" / "report.html"):
         assert "_tall" in page.read_text()
     of_run = (work / "run" / "report.html").read_text()
+    for heading in ("Dice, mask by mask</h2>", "All held-out masks</h2>", " worst masks"):
+        assert heading in of_run
     assert "each of the 24 photos was held out once" in of_run
     assert "Dice by class" in of_run

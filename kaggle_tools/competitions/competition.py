@@ -179,6 +179,11 @@ class Competition:
         return {name: name.lower() for name, score in common.items() if self.score is not score}
 
     @property
+    def unit(self) -> str:
+        """What tables have a row for, and pages a picture: each photo, or where there are classes each of its masks."""
+        return "mask" if self.classes else "photo"
+
+    @property
     def masks_per_photo(self) -> int:
         """One for each class."""
         return max(1, len(self.classes))

@@ -187,10 +187,10 @@ def _require_trained_folds(run: Path, competition: Competition, folds: Mapping[s
 def _write_folds(path: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> None:
     groups = [competition.group_and_view(photo.stem)[0] for photo in photos]
     strata = [_stratum(photo, competition.coverage_strata) for photo in photos] if competition.coverage_strata else None
-    try:
-        folds = assign_folds(groups, config.folds, config.seed, strata)
-    except ValueError as error:
-        raise InputError(f"--folds {config.folds}: {error}") from error
+    if (there := len(set(groups))) < config.folds:
+        only = counted(there, f"{competition.group_name} is there", f"{competition.group_name}s are there")
+        raise InputError(f"--folds {config.folds}: only {only}, of which none may be in two folds")
+    folds = assign_folds(groups, config.folds, config.seed, strata)
     table = pd.DataFrame({"image": [photo.stem for photo in photos], "group": groups, "fold": folds})
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 

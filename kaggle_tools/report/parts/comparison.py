@@ -7,6 +7,7 @@ of them, the best is held against the second.
 from dataclasses import dataclass
 from pathlib import Path
 
+from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.pictures import Gallery, PhotoFiles, pictures
 from kaggle_tools.report.graphics.svg import Plot
@@ -43,10 +44,11 @@ class ComparisonPart:
     """Its own, from 1."""
     of_one: bool
     """Whether the page is about this run, and the others are only beside it."""
-    group_name: str
+    competition: Competition
     first: str
     """To which the table's differences are."""
-    photos: int
+    scored: int
+    """Photos, or where there are classes masks of these."""
     folds: list[int]
     table: Table
     plot: Plot
@@ -76,9 +78,9 @@ def comparison_part(
         lead=difference.mean if shown == best else -difference.mean,
         rank=compared.ranked.index(shown) + 1,
         of_one=of_one,
-        group_name=compared.competition.group_name,
+        competition=compared.competition,
         first=names[0],
-        photos=len(values),
+        scored=len(values),
         folds=list(compared.runs[0].fold_scores),
         table=comparison.table(compared),
         plot=figures.differences(

@@ -213,10 +213,11 @@ def _galleries(table: pd.DataFrame, shown: HeldOutPhotos) -> list[Gallery]:
     best = rest.tail(BEST).iloc[::-1]
     between = rest.iloc[: len(rest) - len(best)]
     random = between.sample(min(RANDOM, len(between)), random_state=0)
+    unit = shown.competition.unit
     if len(ordered) == 1:
-        title = "The only photo"
+        title = f"The only {unit}"
     else:
-        title = f"The {len(worst)} worst photos" if len(rest) else f"All {len(ordered)} photos, the worst first"
+        title = f"The {len(worst)} worst {unit}s" if len(rest) else f"All {len(ordered)} {unit}s, the worst first"
     named = [(title, worst), ("The best", best), ("Drawn at random from the others", random)]
     return [Gallery(title, shown.pictures(rows)) for title, rows in named if len(rows)]
 

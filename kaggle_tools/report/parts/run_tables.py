@@ -21,7 +21,7 @@ def fold_table(
     further = competition.further_scores
     columns = [
         Column("fold"),
-        Column("masks" if competition.classes else "photos", "{:,}"),
+        Column(f"{competition.unit}s", "{:,}"),
         *([Column(f"{competition.group_name}s", "{:,}")] if competition.has_groups else []),
         *(Column(name, "{:.5f}") for name in (competition.score_name, *further)),
         PRECISION,
@@ -84,9 +84,9 @@ def mean_table(table: pd.DataFrame, part: str, competition: Competition) -> Tabl
     other_name = {"view": competition.view_name, "group": competition.group_name}[other]
     columns = [
         Column(name),
-        Column("photos", "{:,}"),
+        Column(f"{competition.unit}s", "{:,}"),
         Column(figures.of_many(competition.score_name), "{:.5f}"),
-        Column("worst photo", "{:.5f}"),
+        Column(f"worst {competition.unit}", "{:.5f}"),
         Column(f"its {other_name}"),
         PRECISION,
         RECALL,

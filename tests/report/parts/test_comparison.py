@@ -71,7 +71,7 @@ def test_the_best_run_is_compared_with_the_second_best_and_the_table_with_the_fi
 
 
 def test_a_comparison_says_how_many_photos_of_which_folds_it_is_about(part: ComparisonPart) -> None:
-    assert (part.photos, part.folds) == (8, [1, 3])
+    assert (part.scored, part.folds) == (8, [1, 3])
 
 
 def test_a_comparison_says_in_words_whether_the_best_run_is_better(part: ComparisonPart, compared: Comparison) -> None:
