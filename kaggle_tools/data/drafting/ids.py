@@ -46,7 +46,7 @@ class Ids:
 
     def named_in(self, table: Csv, most: int | None = None) -> set[str]:
         """The masks that the rows of a table are about."""
-        return {self.of_row(row) for row in table.rows[:most] if len(row) == len(table.header)}
+        return {self.of_row(row) for row in table.whole_rows[:most]}
 
 
 def ids_of_sample(sample: Csv, photos: Images) -> Ids | None:
@@ -63,7 +63,7 @@ def _of_first_photo(sample: Csv, photos: Images) -> Iterator[Ids]:
     """The ways of naming that the rows of one photo allow."""
     for after in ("", photos.suffix):
         first = min(photos.by_name) + after
-        rows = [row for row in sample.rows if len(row) == len(sample.header)]
+        rows = sample.whole_rows
         if len(sample.header) == 3:
             of_first = [row for row in rows if row[0] == first]
             yield from (Ids(after, tuple(row[at] for row in of_first), class_at=at, rle_at=3 - at) for at in (1, 2))
@@ -78,22 +78,24 @@ def _of_first_photo(sample: Csv, photos: Images) -> Iterator[Ids]:
 def ids_of_training(table: Csv, sample: Csv, photos: Images, ids: Ids) -> Ids | None:
     """How a table names masks of training photos: as the sample does, or otherwise; None where it names none.
 
-    Of columns that are not called as those of the sample, one must hold nothing but run lengths.
+    Where its columns are not called as those of the sample, one must hold nothing but run lengths, and most of its rows
+    must be about these photos.
     """
     if table.header == sample.header:
         named_alike = ids.named_in(table)
         return ids if any(named_alike.intersection(ids.of(stem)) for stem in photos.by_name) else None
     for other in _other_ways(table, photos, ids):
         named = other.named_in(table, SOME_ROWS)
-        if named and named <= {mask_id for stem in photos.by_name for mask_id in other.of(stem)}:
+        known = named.intersection(mask_id for stem in photos.by_name for mask_id in other.of(stem))
+        if 2 * len(known) > len(named):
             return other
     return None
 
 
 def _other_ways(table: Csv, photos: Images, ids: Ids) -> Iterator[Ids]:
     """All ways of naming the same classes by the columns of a table."""
-    texts = [[row[at] for row in table.rows[:SOME_ROWS] if len(row) == len(table.header)] for at in _columns(table)]
-    rle_columns = [at for at in _columns(table) if _are_run_lengths(texts[at])]
+    some = table.whole_rows[:SOME_ROWS]
+    rle_columns = [at for at in _columns(table) if _are_run_lengths([row[at] for row in some])]
     for rle_at, after in product(rle_columns, ("", photos.suffix)):
         others = [at for at in _columns(table) if at != rle_at]
         ways = replace(ids, after=after, class_at=None, rle_at=rle_at)

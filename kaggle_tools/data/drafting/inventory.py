@@ -46,6 +46,11 @@ class Csv:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    @cached_property
+    def whole_rows(self) -> list[tuple[str, ...]]:
+        """Those with as many fields as the header."""
+        return [row for row in self.rows if len(row) == len(self.header)]
+
     @property
     def first_column(self) -> list[str]:
         """The texts in it, from the top."""

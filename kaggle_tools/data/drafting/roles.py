@@ -47,11 +47,9 @@ class Roles:
         for stem in self.stems:
             ours |= zip(self.in_table.of(stem), self.ids.of(stem), strict=True)
         texts: dict[str, list[str]] = defaultdict(list)
-        if table := self.run_lengths:
-            whole = [row for row in table.rows if len(row) == len(table.header)]
-            for row in whole:
-                if mask_id := ours.get(self.in_table.of_row(row)):
-                    texts[mask_id].append(row[self.in_table.rle_at])
+        for row in self.run_lengths.whole_rows if self.run_lengths else ():
+            if mask_id := ours.get(self.in_table.of_row(row)):
+                texts[mask_id].append(row[self.in_table.rle_at])
         return texts
 
 
