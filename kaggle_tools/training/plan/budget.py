@@ -52,10 +52,10 @@ SIDES_OF_EARLY = 0.7
 """Of those of the last size, what the sides of the smaller one shall be."""
 LEAST_USED = 0.96
 """A plan that uses less of the time is worse than one with other shares."""
-
-
 FIRST_SECONDS, SECONDS_A_PHOTO = 10.0, 0.02
 """What the tables and the page take in the end, with each held-out photo."""
+MEASURED_FOR = 0.1
+"""The share of a budget after which no further size is measured."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def settings_within(
     sizes = (
         [config.image_size] if "image_size" in budget.given and config.image_size else sizes_for(largest_size(photos))
     )
-    asked = (photos, competition, config, execution, sizes)
+    asked = (photos, competition, config, execution, sizes, MEASURED_FOR * budget.seconds)
     on_gpu = has_its_own_memory(best_device())
     speed = on_a_gpu(own_gpu("auto"), measured_speed, *asked) if on_gpu else measured_speed(*asked)
 

@@ -82,8 +82,11 @@ def measured_speed(
     config: TrainingConfig,
     execution: Execution,
     sizes: Sequence[Size],
+    seconds: float,
 ) -> Speed:
     """How fast one device trains and masks these photos at some of the ascending sizes, (height, width).
+
+    After so many `seconds` no further size is tried: what larger ones take follows from the pixels.
 
     Raises:
         InputError: no size fits into the memory, or photos cannot be read.
@@ -91,7 +94,7 @@ def measured_speed(
     memory.keep_freed_memory()
     alone = replace(execution, devices="1", nodes=1, parallel_folds=False, pictures_every=0, wandb=None)
     found: dict[Size, _Times] = {}
-    largest = sizes[-1]
+    largest, started = sizes[-1], time.monotonic()
     for size in sizes:
         if found and prod(size) < LARGER * prod([*found][-1]) and size != sizes[-1]:
             continue
@@ -105,7 +108,7 @@ def measured_speed(
                 raise InputError(f"--budget: out of memory with photos of {size[0]}x{size[1]}") from error
             largest = [*found][-1]
             break
-        if found[size].training * config.batch_size > LONG_ENOUGH:
+        if found[size].training * config.batch_size > LONG_ENOUGH or time.monotonic() - started > seconds:
             break
     training, validation, masking = zip(*found.values(), strict=True)
     whole, cropped = [*found], [config.cropped(size) for size in found]

@@ -15,6 +15,8 @@ from kaggle_tools.training.plan import speed
 from kaggle_tools.training.plan.speed import Line, measured_speed
 
 HERE = Execution(devices="1", workers=0)
+LONG = 600.0
+"""Seconds that no measurement takes."""
 SIZES = [(32, 32), (48, 48), (64, 64), (96, 96), (128, 128)]
 
 
@@ -41,12 +43,22 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[TrainingConfig]:
 def test_other_sizes_follow_from_two_that_are_measured(
     config: TrainingConfig, photos: list[Photo], tiles: Competition, timed: list[TrainingConfig]
 ) -> None:
-    found = measured_speed(photos, tiles, config, HERE, SIZES)
+    found = measured_speed(photos, tiles, config, HERE, SIZES, LONG)
     assert [of_size.image_size for of_size in timed] == [(32, 32), (48, 48), (96, 96), (128, 128)]
     assert {(of_size.epochs, of_size.early_sizes) for of_size in timed} == {(1, ())}
     assert found.training.at((1000, 1000)) == pytest.approx(1.01)
     assert found.validation.at((500, 1000)) == pytest.approx(0.255)
     assert found.masking.at((10, 10)) == found.masking.at((1000, 10)) == pytest.approx(0.125)
+    assert found.largest == (128, 128)
+
+
+def test_when_the_time_is_up_larger_sizes_follow_from_the_pixels_of_those_that_were_tried(
+    config: TrainingConfig, photos: list[Photo], tiles: Competition, timed: list[TrainingConfig]
+) -> None:
+    """One is, in any case; a larger one may be in need of more memory than there is, which then is not known."""
+    found = measured_speed(photos, tiles, config, HERE, SIZES, seconds=0.0)
+    assert [of_size.image_size for of_size in timed] == [(32, 32)]
+    assert found.training.at((64, 64)) == pytest.approx(4 * (0.01 + 32 * 32 / 1e6))
     assert found.largest == (128, 128)
 
 
@@ -61,7 +73,7 @@ def test_the_time_of_a_training_goes_by_what_is_cropped_of_the_photos(
         return speed._Times(rows * columns / 1e6, height * width / 2e6, 0.125)
 
     monkeypatch.setattr(speed, "_timed", times)
-    found = measured_speed(photos, tiles, replace(config, crop=(96, 64)), HERE, SIZES)
+    found = measured_speed(photos, tiles, replace(config, crop=(96, 64)), HERE, SIZES, LONG)
     assert found.training.at((96, 64)) == pytest.approx(0.006144)
     assert found.validation.at((200, 100)) == pytest.approx(0.01)
 
@@ -69,7 +81,7 @@ def test_the_time_of_a_training_goes_by_what_is_cropped_of_the_photos(
 def test_no_larger_size_is_measured_than_what_takes_a_second(
     config: TrainingConfig, photos: list[Photo], tiles: Competition, timed: list[TrainingConfig]
 ) -> None:
-    found = measured_speed(photos, tiles, config, HERE, [(256, 256), (800, 800), (2000, 2000)])
+    found = measured_speed(photos, tiles, config, HERE, [(256, 256), (800, 800), (2000, 2000)], LONG)
     assert [of_size.image_size for of_size in timed] == [(256, 256), (800, 800)]
     assert found.training.at((2000, 2000)) == pytest.approx(4.01)
     assert found.largest == (2000, 2000)
@@ -84,9 +96,9 @@ def test_a_size_that_does_not_fit_into_the_memory_bounds_the_others(
         return speed._Times(0.1, 0.1, 0.1)
 
     monkeypatch.setattr(speed, "_timed", times)
-    assert measured_speed(photos, tiles, config, HERE, SIZES).largest == (96, 96)
+    assert measured_speed(photos, tiles, config, HERE, SIZES, LONG).largest == (96, 96)
     with pytest.raises(InputError, match="^--budget: out of memory with photos of 128x128$"):
-        measured_speed(photos, tiles, config, HERE, SIZES[-1:])
+        measured_speed(photos, tiles, config, HERE, SIZES[-1:], LONG)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +118,7 @@ def test_a_line_goes_through_the_last_two_sizes(sizes: list[Size], seconds: list
 def test_a_short_training_is_timed_and_leaves_nothing(
     config: TrainingConfig, photos: list[Photo], tiles: Competition, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = measured_speed(photos, tiles, config, HERE, [(32, 32), (64, 64)])
+    found = measured_speed(photos, tiles, config, HERE, [(32, 32), (64, 64)], LONG)
     for line in (found.training, found.validation, found.masking):
         assert 0 < line.at((64, 64)) < 5
     assert capsys.readouterr().out == ""
