@@ -32,6 +32,9 @@ TESTED_BESIDES = {"": "tests/docs/test_design.py", "demo/": "tests/demo/test_loo
 
 TESTED_ELSEWHERE = {
     "__main__": ["tests/commands/test_help.py"],
+    "data/drafting/ids": ["tests/data/drafting/test_conclusions.py"],
+    "data/drafting/mask_files": ["tests/data/drafting/test_conclusions.py"],
+    "data/drafting/roles": ["tests/data/drafting/test_conclusions.py"],
     "demo/subjects": ["tests/demo/test_cars.py", "tests/demo/test_salt.py"],
     "kaggle_api/child_process": ["tests/kaggle_api/test_client.py", "tests/kaggle_api/test_submissions.py"],
     "kaggle_api/submit_once": ["tests/commands/test_submit.py"],

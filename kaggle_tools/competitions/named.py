@@ -48,7 +48,7 @@ def require_score(competition: Competition, where: Path) -> None:
         raise InputError(f"{where}: {why}")
 
 
-def require_classes(folder: Path, competition: Competition) -> None:
+def require_recorded_classes(folder: Path, competition: Competition) -> None:
     """Check that a folder of ours holds masks of the classes of this competition.
 
     Raises:

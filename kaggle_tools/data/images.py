@@ -201,6 +201,18 @@ def image_size(path: Path) -> Size:
         return _stored_size(image)
 
 
+def has_few_colours(path: Path, most: int) -> bool:
+    """Whether an image has no more colours than that, as masks have and photos have not.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with _opened(path) as image:
+        if image.mode.startswith(("I", "F")):  # which Pillow would clip to 255
+            return len(np.unique(np.asarray(image))) <= most
+        return image.convert("RGB").getcolors(most) is not None
+
+
 @contextmanager
 def _opened(path: Path, what: str = "an image") -> Iterator[Image.Image]:
     """Every file that Pillow opens, it opens here.

@@ -160,8 +160,8 @@ def _files_by_stem(folder: Path, competition: Competition, pattern: str) -> dict
 
 
 def _names(competition: Competition | None, stems: Iterable[str]) -> list[str]:
-    """What the masks of photos are called."""
-    return [name for stem in stems for name in (competition.names_of(stem) if competition else (stem,))]
+    """What the masks of photos are called: of each photo the longest name."""
+    return [max(competition.names_of(stem), key=len) if competition else stem for stem in stems]
 
 
 def _readable(competition: Competition | None, paths: dict[str, Path]) -> tuple[list[Photo], list[str]]:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.competitions.groups import stem_and_class
-from kaggle_tools.competitions.named import require_classes
+from kaggle_tools.competitions.named import require_recorded_classes
 from kaggle_tools.data.checks.names import require_usable
 from kaggle_tools.data.fingerprint import sha256_of, sha256_of_all
 from kaggle_tools.data.images import image_size, read_notes, read_texts
@@ -248,7 +248,7 @@ def confident_photos(pred: Path, competition: Competition, confidence: float, da
     if record.competition != competition.slug:
         raise InputError(f"{pred}: holds masks of {record.competition}, not of {competition.slug}")
     excess = (record.expected or NOT_RECORDED).excess or 0.0
-    require_classes(pred, competition)
+    require_recorded_classes(pred, competition)
     expected = {row: 1 - row.doubt - excess for row in read_photos(pred)}
     sure = sorted((row for row in expected if expected[row] >= confidence), key=lambda row: row.image)
     if not sure:

@@ -138,8 +138,8 @@ class _Tally:
         self.step = len(self.sample.names) // LOOKED_AT | 1
 
     def add_row(self, line: int, fields: list[str]) -> None:
-        place = f"line {line} ({', '.join(fields[:1])[:80]})"
         columns, mask_id = len(self.competition.columns), id_in(fields)
+        place = f"line {line} ({mask_id[:80]})"
         if len(fields) != columns:
             self._note(f"rows do not have exactly {columns} fields", f"line {line} ({len(fields)})")
         elif mask_id not in self.sample.names:

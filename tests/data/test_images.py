@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from kaggle_tools.data import images
 from kaggle_tools.data.images import (
+    has_few_colours,
     read_gray,
     read_mask,
     read_notes,
@@ -524,3 +525,21 @@ def test_an_image_of_which_the_disk_takes_only_a_part_is_an_error_and_leaves_not
         save_image(disk.path / "image", noise, format)
         with Image.open(disk.path / "image") as image:
             assert (image.format, image.size) == (format, (120, 90))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize(
+    ("values", "few"), [([0, 1], True), ([0, 200, 255], True), (range(16), True), (range(17), False)]
+)
+def test_masks_have_few_colours_and_photos_many(tmp_path: Path, dtype: type, values: list[int], few: bool) -> None:
+    """Of 16 bits too, of which Pillow would make 255 whatever is larger."""
+    step = 1 if dtype is np.uint8 else 300
+    gray_HW = np.resize(np.array(values), (6, 8)).astype(dtype) * step
+    Image.fromarray(gray_HW).save(tmp_path / "image.tif")
+    assert has_few_colours(tmp_path / "image.tif", 16) == few
+
+
+def test_an_image_that_cannot_be_read_is_neither_mask_nor_photo(tmp_path: Path) -> None:
+    (tmp_path / "image.png").write_text("no image")
+    with pytest.raises(InputError, match=r"image\.png: not an image that can be read"):
+        has_few_colours(tmp_path / "image.png", 16)

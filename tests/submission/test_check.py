@@ -186,6 +186,15 @@ def test_where_a_column_holds_the_class_the_fields_of_a_row_are_counted_as_they_
         check_submission(path, sample, spec, size_of=lambda _: SHAPE)
 
 
+def test_a_row_of_a_class_is_named_with_it(tmp_path: Path) -> None:
+    spec = replace(CARVANA, classes=("1", "2"), class_column="kind")
+    path = tmp_path / "submission.csv"
+    path.write_text("img,kind,rle_mask\na_01.jpg,1,1 1\na_01.jpg,1,1 1\n")
+    (tmp_path / "sample.csv").write_text("img,kind,rle_mask\na_01.jpg,1,1 1\n")
+    with pytest.raises(InputError, match=r"ids occur a second time \(1\): line 3 \(a_01.jpg,1\)"):
+        check_submission(path, tmp_path / "sample.csv", spec, size_of=lambda _: SHAPE)
+
+
 class TestNumberingOfPixels:
     SIZE = (61, 97)
 

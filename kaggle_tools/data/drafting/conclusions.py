@@ -42,6 +42,8 @@ def findings(roles: Roles, found: Inventory, slug: str) -> dict[str, Finding]:
     sizes = Counter(map(image_size, (*roles.photos.files, *roles.test.files)))
     stem_format, shared = _stem_format(roles)
     photos, tests = (counted(len(images.files), "file") for images in (roles.photos, roles.test))
+    listed, named = len(roles.sample.whole_rows), sum(len(roles.ids.of(stem)) for stem in roles.test.by_name)
+    of_sample = f"with {named:,} of the sample's {counted(listed, 'id')}"
     columns = f"header of {roles.sample.name}"
     fields = {
         "slug": Finding(slug, "guessed", "it must be the last part of the address at Kaggle"),
@@ -49,7 +51,7 @@ def findings(roles: Roles, found: Inventory, slug: str) -> dict[str, Finding]:
         "train_photos": Finding(roles.photos.pattern(), "seen", f"{photos} with masks"),
         "train_masks": _masks(roles),
         **_train_table(roles),
-        "test_photos": Finding(roles.test.pattern(), "seen", f"{tests} that the sample lists"),
+        "test_photos": Finding(roles.test.pattern(), "seen", f"{tests} {of_sample}"),
         "sample_submission": Finding(roles.sample.name, "seen", counted(len(roles.sample.rows), "id")),
         "stem_format": Finding(stem_format, "concluded", shared),
         **_id_fields(roles),
@@ -119,15 +121,21 @@ def _stem_format(roles: Roles) -> tuple[str, str]:
 def _run_length_fields(roles: Roles) -> dict[str, Finding]:
     """In which order pixels are numbered, and from which number on."""
     texts, stem_of = roles.texts(), dict(roles.masks_of_stems)
-    whole = {mask_id: rows[0] for mask_id, rows in texts.items() if len(rows) == 1 and not _is_blank(rows[0])}
-    some = evenly(sorted(whole), SOME)
+    # Of several rows, such as one for each object, none is equal to a file, but each is as coherent as a mask.
+    usable = [
+        (mask_id, text)
+        for mask_id in stem_of
+        for text in texts.get(mask_id, [])
+        if not _is_blank(text) and (len(texts[mask_id]) == 1 or not roles.masks)
+    ]
+    some = evenly(usable, SOME)
     if not some:
-        return _unknown_numbering("no table with run lengths of the training masks")
+        return _unknown_numbering("no table with run lengths of the training masks, one row each")
     if roles.masks:
-        equal = of_equal_masks([(whole[mask_id], read_mask(roles.masks.by_id[mask_id])) for mask_id in some])
+        equal = of_equal_masks([(text, read_mask(roles.masks.by_id[mask_id])) for mask_id, text in some])
         why = f"{counted(len(some), 'mask')} of {_named(roles)} compared with their files"
         return _numbering(equal, why) if equal else _unknown_numbering(f"{_named(roles)} fits its masks in no order")
-    return _numbering_without_files(roles, [(stem_of[mask_id], whole[mask_id]) for mask_id in some])
+    return _numbering_without_files(roles, [(stem_of[mask_id], text) for mask_id, text in some])
 
 
 def _numbering_without_files(roles: Roles, masks: Sequence[tuple[str, str]]) -> dict[str, Finding]:
@@ -163,7 +171,7 @@ def _blank_fields(roles: Roles) -> dict[str, Finding]:
     """How many masks are blank, and what a table holds for these."""
     texts, some = roles.texts(), [mask_id for mask_id, _ in roles.masks_of_stems]
     if roles.masks:
-        some = evenly(some, SOME)
+        some = [mask_id for stem in evenly(roles.stems, SOME) for mask_id in roles.ids.of(stem)]
         blank = [mask_id for mask_id in some if not read_mask(roles.masks.by_id[mask_id]).any()]
     else:
         blank = [mask_id for mask_id in some if all(map(_is_blank, texts.get(mask_id, [])))]

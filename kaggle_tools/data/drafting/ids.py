@@ -51,7 +51,7 @@ class Ids:
 
 def ids_of_sample(sample: Csv, photos: Images) -> Ids | None:
     """How the sample submission names the masks of these photos; None where it does not name all of them."""
-    for ids in _of_first_photo(sample, photos):
+    for ids in _of_one_photo(sample, photos):
         listed = ids.named_in(sample)
         is_each_once = len(set(ids.classes)) == len(ids.classes)
         if is_each_once and all(listed.issuperset(ids.of(stem)) for stem in photos.by_name):
@@ -59,20 +59,23 @@ def ids_of_sample(sample: Csv, photos: Images) -> Ids | None:
     return None
 
 
-def _of_first_photo(sample: Csv, photos: Images) -> Iterator[Ids]:
-    """The ways of naming that the rows of one photo allow."""
+def _of_one_photo(sample: Csv, photos: Images) -> Iterator[Ids]:
+    """The ways of naming that the rows of one photo allow. What follows in a single row is no class."""
     for after in ("", photos.suffix):
-        first = min(photos.by_name) + after
+        one = max(photos.by_name) + after  # with which no other photo's name begins
         rows = sample.whole_rows
         if len(sample.header) == 3:
-            of_first = [row for row in rows if row[0] == first]
-            yield from (Ids(after, tuple(row[at] for row in of_first), class_at=at, rle_at=3 - at) for at in (1, 2))
+            of_one = [row for row in rows if row[0] == one]
+            for at in (1, 2):
+                classes = tuple(row[at] for row in of_one)
+                if all(classes) and not _are_run_lengths(classes):
+                    yield Ids(after, classes, class_at=at, rle_at=3 - at)
             continue
         yield Ids(after)
         for separator in SEPARATORS:
-            start = first + separator
-            classes = tuple(row[0].removeprefix(start) for row in rows if row[0].startswith(start))
-            yield Ids(after, classes, separator)
+            start = one + separator
+            endings = tuple(row[0].removeprefix(start) for row in rows if row[0].startswith(start))
+            yield Ids(after, endings, separator) if len(endings) != 1 else Ids(f"{after}{separator}{endings[0]}")
 
 
 def ids_of_training(table: Csv, sample: Csv, photos: Images, ids: Ids) -> Ids | None:
@@ -83,7 +86,8 @@ def ids_of_training(table: Csv, sample: Csv, photos: Images, ids: Ids) -> Ids | 
     """
     if table.header == sample.header:
         named_alike = ids.named_in(table)
-        return ids if any(named_alike.intersection(ids.of(stem)) for stem in photos.by_name) else None
+        if any(named_alike.intersection(ids.of(stem)) for stem in photos.by_name):
+            return ids
     for other in _other_ways(table, photos, ids):
         named = other.named_in(table, SOME_ROWS)
         known = named.intersection(mask_id for stem in photos.by_name for mask_id in other.of(stem))
@@ -99,7 +103,7 @@ def _other_ways(table: Csv, photos: Images, ids: Ids) -> Iterator[Ids]:
     for rle_at, after in product(rle_columns, ("", photos.suffix)):
         others = [at for at in _columns(table) if at != rle_at]
         ways = replace(ids, after=after, class_at=None, rle_at=rle_at)
-        separators = SEPARATORS if ids.classes else ids.separator
+        separators = SEPARATORS if ids.classes else (ids.separator,)
         yield from (replace(ways, id_at=at, separator=one) for at, one in product(others, separators))
         if ids.classes:
             yield from (replace(ways, id_at=at, class_at=class_at) for at, class_at in permutations(others, 2))

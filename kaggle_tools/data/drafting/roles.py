@@ -3,13 +3,16 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from kaggle_tools.data.drafting.ids import Ids, ids_of_sample, ids_of_training
 from kaggle_tools.data.drafting.inventory import Csv, Images, Inventory
-from kaggle_tools.data.drafting.mask_files import MaskFiles, with_mask_files
+from kaggle_tools.data.drafting.mask_files import MaskFiles, are_masks, with_mask_files
 from kaggle_tools.errors import InputError, counted, first_few
+
+Item = TypeVar("Item")
 
 SOME = 500
 """So many training photos are looked at, where that is enough."""
@@ -53,7 +56,7 @@ class Roles:
         return texts
 
 
-def evenly(items: list[str], most: int) -> list[str]:
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
     """So many of them at most, evenly spaced."""
     at = np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)
     return [items[index] for index in at.tolist()]
@@ -71,8 +74,9 @@ def roles_in(found: Inventory) -> Roles:
         photos, masks = pair
         table, in_table = _run_lengths(found.tables, sample, photos, ids) or (None, ids)
         return Roles(photos, masks, test, sample, ids, table, in_table)
-    for photos in sorted(found.images, key=lambda images: images.suffix != test.suffix):
-        if photos is not test and (named := _run_lengths(found.tables, sample, photos, ids)):
+    for photos in sorted(found.images, key=lambda images: (images.suffix != test.suffix, -len(images.files))):
+        named = _run_lengths(found.tables, sample, photos, ids) if photos is not test else None
+        if named and not are_masks(photos):
             return Roles(photos, None, test, sample, ids, *named)
     there = first_few([f"{counted(len(group.files), 'file')} {group.pattern()}" for group in found.images])
     each = f"each of {counted(len(ids.classes), 'class', 'classes')}" if ids.classes else "each"
@@ -102,7 +106,8 @@ def _test_photos(found: Inventory, sample: Csv) -> tuple[Images, Ids]:
 
 def _run_lengths(tables: Sequence[Csv], sample: Csv, photos: Images, ids: Ids) -> tuple[Csv, Ids] | None:
     """A table of training masks, best one with the columns of the sample submission, and how it names them."""
-    for table in sorted(tables, key=lambda table: table.header != sample.header):
+    column = sample.header[ids.rle_at]
+    for table in sorted(tables, key=lambda table: (table.header != sample.header, column not in table.header)):
         if table is not sample and (in_table := ids_of_training(table, sample, photos, ids)):
             return table, in_table
     return None

@@ -272,7 +272,14 @@ def test_masks_of_classes_without_files_or_table_are_refused(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "pattern",
-    ["masks/{class}/{stem}.png", "masks/{stem}_{class}.png", "masks/{stem}-{class}-mask.png", "{class}/m/{stem}.png"],
+    [
+        "masks/{class}/{stem}.png",
+        "masks/{stem}_{class}.png",
+        "masks/{stem}-{class}-mask.png",
+        "masks/class_{class}/{stem}.png",
+        "masks/{stem}_210_{class}.png",
+        "{class}/m/{stem}.png",
+    ],
 )
 def test_files_of_masks_of_classes_are_found_by_their_folders_or_names(tmp_path: Path, pattern: str) -> None:
     """Class 10 is blank, class 2 blank for `c` alone: 4 of 6 masks."""
@@ -289,6 +296,7 @@ def test_files_of_masks_of_classes_are_found_by_their_folders_or_names(tmp_path:
     competition_of({name: one.value for name, one in found.items()})
     (tmp_path / pattern.replace("{stem}", "b").replace("{class}", "10")).unlink()
     assert found_in(tmp_path)["train_masks"].value == "train.csv"
+    assert found_in(tmp_path)["train_photos"].value == "train/{stem}.png"
 
 
 def test_files_of_masks_of_classes_show_how_pixels_are_numbered(tmp_path: Path) -> None:
@@ -356,3 +364,85 @@ def test_masks_of_several_rows_are_not_blank(tmp_path: Path) -> None:
         path.unlink()
     (tmp_path / "train.csv").write_text("id,pixels\na,1 2\na,9 2\nb,3 4\nc,\n")
     assert found_in(tmp_path)["blank_share"] == Finding(0.33, "concluded", "1 of 3 training masks is blank")
+
+
+def test_photos_of_which_most_have_masks_are_those_to_train_on(tmp_path: Path) -> None:
+    """And not an example of one, which stands before them."""
+    draw_classes(tmp_path, "id,pixels", "{stem}_{of_class},{text}")
+    draw_photo(tmp_path / "examples" / "a.png")
+    assert found_in(tmp_path)["train_photos"].value == "train/{stem}.png"
+
+
+@pytest.mark.parametrize("ids", ["{}_mask", "{}-mask", "{}_mask.png"])
+def test_what_follows_in_ids_is_no_class_if_each_photo_has_one_row(tmp_path: Path, ids: str) -> None:
+    found = found_in(draw(tmp_path, ids=ids))
+    assert found["id_pattern"].value == ids.format("{stem}")
+    assert found["train_masks"].value == "masks/{stem}.png"
+    assert "classes" not in found
+
+
+def test_a_column_of_run_lengths_holds_no_classes(tmp_path: Path) -> None:
+    draw(tmp_path)
+    (tmp_path / "sample_submission.csv").write_text("id,pixels,kind\nx,1 1,tile\ny,1 1,tile\n")
+    (tmp_path / "train.csv").write_text("id,pixels,kind\na,1 2,tile\nb,1 2,tile\n")
+    found = found_in(tmp_path)
+    assert (found["classes"].value, found["class_column"].value) == (["tile"], "kind")
+    assert found["rle_column"].value == "pixels"
+
+
+def test_names_of_photos_may_begin_with_the_names_of_others(tmp_path: Path) -> None:
+    """Of `a` and `a_b`, the ids a_b_2 and a_b_10 do not belong to `a`; nor do the masks."""
+    for stem, role in (("t", "train"), ("t_2", "train"), ("a", "test"), ("a_b", "test")):
+        draw_photo(tmp_path / role / f"{stem}.png")
+    for stem, of_class in product(("t", "t_2"), ("2", "10")):
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        write_mask(tmp_path / "masks" / f"{stem}_{of_class}.png", box("a"))
+    rows = [f"{stem}_{of_class},1 1" for stem, of_class in product(("a", "a_b"), ("2", "10"))]
+    (tmp_path / "sample.csv").write_text("\n".join(["id,pixels", *rows]) + "\n")
+    found = found_in(tmp_path)
+    assert found["classes"].value == ["2", "10"]
+    assert found["train_masks"] == Finding("masks/{stem}_{class}.png", "seen", "4 files")
+
+
+def test_photos_of_another_extension_than_the_test_photos_are_named_by_their_own_in_the_table(tmp_path: Path) -> None:
+    draw(tmp_path, ids="{}.png")
+    for path in [*(tmp_path / "masks").iterdir()]:
+        path.unlink()
+    for path in [*(tmp_path / "train").iterdir()]:
+        draw_photo(path.with_suffix(".jpg"))
+        path.unlink()
+    write_table(tmp_path / "train.csv", "id,pixels", {"a.jpg": "1 2", "b.jpg": "3 4", "c.jpg": ""})
+    found = found_in(tmp_path)
+    assert found["train_photos"].value == "train/{stem}.jpg"
+    assert found["train_table"].value == {"id_pattern": "{stem}.jpg"}
+
+
+def test_rows_of_objects_show_how_pixels_are_numbered(tmp_path: Path) -> None:
+    """Each mask has two, at the left and at the right, 4 pixels high: of the wrong order they would cross lines."""
+    draw(tmp_path, "a b c d e f")
+    for path in (tmp_path / "masks").iterdir():
+        path.unlink()
+    objects = [np.roll(box("a"), by, axis=1) for by in (-2, 2)]
+    rows = [f"{stem},{rle.encode(mask_HW, 'column-major')}" for stem in "abdef" for mask_HW in objects]
+    (tmp_path / "train.csv").write_text("\n".join(["id,pixels", *rows]) + "\n")
+    why = "of 10 masks hardly a run goes on beyond the end of a line"
+    assert found_in(tmp_path)["rle_order"] == Finding("column-major", "concluded", why)
+
+
+def test_a_table_of_boxes_is_not_taken_for_run_lengths_where_one_has_their_column(tmp_path: Path) -> None:
+    draw_classes(tmp_path, "id,pixels", "{stem}_{of_class},{text}")
+    rows = ["a,2,10 20 30 40", "b,2,10 20 30 40"]
+    (tmp_path / "boxes.csv").write_text("\n".join(["image,kind,box", *rows]) + "\n")
+    (tmp_path / "train.csv").rename(tmp_path / "whole.csv")
+    (tmp_path / "whole.csv").write_text("image,kind,pixels\na,2,1 2\nb,10,3 4\n")
+    assert found_in(tmp_path)["train_masks"].value == "whole.csv"
+
+
+def test_a_table_may_name_a_photo_that_is_not_there_and_have_a_damaged_row(tmp_path: Path) -> None:
+    draw_classes(tmp_path, "id,pixels", "{stem}_{of_class},{text}")
+    (tmp_path / "train.csv").write_text("image,kind,pixels\na,2,1 2\nz,2,1 2\nb\nb,10,3 4\n")
+    assert found_in(tmp_path)["train_table"].value == {
+        "id_pattern": "{stem}",
+        "id_column": "image",
+        "class_column": "kind",
+    }
