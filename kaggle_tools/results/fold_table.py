@@ -189,7 +189,8 @@ def _write_folds(path: Path, competition: Competition, photos: list[Photo], conf
     strata = [_stratum(photo, competition.coverage_strata) for photo in photos] if competition.coverage_strata else None
     if (there := len(set(groups))) < config.folds:
         only = counted(there, f"{competition.group_name} is there", f"{competition.group_name}s are there")
-        raise InputError(f"--folds {config.folds}: only {only}, of which none may be in two folds")
+        remedy = f"; give --folds {there} or fewer" if there > 1 else ""
+        raise InputError(f"--folds {config.folds}: only {only}, of which none may be in two folds{remedy}")
     folds = assign_folds(groups, config.folds, config.seed, strata)
     table = pd.DataFrame({"image": [photo.stem for photo in photos], "group": groups, "fold": folds})
     write_text(path, table.to_csv(index=False, lineterminator="\n"))

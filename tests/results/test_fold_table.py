@@ -99,7 +99,7 @@ class TestFolds:
 
     def test_fewer_cars_than_folds_are_refused_and_nothing_is_written(self, tmp_path: Path) -> None:
         assert refusal(fold_table.folds_of, tmp_path, CARVANA, PHOTOS[:6], FOLDS) == (
-            "--folds 3: only 2 cars are there, of which none may be in two folds"
+            "--folds 3: only 2 cars are there, of which none may be in two folds; give --folds 2 or fewer"
         )
         assert list(tmp_path.iterdir()) == []
 
