@@ -46,9 +46,8 @@ class CheckReport:
         warnings += [f"{counted_of(count, self.rows, 'mask')} {what}" for what, count in found.items() if count]
         if self.unlisted:
             of_photos = ("mask of a test photo is", "masks of test photos are")
-            are = counted(
-                len(self.unlisted), *(of_photos if competition.classes else ("test photo is", "test photos are"))
-            )
+            words = of_photos if competition.classes else ("test photo is", "test photos are")
+            are = counted(len(self.unlisted), *words)
             warnings.append(f"{are} not in the sample submission: {first_few(list(self.unlisted))}")
         return [*warnings, *self.numbering]
 
@@ -93,9 +92,9 @@ def unlisted_masks(data: Path | None, names: Mapping[str, str], competition: Com
     Of each photo that it lists all classes should be there, and all photos of the data folder, if that is known.
     """
     listed = {*names.values()}
-    stems = set(map(competition.stem_of, listed)) | (
-        files_by_stem(data, competition.test_photos).keys() if data else set()
-    )
+    stems = set(map(competition.stem_of, listed))
+    if data:
+        stems.update(files_by_stem(data, competition.test_photos))
     return tuple(sorted({name for stem in stems for name in competition.names_of(stem)} - listed))
 
 

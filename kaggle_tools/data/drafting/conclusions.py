@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from kaggle_tools.data.drafting.ids import Ids
+from kaggle_tools.data.drafting.ids import Ids, is_blank
 from kaggle_tools.data.drafting.inventory import Csv, Inventory
 from kaggle_tools.data.drafting.numbering import (
     Numbering,
@@ -120,13 +120,12 @@ def _stem_format(roles: Roles) -> tuple[str, str]:
 
 def _run_length_fields(roles: Roles) -> dict[str, Finding]:
     """In which order pixels are numbered, and from which number on."""
-    texts, stem_of = roles.texts(), dict(roles.masks_of_stems)
     # Of several rows, such as one for each object, none is equal to a file, but each is as coherent as a mask.
     usable = [
         (mask_id, text)
-        for mask_id in stem_of
-        for text in texts.get(mask_id, [])
-        if not _is_blank(text) and (len(texts[mask_id]) == 1 or not roles.masks)
+        for mask_id in roles.stem_of
+        for text in roles.texts.get(mask_id, [])
+        if not is_blank(text) and (len(roles.texts[mask_id]) == 1 or not roles.masks)
     ]
     some = evenly(usable, SOME)
     if not some:
@@ -135,7 +134,7 @@ def _run_length_fields(roles: Roles) -> dict[str, Finding]:
         equal = of_equal_masks([(text, read_mask(roles.masks.by_id[mask_id])) for mask_id, text in some])
         why = f"{counted(len(some), 'mask')} of {_named(roles)} compared with their files"
         return _numbering(equal, why) if equal else _unknown_numbering(f"{_named(roles)} fits its masks in no order")
-    return _numbering_without_files(roles, [(stem_of[mask_id], text) for mask_id, text in some])
+    return _numbering_without_files(roles, [(roles.stem_of[mask_id], text) for mask_id, text in some])
 
 
 def _numbering_without_files(roles: Roles, masks: Sequence[tuple[str, str]]) -> dict[str, Finding]:
@@ -169,12 +168,12 @@ def _unknown_numbering(why: str) -> dict[str, Finding]:
 
 def _blank_fields(roles: Roles) -> dict[str, Finding]:
     """How many masks are blank, and what a table holds for these."""
-    texts, some = roles.texts(), [mask_id for mask_id, _ in roles.masks_of_stems]
     if roles.masks:
         some = [mask_id for stem in evenly(roles.stems, SOME) for mask_id in roles.ids.of(stem)]
         blank = [mask_id for mask_id in some if not read_mask(roles.masks.by_id[mask_id]).any()]
     else:
-        blank = [mask_id for mask_id in some if all(map(_is_blank, texts.get(mask_id, [])))]
+        some = [*roles.stem_of]
+        blank = [mask_id for mask_id in some if all(map(is_blank, roles.texts.get(mask_id, [])))]
     if not blank:
         return {}
     why = f"{counted_of(len(blank), len(some), 'training mask')} blank"
@@ -185,14 +184,10 @@ def _blank_fields(roles: Roles) -> dict[str, Finding]:
         "blank_share": Finding(round(len(blank) / len(some), 2), "concluded", why),
         "coverage_strata": strata,
     }
-    held = {text for mask_id in blank for text in texts.get(mask_id, [])}
+    held = {text for mask_id in blank for text in roles.texts.get(mask_id, [])}
     if len(held) == 1 and (text := held.pop()):
         found["blank_mask"] = Finding(text, "seen", f"in {_named(roles)}")
     return found
-
-
-def _is_blank(text: str) -> bool:
-    return text.strip() in ("", "-1")
 
 
 def _named(roles: Roles) -> str:

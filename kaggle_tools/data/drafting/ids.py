@@ -109,11 +109,16 @@ def _other_ways(table: Csv, photos: Images, ids: Ids) -> Iterator[Ids]:
             yield from (replace(ways, id_at=at, class_at=class_at) for at, class_at in permutations(others, 2))
 
 
+def is_blank(text: str) -> bool:
+    """Whether a table holds this for a mask without foreground, as far as is known."""
+    return text.strip() in ("", "-1")
+
+
 def _columns(table: Csv) -> range:
     return range(len(table.header))
 
 
 def _are_run_lengths(texts: Sequence[str]) -> bool:
     """Whether all texts are blank or pairs of whole numbers, and some are no blanks."""
-    numbers = [text.split() for text in texts if text.strip() not in ("", "-1")]
+    numbers = [text.split() for text in texts if not is_blank(text)]
     return bool(numbers) and all(len(one) % 2 == 0 and all(map(str.isdecimal, one)) for one in numbers)

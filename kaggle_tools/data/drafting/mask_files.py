@@ -72,7 +72,12 @@ def _patterns(photos: Images, files: Mapping[str, Images], classes: Sequence[str
         before, after = f"{folder}/" if folder else "", file.removeprefix(stem)
         if not classes:
             yield f"{before}{{stem}}{after}"
-        for place in re.finditer(re.escape(classes[0]), before) if classes else ():
-            yield f"{before[: place.start()]}{{class}}{before[place.end() :]}{{stem}}{after}"
-        for place in re.finditer(re.escape(classes[0]), after) if classes else ():
-            yield f"{before}{{stem}}{after[: place.start()]}{{class}}{after[place.end() :]}"
+            continue
+        yield from (f"{one}{{stem}}{after}" for one in _with_class(before, classes[0]))
+        yield from (f"{before}{{stem}}{one}" for one in _with_class(after, classes[0]))
+
+
+def _with_class(text: str, of_class: str) -> Iterator[str]:
+    """The text with `{class}` in one place where the class stands, for each of these."""
+    for place in re.finditer(re.escape(of_class), text):
+        yield f"{text[: place.start()]}{{class}}{text[place.end() :]}"

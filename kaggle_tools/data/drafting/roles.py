@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -34,18 +35,19 @@ class Roles:
     in_table: Ids
     """How that table names masks."""
 
-    @property
+    @cached_property
     def stems(self) -> list[str]:
         """Of the training photos."""
         return sorted(self.photos.by_name)
 
-    @property
-    def masks_of_stems(self) -> list[tuple[str, str]]:
-        """The id of each mask of the training photos, as the sample has it, and the photo's stem."""
-        return [(mask_id, stem) for stem in self.stems for mask_id in self.ids.of(stem)]
+    @cached_property
+    def stem_of(self) -> dict[str, str]:
+        """The stem of the photo of each training mask, by the id that the sample would give the mask."""
+        return {mask_id: stem for stem in self.stems for mask_id in self.ids.of(stem)}
 
+    @cached_property
     def texts(self) -> dict[str, list[str]]:
-        """The run lengths of training masks, of all rows about each, by the ids that the sample would give them."""
+        """The run lengths of training masks, of all rows about each, by the same ids."""
         ours: dict[str, str] = {}
         for stem in self.stems:
             ours |= zip(self.in_table.of(stem), self.ids.of(stem), strict=True)
