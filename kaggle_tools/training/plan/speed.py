@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
-from math import prod
+from math import ceil, prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -35,9 +35,13 @@ from kaggle_tools.training.plan.trial import architecture_of, untrained
 from kaggle_tools.training.task import FoldData, precision_of, quiet_lightning
 
 WARM_UP, TIMED = 3, 8
-"""Gradient steps of a short training: the first ones choose algorithms and fill queues, and are not timed."""
+"""Gradient steps of a short training: the first ones choose algorithms and are not timed, so many others at least."""
+QUEUE = 2
+"""Batches that a DataLoader's worker keeps ready (its `prefetch_factor`): steps that they feed wait for no photo."""
 HELD_OUT = 6
-"""Photos that it validates and masks."""
+"""Photos that it masks after a first batch."""
+PIXELS = 1_000_000
+"""So many are trained on, and so many validated, at least: a few small photos would be over too soon to tell."""
 LONG_ENOUGH = 1.0
 """Seconds of a gradient step after which no larger size is tried: the others follow from the pixels."""
 LARGER = 1.9
@@ -128,8 +132,13 @@ def _line(sizes: Sequence[Size], seconds: Sequence[float]) -> Line:
 
 def _timed(photos: Sequence[Photo], competition: Competition, config: TrainingConfig, execution: Execution) -> _Times:
     """The seconds of a photo in a short training of one device."""
-    steps = (WARM_UP + TIMED) * config.batch_size * config.accumulate
-    split = Split([*islice(cycle(photos), steps)], [*islice(cycle(photos), HELD_OUT)])
+    ready = QUEUE * execution.workers
+    untimed = WARM_UP * config.accumulate + ready
+    least = TIMED * config.accumulate + execution.workers
+    training = untimed + max(least, _batches(config, config.trained_size((1, 1))))
+    validation = ready + max(TIMED, execution.workers, _batches(config, config.image_size or (1, 1)))
+    split = Split(*([*islice(cycle(photos), number * config.batch_size)] for number in (training, validation)))
+    masked = max(HELD_OUT, config.batch_size)
     task, watch = untrained(config, execution), _Stopwatch()
     with TemporaryDirectory() as folder, quiet_lightning(), redirect_stdout(io.StringIO()):
         data = FoldData(split, config, execution)
@@ -139,22 +148,26 @@ def _timed(photos: Sequence[Photo], competition: Competition, config: TrainingCo
         trainer.fit(task, datamodule=data)
         architecture = architecture_of(config)
         card = card_of(config, architecture, competition, fold=0)
-        masked = scored_photos(
+        scored = scored_photos(
             Member(as_saved(task.model, architecture), card, Path(folder)),
             competition,
-            split.held_out,
+            split.held_out[: config.batch_size + masked],
             device=best_device(),
             precision=precision_of(config),
             batch_size=config.batch_size,
             workers=execution.workers,
         )
-        ends = [time.perf_counter() for _ in masked]
-    first = WARM_UP * config.accumulate
+        ends = [time.perf_counter() for _ in scored]
     return _Times(
-        training=_mean_gap(watch.training[first:]) / config.batch_size,
-        validation=_mean_gap(watch.validation) / config.batch_size,
-        masking=_mean_gap(ends),
+        training=_mean_gap(watch.training[untimed:]) / config.batch_size,
+        validation=_mean_gap(watch.validation[ready:]) / config.batch_size,
+        masking=(ends[-1] - ends[config.batch_size * config.classes - 1]) / masked,
     )
+
+
+def _batches(config: TrainingConfig, size: Size) -> int:
+    """How many it takes until there are `PIXELS`, in photos of this size."""
+    return ceil(PIXELS / prod(size) / config.batch_size)
 
 
 def _mean_gap(ends: Sequence[float]) -> float:
