@@ -142,6 +142,7 @@ def look_at_new(run: Path, photos: "list[Photo]", spec: "Competition") -> "Finge
     Raises:
         InputError: files that cannot be read, masks that are all blank or all full, or the run was begun with others.
     """
+    from kaggle_tools.data.checks.decoded_masks import doubt_of_numbering
     from kaggle_tools.data.checks.true_masks import inspect_masks
     from kaggle_tools.data.fingerprint import fingerprint_of
     from kaggle_tools.results.fold_table import are_unchanged
@@ -153,6 +154,8 @@ def look_at_new(run: Path, photos: "list[Photo]", spec: "Competition") -> "Finge
     say(f"true masks cover {report.coverage:.1%} of their photos on average")
     for warning in report.warnings(spec.blank_usual):
         warn(warning)
+    if spec.masks_are_run_lengths and (doubt := doubt_of_numbering(photos, spec)):
+        warn(doubt)
     return files
 
 

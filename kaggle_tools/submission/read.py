@@ -17,10 +17,12 @@ from typing import NamedTuple, TextIO, cast
 
 from kaggle_tools import rle
 from kaggle_tools.competitions.competition import Competition
-from kaggle_tools.competitions.toml_file import packaged, packaged_competition
+from kaggle_tools.competitions.named import RECORD, name_of
+from kaggle_tools.competitions.toml_file import competition_of, packaged, packaged_competition
 from kaggle_tools.data.checks.names import fault_of
 from kaggle_tools.data.checks.zip_files import DAMAGED, MAX_RATIO, USUAL, files_in
 from kaggle_tools.errors import InputError, counted
+from kaggle_tools.system.files import read_json
 
 LONGEST_LINE = 1 << 25
 """Characters of one row: a chessboard of 6 megapixels has fewer. The `csv` module's own limit for a field, 128 KiB,
@@ -205,11 +207,11 @@ def _require_header(path: Path, found: list[str], competition: Competition) -> N
         header = ",".join(found)[:80]
         raise InputError(
             f"{path}: the header is {header!r}, but {competition.title} wants {','.join(wanted)!r}. "
-            f"{_advice_on_header(found, wanted)}"
+            f"{_advice_on_header(path, found, wanted)}"
         )
 
 
-def _advice_on_header(found: list[str], wanted: list[str]) -> str:
+def _advice_on_header(path: Path, found: list[str], wanted: list[str]) -> str:
     """What may have gone wrong, by the header that was found instead of the one that is wanted."""
     if not found:
         return "The file is empty, or its first line is"
@@ -221,7 +223,11 @@ def _advice_on_header(found: list[str], wanted: list[str]) -> str:
         return "Spaces and capital letters count"
     if len(found) == 1 and re.split("[;\t]", found[0]) == wanted:
         return "Separate the fields by commas"
-    for other in map(packaged_competition, packaged()):
-        if found == [other.id_column, other.rle_column]:
-            return f"This is a CSV of {other.title}: give another file or folder, or --competition {other.slug}"
+    others = {slug: packaged_competition(slug) for slug in packaged()}
+    if (path.parent / RECORD).is_file():  # in a PRED
+        beside = read_json(path.parent / RECORD, "", competition_of)
+        others = {name_of(path.parent, beside): beside, **others}
+    for name, other in others.items():
+        if sorted(found) == sorted(other.columns):
+            return f"This is a CSV of {other.title}: give another file or folder, or --competition {name}"
     return "Is it the file that was meant?"

@@ -1,4 +1,5 @@
 import gzip
+import re
 import shutil
 import tracemalloc
 import zipfile
@@ -12,6 +13,7 @@ from submission_files import VALID, write_rows
 
 from kaggle_tools import rle
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.competitions.named import record
 from kaggle_tools.errors import InputError
 from kaggle_tools.submission.read import parse_mask, read_masks, read_rows, read_sample
 
@@ -97,6 +99,17 @@ def test_a_wrong_header_is_explained_and_only_another_competitions_by_the_option
     with pytest.raises(InputError, match=rf"wants 'img,rle_mask'\. .*{advice}") as caught:
         next(read_rows(path, CARVANA))
     assert ("--competition" in str(caught.value)) == (header == "id,rle_mask")
+
+
+def test_a_csv_in_the_folder_of_its_masks_names_their_competition(tmp_path: Path, tiles: Competition) -> None:
+    record(tmp_path, tiles)
+    path = write_rows(tmp_path / "submission.csv", ["b_01,1 2"], header="id,pixels")
+    of = re.escape(str(tmp_path / "competition.json"))
+    with pytest.raises(InputError, match=rf"This is a CSV of Roof Tiles: .*or --competition {of}$"):
+        next(read_rows(path, CARVANA))
+    path = write_rows(tmp_path / "submission.csv", ["b_01,1 2"], header="id,rle_mask")
+    with pytest.raises(InputError, match=r"--competition tgs-salt-identification-challenge$"):
+        next(read_rows(path, CARVANA))
 
 
 @pytest.mark.parametrize(

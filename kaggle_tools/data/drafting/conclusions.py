@@ -11,15 +11,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from kaggle_tools.data.drafting.ids import Ids, is_blank
-from kaggle_tools.data.drafting.inventory import Csv, Inventory
-from kaggle_tools.data.drafting.numbering import (
+from kaggle_tools.data.checks.numbering import (
     Numbering,
     of_coherent_masks,
     of_equal_masks,
     order_of_outlines,
     starts_at_0,
 )
+from kaggle_tools.data.drafting.ids import Ids, is_blank
+from kaggle_tools.data.drafting.inventory import Csv, Inventory
 from kaggle_tools.data.drafting.roles import SOME, Roles, evenly
 from kaggle_tools.data.images import image_size, read_mask, read_photo
 from kaggle_tools.errors import counted, counted_of

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from kaggle_tools import rle
-from kaggle_tools.data.drafting.numbering import (
+from kaggle_tools.data.checks.numbering import (
     Numbering,
     of_coherent_masks,
     of_equal_masks,

@@ -3,7 +3,7 @@
 H height, W width.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from math import sqrt
 from typing import NamedTuple, get_args
@@ -46,12 +46,22 @@ def of_coherent_masks(masks: Sequence[tuple[str, Size]]) -> Numbering | None:
 
     Of photos as high as they are wide it does not, as rows and columns end at the same numbers.
     """
+    return most_coherent(crossing_shares(masks))
+
+
+def crossing_shares(masks: Sequence[tuple[str, Size]]) -> dict[Numbering, float]:
+    """The share of runs that go on beyond the end of a line, in each numbering that fits photos of unequal sides."""
     shares = {}
     for numbering in map(Numbering._make, product(ORDERS, FIRSTS)):
         crossing = [_crossing(text, size, numbering) for text, size in masks if size[0] != size[1]]
         if crossing and None not in crossing:
             counts = np.array(crossing)
             shares[numbering] = float(counts[:, 0].sum() / counts[:, 1].sum())
+    return shares
+
+
+def most_coherent(shares: Mapping[Numbering, float]) -> Numbering | None:
+    """The numbering with the smallest share, where that is small and the other order's is not."""
     best = min(shares, key=lambda numbering: shares[numbering], default=None)
     others = [share for numbering, share in shares.items() if best and numbering.order != best.order]
     if best is None or shares[best] > COHERENT or min(others, default=1.0) <= 2 * COHERENT:
