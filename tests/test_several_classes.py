@@ -105,7 +105,8 @@ def test_a_missing_mask_is_named_with_its_class(work: Path, tmp_path: Path) -> N
     write_mask(tmp_path / "masks/red/01.png", np.ones((4, 6), dtype=bool))
     result = invoke("train", "--data", tmp_path, "--out", tmp_path / "r", "--competition", work / "shapes.toml")
     assert result.exit_code == 1
-    assert "1 without a mask (masks/{class}/{stem}.png): 01_tall" in str(result.exception)
+    missing = "1 without a mask (masks/{class}/{stem}.png; all black where nothing is to be seen): 01_tall"
+    assert missing in str(result.exception)
 
 
 def test_both_classes_are_learnt_and_not_swapped(work: Path) -> None:

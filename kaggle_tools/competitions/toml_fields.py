@@ -1,7 +1,7 @@
 """The fields of a competition's TOML file: how each is read, and what those are that may be missing."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -25,6 +25,12 @@ from kaggle_tools.system.json_values import (
 )
 
 DEMOS = ("cars", "salt", "steel", "clouds")
+CHOICES: Mapping[str, Collection[Any]] = {
+    "rle_order": get_args(Order),
+    "rle_first": (0, 1),
+    "score": metrics.BY_NAME,
+}
+"""What there is to choose from, of fields that must be there."""
 SCORE_SHA256 = "score_sha256"
 """Of the Python file of a score of one's own: recorded, and where a TOML file has it, it must be right."""
 LARGEST_SIDE = 2**16
@@ -153,7 +159,7 @@ def _score(recorded: Any) -> str:
         return str(recorded)
     if ".py" in recorded:
         raise MalformedError(f"{recorded!r} must be a file beside this one and its function, as my_scores.py:my_score")
-    return str(_one_of(*metrics.BY_NAME)(recorded))
+    return str(_one_of(*CHOICES["score"])(recorded))
 
 
 def _rising(recorded: Any) -> tuple[float, ...]:
@@ -183,8 +189,8 @@ READERS: Mapping[str, Reader[Any]] = {
     "class_column": _line,
     "rle_column": _line,
     "train_table": _train_table,
-    "rle_order": _one_of(*get_args(Order)),
-    "rle_first": _one_of(0, 1),
+    "rle_order": _one_of(*CHOICES["rle_order"]),
+    "rle_first": _one_of(*CHOICES["rle_first"]),
     "blank_mask": text,
     "blank_allowed": _truth,
     "blank_share": between(floating, 0, 1),

@@ -19,7 +19,7 @@ from typing import Any
 from kaggle_tools import metrics
 from kaggle_tools.competitions.competition import Archive, Competition, TrainTable
 from kaggle_tools.competitions.own_score import OwnScore, read_own_score
-from kaggle_tools.competitions.toml_fields import READERS, SCORE_SHA256, USUAL, sha256_text
+from kaggle_tools.competitions.toml_fields import CHOICES, READERS, SCORE_SHA256, USUAL, sha256_text
 from kaggle_tools.errors import InputError
 from kaggle_tools.system.files import read_bytes
 from kaggle_tools.system.json_values import (
@@ -81,9 +81,11 @@ def competition_of(recorded: Any, file: Path | None = None) -> Competition:
     for name in mapping(recorded):
         if name not in READERS and name != SCORE_SHA256:
             raise MalformedError(f"no such field{_instead(name)}", str(name))
-    values = {
-        name: given.required(name, read) for name, read in READERS.items() if name in recorded or name not in USUAL
-    }
+    for name in READERS:
+        if name not in recorded and name not in USUAL:
+            choices = f"; it is one of {', '.join(map(str, CHOICES[name]))}" if name in CHOICES else ""
+            raise MalformedError(f"no {name} in it{choices}")
+    values = {name: given.required(name, read) for name, read in READERS.items() if name in recorded}
     name, score = _score_of(values.pop("score"), given.optional(SCORE_SHA256, sha256_text, None), file)
     competition = Competition(**{**USUAL, **values}, score_name=name, score=score)
     _require_consistent(competition)

@@ -54,7 +54,7 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
     """The fold of each photo by its stem: read from `folds.csv`, or drawn and written there.
 
     Raises:
-        InputError: too few groups for the folds, or `folds.csv` is about other photos, lets a group leak, or has other
+        InputError: `folds.csv` is about other photos, lets a group leak, or has other
             folds than those that were trained.
     """
     path = run / FOLDS_FILE
@@ -75,6 +75,20 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
         raise InputError(f"{path}: its folds are {sorted(set(folds.values()))}, but {config.folds} were asked for")
     _require_trained_folds(run, competition, folds)
     return folds
+
+
+def require_enough_groups(run: Path, competition: Competition, photos: Sequence[Photo], folds: int) -> None:
+    """Check that each fold gets a group; where a run has its table of them already, that says it.
+
+    Raises:
+        InputError: there are fewer groups than folds.
+    """
+    there = len({competition.group_and_view(photo.stem)[0] for photo in photos})
+    if there >= folds or (run / FOLDS_FILE).exists():
+        return
+    only = counted(there, f"{competition.group_name} is there", f"{competition.group_name}s are there")
+    remedy = f"; give --folds {there} or fewer" if there > 1 else ""
+    raise InputError(f"--folds {folds}: only {only}, of which none may be in two folds{remedy}")
 
 
 def recorded_files(run: Path, table: str = DATA_FILE) -> Fingerprint:
@@ -187,10 +201,6 @@ def _require_trained_folds(run: Path, competition: Competition, folds: Mapping[s
 def _write_folds(path: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> None:
     groups = [competition.group_and_view(photo.stem)[0] for photo in photos]
     strata = [_stratum(photo, competition.coverage_strata) for photo in photos] if competition.coverage_strata else None
-    if (there := len(set(groups))) < config.folds:
-        only = counted(there, f"{competition.group_name} is there", f"{competition.group_name}s are there")
-        remedy = f"; give --folds {there} or fewer" if there > 1 else ""
-        raise InputError(f"--folds {config.folds}: only {only}, of which none may be in two folds{remedy}")
     folds = assign_folds(groups, config.folds, config.seed, strata)
     table = pd.DataFrame({"image": [photo.stem for photo in photos], "group": groups, "fold": folds})
     write_text(path, table.to_csv(index=False, lineterminator="\n"))

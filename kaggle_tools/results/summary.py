@@ -84,6 +84,8 @@ class Summary:
     threshold: float
     """The threshold with the highest mean score."""
     score_at_threshold: float
+    score_of_blank: float | None
+    """That of masks that are all blank, not recorded; None where blank masks are not usual."""
     score_by_view: Mapping[str, float] | None
     """None in a competition without groups, where each photo's score stands in `oof.csv`; so is `score_by_group`."""
     score_by_group: Mapping[str, float] | None
@@ -91,6 +93,11 @@ class Summary:
     """None where there is but one kind of mask."""
     trials: tuple[Trial, ...] = ()
     """The ways of after-care that `write_summary` tried; nobody else waits for them."""
+
+    @property
+    def is_no_better_than_blank(self) -> bool:
+        """Whether masks that are all blank would score as well, even at the best threshold."""
+        return self.score_of_blank is not None and self.score_at_threshold <= self.score_of_blank
 
     def to_json(self) -> dict[str, Any]:
         """The contents of `summary.json`."""
@@ -165,6 +172,7 @@ def summarise(run: Path, competition: Competition) -> Summary:
         iou=float(table["iou"].mean()),
         threshold=threshold,
         score_at_threshold=score_at_threshold,
+        score_of_blank=_score_at(held_out.histograms, BINS, competition) if competition.blank_usual else None,
         score_by_view=scores.by(views) if competition.has_groups else None,
         score_by_group=scores.by(groups) if competition.has_groups else None,
         score_by_class=scores.by(classes_of_masks(table["image"], competition)) if competition.classes else None,
@@ -259,7 +267,7 @@ def expected_scores(table: pd.DataFrame, competition: Competition) -> PhotoScore
 def threshold_curve(histograms: NDArray[np.int64], competition: Competition) -> pd.DataFrame:
     """The score of all photos at each threshold, in ascending order: threshold, score."""
     bins = range(1, BINS)
-    scores = [of_counts(overlap_at(histograms, at), competition.score).of_set() for at in bins]
+    scores = [_score_at(histograms, at, competition) for at in bins]
     return pd.DataFrame({"threshold": [at / BINS for at in bins], "score": scores})
 
 
@@ -271,10 +279,15 @@ def best_threshold(histograms: NDArray[np.int64], competition: Competition) -> t
     return float(nearest["threshold"]), float(nearest["score"])
 
 
+def _score_at(histograms: NDArray[np.int64], threshold_bin: int, competition: Competition) -> float:
+    return of_counts(overlap_at(histograms, threshold_bin), competition.score).of_set()
+
+
 def overlap_at(histograms: NDArray[np.int64], threshold_bin: int) -> Overlap:
     """Pixel counts of photos whose masks are made with the threshold `threshold_bin` / BINS.
 
-    `histograms` has shape (n, 2, BINS): pixels of the background and of the foreground by probability.
+    `histograms` has shape (n, 2, BINS): pixels of the background and of the foreground by probability. At the
+    threshold BINS / BINS all masks are blank.
     """
     above = histograms[..., threshold_bin:].sum(axis=-1)
     return Overlap(intersection=above[:, 1], predicted=above.sum(axis=1), truth=histograms[:, 1].sum(axis=-1))

@@ -17,7 +17,8 @@ from typing import NamedTuple, TextIO, cast
 
 from kaggle_tools import rle
 from kaggle_tools.competitions.competition import Competition
-from kaggle_tools.competitions.named import RECORD, name_of
+from kaggle_tools.competitions.named import name_of
+from kaggle_tools.competitions.own_score import RECORD
 from kaggle_tools.competitions.toml_file import competition_of, packaged, packaged_competition
 from kaggle_tools.data.checks.names import fault_of
 from kaggle_tools.data.checks.zip_files import DAMAGED, MAX_RATIO, USUAL, files_in

@@ -256,6 +256,19 @@ class TestThreshold:
             assert (curve[99 / 256], curve[100 / 256]) == (0.5, 1)
         assert curve[200 / 256] == pytest.approx((1 + 0.2) / 2)  # an IoU of 3 / 5 exceeds 0.5 and 0.55
 
+    @pytest.mark.parametrize(("probability", "is_no_better"), [(120, True), (255, False)])
+    def test_where_blank_masks_are_usual_they_are_what_must_be_beaten(
+        self, tmp_path: Path, probability: int, is_no_better: bool
+    ) -> None:
+        """A photo of nothing, where the network sees something with 250 / 256, and one of something."""
+        histograms = [histogram({0: 8, 250: 2}, {}), histogram({0: 5}, {probability: 5})]
+        finish_fold(tmp_path, 0, [("a", 0, 0, 0), ("b", 1, 1, 1)], histograms)
+        summary = summarise(tmp_path, SALT)
+        assert summary.score_of_blank == 0.5
+        assert summary.is_no_better_than_blank == is_no_better
+        assert "score_of_blank" not in summary.to_json()
+        assert summarise(tmp_path, CARVANA).score_of_blank is None
+
     def best(self, folder: Path, competition: Competition, *folds: list[NDArray[np.uint32]]) -> tuple[float, float]:
         for fold, histograms in enumerate(folds):
             rows = [(f"{fold}_{number}", 0.5, 0.5, 0.5) for number in range(len(histograms))]

@@ -83,7 +83,10 @@ def roles_in(found: Inventory) -> Roles:
     there = first_few([f"{counted(len(group.files), 'file')} {group.pattern()}" for group in found.images])
     each = f"each of {counted(len(ids.classes), 'class', 'classes')}" if ids.classes else "each"
     lacking = f"no training photos with a mask of the same name for {each}, and no table with their run lengths"
-    raise InputError(f"{found.folder}: {lacking}; there are {there}")
+    raise InputError(
+        f"{found.folder}: {lacking}; there are {there}. A mask file that is missing as it would be blank "
+        "must be there, all black"
+    )
 
 
 def _sample(found: Inventory) -> Csv:
@@ -92,7 +95,10 @@ def _sample(found: Inventory) -> Csv:
     ]
     if not named:
         there = first_few([table.name for table in found.tables])
-        raise InputError(f"{found.folder}: no sample submission of two or three columns among the tables ({there})")
+        raise InputError(
+            f"{found.folder}: no sample submission of two or three columns among the tables ({there}); download it, or "
+            "write one by hand with a row for each test photo, called sample_submission.csv"
+        )
     return named[0]
 
 
@@ -101,7 +107,10 @@ def _test_photos(found: Inventory, sample: Csv) -> tuple[Images, Ids]:
     named = [(len(group.files), group, ids) for group in found.images if (ids := ids_of_sample(sample, group))]
     if not named:
         such = first_few(sorted(sample.first_column), 1)
-        raise InputError(f"{found.folder}: no images that the ids of {sample.name} name, such as {such}")
+        raise InputError(
+            f"{found.folder}: no images that the ids of {sample.name} name, such as {such}; unpack the test photos, or "
+            "where Kaggle does not give them away, write the file by hand: docs/competitions.md"
+        )
     _, group, ids = max(named, key=lambda one: one[0])
     return group, ids
 
