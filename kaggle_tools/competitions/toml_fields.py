@@ -127,7 +127,8 @@ def _classes(recorded: Any) -> tuple[str, ...]:
     for name in names:
         if not CLASS.fullmatch(name):
             raise MalformedError(f"{name!r} must be of letters, digits, spaces, - and _")
-        if names.count(name) > 1 or any(name != other and other.endswith(f"_{name}") for other in names):
+        others = [other.casefold() for other in names]  # they name files, where capital letters may not count
+        if others.count(name.casefold()) > 1 or any(other.endswith(f"_{name.casefold()}") for other in others):
             raise MalformedError(f"{name!r} must not be, nor end after a _, another class")
     return names
 

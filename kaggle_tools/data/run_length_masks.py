@@ -122,5 +122,6 @@ def _mask(competition: Competition, table: Path, rows: list[_Row], size: Size) -
             mask_HW |= rle.decode(text, size, competition.rle_order, competition.rle_first)
         except ValueError as error:
             of = f"{mask_id} does not fit its photo of {size[1]}x{size[0]} pixels"
-            raise InputError(f"{table}, line {line}: {of}: {error}") from error
+            blank = f"; if {text!r} stands for a blank mask, say so as blank_mask" if len(text.split()) == 1 else ""
+            raise InputError(f"{table}, line {line}: {of}: {error}{blank}") from error
     return mask_HW

@@ -132,6 +132,7 @@ def test_an_unknown_slug_is_refused_and_the_known_ones_are_named() -> None:
             'classes = ["a", "b_a"]',
             "classes: 'a' must not be, nor end after a _, another class",
         ),
+        (13, 'classes = ["a", "A"]', "classes: 'a' must not be, nor end after a _, another class"),
         (13, 'classes = ["../a"]', "classes: '../a' must be of letters, digits, spaces, - and _"),
         (
             13,
