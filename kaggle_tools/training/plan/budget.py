@@ -166,8 +166,9 @@ def settings_within(
     devices = 1 if execution.parallel_folds else device_count(execution.devices, execution.nodes)
     end = FIRST_SECONDS + SECONDS_A_PHOTO * held_out * len(folds)
     left = budget.seconds - (time.monotonic() - budget.started) - end
-    plan = planned(config, left * devices / ceil(len(folds) / max(1, gpus)), fold, sizes, budget.given)
-    _say(plan, folds, devices, budget)
+    in_turn = ceil(len(folds) / max(1, gpus))
+    plan = planned(config, left * devices / in_turn, fold, sizes, budget.given)
+    _say(plan, folds, devices, budget, left - plan.seconds * in_turn / devices)
     return plan.config
 
 
@@ -185,15 +186,16 @@ def _as_begun(run: Path, config: TrainingConfig, budget: Budget) -> TrainingConf
     return None
 
 
-def _say(plan: Plan, folds: Collection[int], devices: int, budget: Budget) -> None:
+def _say(plan: Plan, folds: Collection[int], devices: int, budget: Budget, unused: float) -> None:
     config, together = plan.config, f" on {counted(devices, 'device')}" if devices > 1 else ""
     early = [f"{epochs} at {height}x{width}" for height, width, epochs in config.early_sizes]
     last = f"{config.epochs - config.early_epochs} at {size_as_text(config.image_size or ())}"
     training, masking = (seconds / devices for seconds in (plan.training_seconds, plan.masking_seconds))
     say(f"plan: {counted(config.epochs, 'epoch')}, {', then '.join([*early, last])}, for {counted(len(folds), 'fold')}")
     say(f"a fold{together}: {duration(training)} of training, {duration(masking)} for its held-out photos")
-    ends = datetime.now().astimezone() + timedelta(seconds=budget.started + budget.seconds - time.monotonic())
-    say(f"it ends at about {ends:%H:%M}, {duration(budget.seconds)} after it began")
+    seconds = budget.seconds - unused
+    ends = datetime.now().astimezone() + timedelta(seconds=budget.started + seconds - time.monotonic())
+    say(f"it ends at about {ends:%H:%M}, {duration(seconds)} after it began")
 
 
 def sizes_for(photo: Size) -> list[Size]:
