@@ -105,7 +105,7 @@ def test_a_missing_mask_is_named_with_its_class(work: Path, tmp_path: Path) -> N
     write_mask(tmp_path / "masks/red/01.png", np.ones((4, 6), dtype=bool))
     result = invoke("train", "--data", tmp_path, "--out", tmp_path / "r", "--competition", work / "shapes.toml")
     assert result.exit_code == 1
-    missing = "1 without a mask (masks/{class}/{stem}.png; all black where nothing is to be seen): 01_tall"
+    missing = "1 without a mask, which is all black where nothing is there (masks/{class}/{stem}.png): 01_tall"
     assert missing in str(result.exception)
 
 

@@ -83,7 +83,8 @@ def train(
 
     photos = training_photos(spec, data)  # before torch is loaded, which takes seconds
     run_folder.require_own_folder(out, run_folder.CONFIG_FILE, {data, *folders_of(photos)})
-    fold_table.require_enough_groups(out, spec, photos, settings.folds)
+    if not (out / run_folder.FOLDS_FILE).exists():
+        fold_table.require_enough_groups(spec, photos, settings.folds)  # before they are looked at, which takes longer
     if execution.cache and is_first_process():
         PixelCache(Path(execution.cache)).prepare(photos, settings.size_by_epoch, settings.fit)
     new_files = look_at_new(out, photos, spec) if is_first_process() else None
@@ -222,9 +223,10 @@ def print_summary(run: Path, spec: "Competition") -> None:
     if summary.score_by_class:
         say("by class: " + ", ".join(f"{of_class} {score:.5f}" for of_class, score in summary.score_by_class.items()))
     say(f"best threshold {summary.threshold:.4g}, with {name} {summary.score_at_threshold:.5f}")
-    if summary.is_no_better_than_blank:
-        warn(f"masks that are all blank would have {name} {summary.score_of_blank:.5f}, no less: train longer")
     care = chosen(summary.trials)
+    if summary.is_no_better_than_blank and care == AfterCare():
+        blank = f"blank masks alone would have {name} {summary.score_of_blank:.5f}"
+        warn(f"{blank}, these at their best {summary.score_at_threshold:.5f}: nothing of use is learnt yet")
     sure = "" if care != AfterCare() else ", as nothing else is sure to be better"
     say(f"for new masks: {care}{sure}")
 

@@ -83,7 +83,7 @@ def competition_of(recorded: Any, file: Path | None = None) -> Competition:
             raise MalformedError(f"no such field{_instead(name)}", str(name))
     for name in READERS:
         if name not in recorded and name not in USUAL:
-            choices = f"; it is one of {', '.join(map(str, CHOICES[name]))}" if name in CHOICES else ""
+            choices = f", such as {', '.join(map(str, CHOICES[name]))}" if name in CHOICES else ""
             raise MalformedError(f"no {name} in it{choices}")
     values = {name: given.required(name, read) for name, read in READERS.items() if name in recorded}
     name, score = _score_of(values.pop("score"), given.optional(SCORE_SHA256, sha256_text, None), file)

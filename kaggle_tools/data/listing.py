@@ -61,9 +61,9 @@ def training_photos(competition: Competition, folder: Path) -> list[Photo]:
     photos = _files_by_stem(folder, competition, competition.train_photos)
     masks = _masks_by_stem(folder, competition, photos)
     names = {name for stem in photos for name in competition.names_of(stem)}
-    or_black = "; all black where nothing is to be seen" if competition.blank_usual or competition.classes else ""
+    is_blank = ", which is all black where nothing is there" if competition.blank_usual or competition.classes else ""
     problems = {
-        f"without a mask ({competition.train_masks}{or_black})": sorted(names - masks.keys()),
+        f"without a mask{is_blank} ({competition.train_masks})": sorted(names - masks.keys()),
         f"masks without a photo ({competition.train_photos})": sorted(masks.keys() - names),
         f"not named like {competition.stem_format}": sorted(stem for stem in photos if not _fits(competition, stem)),
     }

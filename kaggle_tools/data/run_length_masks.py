@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kaggle_tools import rle
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.images import Size, image_size, write_mask
-from kaggle_tools.errors import InputError, counted, first_few
+from kaggle_tools.errors import InputError, counted, counted_of, first_few
 from kaggle_tools.system.files import LARGEST_TABLE, locked, require_regular, sha256
 from kaggle_tools.system.output import say
 from kaggle_tools.system.progress import track
@@ -47,9 +47,8 @@ def mask_files(
         missing = [name for name, path in paths.items() if not path.exists() or image_size(path) != of_names[name]]
         if missing:
             rows = _rows(competition, table, {*sizes, *unreadable})
-            in_all, several = sum(map(len, rows.values())), [name for name, of_mask in rows.items() if len(of_mask) > 1]
-            if several:
-                say(f"{table}: {in_all:,} rows of {counted(len(rows), 'mask')}, those of a mask taken together")
+            if several := sum(len(of_mask) > 1 for of_mask in rows.values()):
+                say(f"{table}: {counted_of(several, len(rows), 'mask')} in several rows, which are taken together")
             for name in track(missing, len(missing), f"masks decoded from {table.name}"):
                 write_mask(paths[name], _mask(competition, table, rows.get(name, []), of_names[name]))
     return paths

@@ -18,10 +18,10 @@ from kaggle_tools.inference.ensemble import Ensemble, Member
 from kaggle_tools.inference.out_of_fold import held_out_by_mix
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.after_care import AfterCare, chosen
+from kaggle_tools.results.records.histograms import HeldOut
 from kaggle_tools.results.records.masks import ClassRecord, Network, Record
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
 from kaggle_tools.results.summary import (
-    HeldOut,
     after_care_trials,
     cross_validation,
     estimate_at,

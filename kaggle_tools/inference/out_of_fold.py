@@ -30,8 +30,8 @@ from kaggle_tools.models.folding import without_normalisation
 from kaggle_tools.precision import FixedPrecision
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.after_care import levels_of
+from kaggle_tools.results.records.histograms import HeldOut
 from kaggle_tools.results.scores import COUNTS, EXPECTED_COUNTS
-from kaggle_tools.results.summary import HeldOut
 from kaggle_tools.system.files import replacing, write_text
 from kaggle_tools.system.hardware import fast_memory_format
 from kaggle_tools.system.processes import gathered, rank_and_ranks

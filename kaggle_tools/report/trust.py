@@ -47,7 +47,8 @@ def checks_of(
         _chosen_epoch_is_little_optimistic(curves, found.folds),
     ]
     if found.is_no_better_than_blank:
-        checks.append(Check(False, f"Masks that are all blank would score {found.score_of_blank:.5f}: no less."))
+        blank = f"Blank masks alone would score {found.score_of_blank:.5f}"
+        checks.append(Check(False, f"{blank}; with no threshold these masks score more."))
     if found.score_std is not None:
         checks.append(Check(None, f"The folds' scores have a standard deviation of {found.score_std:.5f}."))
     return [*checks, _probabilities_are_right(table, competition)]

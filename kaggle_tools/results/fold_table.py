@@ -54,7 +54,7 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
     """The fold of each photo by its stem: read from `folds.csv`, or drawn and written there.
 
     Raises:
-        InputError: `folds.csv` is about other photos, lets a group leak, or has other
+        InputError: too few groups for the folds, or `folds.csv` is about other photos, lets a group leak, or has other
             folds than those that were trained.
     """
     path = run / FOLDS_FILE
@@ -77,14 +77,14 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
     return folds
 
 
-def require_enough_groups(run: Path, competition: Competition, photos: Sequence[Photo], folds: int) -> None:
-    """Check that each fold gets a group; where a run has its table of them already, that says it.
+def require_enough_groups(competition: Competition, photos: Sequence[Photo], folds: int) -> None:
+    """Check that each fold can have a group.
 
     Raises:
         InputError: there are fewer groups than folds.
     """
     there = len({competition.group_and_view(photo.stem)[0] for photo in photos})
-    if there >= folds or (run / FOLDS_FILE).exists():
+    if there >= folds:
         return
     only = counted(there, f"{competition.group_name} is there", f"{competition.group_name}s are there")
     remedy = f"; give --folds {there} or fewer" if there > 1 else ""
@@ -199,6 +199,7 @@ def _require_trained_folds(run: Path, competition: Competition, folds: Mapping[s
 
 
 def _write_folds(path: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> None:
+    require_enough_groups(competition, photos, config.folds)
     groups = [competition.group_and_view(photo.stem)[0] for photo in photos]
     strata = [_stratum(photo, competition.coverage_strata) for photo in photos] if competition.coverage_strata else None
     folds = assign_folds(groups, config.folds, config.seed, strata)

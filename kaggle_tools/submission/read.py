@@ -10,7 +10,7 @@ import math
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple, TextIO, cast
@@ -225,7 +225,7 @@ def _advice_on_header(path: Path, found: list[str], wanted: list[str]) -> str:
     if len(found) == 1 and re.split("[;\t]", found[0]) == wanted:
         return "Separate the fields by commas"
     others = {slug: packaged_competition(slug) for slug in packaged()}
-    if (path.parent / RECORD).is_file():  # in a PRED
+    with suppress(InputError):  # there is no such file, as in a PRED, or it cannot be read
         beside = read_json(path.parent / RECORD, "", competition_of)
         others = {name_of(path.parent, beside): beside, **others}
     for name, other in others.items():

@@ -177,14 +177,14 @@ def test_an_impossible_field_is_named_with_its_line_and_what_would_be_right(
 @pytest.mark.parametrize("field", ["slug", "train_masks", "rle_first", "score"])
 def test_a_field_that_is_missing_is_named(roofs: Path, field: str) -> None:
     roofs.write_text("\n".join(line for line in ROOFS.splitlines() if not line.startswith(field)))
-    assert refusal(roofs).partition("; it is one of ")[0] == f": no {field} in it"
+    assert refusal(roofs).partition(", such as ")[0] == f": no {field} in it"
 
 
 def test_of_a_field_with_few_choices_they_are_named(roofs: Path) -> None:
     roofs.write_text("\n".join(line for line in ROOFS.splitlines() if not line.startswith("rle_order")))
-    assert refusal(roofs) == ": no rle_order in it; it is one of row-major, column-major"
+    assert refusal(roofs) == ": no rle_order in it, such as row-major, column-major"
     roofs.write_text("\n".join(line for line in ROOFS.splitlines() if not line.startswith("score")))
-    assert refusal(roofs).startswith(": no score in it; it is one of Dice, ")
+    assert refusal(roofs).startswith(": no score in it, such as Dice, ")
 
 
 def test_a_file_that_is_no_toml_is_refused_with_the_line(roofs: Path) -> None:

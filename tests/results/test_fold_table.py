@@ -97,13 +97,12 @@ class TestFolds:
         message = refusal(fold_table.folds_of, tmp_path, CARVANA, PHOTOS, FOLDS)
         assert f"{tmp_path / 'folds.csv'}: not a table of image,group,fold" in message
 
-    def test_fewer_cars_than_folds_are_refused_unless_a_table_says_the_folds(self, tmp_path: Path) -> None:
-        assert refusal(fold_table.require_enough_groups, tmp_path, CARVANA, PHOTOS[:6], 3) == (
+    def test_fewer_cars_than_folds_are_refused_and_nothing_is_written(self, tmp_path: Path) -> None:
+        assert refusal(fold_table.folds_of, tmp_path, CARVANA, PHOTOS[:6], FOLDS) == (
             "--folds 3: only 2 cars are there, of which none may be in two folds; give --folds 2 or fewer"
         )
-        fold_table.require_enough_groups(tmp_path, CARVANA, PHOTOS[:6], 2)
-        (tmp_path / "folds.csv").touch()
-        fold_table.require_enough_groups(tmp_path, CARVANA, PHOTOS[:6], 3)
+        assert list(tmp_path.iterdir()) == []
+        fold_table.require_enough_groups(CARVANA, PHOTOS[:6], 2)
 
     def test_stems_that_look_like_numbers_stay_as_they_are(self, tmp_path: Path, tiles: Competition) -> None:
         photos = [replace(PHOTOS[0], stem=stem) for stem in ("0012", "12", "1e3", "1000")]

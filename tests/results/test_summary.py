@@ -1,6 +1,5 @@
 import json
 import time
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,8 @@ from kaggle_tools.errors import InputError
 from kaggle_tools.results import run_folder
 from kaggle_tools.results import summary as summary_module
 from kaggle_tools.results.after_care import AfterCare
+from kaggle_tools.results.records.histograms import HeldOut
 from kaggle_tools.results.summary import (
-    HeldOut,
     after_care_trials,
     cross_validation,
     estimate_at,
@@ -149,42 +148,6 @@ class TestSummary:
         (run / "fold2" / "oof.csv").write_text(text)
         message = refusal(summarise, run, CARVANA)
         assert f"{run / 'fold2' / 'oof.csv'}: not a table of image,fold,score,dice,iou" in message
-
-    @pytest.mark.parametrize("keep", [None, 0, 3, 200])
-    def test_missing_or_damaged_histograms_are_refused(self, run: Path, keep: int | None) -> None:
-        path = run / "fold2" / run_folder.HISTOGRAMS_FILE
-        content = path.read_bytes()
-        path.unlink()
-        if keep is not None:
-            path.write_bytes(content[:keep])
-        message = refusal(summarise, run, CARVANA)
-        assert f"{path}: {'missing' if keep is None else 'damaged'}" in message
-        assert f"delete {run / 'fold2' / 'oof.csv'} and run `train` again" in message
-
-    @pytest.mark.parametrize(
-        ("images", "histograms", "message"),
-        [
-            (np.zeros(10**8, "<U0"), np.zeros((1, 2, 256), np.uint32), "images of shape"),  # no byte in the file
-            (np.array(["a_01"]), np.zeros((2, 2, 256), np.uint32), "images of shape"),
-            (np.array("a_01"), np.zeros((1, 2, 256), np.uint32), "images of shape"),
-            (np.zeros(300_000, "<U1"), np.zeros((300_000, 2, 256), np.uint8), "300,000 histograms"),  # 1.2 GB as int64
-        ],
-        ids=["no letters", "another number", "no list", "small numbers"],
-    )
-    def test_histograms_that_ask_for_more_memory_than_their_file_has_are_refused(
-        self, run: Path, images: NDArray[Any], histograms: NDArray[Any], message: str
-    ) -> None:
-        np.savez_compressed(run / "fold2" / run_folder.HISTOGRAMS_FILE, images=images, histograms=histograms)
-        assert f"damaged ({message}" in refusal(summarise, run, CARVANA)
-
-    def test_histograms_in_an_archive_that_swells_in_memory_are_refused(self, run: Path) -> None:
-        path = run / "fold2" / run_folder.HISTOGRAMS_FILE
-        with zipfile.ZipFile(path) as archive:
-            parts = {name: archive.read(name) for name in archive.namelist()}
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
-            for name, content in parts.items():
-                archive.writestr(name, content)
-        assert "damaged (packed in another way than deflate)" in refusal(summarise, run, CARVANA)
 
     def test_folds_that_together_ask_for_too_much_memory_are_refused(
         self, run: Path, monkeypatch: pytest.MonkeyPatch

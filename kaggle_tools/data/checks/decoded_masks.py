@@ -1,9 +1,10 @@
 """Whether training masks that were decoded from run lengths look as if their pixels were numbered otherwise.
 
-Masks decoded in a wrong order are noise, and those from a wrong first number on lie beside what they show: a training
-goes on all the same.
+Masks read in a wrong order are noise, or lie on their side, and those from a wrong first number on lie a pixel off: a
+training goes on all the same.
 """
 
+import random
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -13,17 +14,15 @@ from PIL import Image
 
 from kaggle_tools import rle
 from kaggle_tools.competitions.competition import Competition
-from kaggle_tools.data.checks.numbering import Numbering, crossing_shares, most_coherent, order_of_outlines
+from kaggle_tools.data.checks.numbering import Numbering, crossing_shares, majority, most_coherent, votes_of_outlines
 from kaggle_tools.data.images import read_mask, read_photo
 from kaggle_tools.data.listing import Photo, targets_of
-from kaggle_tools.errors import counted
 
-SOME = 200
-"""So many masks are looked at."""
-TIMES = 10
-"""By a wrong first number so many times as many runs, at least, go on beyond the end of a line."""
-FEW = 0.01
-"""Of so few runs nothing is concluded."""
+MOST_MASKS = 100
+"""So many are looked at."""
+LEAST_RATIO, LEAST_SHARE = 10, 0.01
+"""A first number is doubted where so many times as many runs as from the other one on cross the end of a line, and
+they are this share of all."""
 
 
 class _Mask(NamedTuple):
@@ -35,30 +34,51 @@ class _Mask(NamedTuple):
 
 
 def doubt_of_numbering(photos: Sequence[Photo], competition: Competition) -> str | None:
-    """What speaks against the competition's order of pixels, or their first number; None where nothing does."""
+    """What speaks against the competition's order of pixels, or their first number; None where nothing does.
+
+    Raises:
+        InputError: a photo or a mask cannot be read.
+    """
     given = Numbering(competition.rle_order, competition.rle_first)
-    masks = [*islice(_masks(photos, given), SOME)]
-    of = f"{competition.train_masks}: of {counted(len(masks), 'mask')}"
+    masks = [*islice(_masks(photos, given), MOST_MASKS)]
     shares = crossing_shares([(mask.text, mask.photo.size) for mask in masks])
     best = most_coherent(shares)
-    if best and best.order != given.order:
-        crossing = f"{shares[given]:.0%} of the runs go on beyond the end of a line, as {best.order} {shares[best]:.1%}"
-        return f"{of} {crossing}; look up rle_order, which is {given.order}"
-    other = Numbering(given.order, 1 - given.first)
-    if best and shares[given] > max(FEW, TIMES * shares.get(other, 1)):
-        crossing = f"{shares[given]:.0%} of the runs go on beyond the end of a line, from {other.first} on "
-        return f"{of} {crossing}{shares[other]:.1%}; look up rle_first, which is {given.first}"
-    if best is None and _order_by_outlines(masks, given.first) not in (None, given.order):
-        return f"{of} most outlines lie off the edges in their photos; look up rle_order, which is {given.order}"
-    return None
+    if best is None:
+        found = _doubt_by_outlines(masks, given)
+    elif best.order != given.order:
+        found = (
+            f"read as {given.order}, {shares[given]:.0%} of the runs go on beyond the end of a line, as {best.order} "
+            f"{shares[best]:.1%}: the masks may be noise; look up rle_order"
+        )
+    else:
+        found = _doubt_of_first(shares[given], shares.get(Numbering(given.order, 1 - given.first), 1.0), given.first)
+    return f"{competition.train_masks}: {found} on the competition's Data page" if found else None
 
 
 def _masks(photos: Sequence[Photo], numbering: Numbering) -> Iterator[_Mask]:
-    for target in targets_of(photos):
+    """In random order, as photos whose names are alike may show the same."""
+    targets = targets_of(photos)
+    for target in random.Random(0).sample(targets, len(targets)):
         if target.mask and (mask_HW := read_mask(target.mask)).any():
             yield _Mask(target, rle.encode(mask_HW, *numbering))
 
 
-def _order_by_outlines(masks: Sequence[_Mask], first: int) -> str | None:
+def _doubt_of_first(share: float, from_other: float, first: int) -> str:
+    if share < max(LEAST_SHARE, LEAST_RATIO * from_other):
+        return ""
+    return (
+        f"counted from {first}, {share:.0%} of the runs go on beyond the end of a line, from {1 - first} "
+        f"{from_other:.1%}: the masks may lie a pixel off; look up rle_first"
+    )
+
+
+def _doubt_by_outlines(masks: Sequence[_Mask], given: Numbering) -> str:
     grays = ((mask.text, np.asarray(Image.fromarray(read_photo(mask.photo.path)).convert("L"))) for mask in masks)
-    return order_of_outlines(grays, first)
+    votes = votes_of_outlines(grays, given.first)
+    order = majority(votes)
+    if order in (None, given.order):
+        return ""
+    return (
+        f"read as {order}, the outlines of {votes[order]} masks lie on stronger edges of their photos, as "
+        f"{given.order} those of {votes[given.order]}: the masks may lie on their side; look up rle_order"
+    )

@@ -20,6 +20,8 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 FIRSTS = (1, 0)
 COHERENT = 0.05
 """In the right order fewer runs than this go on beyond the end of a line; in the wrong one about a fifth do."""
+LEAST_RUNS = 50
+"""Of fewer runs nothing is concluded."""
 SURE = 4.0
 """Standard deviations by which a majority must differ from a half."""
 
@@ -44,19 +46,24 @@ def of_equal_masks(masks: Sequence[tuple[str, NDArray[np.bool_]]]) -> Numbering 
 def of_coherent_masks(masks: Sequence[tuple[str, Size]]) -> Numbering | None:
     """The numbering in which hardly a run goes on beyond the end of a row or column; None where that tells nothing.
 
-    Of photos as high as they are wide it does not, as rows and columns end at the same numbers.
+    Of few masks, and of photos one of whose sides is a multiple of the other, it does not, as there the ends of rows
+    are also ends of columns, or the other way round.
     """
     return most_coherent(crossing_shares(masks))
 
 
 def crossing_shares(masks: Sequence[tuple[str, Size]]) -> dict[Numbering, float]:
-    """The share of runs that go on beyond the end of a line, in each numbering that fits photos of unequal sides."""
+    """The share of runs that go on beyond the end of a line, in each numbering in which they fit their photos.
+
+    Of masks and photos of which it does not tell the numbering there is none.
+    """
+    telling = [(text, size) for text, size in masks if max(size) % min(size)]
     shares = {}
     for numbering in map(Numbering._make, product(ORDERS, FIRSTS)):
-        crossing = [_crossing(text, size, numbering) for text, size in masks if size[0] != size[1]]
-        if crossing and None not in crossing:
-            counts = np.array(crossing)
-            shares[numbering] = float(counts[:, 0].sum() / counts[:, 1].sum())
+        found = [_crossing(text, size, numbering) for text, size in telling]
+        crossing, runs = np.sum([one for one in found if one], axis=0) if any(found) else (0, 0)
+        if None not in found and runs >= LEAST_RUNS:
+            shares[numbering] = float(crossing / runs)
     return shares
 
 
@@ -85,26 +92,33 @@ def starts_at_0(texts: Iterable[str]) -> bool:
     return any(text.split()[:1] == ["0"] for text in texts)
 
 
-def order_of_outlines(masks: Iterable[tuple[str, NDArray[np.uint8]]], first: int) -> Order | None:
-    """The order in which outlines lie where the gray photos beside them, (H, W), have edges; None if that is unsure.
+def votes_of_outlines(masks: Iterable[tuple[str, NDArray[np.uint8]]], first: int) -> dict[Order, int]:
+    """Of how many masks the outlines lie on stronger edges of the gray photos beside them, (H, W), in each order.
 
     It also tells rows from columns where photos are as high as they are wide.
     """
-    edges = [[_edges(text, gray_HW, order, first) for order in ORDERS] for text, gray_HW in masks]
-    rows, columns = np.array(edges).reshape(-1, 2).T
-    by_rows, by_columns = int((rows > columns).sum()), int((columns > rows).sum())
-    if abs(by_rows - by_columns) <= SURE * sqrt(by_rows + by_columns):
-        return None
-    return "row-major" if by_rows > by_columns else "column-major"
+    votes = dict.fromkeys(ORDERS, 0)
+    for text, gray_HW in masks:
+        smooth_HW = cv2.GaussianBlur(gray_HW.astype(np.float32), (0, 0), 1)
+        change_HW = np.hypot(cv2.Sobel(smooth_HW, cv2.CV_32F, 1, 0), cv2.Sobel(smooth_HW, cv2.CV_32F, 0, 1))
+        edges = {order: _edges(text, change_HW, order, first) for order in ORDERS}
+        if len(set(edges.values())) > 1:
+            votes[max(ORDERS, key=lambda order: edges[order])] += 1
+    return votes
 
 
-def _edges(text: str, gray_HW: NDArray[np.uint8], order: Order, first: int) -> float:
+def majority(votes: Mapping[Order, int]) -> Order | None:
+    """The order with more votes than chance gives; None where there is none."""
+    most, least = sorted(ORDERS, key=lambda order: -votes[order])
+    is_sure = votes[most] - votes[least] > SURE * sqrt(votes[most] + votes[least])
+    return most if is_sure else None
+
+
+def _edges(text: str, change_HW: NDArray[np.float32], order: Order, first: int) -> float:
     """How much the photo changes along the mask's outline, on average."""
     try:
-        mask_HW = rle.decode(text, gray_HW.shape, order, first).astype(np.uint8)
+        mask_HW = rle.decode(text, change_HW.shape, order, first).astype(np.uint8)
     except ValueError:  # of another photo than that
         return 0.0
     outline_HW = cv2.morphologyEx(mask_HW, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(bool)
-    smooth_HW = cv2.GaussianBlur(gray_HW.astype(np.float32), (0, 0), 1)
-    change_HW = np.hypot(cv2.Sobel(smooth_HW, cv2.CV_32F, 1, 0), cv2.Sobel(smooth_HW, cv2.CV_32F, 0, 1))
     return float(change_HW[outline_HW].mean()) if outline_HW.any() else 0.0

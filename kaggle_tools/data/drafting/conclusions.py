@@ -13,10 +13,11 @@ from PIL import Image
 
 from kaggle_tools.data.checks.numbering import (
     Numbering,
+    majority,
     of_coherent_masks,
     of_equal_masks,
-    order_of_outlines,
     starts_at_0,
+    votes_of_outlines,
 )
 from kaggle_tools.data.drafting.ids import Ids, is_blank
 from kaggle_tools.data.drafting.inventory import Csv, Inventory
@@ -149,8 +150,7 @@ def _numbering_without_files(roles: Roles, masks: Sequence[tuple[str, str]]) -> 
         why = f"of {counted(len(masks), 'mask')} hardly a run goes on beyond the end of a line"
         return {**unknown, "rle_order": Finding(coherent.order, "concluded", why)}
     grays = ((text, np.asarray(Image.fromarray(read_photo(files[stem])).convert("L"))) for stem, text in masks)
-    order = order_of_outlines(grays, first=0 if from_0 else 1)
-    if order:
+    if order := majority(votes_of_outlines(grays, first=0 if from_0 else 1)):
         why = f"so the outlines of {counted(len(masks), 'mask')} lie on edges of their photos"
         return {**unknown, "rle_order": Finding(order, "concluded", why)}
     return unknown

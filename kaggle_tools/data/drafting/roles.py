@@ -83,10 +83,8 @@ def roles_in(found: Inventory) -> Roles:
     there = first_few([f"{counted(len(group.files), 'file')} {group.pattern()}" for group in found.images])
     each = f"each of {counted(len(ids.classes), 'class', 'classes')}" if ids.classes else "each"
     lacking = f"no training photos with a mask of the same name for {each}, and no table with their run lengths"
-    raise InputError(
-        f"{found.folder}: {lacking}; there are {there}. A mask file that is missing as it would be blank "
-        "must be there, all black"
-    )
+    blank = ". A blank mask needs a file too, all black" if len(found.images) > 2 else ""
+    raise InputError(f"{found.folder}: {lacking}; there are {there}{blank}")
 
 
 def _sample(found: Inventory) -> Csv:
@@ -97,7 +95,7 @@ def _sample(found: Inventory) -> Csv:
         there = first_few([table.name for table in found.tables])
         raise InputError(
             f"{found.folder}: no sample submission of two or three columns among the tables ({there}); download it, or "
-            "write one by hand with a row for each test photo, called sample_submission.csv"
+            "write one by hand, as the Evaluation page says, called sample_submission.csv"
         )
     return named[0]
 

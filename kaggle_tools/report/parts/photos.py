@@ -16,9 +16,10 @@ from markupsafe import Markup
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.report.graphics import figures
 from kaggle_tools.report.graphics.svg import Plot
+from kaggle_tools.results.records.histograms import HeldOut
 from kaggle_tools.results.run_folder import BINS
 from kaggle_tools.results.scores import of_table
-from kaggle_tools.results.summary import HeldOut, overlap_at
+from kaggle_tools.results.summary import overlap_at
 from kaggle_tools.results.tables import Cell, Column, Table
 from kaggle_tools.system.output import printable
 

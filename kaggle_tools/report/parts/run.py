@@ -36,10 +36,11 @@ from kaggle_tools.report.trust import Check, checks_of
 from kaggle_tools.results import run_folder, summary
 from kaggle_tools.results.after_care import chosen
 from kaggle_tools.results.fold_table import recorded_files
+from kaggle_tools.results.records.histograms import HeldOut
 from kaggle_tools.results.records.run import RunConfig, Settings, Timing
 from kaggle_tools.results.run_folder import fold_folder
 from kaggle_tools.results.scores import Estimate, of_table
-from kaggle_tools.results.summary import HeldOut, Summary
+from kaggle_tools.results.summary import Summary
 from kaggle_tools.results.tables import Column, Table
 from kaggle_tools.system.processes import command_to_paste
 from kaggle_tools.system.progress import duration

@@ -29,19 +29,19 @@ from kaggle_tools.inference.out_of_fold import scored_photos
 from kaggle_tools.results.fold_table import Split
 from kaggle_tools.system import memory
 from kaggle_tools.system.hardware import best_device, one_kind_of_out_of_memory, wait_for
+from kaggle_tools.system.processes import CORES
 from kaggle_tools.training.fold import as_saved, callbacks_of, card_of, make_trainer
+from kaggle_tools.training.plan.loading_time import seconds_to_load
 from kaggle_tools.training.plan.shortage import forget
 from kaggle_tools.training.plan.trial import architecture_of, untrained
 from kaggle_tools.training.task import FoldData, precision_of, quiet_lightning
 
 WARM_UP, TIMED = 3, 8
 """Gradient steps of a short training: the first ones choose algorithms and are not timed, so many others at least."""
-QUEUE = 2
-"""Batches that a DataLoader's worker keeps ready (its `prefetch_factor`): steps that they feed wait for no photo."""
 HELD_OUT = 6
-"""Photos that it masks after a first batch."""
+"""Photos that are masked, at least, after a first batch."""
 PIXELS = 1_000_000
-"""So many are trained on, and so many validated, at least: a few small photos would be over too soon to tell."""
+"""So many are trained on and validated, at least: on small photos the first batches, which lie ready, would decide."""
 LONG_ENOUGH = 1.0
 """Seconds of a gradient step after which no larger size is tried: the others follow from the pixels."""
 LARGER = 1.9
@@ -132,12 +132,9 @@ def _line(sizes: Sequence[Size], seconds: Sequence[float]) -> Line:
 
 def _timed(photos: Sequence[Photo], competition: Competition, config: TrainingConfig, execution: Execution) -> _Times:
     """The seconds of a photo in a short training of one device."""
-    ready = QUEUE * execution.workers
-    untimed = WARM_UP * config.accumulate + ready
-    least = TIMED * config.accumulate + execution.workers
-    training = untimed + max(least, _batches(config, config.trained_size((1, 1))))
-    validation = ready + max(TIMED, execution.workers, _batches(config, config.image_size or (1, 1)))
-    split = Split(*([*islice(cycle(photos), number * config.batch_size)] for number in (training, validation)))
+    first, training, validation = photos_to_time(config)
+    alike = [photo for photo in photos if photo.size == photos[0].size]  # which are masked in whole batches
+    split = Split([*islice(cycle(photos), first + training)], [*islice(cycle(photos), validation)])
     masked = max(HELD_OUT, config.batch_size)
     task, watch = untrained(config, execution), _Stopwatch()
     with TemporaryDirectory() as folder, quiet_lightning(), redirect_stdout(io.StringIO()):
@@ -151,40 +148,56 @@ def _timed(photos: Sequence[Photo], competition: Competition, config: TrainingCo
         scored = scored_photos(
             Member(as_saved(task.model, architecture), card, Path(folder)),
             competition,
-            split.held_out[: config.batch_size + masked],
+            [*islice(cycle(alike), config.batch_size + masked)],
             device=best_device(),
             precision=precision_of(config),
             batch_size=config.batch_size,
             workers=execution.workers,
         )
         ends = [time.perf_counter() for _ in scored]
-    return _Times(
-        training=_mean_gap(watch.training[untimed:]) / config.batch_size,
-        validation=_mean_gap(watch.validation[ready:]) / config.batch_size,
-        masking=(ends[-1] - ends[config.batch_size * config.classes - 1]) / masked,
-    )
+    masking = (ends[-1] - ends[config.batch_size * config.classes - 1]) / masked
+    times = (watch.training.seconds_a_photo(first), watch.validation.seconds_a_photo(1), masking)
+    # So short a training may live on what workers had ready, while a whole one waits for them.
+    least = seconds_to_load(photos, config, execution) / max(1, min(execution.workers, CORES))
+    return _Times(*(max(least, seconds) for seconds in times))
 
 
-def _batches(config: TrainingConfig, size: Size) -> int:
-    """How many it takes until there are `PIXELS`, in photos of this size."""
-    return ceil(PIXELS / prod(size) / config.batch_size)
+def photos_to_time(config: TrainingConfig) -> tuple[int, int, int]:
+    """How many photos a short training is given before it is timed, while it is, and to validate."""
+    size = config.image_size
+    assert size is not None
+    step = config.batch_size * config.accumulate
+    training = max(TIMED * step, ceil(PIXELS / prod(config.cropped(size)) / step) * step)
+    return WARM_UP * step, training, max(2 * config.batch_size, ceil(PIXELS / prod(size)))
 
 
-def _mean_gap(ends: Sequence[float]) -> float:
-    return (ends[-1] - ends[0]) / max(1, len(ends) - 1)
+class _Laps:
+    """When each batch was done, and how many photos were then."""
+
+    def __init__(self) -> None:
+        self._ends: list[tuple[float, int]] = []
+
+    def note(self, photos: int) -> None:
+        """A batch of so many photos is done."""
+        self._ends.append((time.perf_counter(), photos + (self._ends[-1][1] if self._ends else 0)))
+
+    def seconds_a_photo(self, first: int) -> float:
+        """On average, from the end of the batch on in which the `first` photos are done."""
+        (start, before), *_ = (end for end in self._ends if end[1] >= first)
+        end, photos = self._ends[-1]
+        return (end - start) / (photos - before)
 
 
 class _Stopwatch(Callback):
     """Notes when each batch was done."""
 
     def __init__(self) -> None:
-        self.training: list[float] = []
-        self.validation: list[float] = []
+        self.training, self.validation = _Laps(), _Laps()
 
-    def on_train_batch_end(self, _: Trainer, pl_module: LightningModule, *__: Any) -> None:
+    def on_train_batch_end(self, _: Trainer, pl_module: LightningModule, __: Any, batch: Any, *___: Any) -> None:
         wait_for(pl_module.device)
-        self.training.append(time.perf_counter())
+        self.training.note(len(batch[0]))
 
-    def on_validation_batch_end(self, _: Trainer, pl_module: LightningModule, *__: Any) -> None:
+    def on_validation_batch_end(self, _: Trainer, pl_module: LightningModule, __: Any, batch: Any, *___: Any) -> None:
         wait_for(pl_module.device)
-        self.validation.append(time.perf_counter())
+        self.validation.note(len(batch[0]))

@@ -55,8 +55,8 @@ def test_the_wrong_order_is_named(tables: Competition, tmp_path: Path, order: An
     wrong = replace(tables, rle_order=other, rle_first=1)
     doubt = doubt_of_numbering(photos_of(tmp_path, (40, 60), (order, 1), (other, 1)), wrong)
     assert doubt
-    assert doubt.startswith("train.csv: of 20 masks ")
-    assert f"of the runs go on beyond the end of a line, as {order} 0.0%; look up rle_order, which is {other}" in doubt
+    assert doubt.startswith(f"train.csv: read as {other}, ")
+    assert f"of the runs go on beyond the end of a line, as {order} 0.0%: the masks may be noise; " in doubt
 
 
 def test_outlines_tell_the_wrong_order_of_square_photos(tables: Competition, tmp_path: Path) -> None:
@@ -64,7 +64,8 @@ def test_outlines_tell_the_wrong_order_of_square_photos(tables: Competition, tmp
     wrong = replace(tables, rle_order="row-major", rle_first=1)
     photos = photos_of(tmp_path, (50, 50), ("column-major", 1), ("row-major", 1))
     assert doubt_of_numbering(photos, wrong) == (
-        "train.csv: of 20 masks most outlines lie off the edges in their photos; look up rle_order, which is row-major"
+        "train.csv: read as column-major, the outlines of 20 masks lie on stronger edges of their photos, as row-major "
+        "those of 0: the masks may lie on their side; look up rle_order on the competition's Data page"
     )
 
 
@@ -75,4 +76,5 @@ def test_the_wrong_first_number_shows_in_masks_that_reach_the_edge(
     wrong = replace(tables, rle_order="row-major", rle_first=first)
     doubt = doubt_of_numbering(photos_of(tmp_path, (40, 60), ("row-major", true), ("row-major", first)), wrong)
     assert doubt
-    assert f"beyond the end of a line, from {true} on 0.0%; look up rle_first, which is {first}" in doubt
+    assert doubt.startswith(f"train.csv: counted from {first}, ")
+    assert f"beyond the end of a line, from {true} 0.0%: the masks may lie a pixel off; look up rle_first" in doubt

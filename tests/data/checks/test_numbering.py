@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from kaggle_tools import rle
 from kaggle_tools.data.checks.numbering import (
     Numbering,
+    majority,
     of_coherent_masks,
     of_equal_masks,
-    order_of_outlines,
     starts_at_0,
+    votes_of_outlines,
 )
 
 
@@ -49,6 +50,17 @@ def test_masks_of_noise_or_of_square_photos_are_not_coherent() -> None:
     assert of_coherent_masks([]) is None
 
 
+@pytest.mark.parametrize("size", [(64, 256), (256, 64), (60, 60)])
+def test_photos_one_of_whose_sides_is_a_multiple_of_the_other_do_not_tell(size: tuple[int, int]) -> None:
+    """A column of 64 pixels ends wherever a row of 256 does."""
+    texts = [(rle.encode(blob(*size, seed), "column-major"), size) for seed in range(5)]
+    assert of_coherent_masks(texts) is None
+
+
+def test_few_runs_do_not_tell() -> None:
+    assert of_coherent_masks([(rle.encode(blob(20, 30, 0)), (20, 30))]) is None
+
+
 def test_run_lengths_that_reach_beyond_the_photo_are_of_no_order() -> None:
     assert of_coherent_masks([("600 2", (20, 30))]) is None
 
@@ -58,12 +70,12 @@ def test_outlines_on_edges_of_square_photos_show_the_order(order: Any) -> None:
     masks = [blob(40, 40, seed) for seed in range(20)]
     photos = [(mask_HW * 90 + 60).astype(np.uint8) for mask_HW in masks]
     texts = [rle.encode(mask_HW, order) for mask_HW in masks]
-    assert order_of_outlines([*zip(texts, photos, strict=True)], first=1) == order
+    assert majority(votes_of_outlines([*zip(texts, photos, strict=True)], first=1)) == order
 
 
 def test_run_lengths_that_do_not_fit_their_photo_tell_nothing_of_its_edges() -> None:
     photo = (blob(40, 40, 0) * 90).astype(np.uint8)
-    assert order_of_outlines([("0 2", photo)] * 30, first=1) is None
+    assert majority(votes_of_outlines([("0 2", photo)] * 30, first=1)) is None
     assert starts_at_0(["5 2", "0 2"])
     assert not starts_at_0(["5 2", "", "10 1"])
 
@@ -71,5 +83,14 @@ def test_run_lengths_that_do_not_fit_their_photo_tell_nothing_of_its_edges() -> 
 def test_outlines_tell_nothing_where_photos_have_no_edges() -> None:
     flat = np.zeros((40, 40), np.uint8)
     texts = [rle.encode(blob(40, 40, seed)) for seed in range(30)]
-    assert order_of_outlines([(text, flat) for text in texts], first=1) is None
-    assert order_of_outlines([], first=1) is None
+    assert majority(votes_of_outlines([(text, flat) for text in texts], first=1)) is None
+    assert majority(votes_of_outlines([], first=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "found"),
+    [(0, 0, None), (9, 25, None), (8, 26, None), (5, 30, "column-major"), (30, 5, "row-major"), (16, 0, None)],
+)
+def test_a_majority_is_more_than_chance_gives(rows: int, columns: int, found: str | None) -> None:
+    """Of 34 votes the difference must be more than 4 times 5.83, and of 35 more than 23.7."""
+    assert majority({"row-major": rows, "column-major": columns}) == found

@@ -18,8 +18,8 @@ from kaggle_tools.report.parts.photos import (
     pixels_of,
     with_pixels,
 )
+from kaggle_tools.results.records.histograms import HeldOut
 from kaggle_tools.results.run_folder import BINS
-from kaggle_tools.results.summary import HeldOut
 
 PHOTO = 1000
 """Pixels of each photo."""

@@ -12,7 +12,7 @@ from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.training.plan import speed
-from kaggle_tools.training.plan.speed import Line, measured_speed
+from kaggle_tools.training.plan.speed import Line, measured_speed, photos_to_time
 
 HERE = Execution(devices="1", workers=0)
 LONG = 600.0
@@ -122,3 +122,48 @@ def test_a_short_training_is_timed_and_leaves_nothing(
     for line in (found.training, found.validation, found.masking):
         assert 0 < line.at((64, 64)) < 5
     assert capsys.readouterr().out == ""
+
+
+class TestPhotosToTime:
+    """How many are not timed, are timed, and are validated: in whole batches, and of a million pixels at least."""
+
+    @pytest.mark.parametrize(
+        ("options", "photos"),
+        [
+            ({"image_size": (512, 512)}, (6, 16, 4)),
+            ({"image_size": (100, 100)}, (6, 100, 100)),
+            ({"image_size": (512, 512), "batch_size": 16}, (48, 128, 32)),
+            ({"image_size": (100, 100), "batch_size": 3, "accumulate": 4}, (36, 108, 100)),
+            ({"image_size": (500, 500), "crop": (100, 50)}, (6, 200, 4)),
+        ],
+    )
+    def test_they_follow_from_size_and_batch(
+        self, config: TrainingConfig, options: dict[str, Any], photos: tuple[int, int, int]
+    ) -> None:
+        assert photos_to_time(replace(config, **options)) == photos
+
+
+def test_the_time_of_a_photo_is_that_of_the_batches_behind_the_first_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 17.0, 18.0, 20.5])
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
+    laps = speed._Laps()
+    for photos in (2, 2, 2, 1):
+        laps.note(photos)
+    assert laps.seconds_a_photo(3) == pytest.approx(3.5 / 3)
+    assert speed._Laps.seconds_a_photo(laps, 1) == pytest.approx(10.5 / 5)
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(0, 8.0), (1, 8.0), (3, 4.0)])
+def test_no_photo_takes_less_time_than_the_workers_need_to_load_it(
+    config: TrainingConfig,
+    photos: list[Photo],
+    tiles: Competition,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+    seconds: float,
+) -> None:
+    """Eight seconds in one process; there are two cores."""
+    monkeypatch.setattr(speed, "seconds_to_load", lambda *_: 8.0)
+    monkeypatch.setattr(speed, "CORES", 2)
+    config = replace(config, image_size=(32, 32), early_sizes=(), epochs=1)
+    assert speed._timed(photos, tiles, config, replace(HERE, workers=workers)) == (seconds, seconds, seconds)
