@@ -225,7 +225,7 @@ class TestThreshold:
     ) -> None:
         """A photo of nothing, where the network sees something with 250 / 256, and one of something."""
         histograms = [histogram({0: 8, 250: 2}, {}), histogram({0: 5}, {probability: 5})]
-        finish_fold(tmp_path, 0, [("a", 0, 0, 0), ("b", 1, 1, 1)], histograms)
+        finish_fold(tmp_path, 0, [("a_01", 0, 0, 0), ("b_01", 1, 1, 1)], histograms)
         summary = summarise(tmp_path, SALT)
         assert summary.score_of_blank == 0.5
         assert summary.is_no_better_than_blank == is_no_better

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
@@ -53,10 +54,15 @@ class Line(NamedTuple):
 
     fixed: float
     per_pixel: float
+    measured: tuple[tuple[int, float], ...] = ()
+    """Pixels, ascending, and the seconds that they took: the line is for larger sizes."""
 
     def at(self, size: Size) -> float:
         """Seconds at this size, (height, width)."""
-        return self.fixed + self.per_pixel * prod(size)
+        pixels = prod(size)
+        if self.measured and pixels <= self.measured[-1][0]:
+            return float(np.interp(pixels, *zip(*self.measured, strict=True)))
+        return self.fixed + self.per_pixel * pixels
 
 
 @dataclass(frozen=True)
@@ -122,12 +128,13 @@ def measured_speed(
 def _line(sizes: Sequence[Size], seconds: Sequence[float]) -> Line:
     """Through the last two points, and through the origin where their sizes are equal, or the fixed part negative."""
     pixels = [prod(size) for size in sizes]
+    measured = tuple(sorted(dict(zip(pixels, seconds, strict=True)).items()))
     if pixels[-1] > pixels[max(0, len(sizes) - 2)]:
         per_pixel = (seconds[-1] - seconds[-2]) / (pixels[-1] - pixels[-2])
         fixed = seconds[-1] - per_pixel * pixels[-1]
         if min(per_pixel, fixed) >= 0:
-            return Line(fixed, per_pixel)
-    return Line(0.0, seconds[-1] / pixels[-1])
+            return Line(fixed, per_pixel, measured)
+    return Line(0.0, seconds[-1] / pixels[-1], measured)
 
 
 def _timed(photos: Sequence[Photo], competition: Competition, config: TrainingConfig, execution: Execution) -> _Times:

@@ -12,7 +12,7 @@ from kaggle_tools.data.images import Size
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.training.plan import speed
-from kaggle_tools.training.plan.speed import Line, measured_speed, photos_to_time
+from kaggle_tools.training.plan.speed import measured_speed, photos_to_time
 
 HERE = Execution(devices="1", workers=0)
 LONG = 600.0
@@ -104,15 +104,25 @@ def test_a_size_that_does_not_fit_into_the_memory_bounds_the_others(
 @pytest.mark.parametrize(
     ("sizes", "seconds", "line"),
     [
-        ([(10, 10)], [2.0], Line(0, 0.02)),
-        ([(10, 10), (10, 20)], [1.0, 1.5], Line(0.5, 0.005)),
-        ([(10, 10), (10, 20)], [1.0, 4.0], Line(0, 0.02)),  # as if a smaller photo took less than nothing
-        ([(10, 10), (10, 20)], [4.0, 2.0], Line(0, 0.01)),
+        ([(10, 10)], [2.0], (0, 0.02)),
+        ([(10, 10), (10, 20)], [1.0, 1.5], (0.5, 0.005)),
+        ([(10, 10), (10, 20)], [1.0, 4.0], (0, 0.02)),  # as if a smaller photo took less than nothing
+        ([(10, 10), (10, 20)], [4.0, 2.0], (0, 0.01)),
+        ([(10, 10), (10, 10)], [2.0, 4.0], (0, 0.04)),
     ],
 )
-def test_a_line_goes_through_the_last_two_sizes(sizes: list[Size], seconds: list[float], line: Line) -> None:
-    found = speed._line(sizes, seconds)
-    assert found == pytest.approx(line)
+def test_a_line_goes_through_the_last_two_sizes(
+    sizes: list[Size], seconds: list[float], line: tuple[float, float]
+) -> None:
+    assert speed._line(sizes, seconds)[:2] == pytest.approx(line)
+
+
+def test_up_to_the_largest_size_what_was_measured_counts() -> None:
+    """A line through the last two would give 0.5 at the first one."""
+    found = speed._line([(10, 10), (10, 20), (10, 40)], [1.0, 1.5, 3.5])
+    assert [found.at((10, width)) for width in (10, 15, 20, 30, 40, 60)] == pytest.approx(
+        [1, 1.25, 1.5, 2.5, 3.5, 5.25]
+    )
 
 
 def test_a_short_training_is_timed_and_leaves_nothing(
@@ -153,17 +163,18 @@ def test_the_time_of_a_photo_is_that_of_the_batches_behind_the_first_ones(monkey
     assert speed._Laps.seconds_a_photo(laps, 1) == pytest.approx(10.5 / 5)
 
 
-@pytest.mark.parametrize(("workers", "seconds"), [(0, 8.0), (1, 8.0), (3, 4.0)])
+@pytest.mark.parametrize(("workers", "cores", "seconds"), [(0, 8, 8.0), (2, 8, 4.0), (2, 1, 8.0)])
 def test_no_photo_takes_less_time_than_the_workers_need_to_load_it(
     config: TrainingConfig,
     photos: list[Photo],
     tiles: Competition,
     monkeypatch: pytest.MonkeyPatch,
     workers: int,
+    cores: int,
     seconds: float,
 ) -> None:
-    """Eight seconds in one process; there are two cores."""
+    """Eight seconds in one process."""
     monkeypatch.setattr(speed, "seconds_to_load", lambda *_: 8.0)
-    monkeypatch.setattr(speed, "CORES", 2)
+    monkeypatch.setattr(speed, "CORES", cores)
     config = replace(config, image_size=(32, 32), early_sizes=(), epochs=1)
     assert speed._timed(photos, tiles, config, replace(HERE, workers=workers)) == (seconds, seconds, seconds)
