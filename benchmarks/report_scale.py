@@ -30,7 +30,7 @@ from kaggle_tools.config.recorded import settings_of
 from kaggle_tools.data.images import read_mask, write_gray, write_mask
 from kaggle_tools.data.listing import Photo, training_photos
 from kaggle_tools.results import pred_folder, run_folder
-from kaggle_tools.results.records.masks import Record
+from kaggle_tools.results.records.masks import PHOTO_COLUMNS, Record
 from kaggle_tools.results.records.run import RunConfig
 from kaggle_tools.system.files import write_json, write_text
 
@@ -140,10 +140,9 @@ def imitate_pred(pred: Path, masks: Path, photos: list[Photo], count: int) -> No
             "expected_dice": np.sort(1 - generator.exponential(0.004, count)),
             "border_width": generator.exponential(2, count),
             "agreement": 1 - generator.exponential(0.004, count),
-            "expected_score": np.nan,
         }
     )
-    write_text(pred / pred_folder.PHOTOS_FILE, rows[pred_folder.PHOTO_COLUMNS].to_csv(index=False))
+    write_text(pred / pred_folder.PHOTOS_FILE, rows.reindex(columns=PHOTO_COLUMNS).to_csv(index=False))
     record = Record(competition=CARVANA.slug, tta="hflip", tta_scales=(1.0,), threshold=0.5)
     write_json(pred / pred_folder.RECORD_FILE, record.to_json())
 
