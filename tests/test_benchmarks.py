@@ -24,5 +24,5 @@ def test_pages_of_any_size_can_be_measured(tmp_path: Path) -> None:
     measured = [line.partition(":")[0] for line in done.stdout.splitlines()]
     assert measured == [
         *("report of one run", "one.html", "report of two runs", "two.html"),
-        *("report of PRED", "pred.html", "report of PRED with probabilities", "maps.html"),
+        *("report of PRED", "pred.html", "report of PRED with saved probabilities", "probabilities.html"),
     ]

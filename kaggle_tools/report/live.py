@@ -19,6 +19,7 @@ from kaggle_tools.system.processes import own_command, own_environment
 
 MODULE = "kaggle_tools.report.live"
 NICENESS = 19
+AUTOGROUP = Path("/proc/self/autogroup")
 FIRST_SECONDS = 10.0
 """A training that is over by then needs no page before that at its end."""
 PAGE_SECONDS = 60.0
@@ -116,6 +117,10 @@ def main(run: Path, competition: str, parent: int, folds: Sequence[int]) -> None
     make_lasting()
     if hasattr(os, "nice"):  # not on Windows
         os.nice(NICENESS)
+        if os.getsid(0) == os.getpid():
+            # Linux shares the processor between sessions, and within one by niceness: sched(7), "The autogroup feature".
+            with suppress(OSError):
+                AUTOGROUP.write_text(str(NICENESS))
 
     def write(since: float | None) -> None:
         from kaggle_tools.competitions.named import recorded  # what is heavy is loaded once there is something to show

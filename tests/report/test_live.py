@@ -129,9 +129,12 @@ def test_the_page_is_written_in_a_process_of_low_priority_and_says_in_the_end_th
     run: Path,
 ) -> None:
     page = run / "report.html"
-    writer = subprocess.Popen(hurried(run, os.getpid()), env=own_environment())
+    writer = subprocess.Popen(hurried(run, os.getpid()), env=own_environment(), start_new_session=True)
     try:
         until(lambda: os.getpriority(os.PRIO_PROCESS, writer.pid) == live.NICENESS)
+        if live.AUTOGROUP.exists():
+            autogroup = Path(f"/proc/{writer.pid}/autogroup")
+            until(lambda: autogroup.read_text().endswith(f" nice {live.NICENESS}\n"))
         while not page.exists():
             time.sleep(0.05)
             write_progress(run / "fold1", progress(3, 10, written=time.time() + 60))
