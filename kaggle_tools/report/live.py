@@ -118,7 +118,7 @@ def main(run: Path, competition: str, parent: int, folds: Sequence[int]) -> None
     if hasattr(os, "nice"):  # not on Windows
         os.nice(NICENESS)
         if os.getsid(0) == os.getpid():
-            # Linux shares the processor between sessions, and within one by niceness: sched(7), "The autogroup feature".
+            # Linux shares the processor between sessions, and only within one by niceness: sched(7), "autogroup".
             with suppress(OSError):
                 AUTOGROUP.write_text(str(NICENESS))
 
