@@ -191,7 +191,8 @@ def write_config(
         if is_begun(run):
             changes = "; ".join(f"{name} was {begun.settings.get(name)}, now {settings.get(name)}" for name in names)
             raise InputError(f"{run}: begun with other settings ({changes}). Give those, or another --out.")
-        (run / FOLDS_FILE).unlink(missing_ok=True)  # drawn with settings under which nothing was trained
+        if {"folds", "seed"} & {*names}:
+            (run / FOLDS_FILE).unlink(missing_ok=True)  # drawn with settings under which nothing was trained
     found = (commit(), installed_versions(), platform.platform(), asked or {}, weights, budget)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(path, RunConfig(settings, str(data.resolve()), command, *found, now).to_json())

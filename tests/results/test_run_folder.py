@@ -79,6 +79,15 @@ class TestConfig:
         assert run_folder.read_config(tmp_path).settings["folds"] == 3
         assert set(fold_table.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS).values()) == {0, 1, 2}
 
+    def test_folds_stay_where_other_settings_are_corrected(self, tmp_path: Path) -> None:
+        """They may be somebody's own."""
+        run_folder.write_config(tmp_path, FOLDS, Path("somewhere"), "train.py")
+        (tmp_path / "folds.csv").write_text("of my own")
+        run_folder.write_config(tmp_path, replace(FOLDS, batch_size=3), Path("somewhere"), "train.py")
+        assert (tmp_path / "folds.csv").read_text() == "of my own"
+        run_folder.write_config(tmp_path, replace(FOLDS, batch_size=3, seed=7), Path("somewhere"), "train.py")
+        assert not (tmp_path / "folds.csv").exists()
+
     @pytest.mark.parametrize("trace", ["model.json", "oof.csv"])
     def test_a_run_whose_checkpoints_were_deleted_keeps_its_settings(self, tmp_path: Path, trace: str) -> None:
         run_folder.write_config(tmp_path, SEED, Path("somewhere"), "train.py")

@@ -155,15 +155,16 @@ def test_a_folder_in_which_something_is_missing_is_refused_by_name(tmp_path: Pat
     draw(tmp_path / "a")
     (tmp_path / "a" / "masks" / "c.png").unlink()
     there = "2 files masks/{stem}.png, 2 files test/{stem}.png, 3 files train/{stem}.png"
+    blank = "A blank mask needs a file too, all black"
     lacking = "no training photos with a mask of the same name for each, and no table with their run lengths; there are"
-    assert refusal(tmp_path / "a") == f"{tmp_path / 'a'}: {lacking} {there}"
+    assert refusal(tmp_path / "a") == f"{tmp_path / 'a'}: {lacking} {there}. {blank}"
     draw(tmp_path / "b")
     write_table(tmp_path / "b" / "sample_submission.csv", "id,pixels", {"q": "1 1"})
-    expected = "no images that the ids of sample_submission.csv name, such as q"
-    assert refusal(tmp_path / "b") == f"{tmp_path / 'b'}: {expected}"
+    expected = "no images that the ids of sample_submission.csv name, such as q; unpack the test photos, or "
+    assert refusal(tmp_path / "b").startswith(f"{tmp_path / 'b'}: {expected}")
     (tmp_path / "b" / "sample_submission.csv").rename(tmp_path / "b" / "ids.csv")
-    expected = "no sample submission of two or three columns among the tables (ids.csv)"
-    assert refusal(tmp_path / "b") == f"{tmp_path / 'b'}: {expected}"
+    expected = "no sample submission of two or three columns among the tables (ids.csv); download it, or "
+    assert refusal(tmp_path / "b").startswith(f"{tmp_path / 'b'}: {expected}")
 
 
 def test_where_masks_are_run_lengths_alone_their_table_is_named_and_coherent_masks_show_the_order(
