@@ -20,7 +20,7 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 FIRSTS = (1, 0)
 COHERENT = 0.05
 """In the right order fewer runs than this go on beyond the end of a line; in the wrong one about a fifth do."""
-LEAST_RUNS = 50
+LEAST_RUNS = 10
 """Of fewer runs nothing is concluded."""
 SURE = 4.0
 """Standard deviations by which a majority must differ from a half."""

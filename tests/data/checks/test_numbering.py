@@ -58,7 +58,11 @@ def test_photos_one_of_whose_sides_is_a_multiple_of_the_other_do_not_tell(size: 
 
 
 def test_few_runs_do_not_tell() -> None:
-    assert of_coherent_masks([(rle.encode(blob(20, 30, 0)), (20, 30))]) is None
+    """A box of nine rows has nine runs, of which in the other order each goes on over six ends of columns."""
+    for rows, found in ((9, None), (10, Numbering("row-major", 1))):
+        mask_HW = np.zeros((14, 103), dtype=bool)
+        mask_HW[2 : 2 + rows, 4:90] = True
+        assert of_coherent_masks([(rle.encode(mask_HW), (14, 103))]) == found
 
 
 def test_run_lengths_that_reach_beyond_the_photo_are_of_no_order() -> None:
