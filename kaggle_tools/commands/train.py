@@ -76,6 +76,8 @@ def train(
         del options["batch_size"]
     settings = applied(initial_config(spec, preset, config), CONFIG_OPTIONS, options)
     chosen = chosen_folds(fold, settings)
+    if seconds is not None and settings.extra:
+        raise InputError("--budget and --extra: give one of them; the time of further photos is not planned")
 
     from kaggle_tools.data.listing import folders_of, training_photos
     from kaggle_tools.data.loading.pixel_cache import PixelCache
@@ -97,14 +99,14 @@ def train(
         warn_of_untrained_flips(settings.tta, [settings.augmentation])
     if automatic_batch:
         settings = replace(settings, batch_size=automatic_batch_size(out, photos, settings, execution))
-    if not settings.takes_sizes({photo.size for photo in photos}):
-        raise InputError(f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
 
     with locked(out, run_folder.WRITES, PLAN_SECONDS):
         if seconds is not None:
             given = frozenset(name for name, value in options.items() if value is not None)
             time_for_it = Budget(seconds, started, given)
             settings = settings_within(time_for_it, out, spec, photos, settings, execution, chosen)
+        if not settings.takes_sizes({photo.size for photo in photos}):
+            raise InputError(f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
         asked = batches_of(settings)
         settings = planned(out, photos, settings, execution)
         memory_led = asked if asked != batches_of(settings) else None

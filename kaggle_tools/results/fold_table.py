@@ -66,10 +66,8 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
     strange = sorted({photo.stem for photo in photos} ^ folds.keys())
     if strange:
         raise InputError(f"{path}: not about the photos in the data folder; they differ in {first_few(strange)}")
-    if folds_per_group.gt(1).any():
-        raise InputError(
-            f"{path}: leak: a {competition.group_name} is in two folds, so that the score would be too high"
-        )
+    if leaked := folds_per_group.index[folds_per_group.gt(1)].tolist():
+        raise InputError(_leak(path, competition, leaked))
     _require_whole_groups(path, competition, folds)
     if set(folds.values()) != set(range(config.folds)):
         raise InputError(f"{path}: its folds are {sorted(set(folds.values()))}, but {config.folds} were asked for")
@@ -183,9 +181,13 @@ def _require_whole_groups(path: Path, competition: Competition, folds: Mapping[s
         folds_of_group.setdefault(group, set()).add(fold)
     leaked = sorted(group for group, found in folds_of_group.items() if len(found) > 1)
     if leaked:
-        name = competition.group_name
-        found = f"{counted(len(leaked), f'{name} is', f'{name}s are')} in two folds or more ({first_few(leaked)})"
-        raise InputError(f"{path}: leak: {found}, so that the score would be too high")
+        raise InputError(_leak(path, competition, leaked))
+
+
+def _leak(path: Path, competition: Competition, groups: list[str]) -> str:
+    name = competition.group_name
+    found = f"{counted(len(groups), f'{name} is', f'{name}s are')} in two folds or more ({first_few(groups)})"
+    return f"{path}: leak: {found}, so that the score would be too high"
 
 
 def _require_trained_folds(run: Path, competition: Competition, folds: Mapping[str, int]) -> None:

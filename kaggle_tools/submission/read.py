@@ -18,7 +18,7 @@ from typing import NamedTuple, TextIO, cast
 from kaggle_tools import rle
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.competitions.named import name_of
-from kaggle_tools.competitions.own_score import RECORD
+from kaggle_tools.competitions.own_score import RECORD, OwnScore
 from kaggle_tools.competitions.toml_file import competition_of, packaged, packaged_competition
 from kaggle_tools.data.checks.names import fault_of
 from kaggle_tools.data.checks.zip_files import DAMAGED, MAX_RATIO, USUAL, files_in
@@ -227,7 +227,8 @@ def _advice_on_header(path: Path, found: list[str], wanted: list[str]) -> str:
     others = {slug: packaged_competition(slug) for slug in packaged()}
     with suppress(InputError):  # there is no such file, as in a PRED, or it cannot be read
         beside = read_json(path.parent / RECORD, "", competition_of)
-        others = {name_of(path.parent, beside): beside, **others}
+        name = "FILE.toml" if isinstance(beside.score, OwnScore) else name_of(path.parent, beside)
+        others = {name: beside, **others}
     for name, other in others.items():
         if sorted(found) == sorted(other.columns):
             return f"This is a CSV of {other.title}: give another file or folder, or --competition {name}"

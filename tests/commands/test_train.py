@@ -339,6 +339,12 @@ class TestMemoryOfTheGpu:
         assert (configs[0].batch_size, configs[0].accumulate) == (2, 2)
 
 
+def test_a_budget_beside_further_photos_is_refused(tmp_path: Path) -> None:
+    arguments = ["--data", tmp_path, "--out", tmp_path / "run", "--extra", tmp_path / "pred", "--budget", "5m"]
+    error = CliRunner().invoke(cli.app_of(train.train), list(map(str, arguments))).exception
+    assert str(error) == "--budget and --extra: give one of them; the time of further photos is not planned"
+
+
 def test_a_budget_beside_a_config_file_is_refused(tmp_path: Path) -> None:
     arguments = ["--data", tmp_path, "--out", tmp_path / "run", "--config", tmp_path / "config.json", "--budget", "5m"]
     error = CliRunner().invoke(cli.app_of(train.train), list(map(str, arguments))).exception

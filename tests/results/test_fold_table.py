@@ -58,7 +58,7 @@ class TestFolds:
         row = f"car4_02,car4,{folds['car4_02']}"
         assert row in text
         (tmp_path / "folds.csv").write_text(text.replace(row, f"car4_02,car4,{(folds['car4_02'] + 1) % 3}"))
-        assert "folds.csv: leak: a car is in two folds" in refusal(
+        assert "folds.csv: leak: 1 car is in two folds or more (" in refusal(
             fold_table.folds_of, tmp_path, CARVANA, PHOTOS, FOLDS
         )
 

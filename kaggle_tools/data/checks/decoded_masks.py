@@ -14,8 +14,14 @@ from PIL import Image
 
 from kaggle_tools import rle
 from kaggle_tools.competitions.competition import Competition
-from kaggle_tools.data.checks.numbering import Numbering, crossing_shares, majority, most_coherent, votes_of_outlines
-from kaggle_tools.data.images import read_mask, read_photo
+from kaggle_tools.data.checks.numbering import (
+    Numbering,
+    crossing_share,
+    majority,
+    order_of_coherent_masks,
+    votes_of_outlines,
+)
+from kaggle_tools.data.images import Size, read_mask, read_photo
 from kaggle_tools.data.listing import Photo, targets_of
 
 MOST_MASKS = 100
@@ -41,17 +47,14 @@ def doubt_of_numbering(photos: Sequence[Photo], competition: Competition) -> str
     """
     given = Numbering(competition.rle_order, competition.rle_first)
     masks = [*islice(_masks(photos, given), MOST_MASKS)]
-    shares = crossing_shares([(mask.text, mask.photo.size) for mask in masks])
-    best = most_coherent(shares)
-    if best is None:
+    texts = [(mask.text, mask.photo.size) for mask in masks]
+    order = order_of_coherent_masks(texts, given.first)
+    if order is None:
         found = _doubt_by_outlines(masks, given)
-    elif best.order != given.order:
-        found = (
-            f"read as {given.order}, {shares[given]:.0%} of the runs go on beyond the end of a line, as {best.order} "
-            f"{shares[best]:.1%}: the masks may be noise; look up rle_order"
-        )
+    elif order != given.order:
+        found = f"read as {given.order}, the masks are noise, as {order} they hold together; look up rle_order"
     else:
-        found = _doubt_of_first(shares[given], shares.get(Numbering(given.order, 1 - given.first), 1.0), given.first)
+        found = _doubt_of_first(texts, given)
     return f"{competition.train_masks}: {found} on the competition's Data page" if found else None
 
 
@@ -63,11 +66,13 @@ def _masks(photos: Sequence[Photo], numbering: Numbering) -> Iterator[_Mask]:
             yield _Mask(target, rle.encode(mask_HW, *numbering))
 
 
-def _doubt_of_first(share: float, from_other: float, first: int) -> str:
-    if share < max(LEAST_SHARE, LEAST_RATIO * from_other):
+def _doubt_of_first(masks: Sequence[tuple[str, Size]], given: Numbering) -> str:
+    other = Numbering(given.order, 1 - given.first)
+    share, from_other = (crossing_share(masks, numbering) for numbering in (given, other))
+    if share is None or from_other is None or share < max(LEAST_SHARE, LEAST_RATIO * from_other):
         return ""
     return (
-        f"counted from {first}, {share:.0%} of the runs go on beyond the end of a line, from {1 - first} "
+        f"counted from {given.first}, {share:.0%} of the runs go on beyond the end of a line, from {other.first} "
         f"{from_other:.1%}: the masks may lie a pixel off; look up rle_first"
     )
 

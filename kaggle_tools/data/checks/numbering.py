@@ -19,9 +19,13 @@ from kaggle_tools.rle import Order
 ORDERS: tuple[Order, ...] = get_args(Order)
 FIRSTS = (1, 0)
 COHERENT = 0.05
-"""In the right order fewer runs than this go on beyond the end of a line; in the wrong one about a fifth do."""
+"""In the right order at most this share of runs goes on beyond the end of a line, in the wrong one twice as many."""
+SHORTER = 0.9
+"""Times the length that outlines have in the wrong order, which scatters what belongs together."""
 LEAST_RUNS = 10
 """Of fewer runs nothing is concluded."""
+AROUND = 15
+"""Pixels: so wide is what an outline is held against."""
 SURE = 4.0
 """Standard deviations by which a majority must differ from a half."""
 
@@ -43,37 +47,40 @@ def of_equal_masks(masks: Sequence[tuple[str, NDArray[np.bool_]]]) -> Numbering 
     return fitting[0] if len(fitting) == 1 else None
 
 
-def of_coherent_masks(masks: Sequence[tuple[str, Size]]) -> Numbering | None:
-    """The numbering in which hardly a run goes on beyond the end of a row or column; None where that tells nothing.
+def order_of_coherent_masks(masks: Sequence[tuple[str, Size]], first: int) -> Order | None:
+    """The order in which hardly a run goes on beyond the end of a line, and outlines are shorter; None if none is sure.
 
-    Of few masks, and of photos one of whose sides is a multiple of the other, it does not, as there the ends of rows
-    are also ends of columns, or the other way round.
-    """
-    return most_coherent(crossing_shares(masks))
-
-
-def crossing_shares(masks: Sequence[tuple[str, Size]]) -> dict[Numbering, float]:
-    """The share of runs that go on beyond the end of a line, in each numbering in which they fit their photos.
-
-    Of masks and photos of which it does not tell the numbering there is none.
+    Of few masks, and of photos one of whose sides is a multiple of the other, none is, as there the ends of rows are
+    also ends of columns, or the other way round.
     """
     telling = [(text, size) for text, size in masks if max(size) % min(size)]
-    shares = {}
-    for numbering in map(Numbering._make, product(ORDERS, FIRSTS)):
-        found = [_crossing(text, size, numbering) for text, size in telling]
-        crossing, runs = np.sum([one for one in found if one], axis=0) if any(found) else (0, 0)
-        if None not in found and runs >= LEAST_RUNS:
-            shares[numbering] = float(crossing / runs)
-    return shares
-
-
-def most_coherent(shares: Mapping[Numbering, float]) -> Numbering | None:
-    """The numbering with the smallest share, where that is small and the other order's is not."""
-    best = min(shares, key=lambda numbering: shares[numbering], default=None)
-    others = [share for numbering, share in shares.items() if best and numbering.order != best.order]
-    if best is None or shares[best] > COHERENT or min(others, default=1.0) <= 2 * COHERENT:
+    crossing = {order: _least_crossing(telling, order) for order in ORDERS}
+    right, wrong = sorted(ORDERS, key=lambda order: crossing[order])
+    if crossing[right] > COHERENT or crossing[wrong] <= 2 * COHERENT:
         return None
-    return best
+    try:
+        lengths = {order: sum(_outline(rle.decode(*mask, order, first)) for mask in telling) for order in ORDERS}
+    except ValueError:  # of other photos than that
+        return None
+    return right if lengths[right] <= SHORTER * lengths[wrong] else None
+
+
+def _least_crossing(masks: Sequence[tuple[str, Size]], order: Order) -> float:
+    """The share of runs that go on beyond the end of a line, from whichever first number on; 1 if it is not known."""
+    shares = [crossing_share(masks, Numbering(order, first)) for first in FIRSTS]
+    return min((share for share in shares if share is not None), default=1.0)
+
+
+def _outline(mask_HW: NDArray[np.bool_]) -> int:
+    """How many neighbouring pixels differ, one above or beside the other."""
+    return int((mask_HW[1:] != mask_HW[:-1]).sum() + (mask_HW[:, 1:] != mask_HW[:, :-1]).sum())
+
+
+def crossing_share(masks: Sequence[tuple[str, Size]], numbering: Numbering) -> float | None:
+    """The share of runs that go on beyond the end of a line; None if there are few, or one does not fit its photo."""
+    found = [_crossing(text, size, numbering) for text, size in masks]
+    crossing, runs = np.sum([one for one in found if one], axis=0) if any(found) else (0, 0)
+    return float(crossing / runs) if None not in found and runs >= LEAST_RUNS else None
 
 
 def _crossing(text: str, size: Size, numbering: Numbering) -> tuple[int, int] | None:
@@ -115,10 +122,13 @@ def majority(votes: Mapping[Order, int]) -> Order | None:
 
 
 def _edges(text: str, change_HW: NDArray[np.float32], order: Order, first: int) -> float:
-    """How much the photo changes along the mask's outline, on average."""
+    """How much more the photo changes along the mask's outline than around it, which may be full of edges itself."""
     try:
         mask_HW = rle.decode(text, change_HW.shape, order, first).astype(np.uint8)
     except ValueError:  # of another photo than that
         return 0.0
-    outline_HW = cv2.morphologyEx(mask_HW, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(bool)
-    return float(change_HW[outline_HW].mean()) if outline_HW.any() else 0.0
+    outline_HW = cv2.morphologyEx(mask_HW, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    around_HW = cv2.dilate(outline_HW, np.ones((AROUND, AROUND), np.uint8)).astype(bool)
+    if not (outline_HW.any() and change_HW[around_HW].any()):
+        return 0.0
+    return float(change_HW[outline_HW.astype(bool)].mean() / change_HW[around_HW].mean())

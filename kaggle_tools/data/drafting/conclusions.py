@@ -14,8 +14,8 @@ from PIL import Image
 from kaggle_tools.data.checks.numbering import (
     Numbering,
     majority,
-    of_coherent_masks,
     of_equal_masks,
+    order_of_coherent_masks,
     starts_at_0,
     votes_of_outlines,
 )
@@ -145,10 +145,9 @@ def _numbering_without_files(roles: Roles, masks: Sequence[tuple[str, str]]) -> 
     unknown = _unknown_numbering(NO_FILES)
     if from_0:
         unknown["rle_first"] = Finding(0, "concluded", f"a run in {_named(roles)} begins at 0")
-    coherent = of_coherent_masks([(text, image_size(files[stem])) for stem, text in masks])
-    if coherent:
-        why = f"of {counted(len(masks), 'mask')} hardly a run goes on beyond the end of a line"
-        return {**unknown, "rle_order": Finding(coherent.order, "concluded", why)}
+    if order := order_of_coherent_masks([(text, image_size(files[stem])) for stem, text in masks], 0 if from_0 else 1):
+        why = f"so hardly a run of {counted(len(masks), 'mask')} goes on beyond the end of a line"
+        return {**unknown, "rle_order": Finding(order, "concluded", why)}
     grays = ((text, np.asarray(Image.fromarray(read_photo(files[stem])).convert("L"))) for stem, text in masks)
     if order := majority(votes_of_outlines(grays, first=0 if from_0 else 1)):
         why = f"so the outlines of {counted(len(masks), 'mask')} lie on edges of their photos"

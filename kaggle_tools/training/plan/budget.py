@@ -166,6 +166,11 @@ def settings_within(
     devices = 1 if execution.parallel_folds else device_count(execution.devices, execution.nodes)
     end = FIRST_SECONDS + SECONDS_A_PHOTO * held_out * len(folds)
     left = budget.seconds - (time.monotonic() - budget.started) - end
+    if left <= 0:
+        used = duration(time.monotonic() - budget.started)
+        raise InputError(
+            f"--budget: reading the photos and measuring took {used} of {duration(budget.seconds)}; give more"
+        )
     in_turn = ceil(len(folds) / max(1, gpus))
     plan = planned(config, left * devices / in_turn, fold, sizes, budget.given)
     _say(plan, folds, devices, budget, left - plan.seconds * in_turn / devices)

@@ -61,7 +61,8 @@ class Line(NamedTuple):
         """Seconds at this size, (height, width)."""
         pixels = prod(size)
         if self.measured and pixels <= self.measured[-1][0]:
-            return float(np.interp(pixels, *zip(*self.measured, strict=True)))
+            known, seconds = zip(*self.measured, strict=True)
+            return float(np.interp(pixels, known, seconds))
         return self.fixed + self.per_pixel * pixels
 
 

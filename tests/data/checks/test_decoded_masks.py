@@ -54,9 +54,8 @@ def test_nothing_is_said_of_the_right_numbering(
 def test_the_wrong_order_is_named(tables: Competition, tmp_path: Path, order: Any, other: Any) -> None:
     wrong = replace(tables, rle_order=other, rle_first=1)
     doubt = doubt_of_numbering(photos_of(tmp_path, (40, 60), (order, 1), (other, 1)), wrong)
-    assert doubt
-    assert doubt.startswith(f"train.csv: read as {other}, ")
-    assert f"of the runs go on beyond the end of a line, as {order} 0.0%: the masks may be noise; " in doubt
+    told = f"read as {other}, the masks are noise, as {order} they hold together; look up rle_order"
+    assert doubt == f"train.csv: {told} on the competition's Data page"
 
 
 def test_outlines_tell_the_wrong_order_of_square_photos(tables: Competition, tmp_path: Path) -> None:

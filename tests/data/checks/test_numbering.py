@@ -9,8 +9,8 @@ from kaggle_tools import rle
 from kaggle_tools.data.checks.numbering import (
     Numbering,
     majority,
-    of_coherent_masks,
     of_equal_masks,
+    order_of_coherent_masks,
     starts_at_0,
     votes_of_outlines,
 )
@@ -38,35 +38,36 @@ def test_equal_masks_show_order_and_first_number(order: Any, first: int) -> None
 @pytest.mark.parametrize(("order", "first"), NUMBERINGS)
 def test_coherent_masks_show_the_order(order: Any, first: int) -> None:
     texts = [(rle.encode(blob(200, 300, seed), order, first), (200, 300)) for seed in range(5)]
-    found = of_coherent_masks(texts)
-    assert found is not None
-    assert found.order == order
+    assert order_of_coherent_masks(texts, first) == order
 
 
 def test_masks_of_noise_or_of_square_photos_are_not_coherent() -> None:
     noise = np.random.default_rng(0).random((20, 30)) < 0.5
-    assert of_coherent_masks([(rle.encode(noise), (20, 30))]) is None
-    assert of_coherent_masks([(rle.encode(blob(20, 20, 0)), (20, 20))]) is None
-    assert of_coherent_masks([]) is None
+    assert order_of_coherent_masks([(rle.encode(noise), (20, 30))], 1) is None
+    assert order_of_coherent_masks([(rle.encode(blob(20, 20, 0)), (20, 20))], 1) is None
+    assert order_of_coherent_masks([], 1) is None
 
 
-@pytest.mark.parametrize("size", [(64, 256), (256, 64), (60, 60)])
-def test_photos_one_of_whose_sides_is_a_multiple_of_the_other_do_not_tell(size: tuple[int, int]) -> None:
-    """A column of 64 pixels ends wherever a row of 256 does."""
-    texts = [(rle.encode(blob(*size, seed), "column-major"), size) for seed in range(5)]
-    assert of_coherent_masks(texts) is None
+@pytest.mark.parametrize("order", ["row-major", "column-major"])
+@pytest.mark.parametrize("size", [(64, 256), (181, 270)])
+@pytest.mark.parametrize("sides", [(2, 2), (0, 2), (2, 0)])
+def test_masks_along_the_edges_show_the_order_too(order: Any, size: tuple[int, int], sides: tuple[int, int]) -> None:
+    """In the right order nearly each of their runs goes on from one line into the next."""
+    mask_HW = np.ones(size, dtype=bool)
+    mask_HW[sides[0] : size[0] - sides[0], sides[1] : size[1] - sides[1]] = False
+    assert order_of_coherent_masks([(rle.encode(mask_HW, order), size)] * 12, 1) in (order, None)
 
 
 def test_few_runs_do_not_tell() -> None:
-    """A box of nine rows has nine runs, of which in the other order each goes on over six ends of columns."""
-    for rows, found in ((9, None), (10, Numbering("row-major", 1))):
+    """A box of nine rows has nine runs."""
+    for rows, found in ((9, None), (10, "row-major")):
         mask_HW = np.zeros((14, 103), dtype=bool)
         mask_HW[2 : 2 + rows, 4:90] = True
-        assert of_coherent_masks([(rle.encode(mask_HW), (14, 103))]) == found
+        assert order_of_coherent_masks([(rle.encode(mask_HW), (14, 103))], 1) == found
 
 
 def test_run_lengths_that_reach_beyond_the_photo_are_of_no_order() -> None:
-    assert of_coherent_masks([("600 2", (20, 30))]) is None
+    assert order_of_coherent_masks([("600 2", (20, 30))] * 10, 1) is None
 
 
 @pytest.mark.parametrize("order", ["row-major", "column-major"])

@@ -179,7 +179,7 @@ def test_where_masks_are_run_lengths_alone_their_table_is_named_and_coherent_mas
     found = found_in(tmp_path)
     assert found["train_masks"].value == "train.csv"
     assert found["rle_order"] == Finding(
-        "column-major", "concluded", "of 5 masks hardly a run goes on beyond the end of a line"
+        "column-major", "concluded", "so hardly a run of 5 masks goes on beyond the end of a line"
     )
     assert found["rle_first"].how == "guessed"
     texts["a"] = "0 2"
@@ -426,7 +426,7 @@ def test_rows_of_objects_show_how_pixels_are_numbered(tmp_path: Path) -> None:
     objects = [np.roll(box("a"), by, axis=1) for by in (-2, 2)]
     rows = [f"{stem},{rle.encode(mask_HW, 'column-major')}" for stem in "abdef" for mask_HW in objects]
     (tmp_path / "train.csv").write_text("\n".join(["id,pixels", *rows]) + "\n")
-    why = "of 10 masks hardly a run goes on beyond the end of a line"
+    why = "so hardly a run of 10 masks goes on beyond the end of a line"
     assert found_in(tmp_path)["rle_order"] == Finding("column-major", "concluded", why)
 
 

@@ -139,6 +139,13 @@ class TestSettingsWithin:
         assert said[2] == "a fold: 25 s of training, 0 s for its held-out photos"
         assert re.fullmatch(r"it ends at about \d\d:\d\d, 60 s after it began", said[3])
 
+    def test_measuring_that_took_all_the_time_is_said(
+        self, tmp_path: Path, tiles: Competition, photos: list[Photo]
+    ) -> None:
+        """Of 10 s, 10.16 s are for the end."""
+        with pytest.raises(InputError, match=r"^--budget: reading the photos and measuring took 0 s of 10 s; give more$"):
+            self.within(tmp_path, tiles, photos, 10, frozenset())
+
     def test_the_end_of_a_plan_that_needs_less_time_is_said(
         self, tmp_path: Path, tiles: Competition, photos: list[Photo], capsys: pytest.CaptureFixture[str]
     ) -> None:
