@@ -204,7 +204,11 @@ def _write_folds(path: Path, competition: Competition, photos: list[Photo], conf
     require_enough_groups(competition, photos, config.folds)
     groups = [competition.group_and_view(photo.stem)[0] for photo in photos]
     strata = [_stratum(photo, competition.coverage_strata) for photo in photos] if competition.coverage_strata else None
-    folds = assign_folds(groups, config.folds, config.seed, strata)
+    try:
+        folds = assign_folds(groups, config.folds, config.seed, strata)
+    except ValueError as error:
+        why = "no stratum of its coverage_strata has so many photos"
+        raise InputError(f"--folds {config.folds}: too many for {competition.title}, as {why}; give fewer") from error
     table = pd.DataFrame({"image": [photo.stem for photo in photos], "group": groups, "fold": folds})
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
