@@ -9,19 +9,17 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image
-
 from kaggle_tools import rle
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.checks.numbering import (
     Numbering,
     crossing_share,
+    gray_photo,
     majority,
     order_of_coherent_masks,
     votes_of_outlines,
 )
-from kaggle_tools.data.images import Size, read_mask, read_photo
+from kaggle_tools.data.images import Size, read_mask
 from kaggle_tools.data.listing import Photo, targets_of
 
 MOST_MASKS = 100
@@ -78,7 +76,7 @@ def _doubt_of_first(masks: Sequence[tuple[str, Size]], given: Numbering) -> str:
 
 
 def _doubt_by_outlines(masks: Sequence[_Mask], given: Numbering) -> str:
-    grays = ((mask.text, np.asarray(Image.fromarray(read_photo(mask.photo.path)).convert("L"))) for mask in masks)
+    grays = ((mask.text, gray_photo(mask.photo.path)) for mask in masks)
     votes = votes_of_outlines(grays, given.first)
     order = majority(votes)
     if order in (None, given.order):

@@ -6,14 +6,16 @@ H height, W width.
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from math import sqrt
+from pathlib import Path
 from typing import NamedTuple, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from kaggle_tools import rle
-from kaggle_tools.data.images import Size
+from kaggle_tools.data.images import Size, read_photo
 from kaggle_tools.rle import Order
 
 ORDERS: tuple[Order, ...] = get_args(Order)
@@ -112,6 +114,15 @@ def votes_of_outlines(masks: Iterable[tuple[str, NDArray[np.uint8]]], first: int
         if len(set(edges.values())) > 1:
             votes[max(ORDERS, key=lambda order: edges[order])] += 1
     return votes
+
+
+def gray_photo(path: Path) -> NDArray[np.uint8]:
+    """The photo as its outlines are looked for, (H, W).
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return np.asarray(Image.fromarray(read_photo(path)).convert("L"))
 
 
 def majority(votes: Mapping[Order, int]) -> Order | None:

@@ -8,11 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-from PIL import Image
-
 from kaggle_tools.data.checks.numbering import (
     Numbering,
+    gray_photo,
     majority,
     of_equal_masks,
     order_of_coherent_masks,
@@ -22,7 +20,7 @@ from kaggle_tools.data.checks.numbering import (
 from kaggle_tools.data.drafting.ids import Ids, is_blank
 from kaggle_tools.data.drafting.inventory import Csv, Inventory
 from kaggle_tools.data.drafting.roles import SOME, Roles, evenly
-from kaggle_tools.data.images import image_size, read_mask, read_photo
+from kaggle_tools.data.images import image_size, read_mask
 from kaggle_tools.errors import counted, counted_of
 from kaggle_tools.metrics import BY_NAME
 
@@ -148,7 +146,7 @@ def _numbering_without_files(roles: Roles, masks: Sequence[tuple[str, str]]) -> 
     if order := order_of_coherent_masks([(text, image_size(files[stem])) for stem, text in masks], 0 if from_0 else 1):
         why = f"so hardly a run of {counted(len(masks), 'mask')} goes on beyond the end of a line"
         return {**unknown, "rle_order": Finding(order, "concluded", why)}
-    grays = ((text, np.asarray(Image.fromarray(read_photo(files[stem])).convert("L"))) for stem, text in masks)
+    grays = ((text, gray_photo(files[stem])) for stem, text in masks)
     if order := majority(votes_of_outlines(grays, first=0 if from_0 else 1)):
         why = f"so the outlines of {counted(len(masks), 'mask')} lie on edges of their photos"
         return {**unknown, "rle_order": Finding(order, "concluded", why)}
