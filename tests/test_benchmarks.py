@@ -15,7 +15,7 @@ def test_pages_of_any_size_can_be_measured(tmp_path: Path) -> None:
     carvana = packaged_competition("carvana-image-masking-challenge")
     demo = draw_competition(tmp_path / "data", carvana, train_groups=1, test_groups=1, size=(40, 60), seed=0)
     done = subprocess.run(
-        [sys.executable, BENCHMARKS / "report_scale.py", demo.data, "--cars", "5", "--preds", "32"],
+        [sys.executable, BENCHMARKS / "report_scale.py", demo.folder, "--cars", "5", "--preds", "32"],
         capture_output=True,
         text=True,
         check=False,
