@@ -92,6 +92,17 @@ def test_the_wheel_asks_for_what_requirements_txt_lists(wheel: Path) -> None:
     assert {str(Requirement(text)) for text in metadata_of(wheel).get_all("Requires-Dist", [])} == listed
 
 
+@pytest.mark.parametrize(
+    ("own", "count"),
+    [({}, "30000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_that_wait_do_not_spin_for_long_where_nobody_says_so(own: dict[str, str], count: str) -> None:
+    code = "import os, sys, kaggle_tools; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    kept = {name: value for name, value in os.environ.items() if name not in {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=kept | own)
+    assert done.stdout.split() == [count, "False"]
+
+
 def test_the_wheel_has_the_version_and_the_licence_of_the_project(wheel: Path) -> None:
     metadata = metadata_of(wheel)
     assert metadata["Version"] == kaggle_tools.__version__

@@ -104,7 +104,9 @@ def train(
         if seconds is not None:
             given = frozenset(name for name, value in options.items() if value is not None)
             time_for_it = Budget(seconds, started, given)
-            settings = settings_within(time_for_it, out, spec, photos, settings, execution, chosen)
+            counts = fold_table.held_out_counts(out, spec, photos, settings)
+            held_out = [counts[number] for number in chosen]
+            settings = settings_within(time_for_it, out, spec, photos, settings, execution, held_out)
         if not settings.takes_sizes({photo.size for photo in photos}):
             raise InputError(f"{data}: photos of different sizes do not fit into one batch; give --image-size HxW")
         asked = batches_of(settings)

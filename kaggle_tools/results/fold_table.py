@@ -59,7 +59,7 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
     """
     path = run / FOLDS_FILE
     if not path.exists():
-        _write_folds(path, competition, photos, config)
+        write_text(path, _drawn(competition, photos, config).to_csv(index=False, lineterminator="\n"))
     table = read_folds(run)
     folds = dict(zip(table["image"], table["fold"].tolist(), strict=True))
     folds_per_group = table.groupby("group")["fold"].nunique()
@@ -73,6 +73,20 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
         raise InputError(f"{path}: its folds are {sorted(set(folds.values()))}, but {config.folds} were asked for")
     _require_trained_folds(run, competition, folds)
     return folds
+
+
+def held_out_counts(run: Path, competition: Competition, photos: Sequence[Photo], config: TrainingConfig) -> list[int]:
+    """How many photos each fold holds out, as the run's `folds.csv` says, or as they would be drawn.
+
+    Raises:
+        InputError: too few groups for the folds, or `folds.csv` is damaged.
+    """
+    if (run / FOLDS_FILE).exists():
+        of_fold = read_folds(run)["fold"].value_counts()
+        if set(of_fold.index) == set(range(config.folds)):
+            return [int(of_fold[fold]) for fold in range(config.folds)]
+    folds = _drawn(competition, photos, config)["fold"]
+    return [int((folds == fold).sum()) for fold in range(config.folds)]
 
 
 def require_enough_groups(competition: Competition, photos: Sequence[Photo], folds: int) -> None:
@@ -200,7 +214,8 @@ def _require_trained_folds(run: Path, competition: Competition, folds: Mapping[s
             )
 
 
-def _write_folds(path: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> None:
+def _drawn(competition: Competition, photos: Sequence[Photo], config: TrainingConfig) -> pd.DataFrame:
+    """What `folds.csv` shall hold, drawn with the seed of the configuration."""
     require_enough_groups(competition, photos, config.folds)
     groups = [competition.group_and_view(photo.stem)[0] for photo in photos]
     strata = [_stratum(photo, competition.coverage_strata) for photo in photos] if competition.coverage_strata else None
@@ -209,8 +224,7 @@ def _write_folds(path: Path, competition: Competition, photos: list[Photo], conf
     except ValueError as error:
         why = "no stratum of its coverage_strata has so many photos"
         raise InputError(f"--folds {config.folds}: too many for {competition.title}, as {why}; give fewer") from error
-    table = pd.DataFrame({"image": [photo.stem for photo in photos], "group": groups, "fold": folds})
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    return pd.DataFrame({"image": [photo.stem for photo in photos], "group": groups, "fold": folds})
 
 
 def _stratum(photo: Photo, boundaries: tuple[float, ...]) -> int:

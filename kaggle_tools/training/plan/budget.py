@@ -55,7 +55,9 @@ LEAST_USED = 0.96
 FIRST_SECONDS, SECONDS_A_PHOTO = 10.0, 0.02
 """What the tables and the page take in the end, with each held-out photo."""
 MEASURED_FOR = 0.1
-"""The share of a budget after which no further size is measured."""
+"""The share of a budget that the measuring of sizes may take."""
+MARGIN = 1.25
+"""Of the least time, what a budget that is advised has: it measures longer, and may find the machine slower."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Fold:
     def epoch_seconds(self, size: Size) -> float:
         """How long an epoch takes with photos of this size, (height, width)."""
         training = self.training * self.speed.training.at(self.cropped(size))
-        return training + self.held_out * self.speed.validation.at(size)
+        return training + self.held_out * self.speed.validation.at(size) + self.speed.epoch
 
     def masking_seconds(self, size: Size) -> float:
         """How long the held-out photos take in the end."""
@@ -134,15 +136,15 @@ def settings_within(
     photos: Sequence[Photo],
     config: TrainingConfig,
     execution: Execution,
-    folds: Collection[int],
+    held_out: Sequence[int],
 ) -> TrainingConfig:
     """The settings with sizes and epochs for which there is time, or those with which the run was begun.
 
-    Measures how fast this machine is, and prints the plan.
+    Measures how fast this machine is, and prints the plan. Each fold that is to be trained has `held_out` photos.
 
     Raises:
-        InputError: the run was begun with another budget, or not one epoch fits into this one, or this is one of
-            several processes that were started together, which cannot measure.
+        InputError: the run was begun with another budget, or not one epoch fits into this one (a budget that would do
+            is named), or this is one of several processes that were started together, which cannot measure.
     """
     begun = _as_begun(run, config, budget)
     if begun is not None:
@@ -160,21 +162,35 @@ def settings_within(
     on_gpu = has_its_own_memory(best_device())
     speed = on_a_gpu(own_gpu("auto"), measured_speed, *asked) if on_gpu else measured_speed(*asked)
 
-    held_out = ceil(len(photos) / config.folds)
-    fold = Fold(len(photos) - held_out, held_out, speed, config.cropped)
+    folds, usual = len(held_out), ceil(sum(held_out) / len(held_out))
+    fold = Fold(len(photos) - usual, usual, speed, config.cropped)
     gpus = len(visible_gpus(execution.devices)) if execution.parallel_folds else 1
     devices = 1 if execution.parallel_folds else device_count(execution.devices, execution.nodes)
-    end = FIRST_SECONDS + SECONDS_A_PHOTO * held_out * len(folds)
-    left = budget.seconds - (time.monotonic() - budget.started) - end
-    if left <= 0:
-        used = duration(time.monotonic() - budget.started)
-        raise InputError(
-            f"--budget: reading the photos and measuring took {used} of {duration(budget.seconds)}; give more"
-        )
-    in_turn = ceil(len(folds) / max(1, gpus))
-    plan = planned(config, left * devices / in_turn, fold, sizes, budget.given)
-    _say(plan, folds, devices, budget, left - plan.seconds * in_turn / devices)
+    end = FIRST_SECONDS + SECONDS_A_PHOTO * sum(held_out)
+    used = time.monotonic() - budget.started
+    left = budget.seconds - used - end
+    at_once = devices / ceil(folds / max(1, gpus))
+    plan = planned(config, left * at_once, fold, sizes, budget.given)
+    if plan is None:
+        least = least_plan(config, fold, sizes, budget.given)
+        raise InputError(_too_short(budget, least, used, least.seconds / at_once + end, folds))
+    _say(plan, folds, devices, budget, left - plan.seconds / at_once)
     return plan.config
+
+
+def _too_short(budget: Budget, least: Plan, used: float, needed: float, folds: int) -> str:
+    """That the budget does not suffice for the least plan, which needs so many seconds after those that are used."""
+    of_folds = f" for {folds} folds" if folds > 1 else ""
+    what = f"{counted(least.config.epochs, 'epoch')} at {size_as_text(least.config.image_size or ())}{of_folds}"
+    advice = [f"--budget {ceil(MARGIN * (used + needed) / 60)}m"]
+    advice += ["a single --fold"] if folds > 1 else []
+    advice += ["fewer --epochs"] if "epochs" in budget.given and least.config.epochs > 1 else []
+    advice += ["a smaller --image-size"] if "image_size" in budget.given else []
+    remedy = " or ".join([", ".join(advice[:-1]), advice[-1]] if advice[1:] else advice)
+    return (
+        f"--budget: of {duration(budget.seconds)}, {duration(used)} went for reading the photos and measuring; {what} "
+        f"with masks and tables would take {duration(needed)} more, as busy as this machine is now. Give {remedy}."
+    )
 
 
 def _as_begun(run: Path, config: TrainingConfig, budget: Budget) -> TrainingConfig | None:
@@ -191,12 +207,12 @@ def _as_begun(run: Path, config: TrainingConfig, budget: Budget) -> TrainingConf
     return None
 
 
-def _say(plan: Plan, folds: Collection[int], devices: int, budget: Budget, unused: float) -> None:
+def _say(plan: Plan, folds: int, devices: int, budget: Budget, unused: float) -> None:
     config, together = plan.config, f" on {counted(devices, 'device')}" if devices > 1 else ""
     early = [f"{epochs} at {height}x{width}" for height, width, epochs in config.early_sizes]
     last = f"{config.epochs - config.early_epochs} at {size_as_text(config.image_size or ())}"
     training, masking = (seconds / devices for seconds in (plan.training_seconds, plan.masking_seconds))
-    say(f"plan: {counted(config.epochs, 'epoch')}, {', then '.join([*early, last])}, for {counted(len(folds), 'fold')}")
+    say(f"plan: {counted(config.epochs, 'epoch')}, {', then '.join([*early, last])}, for {counted(folds, 'fold')}")
     say(f"a fold{together}: {duration(training)} of training, {duration(masking)} for its held-out photos")
     seconds = budget.seconds - unused
     ends = datetime.now().astimezone() + timedelta(seconds=budget.started + seconds - time.monotonic())
@@ -215,8 +231,12 @@ def sizes_for(photo: Size) -> list[Size]:
     return list(dict.fromkeys(sizes))[::-1]
 
 
-def planned(config: TrainingConfig, seconds: float, fold: Fold, sizes: Sequence[Size], given: Collection[str]) -> Plan:
+def planned(
+    config: TrainingConfig, seconds: float, fold: Fold, sizes: Sequence[Size], given: Collection[str]
+) -> Plan | None:
     """The best use of so many seconds for each fold: the largest size for which there is time to learn enough.
+
+    None where not one epoch of the smallest size fits into the time, or not those that are given.
 
     Args:
         config: what is to be trained; those of its settings that are `given` stay as they are.
@@ -224,27 +244,36 @@ def planned(config: TrainingConfig, seconds: float, fold: Fold, sizes: Sequence[
         fold: what there is to do.
         sizes: those to choose from, (height, width), ascending.
         given: names of `PLANNED` that were decided by whoever asks.
-
-    Raises:
-        InputError: not one epoch of the smallest size fits into the time, or not those that are given.
     """
-    lasts = [config.image_size or sizes[-1]] if "image_size" in given else [*reversed(sizes)]
-    lasts = [size for size in lasts if prod(size) <= prod(fold.speed.largest)] or lasts[-1:]
     found: list[Plan] = []
-    for last in lasts:
+    for last in _last_sizes(config, fold, sizes, given):
         plans = [*_plans(config, seconds, fold, sizes, last, given)]
         enough = [plan for plan in plans if plan.is_enough(fold)]
         if enough:
             return min(enough, key=lambda plan: plan.distance(seconds))
         found += plans
-    if not found:
-        needed = fold.epoch_seconds(lasts[-1]) + fold.masking_seconds(lasts[-1])
-        raise InputError(
-            f"--budget: a fold takes at least {duration(needed)} with one epoch at {size_as_text(lasts[-1])}, and "
-            f"{duration(max(0.0, seconds))} are left for it; give more, a single --fold, or fewer --epochs"
-        )
     # Too little time to learn enough at any size: as many photos as possible are seen.
-    return max(found, key=lambda plan: (plan.config.epochs, plan.seconds))
+    return max(found, key=lambda plan: (plan.config.epochs, plan.seconds), default=None)
+
+
+def least_plan(config: TrainingConfig, fold: Fold, sizes: Sequence[Size], given: Collection[str]) -> Plan:
+    """One epoch of the smallest size, or those that are given; the arguments are those of `planned`."""
+    last = _last_sizes(config, fold, sizes, given)[-1]
+    early = config.early_sizes if "early_sizes" in given else ()
+    of_early = sum(epochs for *_, epochs in early)
+    epochs = config.epochs if "epochs" in given else of_early + 1
+    seconds = sum(number * fold.epoch_seconds((h, w)) for h, w, number in early)
+    seconds += (epochs - of_early) * fold.epoch_seconds(last)
+    config = replace(config, image_size=last, early_sizes=early, epochs=epochs)
+    return Plan(config, seconds, fold.masking_seconds(last))
+
+
+def _last_sizes(config: TrainingConfig, fold: Fold, sizes: Sequence[Size], given: Collection[str]) -> list[Size]:
+    """What the size of the last epochs may be, in descending order."""
+    if "image_size" in given:
+        return [config.image_size or sizes[-1]]
+    fitting = [size for size in reversed(sizes) if prod(size) <= prod(fold.speed.largest)]
+    return fitting or [sizes[0]]
 
 
 def _multiples(photo: Size, scale: float, rounded: Callable[[float], int]) -> Size:

@@ -39,6 +39,8 @@ from kaggle_tools.training.task import FoldData, precision_of, quiet_lightning
 
 WARM_UP, TIMED = 3, 8
 """Gradient steps of a short training: the first ones choose algorithms and are not timed, so many others at least."""
+SHARE_OF_STEPS = 0.3
+"""Of the time that is left for a size, what its gradient steps may take: workers start, and masks are made, besides."""
 HELD_OUT = 6
 """Photos that are masked, at least, after a first batch."""
 PIXELS = 1_000_000
@@ -77,14 +79,17 @@ class Speed:
     """Out-of-fold: its probabilities at its own size, its mask and its score."""
     largest: Size
     """No size with more pixels fits into the memory, as far as larger ones were tried."""
+    epoch: float = 0.0
+    """Seconds of an epoch besides its photos: checkpoints and records."""
 
 
 class _Times(NamedTuple):
-    """Seconds of a photo at one size."""
+    """Seconds of a photo at one size, and those of an epoch besides its photos."""
 
     training: float
     validation: float
     masking: float
+    epoch: float = 0.0
 
 
 def measured_speed(
@@ -97,7 +102,8 @@ def measured_speed(
 ) -> Speed:
     """How fast one device trains and masks these photos at some of the ascending sizes, (height, width).
 
-    After so many `seconds` no further size is tried: what larger ones take follows from the pixels.
+    One size is tried in any case. No further one is for which the `seconds` would not suffice, to tell from the last
+    one: what larger ones take follows from the pixels.
 
     Raises:
         InputError: no size fits into the memory, or photos cannot be read.
@@ -105,25 +111,27 @@ def measured_speed(
     memory.keep_freed_memory()
     alone = replace(execution, devices="1", nodes=1, parallel_folds=False, pictures_every=0, wandb=None)
     found: dict[Size, _Times] = {}
-    largest, started = sizes[-1], time.monotonic()
+    largest, ends = sizes[-1], time.monotonic() + seconds
     for size in sizes:
         if found and prod(size) < LARGER * prod([*found][-1]) and size != sizes[-1]:
             continue
+        started = time.monotonic()
         try:
             with one_kind_of_out_of_memory():
                 at_size = replace(config, image_size=size, early_sizes=(), epochs=1)
-                found[size] = _timed(photos, competition, at_size, alone)
+                found[size] = _timed(photos, competition, at_size, alone, SHARE_OF_STEPS * (ends - started))
         except torch.OutOfMemoryError as error:
             forget(error)
             if not found:
                 raise InputError(f"--budget: out of memory with photos of {size[0]}x{size[1]}") from error
             largest = [*found][-1]
             break
-        if found[size].training * config.batch_size > LONG_ENOUGH or time.monotonic() - started > seconds:
+        now = time.monotonic()
+        if found[size].training * config.batch_size > LONG_ENOUGH or now + (now - started) > ends:
             break
-    training, validation, masking = zip(*found.values(), strict=True)
+    training, validation, masking, epoch = zip(*found.values(), strict=True)
     whole, cropped = [*found], [config.cropped(size) for size in found]
-    return Speed(_line(cropped, training), _line(whole, validation), _line(whole, masking), largest)
+    return Speed(_line(cropped, training), _line(whole, validation), _line(whole, masking), largest, min(epoch))
 
 
 def _line(sizes: Sequence[Size], seconds: Sequence[float]) -> Line:
@@ -138,13 +146,16 @@ def _line(sizes: Sequence[Size], seconds: Sequence[float]) -> Line:
     return Line(0.0, seconds[-1] / pixels[-1], measured)
 
 
-def _timed(photos: Sequence[Photo], competition: Competition, config: TrainingConfig, execution: Execution) -> _Times:
-    """The seconds of a photo in a short training of one device."""
+def _timed(
+    photos: Sequence[Photo], competition: Competition, config: TrainingConfig, execution: Execution, seconds: float
+) -> _Times:
+    """The seconds of a photo in a short training of one device, whose gradient steps take about so many `seconds`."""
     first, training, validation = photos_to_time(config)
     alike = [photo for photo in photos if photo.size == photos[0].size]  # which are masked in whole batches
     split = Split([*islice(cycle(photos), first + training)], [*islice(cycle(photos), validation)])
     masked = max(HELD_OUT, config.batch_size)
-    task, watch = untrained(config, execution), _Stopwatch()
+    least = first + TIMED * config.batch_size * config.accumulate
+    task, watch = untrained(config, execution), _Stopwatch(least, seconds)
     with TemporaryDirectory() as folder, quiet_lightning(), redirect_stdout(io.StringIO()):
         data = FoldData(split, config, execution)
         trainer = make_trainer(Path(folder), config, execution, [*callbacks_of(Path(folder), data, execution), watch])
@@ -164,10 +175,10 @@ def _timed(photos: Sequence[Photo], competition: Competition, config: TrainingCo
         )
         ends = [time.perf_counter() for _ in scored]
     masking = (ends[-1] - ends[config.batch_size * config.classes - 1]) / masked
-    times = (watch.training.seconds_a_photo(first), watch.validation.seconds_a_photo(1), masking)
     # So short a training may live on what workers had ready, while a whole one waits for them.
-    least = seconds_to_load(photos, config, execution) / max(1, min(execution.workers, CORES))
-    return _Times(*(max(least, seconds) for seconds in times))
+    loading = seconds_to_load(photos, config, execution) / max(1, min(execution.workers, CORES))
+    training, validation = watch.training.seconds_a_photo(first), watch.validation.seconds_a_photo(1)
+    return _Times(max(loading, training), max(loading, validation), max(loading, masking), watch.after_validation)
 
 
 def photos_to_time(config: TrainingConfig) -> tuple[int, int, int]:
@@ -189,6 +200,16 @@ class _Laps:
         """A batch of so many photos is done."""
         self._ends.append((time.perf_counter(), photos + (self._ends[-1][1] if self._ends else 0)))
 
+    @property
+    def photos(self) -> int:
+        """How many are done."""
+        return self._ends[-1][1]
+
+    @property
+    def end(self) -> float:
+        """When the last one was."""
+        return self._ends[-1][0]
+
     def seconds_a_photo(self, first: int) -> float:
         """On average, from the end of the batch on in which the `first` photos are done."""
         (start, before), *_ = (end for end in self._ends if end[1] >= first)
@@ -197,14 +218,26 @@ class _Laps:
 
 
 class _Stopwatch(Callback):
-    """Notes when each batch was done."""
+    """Notes when each batch was done, and stops a training that takes too long."""
 
-    def __init__(self) -> None:
+    def __init__(self, least: int, seconds: float) -> None:
         self.training, self.validation = _Laps(), _Laps()
+        self.after_validation = 0.0
+        """Seconds of the end of the epoch."""
+        self._least, self._seconds = least, seconds
+        self._started = 0.0
 
-    def on_train_batch_end(self, _: Trainer, pl_module: LightningModule, __: Any, batch: Any, *___: Any) -> None:
+    def on_train_start(self, *_: Any) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, _: Any, batch: Any, *__: Any) -> None:
         wait_for(pl_module.device)
         self.training.note(len(batch[0]))
+        if self.training.photos >= self._least and time.perf_counter() - self._started > self._seconds:
+            trainer.should_stop = True  # it validates before
+
+    def on_train_end(self, *_: Any) -> None:
+        self.after_validation = time.perf_counter() - self.validation.end
 
     def on_validation_batch_end(self, _: Trainer, pl_module: LightningModule, __: Any, batch: Any, *___: Any) -> None:
         wait_for(pl_module.device)

@@ -30,7 +30,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[TrainingConfig]:
     """In the place of short trainings: a photo takes 10 ms and a microsecond a pixel, and half of that to validate."""
     asked: list[TrainingConfig] = []
 
-    def times(_: Any, __: Any, config: TrainingConfig, ___: Any) -> speed._Times:
+    def times(_: Any, __: Any, config: TrainingConfig, *___: Any) -> speed._Times:
         assert config.image_size
         asked.append(config)
         seconds = 0.01 + config.image_size[0] * config.image_size[1] / 1e6
@@ -67,7 +67,7 @@ def test_the_time_of_a_training_goes_by_what_is_cropped_of_the_photos(
 ) -> None:
     """A photo takes a microsecond a pixel of what is trained on, and half of that of the whole photo to validate."""
 
-    def times(_: Any, __: Any, config: TrainingConfig, ___: Any) -> speed._Times:
+    def times(_: Any, __: Any, config: TrainingConfig, *___: Any) -> speed._Times:
         assert config.image_size
         (height, width), (rows, columns) = config.image_size, config.trained_size((1, 1))
         return speed._Times(rows * columns / 1e6, height * width / 2e6, 0.125)
@@ -90,7 +90,7 @@ def test_no_larger_size_is_measured_than_what_takes_a_second(
 def test_a_size_that_does_not_fit_into_the_memory_bounds_the_others(
     config: TrainingConfig, photos: list[Photo], tiles: Competition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def times(_: Any, __: Any, of_size: TrainingConfig, ___: Any) -> speed._Times:
+    def times(_: Any, __: Any, of_size: TrainingConfig, *___: Any) -> speed._Times:
         if of_size.image_size == (128, 128):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return speed._Times(0.1, 0.1, 0.1)
@@ -177,4 +177,40 @@ def test_no_photo_takes_less_time_than_the_workers_need_to_load_it(
     monkeypatch.setattr(speed, "seconds_to_load", lambda *_: 8.0)
     monkeypatch.setattr(speed, "CORES", cores)
     config = replace(config, image_size=(32, 32), early_sizes=(), epochs=1)
-    assert speed._timed(photos, tiles, config, replace(HERE, workers=workers)) == (seconds, seconds, seconds)
+    times = speed._timed(photos, tiles, config, replace(HERE, workers=workers), LONG)
+    assert times[:3] == (seconds, seconds, seconds)
+    assert 0 < times.epoch < 5
+
+
+@pytest.mark.parametrize(("limit", "trained"), [(LONG, 496), (0.0, 22)])
+def test_gradient_steps_that_take_too_long_are_cut_short(
+    config: TrainingConfig,
+    photos: list[Photo],
+    tiles: Competition,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: float,
+    trained: int,
+) -> None:
+    """A million pixels at 32x64 are 489 photos, with three batches of two before; eight timed ones are the least."""
+    watches: list[speed._Stopwatch] = []
+    kind = speed._Stopwatch
+    monkeypatch.setattr(speed, "_Stopwatch", lambda *given: (watches.append(kind(*given)), watches[-1])[1])
+    config = replace(config, image_size=(32, 64), early_sizes=(), epochs=1)
+    speed._timed(photos, tiles, config, HERE, limit)
+    assert (watches[0].training.photos, watches[0].validation.photos) == (trained, 489)
+
+
+@pytest.mark.parametrize(("seconds", "tried"), [(9.0, 1), (11.0, 2), (16.0, 3)])
+def test_no_size_is_tried_that_would_take_more_than_the_time(
+    config: TrainingConfig,
+    photos: list[Photo],
+    tiles: Competition,
+    timed: list[TrainingConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    tried: int,
+) -> None:
+    """Each takes five seconds."""
+    monkeypatch.setattr(speed.time, "monotonic", lambda: 5.0 * len(timed))
+    measured_speed(photos, tiles, config, HERE, SIZES, seconds)
+    assert len(timed) == tried
