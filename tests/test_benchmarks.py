@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,16 @@ from kaggle_tools.competitions.toml_file import packaged_competition
 from kaggle_tools.demo.draw import draw_competition
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.mark.slow
+def test_a_step_beside_a_busy_program_can_be_measured() -> None:
+    options = ["--seconds", "0.1", "--rounds", "1", "--size", "32"]
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "busy_machine.py", *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"^beside [01] busy, .* setting: [1-9]\d* ms a step$", done.stdout, re.MULTILINE)) == 4
 
 
 @pytest.mark.slow

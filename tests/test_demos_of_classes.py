@@ -11,6 +11,7 @@ from invoking import invoke, said
 from known_competitions import CLOUDS, STEEL
 from numpy.typing import NDArray
 
+from kaggle_tools.competitions import toml_file
 from kaggle_tools.competitions.competition import Competition
 
 
@@ -73,6 +74,17 @@ def test_the_score_is_the_mean_dice_over_photos_and_classes(demo: Demo) -> None:
     )
     assert f"Dice (the competition's score) {np.mean(dice):.5f}" in output
     assert "12 masks" in output
+
+
+def test_a_run_whose_masks_follow_from_another_numbering_is_told_from_one_of_other_masks(
+    demo: Demo, tmp_path: Path
+) -> None:
+    file = tmp_path / "other.toml"
+    packaged = Path(toml_file.__file__).with_name(f"{demo.competition.slug}.toml").read_text()
+    file.write_text(packaged.replace("rle_first = 1", "rle_first = 0"))
+    done = warm_python.run("train.py", "--data", demo.data, "--out", demo.run, "--competition", file, "--folds", 2)
+    assert done.returncode == 1
+    assert "begun with another competition (rle_first was 1, now 0)" in done.stderr
 
 
 def test_the_csv_lists_all_classes_of_each_photo_in_the_order_of_the_sample(demo: Demo) -> None:

@@ -89,7 +89,7 @@ def draft(
     """Draft the file that describes a competition from its data, for --competition FILE.toml."""
     from kaggle_tools.competitions.toml_file import as_slug, competition_of, parse_slug
     from kaggle_tools.data.drafting.as_toml import as_toml
-    from kaggle_tools.data.drafting.conclusions import findings
+    from kaggle_tools.data.drafting.conclusions import Finding, findings
     from kaggle_tools.data.drafting.inventory import inventory_of
     from kaggle_tools.data.drafting.roles import roles_in
     from kaggle_tools.system.files import write_text
@@ -101,6 +101,8 @@ def draft(
     try:
         inventory = inventory_of(data)
         fields = findings(roles_in(inventory), inventory, name)
+        if slug is not None:
+            fields["slug"] = Finding(name, "seen", "--slug")
         competition_of({field: found.value for field, found in fields.items()})
     except MalformedError as error:
         raise InputError(f"{data}: {error}") from error

@@ -5,7 +5,7 @@ flipped back, brought to the photo's own size and averaged -> threshold -> mask 
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -157,6 +157,8 @@ def infer(
         warn_of_subfolders(images)
     flips, scales = choose_tta(tta, given_scales, members)
     if is_first_process():
+        if not fold:
+            warn_of_unfinished_folds(runs)
         warn_of_untrained_flips(flips, augmentations_of(runs))
     evidence = Evidence(selection, spec, data)
     care = AfterCare(given_threshold) if given_threshold else evidence.after_care() or plain_care(evidence.why_unknown)
@@ -180,7 +182,7 @@ def infer(
     if compiled:
         ensemble.compile()
     at_once = given_batch_size or write_masks.batch_size_for(out, ensemble, photos)
-    record = evidence.record(ensemble, care, source, at_once)
+    record = evidence.record(ensemble, care, source, photos, at_once)
     outputs = pred_folder.Outputs(save_probabilities, overlays)
     if (care.is_more_than_a_threshold or care.by_class) and is_first_process():
         say(f"after-care, learnt from held-out photos: {care}")
@@ -196,6 +198,17 @@ def infer(
                 write_masks_page(out, spec, source)
             warn_of_odd_masks(out, spec)
             print_result(out, masked, unreadable)
+
+
+def warn_of_unfinished_folds(runs: Sequence[Path]) -> None:
+    """Say which folds of these runs are left out, as their training is not over."""
+    from kaggle_tools.results import run_folder
+
+    for run in runs:
+        trained = run_folder.trained_folds(run)
+        if unfinished := [str(fold) for fold in run_folder.begun_folds(run) if fold not in trained]:
+            folds = "fold" if len(unfinished) == 1 else "folds"
+            warn(f"{run}: {folds} {', '.join(unfinished)} not trained to the end, and left out")
 
 
 def folder_of_photos(data: Path | None, images: Path | None) -> Path:

@@ -8,6 +8,7 @@ one mask, such as one for each object, are taken together.
 import csv
 import hashlib
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,8 +46,8 @@ def mask_files(
     paths = {name: folder / f"{name}.png" for name in of_names}
     with locked(folder, "decodes the masks", LOCK_SECONDS):
         missing = [name for name, path in paths.items() if not path.exists() or image_size(path) != of_names[name]]
+        rows = _rows(competition, table, {*sizes, *unreadable})  # which may be about photos that are gone since
         if missing:
-            rows = _rows(competition, table, {*sizes, *unreadable})
             if several := sum(len(of_mask) > 1 for of_mask in rows.values()):
                 say(f"{table}: {counted_of(several, len(rows), 'mask')} in several rows, which are taken together")
             for name in track(missing, len(missing), f"masks decoded from {table.name}"):
@@ -121,6 +122,17 @@ def _mask(competition: Competition, table: Path, rows: list[_Row], size: Size) -
             mask_HW |= rle.decode(text, size, competition.rle_order, competition.rle_first)
         except ValueError as error:
             of = f"{mask_id} does not fit its photo of {size[1]}x{size[0]} pixels"
-            blank = f"; if {text!r} stands for a blank mask, say so as blank_mask" if len(text.split()) == 1 else ""
-            raise InputError(f"{table}, line {line}: {of}: {error}{blank}") from error
+            advice = _advice(competition, text, size)
+            raise InputError(f"{table}, line {line}: {of}: {error}{advice}") from error
     return mask_HW
+
+
+def _advice(competition: Competition, text: str, size: Size) -> str:
+    """Which field of the competition may be why run lengths do not fit."""
+    if len(text.split()) == 1:
+        return f"; if {text!r} stands for a blank mask, say so as blank_mask"
+    other = 1 - competition.rle_first
+    with suppress(ValueError):
+        rle.parse(text, size[0] * size[1], other)
+        return f"; with rle_first = {other} it would fit"
+    return ""

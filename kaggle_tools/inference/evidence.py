@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.data.fingerprint import sha256_of_all
 from kaggle_tools.data.listing import Photo, targets_of, training_photos
-from kaggle_tools.errors import InputError, first_few
+from kaggle_tools.errors import InputError, counted, first_few
 from kaggle_tools.inference.ensemble import Ensemble, Member
 from kaggle_tools.inference.out_of_fold import held_out_by_mix
 from kaggle_tools.results import run_folder
 from kaggle_tools.results.after_care import AfterCare, chosen
+from kaggle_tools.results.fold_table import recorded_files
 from kaggle_tools.results.records.histograms import HeldOut
 from kaggle_tools.results.records.masks import ClassRecord, Network, Record
 from kaggle_tools.results.scores import ExpectedScore, ValidatedRun
@@ -81,14 +83,16 @@ class Evidence:
         """
         return chosen(after_care_trials(self.held_out, self.competition)) if self.held_out else None
 
-    def record(self, ensemble: Ensemble, care: AfterCare, photos: Path, batch_size: int) -> Record:
-        """What `run.json` records of the masks that the selection's ensemble makes of the photos in a folder.
+    def record(
+        self, ensemble: Ensemble, care: AfterCare, folder: Path, photos: Sequence[Photo], batch_size: int
+    ) -> Record:
+        """What `run.json` records of the masks that the selection's ensemble makes of photos in a folder.
 
         Of several processes only the first one, which writes it, looks for the scores.
         """
         record = Record(
             competition=self.competition.slug,
-            photos=str(photos.resolve()),
+            photos=str(folder.resolve()),
             models=tuple(member.recorded() for member in ensemble.members),
             tta=ensemble.tta,
             tta_scales=ensemble.scales,
@@ -107,7 +111,11 @@ class Evidence:
         _warn_of_copies(ensemble.members, record.models)
         same_tta = all(member.own_tta == (ensemble.tta, ensemble.scales) for member in ensemble.members)
         scores = self.scores(care, same_tta=same_tta)
-        return replace(record, cross_validation=scores.cross_validation, expected=scores.expected)
+        seen = _seen_in_training(photos, self.selection.runs)
+        if seen:
+            warn(f"{seen}, so that these masks look better than those of unknown photos will")
+        expected = ExpectedScore(None, seen, scores.expected.excess) if seen else scores.expected
+        return replace(record, cross_validation=scores.cross_validation, expected=expected)
 
     def scores(self, care: AfterCare, *, same_tta: bool) -> RecordedScores:
         """The runs' cross-validation, and the score to expect of masks made in this way, or why it is not known.
@@ -176,6 +184,22 @@ class Evidence:
                 return photos
             why = f"{folder} holds none of the photos that the runs held out"
         return why
+
+
+def _seen_in_training(photos: Sequence[Photo], runs: Sequence[Path]) -> str:
+    """Which of these photos, by name and content, a run was trained with; empty where none are."""
+    targets = targets_of(photos)
+    for run in runs:
+        trained = recorded_files(run)
+        named = [photo for photo in targets if photo.stem in trained]
+        hashes = sha256_of_all([photo.path for photo in named], "photos compared with those of the training")
+        seen = [photo for photo, found in zip(named, hashes, strict=True) if found == trained[photo.stem].photo]
+        if seen:
+            names = list(dict.fromkeys(photo.path.name for photo in seen))
+            return (
+                f"{counted(len(names), 'photo was', 'photos were')} there in the training of {run}: {first_few(names)}"
+            )
+    return ""
 
 
 def _warn_of_copies(members: Sequence[Member], recorded: Sequence[Network]) -> None:

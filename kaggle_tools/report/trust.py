@@ -77,7 +77,7 @@ def _folds_are_sound(run: Path, table: pd.DataFrame, competition: Competition) -
 
 
 def _interval_is_known(found: Summary, competition: Competition) -> Check:
-    name, groups = competition.group_name, found.groups
+    name, groups = competition.group_name if competition.has_groups else "photo", found.groups
     if found.score.interval is None:
         return Check(False, f"There is only one {name}: without others, the score has no interval.")
     return Check(

@@ -119,11 +119,16 @@ def read_rows(path: Path, competition: Competition) -> Iterator[tuple[int, list[
                 blank = 0
                 yield reader.line_num, [fields[at] for at in order] if len(fields) == len(order) else fields
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+        raise InputError(f"{path}: no such file{_advice(path, competition)}") from error
     except IsADirectoryError as error:
         raise InputError(f"{path}: a folder, but a CSV is expected, plain, .gz or .zip") from error
     except (*DAMAGED, OSError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a CSV ({str(error) or type(error).__name__})") from error
+
+
+def _advice(path: Path, competition: Competition) -> str:
+    is_sample = path.name == Path(competition.sample_submission).name
+    return "; it is on the competition's Data page, and lists the masks that are to be submitted" if is_sample else ""
 
 
 def id_in(fields: Sequence[str]) -> str:

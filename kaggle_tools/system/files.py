@@ -49,6 +49,8 @@ def replacing(path: Path) -> Iterator[Path]:
     the name, and it has the mode that a new file has, however the caller writes it. What a killed process left
     behind is removed by `remove_left_behind`.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(_temporary_name())
     try:

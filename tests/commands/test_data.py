@@ -170,6 +170,12 @@ class TestDraft:
         assert "roofs.toml: look up slug, title, rle_order, rle_first, score; then train with" in result.output
         assert "id_column = 'img': seen, header of sample.csv" in result.output
 
+    def test_a_slug_that_is_given_is_not_guessed(self, data: Path, tmp_path: Path) -> None:
+        asked = ["draft", str(data), "--slug", "old-roofs", "--out", str(tmp_path / "roofs.toml")]
+        result = CliRunner().invoke(app, asked)
+        assert "slug = 'old-roofs': seen, --slug\n" in result.output
+        assert "roofs.toml: look up title, rle_order, " in result.output
+
     def test_a_file_that_is_there_is_not_written_over(self, data: Path, tmp_path: Path) -> None:
         (tmp_path / "roofs.toml").write_text("mine")
         result = CliRunner().invoke(app, ["draft", str(data), "--out", str(tmp_path / "roofs.toml")])

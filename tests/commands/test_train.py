@@ -1,6 +1,7 @@
 import json
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,21 @@ class TestLookingAtTrueMasks:
         Image.new("L", (WIDTH, HEIGHT)).save(photos[1].mask)
         train.look_at_new(tmp_path / "run", photos, CARVANA)
         assert capsys.readouterr().err == "warning: 1 of 3 masks is blank: a_02_mask.gif\n"
+
+    @pytest.mark.parametrize(
+        ("size", "warned"), [((HEIGHT, WIDTH), False), ((WIDTH, HEIGHT), True), ((1280, 1918), False)]
+    )
+    def test_sides_of_photos_that_are_exchanged_in_the_competitions_file_are_a_warning(
+        self,
+        tmp_path: Path,
+        photos: list[Photo],
+        capsys: pytest.CaptureFixture[str],
+        size: tuple[int, int],
+        warned: bool,
+    ) -> None:
+        """Photos of another size, such as a smaller copy of them, are none."""
+        train.look_at_new(tmp_path / "run", photos, replace(CARVANA, photo_size=size))
+        assert ("photo_size of Carvana Image Masking is (height, width)" in capsys.readouterr().err) == warned
 
     def test_files_that_the_run_has_recorded_are_not_looked_at_again(
         self, tmp_path: Path, photos: list[Photo], capsys: pytest.CaptureFixture[str]

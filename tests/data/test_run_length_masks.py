@@ -67,6 +67,15 @@ def test_masks_are_decoded_once_and_again_where_the_table_changed(
     assert read_mask(numbered).tolist() == [[True, True, False], [False, False, False]]
 
 
+def test_photos_that_are_gone_since_the_masks_were_decoded_are_named(
+    tables: Competition, write: Callable[..., Path]
+) -> None:
+    table = write("a,0 1", "b,2 1")
+    mask_files(tables, table, SIZES)
+    with pytest.raises(InputError, match=r"train\.csv: 1 photo is not there \(images/\{stem\}\.png\): b$"):
+        mask_files(tables, table, {"a": SIZES["a"]})
+
+
 def test_a_mask_of_which_the_photo_has_another_size_now_is_decoded_again(
     tables: Competition, write: Callable[..., Path]
 ) -> None:
@@ -81,8 +90,10 @@ def test_a_mask_of_which_the_photo_has_another_size_now_is_decoded_again(
         (["z,0 1"], r"train\.csv: 1 photo is not there \(images/\{stem\}\.png\): z"),
         (
             ["a,4 3"],
-            r"train\.csv, line 2: a does not fit its photo of 3x2 pixels: a run ends at pixel 6, but the last one is 5",
+            r"train\.csv, line 2: a does not fit its photo of 3x2 pixels: a run ends at pixel 6, but the last one is 5"
+            "; with rle_first = 1 it would fit$",
         ),
+        (["a,4 4"], "a run ends at pixel 7, but the last one is 5$"),
         (["a,1 x"], r"train\.csv, line 2: a does not fit its photo of 3x2 pixels: 'x' is not a number$"),
         (["a,0"], r"pixels: .*; if '0' stands for a blank mask, say so as blank_mask$"),
         (["a"], r"train\.csv: cannot be read \(line 2 has too few fields\)"),

@@ -21,7 +21,7 @@ from kaggle_tools.__main__ import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-NEEDS = ("# needs an account", "# needs a GPU", "# needs internet", "# takes an hour")
+NEEDS = ("# needs an account", "# needs a GPU", "# needs internet", "# takes an hour", "# needs such files")
 SALT = "tgs-salt-identification-challenge"
 
 SHORTER = {

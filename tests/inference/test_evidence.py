@@ -12,7 +12,9 @@ from known_networks import CPU, RampNet, member
 from PIL import Image
 
 from kaggle_tools.competitions.competition import Competition
+from kaggle_tools.data.fingerprint import FileHashes, write_fingerprint
 from kaggle_tools.data.images import write_gray, write_mask
+from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError
 from kaggle_tools.inference.ensemble import Ensemble
 from kaggle_tools.inference.evidence import Evidence, RecordedScores, Selection
@@ -100,7 +102,7 @@ class TestRecord:
     def test_the_record_of_masks_names_networks_tta_threshold_and_batch_size_and_holds_the_scores(
         self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path
     ) -> None:
-        record = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, 3)
+        record = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, [], 3)
         assert (record.competition, record.photos, record.batch_size) == (tiles.slug, str(data.resolve()), 3)
         assert (record.tta, record.tta_scales, record.threshold) == ("none", (1.0,), 0.75)
         assert [(one.run, one.fold, one.sha256) for one in record.models] == [
@@ -112,11 +114,11 @@ class TestRecord:
     def test_a_network_that_is_there_twice_is_named(
         self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, 3)
+        evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, [], 3)
         assert capsys.readouterr().err == ""
         (runs[1] / "fold0" / WEIGHTS_FILE).write_bytes(b"abcd")
         ensemble.members = [*ensemble.members, replace(ensemble.members[0], folder=runs[1] / "fold0")]
-        evidence(runs, tiles).record(ensemble, AfterCare(ensemble.threshold), data, 3)
+        evidence(runs, tiles).record(ensemble, AfterCare(ensemble.threshold), data, [], 3)
         folders = f"{runs[0] / 'fold0'}, {runs[1] / 'fold0'}"
         assert capsys.readouterr().err == f"warning: the same weights are in {folders}, and count 2 times\n"
 
@@ -124,15 +126,29 @@ class TestRecord:
         self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path
     ) -> None:
         ensemble.tta = "hflip"
-        expected = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, 3).expected
+        expected = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, [], 3).expected
         assert expected == ExpectedScore(None, "the out-of-fold photos were masked with another TTA")
+
+    def test_photos_that_the_run_was_trained_with_let_no_score_be_expected(
+        self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Of two photos of the same names as in the training one has another content."""
+        photos = [Photo(stem, data / f"{stem}.png", (1, 4)) for stem in ("7", "8", "9")]
+        for number, photo in enumerate(photos):
+            photo.path.write_bytes(b"%d" % number)
+        hashes = FileHashes(hashlib.sha256(b"1").hexdigest(), "0" * 64)
+        write_fingerprint(runs[0] / "data.csv", {"7": hashes, "8": hashes})
+        record = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, photos, 3)
+        seen = f"1 photo was there in the training of {runs[0]}: 8.png"
+        assert record.expected == ExpectedScore(None, seen)
+        assert capsys.readouterr().err.startswith(f"warning: {seen}, so that these masks look better")
 
     def test_a_process_that_does_not_write_the_record_looks_for_no_scores(
         self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        first = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, 3)
+        first = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, [], 3)
         monkeypatch.setenv("RANK", "1")
-        record = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, 3)
+        record = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, [], 3)
         assert record == replace(first, cross_validation=(), expected=None)
 
 

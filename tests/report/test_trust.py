@@ -132,6 +132,12 @@ def test_an_interval_over_fewer_than_six_cars_is_a_reason_for_caution(tmp_path: 
     assert check.text.endswith("With so few it is not reliable.") is not enough
 
 
+def test_without_groups_the_interval_is_one_over_photos(tmp_path: Path) -> None:
+    errors = {f"{car}_01": (missed, 0) for missed, car in enumerate("abcdef")}
+    part = run_part(write_run(tmp_path, tmp_path, {0: errors}), replace(CARVANA, stem_format="{view}"))
+    assert check_of(part, "The interval is a bootstrap over 6 photos: it covers other photos like these").holds
+
+
 @pytest.mark.parametrize(("last", "holds", "gain"), [(0.75, False, "0.05000"), (0.7995, True, "0.00050")])
 def test_a_best_epoch_far_above_the_last_one_is_a_reason_for_caution(
     tmp_path: Path, last: float, holds: bool, gain: str

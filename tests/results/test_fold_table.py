@@ -45,6 +45,17 @@ class TestFolds:
         (tmp_path / "folds.csv").write_text("\n".join([header, *reversed(rows)]) + "\n")
         assert fold_table.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS) == folds
 
+    def test_how_many_photos_each_fold_holds_out_is_known_before_they_are_written(self, tmp_path: Path) -> None:
+        expected = fold_table.held_out_counts(tmp_path, CARVANA, PHOTOS, FOLDS)
+        assert not (tmp_path / "folds.csv").exists()
+        folds = list(fold_table.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS).values())
+        assert expected == [folds.count(fold) for fold in range(3)]
+        own = [f"{photo.stem},{photo.stem[:-3]},{ {'5': 1, '6': 2}.get(photo.stem[3], 0) }" for photo in PHOTOS]
+        (tmp_path / "folds.csv").write_text("\n".join(["image,group,fold", *own]))
+        assert fold_table.held_out_counts(tmp_path, CARVANA, PHOTOS, FOLDS) == [len(PHOTOS) - 6, 3, 3]
+        redrawn = fold_table.held_out_counts(tmp_path, CARVANA, PHOTOS, replace(FOLDS, folds=2))
+        assert (len(redrawn), sum(redrawn)) == (2, len(PHOTOS))
+
     def test_the_seed_decides_the_folds(self, tmp_path: Path) -> None:
         drawn = [
             fold_table.folds_of(tmp_path / name, CARVANA, PHOTOS, replace(FOLDS, seed=seed))
@@ -122,6 +133,16 @@ class TestFolds:
         large = [fold for stem, fold in folds.items() if int(stem) >= 12]
         assert [small.count(fold) for fold in range(3)] == [4, 4, 4]
         assert [large.count(fold) for fold in range(3)] == [4, 4, 4]
+
+    def test_more_folds_than_a_stratum_has_photos_are_refused(self, tmp_path: Path, tiles: Competition) -> None:
+        photos = []
+        for number in range(6):
+            write_mask(tmp_path / f"{number}.png", np.full((4, 6), number < 3))
+            photos.append(Photo(str(number), Path("photo"), (4, 6), tmp_path / f"{number}.png"))
+        stratified = replace(tiles, coverage_strata=(0.5,))
+        message = refusal(fold_table.folds_of, tmp_path / "run", stratified, photos, replace(FOLDS, folds=5))
+        why = "no stratum of its coverage_strata has so many photos"
+        assert message == f"--folds 5: too many for Roof Tiles, as {why}; give fewer"
 
     def test_strata_of_several_classes_are_their_combinations(self, tmp_path: Path, tiles: Competition) -> None:
         """Of 24 photos each combination of two classes, there or not, has 6."""

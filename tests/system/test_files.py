@@ -383,3 +383,8 @@ def test_an_error_of_a_library_that_names_no_file_names_the_folder_that_it_write
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(OSError, match="No space left on device: 'a'"), naming(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device", "a")
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match=f"directory: '{tmp_path}'$"), replacing(tmp_path):
+        pass

@@ -14,6 +14,7 @@ from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.checks.numbering import (
     Numbering,
     crossing_share,
+    first_of_coherent_masks,
     gray_photo,
     majority,
     order_of_coherent_masks,
@@ -24,9 +25,6 @@ from kaggle_tools.data.listing import Photo, targets_of
 
 MOST_MASKS = 100
 """So many are looked at."""
-LEAST_RATIO, LEAST_SHARE = 10, 0.01
-"""A first number is doubted where so many times as many runs as from the other one on cross the end of a line, and
-they are this share of all."""
 
 
 class _Mask(NamedTuple):
@@ -66,9 +64,9 @@ def _masks(photos: Sequence[Photo], numbering: Numbering) -> Iterator[_Mask]:
 
 def _doubt_of_first(masks: Sequence[tuple[str, Size]], given: Numbering) -> str:
     other = Numbering(given.order, 1 - given.first)
-    share, from_other = (crossing_share(masks, numbering) for numbering in (given, other))
-    if share is None or from_other is None or share < max(LEAST_SHARE, LEAST_RATIO * from_other):
+    if first_of_coherent_masks(masks, given.order) != other.first:
         return ""
+    share, from_other = (crossing_share(masks, numbering) for numbering in (given, other))
     return (
         f"counted from {given.first}, {share:.0%} of the runs go on beyond the end of a line, from {other.first} "
         f"{from_other:.1%}: the masks may lie a pixel off; look up rle_first"

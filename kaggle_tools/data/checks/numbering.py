@@ -26,6 +26,9 @@ SHORTER = 0.9
 """Times the length that outlines have in the wrong order, which scatters what belongs together."""
 LEAST_RUNS = 10
 """Of fewer runs nothing is concluded."""
+LEAST_RATIO, LEAST_SHARE = 10, 0.01
+"""A first number is wrong where so many times as many runs as from the other one on go on beyond the end of a line, and
+they are this share of all."""
 AROUND = 15
 """Pixels: so wide is what an outline is held against."""
 SURE = 4.0
@@ -65,6 +68,21 @@ def order_of_coherent_masks(masks: Sequence[tuple[str, Size]], first: int) -> Or
     except ValueError:  # of other photos than that
         return None
     return right if lengths[right] <= SHORTER * lengths[wrong] else None
+
+
+def first_of_coherent_masks(masks: Sequence[tuple[str, Size]], order: Order) -> int | None:
+    """The number of the first pixel: from the other one on masks do not fit their photos, or runs not their lines.
+
+    None if none is sure.
+    """
+    fitting = [first for first in FIRSTS if all(_crossing(*mask, Numbering(order, first)) for mask in masks)]
+    if len(fitting) == 1:
+        return fitting[0]
+    for first in FIRSTS:
+        share, from_other = (crossing_share(masks, Numbering(order, number)) for number in (first, 1 - first))
+        if share is not None and from_other is not None and from_other >= max(LEAST_SHARE, LEAST_RATIO * share):
+            return first
+    return None
 
 
 def _least_crossing(masks: Sequence[tuple[str, Size]], order: Order) -> float:

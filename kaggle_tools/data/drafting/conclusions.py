@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from kaggle_tools.data.checks.numbering import (
     Numbering,
+    first_of_coherent_masks,
     gray_photo,
     majority,
     of_equal_masks,
@@ -21,7 +22,7 @@ from kaggle_tools.data.drafting.ids import Ids, is_blank
 from kaggle_tools.data.drafting.inventory import Csv, Inventory
 from kaggle_tools.data.drafting.roles import SOME, Roles, evenly
 from kaggle_tools.data.images import image_size, read_mask
-from kaggle_tools.errors import counted, counted_of
+from kaggle_tools.errors import counted, counted_of, first_few
 from kaggle_tools.metrics import BY_NAME
 
 How = Literal["seen", "concluded", "guessed"]
@@ -83,7 +84,9 @@ def _id_fields(roles: Roles) -> dict[str, Finding]:
 def _masks(roles: Roles) -> Finding:
     if roles.masks:
         return Finding(roles.masks.pattern, "seen", counted(len(roles.masks.by_id), "file"))
-    return Finding(_named(roles), "seen", "it has run lengths, and names training photos")
+    found, gone = "it has run lengths, and names training photos", roles.without_photo
+    lacking = f", of which {counted(len(gone), 'id is', 'ids are')} not there: {first_few(gone)}" if gone else ""
+    return Finding(_named(roles), "seen", found + lacking)
 
 
 def _train_table(roles: Roles) -> dict[str, Finding]:
@@ -143,9 +146,15 @@ def _numbering_without_files(roles: Roles, masks: Sequence[tuple[str, str]]) -> 
     unknown = _unknown_numbering(NO_FILES)
     if from_0:
         unknown["rle_first"] = Finding(0, "concluded", f"a run in {_named(roles)} begins at 0")
-    if order := order_of_coherent_masks([(text, image_size(files[stem])) for stem, text in masks], 0 if from_0 else 1):
+    of_size = [(text, image_size(files[stem])) for stem, text in masks]
+    if order := order_of_coherent_masks(of_size, 0 if from_0 else 1):
         why = f"so hardly a run of {counted(len(masks), 'mask')} goes on beyond the end of a line"
-        return {**unknown, "rle_order": Finding(order, "concluded", why)}
+        unknown["rle_order"] = Finding(order, "concluded", why)
+        first = first_of_coherent_masks(of_size, order)
+        if first is not None and not from_0:
+            why = f"from {1 - first} on, runs would go on beyond the end of a line, or of their photo"
+            unknown["rle_first"] = Finding(first, "concluded", why)
+        return unknown
     grays = ((text, gray_photo(files[stem])) for stem, text in masks)
     if order := majority(votes_of_outlines(grays, first=0 if from_0 else 1)):
         why = f"so the outlines of {counted(len(masks), 'mask')} lie on edges of their photos"

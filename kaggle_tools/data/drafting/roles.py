@@ -48,14 +48,27 @@ class Roles:
     @cached_property
     def texts(self) -> dict[str, list[str]]:
         """The run lengths of training masks, of all rows about each, by the same ids."""
+        return self._table[0]
+
+    @property
+    def without_photo(self) -> list[str]:
+        """The ids in the table of run lengths whose photos are not there, as the table has them."""
+        return self._table[1]
+
+    @cached_property
+    def _table(self) -> tuple[dict[str, list[str]], list[str]]:
         ours: dict[str, str] = {}
         for stem in self.stems:
             ours |= zip(self.in_table.of(stem), self.ids.of(stem), strict=True)
         texts: dict[str, list[str]] = defaultdict(list)
+        others: dict[str, None] = {}
         for row in self.run_lengths.whole_rows if self.run_lengths else ():
-            if mask_id := ours.get(self.in_table.of_row(row)):
-                texts[mask_id].append(row[self.in_table.rle_at])
-        return texts
+            mask_id = self.in_table.of_row(row)
+            if mask_id in ours:
+                texts[ours[mask_id]].append(row[self.in_table.rle_at])
+            else:
+                others[mask_id] = None
+        return texts, [*others]
 
 
 def evenly(items: Sequence[Item], most: int) -> list[Item]:

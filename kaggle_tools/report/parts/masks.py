@@ -3,6 +3,7 @@
 All of it follows from PRED (see `pred_folder`); only the pictures of single photos need the photos.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +34,7 @@ TALLEST_CELL = 4 * CELL_WIDTH
 """Also of a mask that is one pixel wide, which would fill the memory."""
 OUTLIER_SPREADS = 5.0
 SMALLEST_SPREAD = 0.01
-FEWEST_FOR_MEDIANS = 10
+FEWEST_FOR_MEDIANS, FEWEST_OF_GROUP = 10, 3
 """With fewer groups, their medians follow single masks, and the usual spread comes out too small."""
 
 
@@ -73,6 +74,8 @@ class MasksPart:
     """None where there are too few groups to know."""
     groups_needed: int
     """How many groups are enough."""
+    photos_needed: int
+    """Of each of them."""
     most_doubtful: Picture
     odd: Gallery
     """Masks that hardly can be right: full ones, and blank ones where every photo has foreground."""
@@ -160,6 +163,7 @@ def masks_part(pred: Path, competition: Competition, data: Path | None = None) -
         doubts=[*_gone(recorded, photos), *doubts(len(photos), len(blank), len(full), competition)],
         outliers=len(unusual) if deviations else None,
         groups_needed=FEWEST_FOR_MEDIANS,
+        photos_needed=FEWEST_OF_GROUP,
         most_doubtful=galleries[0].pictures[0],
         odd=Gallery("Blank and full masks", drawn(odd[:DOUBTFUL], lambda photo: "full" if photo.area else "blank")),
         galleries=[gallery for gallery in galleries if gallery.pictures],
@@ -180,8 +184,17 @@ def deviations_of(photos: Sequence[MaskedPhoto], competition: Competition) -> De
     usual spread, the median absolute deviation, scaled as of a normal distribution.
     """
     groups, views = _groups_and_views([photo.image for photo in photos], competition)
-    if groups is None or len(set(groups)) < FEWEST_FOR_MEDIANS:
+    # A photo that is alone in its group has the group's usual area, whatever it is.
+    large = {
+        group
+        for group, count in Counter(groups or ()).items()
+        if count >= FEWEST_OF_GROUP * competition.masks_per_photo
+    }
+    if groups is None or len(large) < FEWEST_FOR_MEDIANS:
         return None
+    photos = [photo for photo, group in zip(photos, groups, strict=True) if group in large]
+    views = [view for view, group in zip(views, groups, strict=True) if group in large]
+    groups = [group for group in groups if group in large]
     if competition.classes:  # each of which has areas of its own
         classes = classes_of_masks([photo.image for photo in photos], competition)
         groups, views = ([f"{one} {of}" for one, of in zip(names, classes, strict=True)] for names in (groups, views))
@@ -309,7 +322,8 @@ def _table(photos: Sequence[MaskedPhoto], ratios: Mapping[str, float], competiti
         (Column(by_score, "{:.5f}"), [_expected(photo, competition) for photo in photos]),
         (Column("area, %", "{:.2f}"), [None if photo.area is None else photo.area * 100 for photo in photos]),
         (Column("of the usual area", "{:.3f}"), [ratios.get(photo.image) for photo in photos]),
-        (Column("border width, px", "{:.2f}"), [photo.border_width for photo in photos]),
+        # Of a blank mask, which has no outline, it would be the doubtful pixels of all the photo.
+        (Column("border width, px", "{:.2f}"), [photo.border_width if photo.area else None for photo in photos]),
         (Column("agreement", "{:.5f}"), [photo.agreement for photo in photos]),
     ]
     known = [(column, cells) for column, cells in columns if any(cell is not None for cell in cells)]

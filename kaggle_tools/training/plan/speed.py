@@ -177,8 +177,12 @@ def _timed(
     masking = (ends[-1] - ends[config.batch_size * config.classes - 1]) / masked
     # So short a training may live on what workers had ready, while a whole one waits for them.
     loading = seconds_to_load(photos, config, execution) / max(1, min(execution.workers, CORES))
-    training, validation = watch.training.seconds_a_photo(first), watch.validation.seconds_a_photo(1)
-    return _Times(max(loading, training), max(loading, validation), max(loading, masking), watch.after_validation)
+    return _Times(
+        training=max(loading, watch.training.seconds_a_photo(first)),
+        validation=max(loading, watch.validation.seconds_a_photo(1)),
+        masking=max(loading, masking),
+        epoch=watch.after_validation,
+    )
 
 
 def photos_to_time(config: TrainingConfig) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from kaggle_tools import rle
 from kaggle_tools.data.checks.numbering import (
     Numbering,
+    first_of_coherent_masks,
     majority,
     of_equal_masks,
     order_of_coherent_masks,
@@ -56,6 +57,23 @@ def test_masks_along_the_edges_show_the_order_too(order: Any, size: tuple[int, i
     mask_HW = np.ones(size, dtype=bool)
     mask_HW[sides[0] : size[0] - sides[0], sides[1] : size[1] - sides[1]] = False
     assert order_of_coherent_masks([(rle.encode(mask_HW, order), size)] * 12, 1) in (order, None)
+
+
+@pytest.mark.parametrize(("order", "first"), NUMBERINGS)
+def test_masks_that_reach_opposite_edges_show_the_first_number(order: Any, first: int) -> None:
+    """From the wrong number on a run that begins, or ends, with its line has a pixel in the line beside."""
+    mask_HW = np.zeros((20, 30), dtype=bool)
+    mask_HW[4:16, 10:] = mask_HW[12:, 12:20] = True
+    texts = [(rle.encode(one_HW, order, first), (20, 30)) for one_HW in (mask_HW, mask_HW[::-1, ::-1])]
+    assert first_of_coherent_masks(texts, order) == first
+    inside = [(rle.encode(blob(20, 30, seed), order, first), (20, 30)) for seed in range(3)]
+    assert first_of_coherent_masks(inside, order) is None
+
+
+@pytest.mark.parametrize(("text", "first"), [("0 1", 0), ("600 1", 1), ("1 1", None), ("0 1 599 2", None)])
+def test_the_first_and_the_last_pixel_show_the_first_number(text: str, first: int | None) -> None:
+    """Of 20x30 pixels the last one is 599, or 600."""
+    assert first_of_coherent_masks([("5 1", (20, 30)), (text, (20, 30))], "row-major") == first
 
 
 def test_few_runs_do_not_tell() -> None:

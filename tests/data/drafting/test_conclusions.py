@@ -186,6 +186,23 @@ def test_where_masks_are_run_lengths_alone_their_table_is_named_and_coherent_mas
     write_table(tmp_path / "train.csv", "id,pixels", texts)
     assert found_in(tmp_path)["rle_first"] == Finding(0, "concluded", "a run in train.csv begins at 0")
     assert found["blank_share"].value == 0.17  # the photo without a row
+    assert found["train_masks"].why == "it has run lengths, and names training photos"
+    write_table(tmp_path / "train.csv", "id,pixels", texts | {"y": "1 1", "z": "1 1"})
+    gone = ", of which 2 ids are not there: y, z"
+    assert found_in(tmp_path)["train_masks"].why == f"it has run lengths, and names training photos{gone}"
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_run_lengths_of_masks_that_reach_both_edges_show_the_first_number(tmp_path: Path, first: int) -> None:
+    draw(tmp_path, "a b c d e f")
+    mask_HW = np.zeros((6, 8), dtype=bool)
+    mask_HW[2:, 3:7] = True
+    low, high = (rle.encode(one_HW, "column-major", first) for one_HW in (mask_HW, mask_HW[::-1]))
+    write_table(tmp_path / "train.csv", "id,pixels", dict.fromkeys("abc", low) | dict.fromkeys("def", high))
+    for path in (tmp_path / "masks").iterdir():
+        path.unlink()
+    why = f"from {1 - first} on, runs would go on beyond the end of a line, or of their photo"
+    assert found_in(tmp_path)["rle_first"] == Finding(first, "concluded", why)
 
 
 def test_real_square_photos_show_the_order_by_their_edges(tmp_path: Path) -> None:

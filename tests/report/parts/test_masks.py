@@ -78,6 +78,11 @@ class TestUnusualAreas:
         assert (found is not None) == known
         assert found is None or (found.ratios.keys(), found.outliers) == (few.keys(), ["compact_01"])
 
+    def test_a_photo_that_is_alone_in_its_group_is_not_held_against_itself(self) -> None:
+        alone = {f"old {number}_01": area for number, area in enumerate([0.1, 0.1, 0.9] * 4)}
+        assert deviations(AREAS | alone).ratios.keys() == AREAS.keys()
+        assert deviations_of(masked(alone), CARVANA) is None
+
     def test_usual_areas_are_not_known_of_photos_that_are_not_named_as_the_competitions(self) -> None:
         assert deviations_of(masked(AREAS | {"portrait": 0.2}), CARVANA) is None
 
