@@ -2,7 +2,8 @@
 
     python benchmarks/busy_machine.py
 
-Steps of preset `laptop`'s network on a CPU, in processes of their own, as libgomp reads its settings once.
+Forward and backward passes of preset `laptop`'s network on a CPU, in processes of their own, as libgomp reads its
+settings once.
 """
 
 import os
@@ -44,6 +45,7 @@ def measure(
             finally:
                 for process in spinning:
                     process.kill()
+                    process.wait()
 
 
 def steps(seconds: float, size: int) -> None:

@@ -204,11 +204,11 @@ def warn_of_unfinished_folds(runs: Sequence[Path]) -> None:
     """Say which folds of these runs are left out, as their training is not over."""
     from kaggle_tools.results import run_folder
 
-    for run in runs:
+    for run in dict.fromkeys(runs):
         trained = run_folder.trained_folds(run)
         if unfinished := [str(fold) for fold in run_folder.begun_folds(run) if fold not in trained]:
-            folds = "fold" if len(unfinished) == 1 else "folds"
-            warn(f"{run}: {folds} {', '.join(unfinished)} not trained to the end, and left out")
+            folds = "fold {} is" if len(unfinished) == 1 else "folds {} are"
+            warn(f"{run}: {folds.format(', '.join(unfinished))} not trained to the end, and left out")
 
 
 def folder_of_photos(data: Path | None, images: Path | None) -> Path:

@@ -84,7 +84,7 @@ def train(
     from kaggle_tools.results import fold_table, run_folder
 
     if run_folder.is_begun(out):
-        named.record(out, spec)  # before masks are compared, which follow from it
+        named.require_same(out, spec)  # before masks are compared, which follow from it
     photos = training_photos(spec, data)  # before torch is loaded, which takes seconds
     run_folder.require_own_folder(out, run_folder.CONFIG_FILE, {data, *folders_of(photos)})
     if not (out / run_folder.FOLDS_FILE).exists():
@@ -164,7 +164,7 @@ def look_at_new(run: Path, photos: "list[Photo]", spec: "Competition") -> "Finge
         warn(warning)
     sizes = {photo.size for photo in photos}
     if spec.photo_size and spec.photo_size not in sizes and spec.photo_size[::-1] in sizes:
-        warn(f"photo_size of {spec.title} is (height, width), and its photos have these sides the other way round")
+        warn(f"photos of {spec.title} are {spec.photo_size[1]} pixels high: exchange the sides in photo_size")
     if spec.masks_are_run_lengths and (doubt := doubt_of_numbering(photos, spec)):
         warn(doubt)
     return files

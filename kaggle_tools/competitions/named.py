@@ -99,6 +99,19 @@ def agreed_competition(given: str | None, folders: Mapping[Path, str], *, to_sco
     return agreed
 
 
+def require_same(folder: Path, competition: Competition) -> None:
+    """Check that a folder of ours, where it records its competition, was begun with this one.
+
+    Raises:
+        InputError: it was begun with another one; says in what it differs. Or the file is damaged.
+    """
+    path = folder / RECORD
+    if path.exists() and (changes := differences(read_json(path, "", competition_of), competition)):
+        raise InputError(
+            f"{folder}: begun with another competition ({'; '.join(changes)}). Give that, or another --out."
+        )
+
+
 def record(folder: Path, competition: Competition, *, anew: bool = False) -> None:
     """Write the competition into a folder of ours, or check that it is the one that is there, if not `anew`.
 
@@ -108,10 +121,8 @@ def record(folder: Path, competition: Competition, *, anew: bool = False) -> Non
     path = folder / RECORD
     if anew or not path.exists():
         write_json(path, as_recorded(competition))
-    elif changes := differences(read_json(path, "", competition_of), competition):
-        raise InputError(
-            f"{folder}: begun with another competition ({'; '.join(changes)}). Give that, or another --out."
-        )
+    else:
+        require_same(folder, competition)
 
 
 def recorded(folder: Path, slug: str) -> Competition:

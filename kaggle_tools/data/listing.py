@@ -153,7 +153,7 @@ def _files_by_stem(folder: Path, competition: Competition, pattern: str) -> dict
     if not by_stem:
         instead = found_instead(folder, pattern) or (
             f"is {folder} the folder with the data of {competition.title}? For another competition, give --competition "
-            "(a RUN keeps its own)"
+            "(from then on the run knows its own)"
         )
         raise InputError(f"{folder / pattern.replace('{stem}', '*')}: no such files; {instead}")
     require_usable_names(folder, _names(competition, by_stem))

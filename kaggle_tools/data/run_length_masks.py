@@ -46,7 +46,7 @@ def mask_files(
     paths = {name: folder / f"{name}.png" for name in of_names}
     with locked(folder, "decodes the masks", LOCK_SECONDS):
         missing = [name for name, path in paths.items() if not path.exists() or image_size(path) != of_names[name]]
-        rows = _rows(competition, table, {*sizes, *unreadable})  # which may be about photos that are gone since
+        rows = _rows(competition, table, {*sizes, *unreadable})  # also where none is missing: photos may be gone since
         if missing:
             if several := sum(len(of_mask) > 1 for of_mask in rows.values()):
                 say(f"{table}: {counted_of(several, len(rows), 'mask')} in several rows, which are taken together")
@@ -134,5 +134,5 @@ def _advice(competition: Competition, text: str, size: Size) -> str:
     other = 1 - competition.rle_first
     with suppress(ValueError):
         rle.parse(text, size[0] * size[1], other)
-        return f"; with rle_first = {other} it would fit"
+        return f"; with rle_first = {other} this row would fit"
     return ""

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
 from kaggle_tools.competitions.competition import Competition
 from kaggle_tools.data.fingerprint import sha256_of_all
 from kaggle_tools.data.listing import Photo, targets_of, training_photos
@@ -111,10 +113,10 @@ class Evidence:
         _warn_of_copies(ensemble.members, record.models)
         same_tta = all(member.own_tta == (ensemble.tta, ensemble.scales) for member in ensemble.members)
         scores = self.scores(care, same_tta=same_tta)
-        seen = _seen_in_training(photos, self.selection.runs)
-        if seen:
-            warn(f"{seen}, so that these masks look better than those of unknown photos will")
-        expected = ExpectedScore(None, seen, scores.expected.excess) if seen else scores.expected
+        expected = scores.expected
+        if seen := self._seen_in_training(photos):
+            warn(f"{seen}: masks of these look better than those of unknown photos will")
+            expected = ExpectedScore(None, seen)
         return replace(record, cross_validation=scores.cross_validation, expected=expected)
 
     def scores(self, care: AfterCare, *, same_tta: bool) -> RecordedScores:
@@ -164,6 +166,20 @@ class Evidence:
             return ExpectedScore(None, "the out-of-fold photos were masked with another TTA", excess)
         return ExpectedScore(estimate_at(self.held_out, self.competition, care), excess=excess)
 
+    def _seen_in_training(self, photos: Sequence[Photo]) -> str:
+        """Which photos a network of the selection was trained on, by name and content; empty where it was on none.
+
+        Those of `--extra` are unknown, with masks that a network made.
+        """
+        for run in self.selection.runs:
+            try:
+                seen = _trained_on(photos, run, self.selection.folds or run_folder.trained_folds(run))
+            except InputError as error:  # its files are damaged: then nobody knows
+                return str(error)
+            if seen:
+                return f"{run} was trained on {counted(len(seen), 'photo')} of these: {first_few(seen)}"
+        return ""
+
     def _excess(self) -> float | None:
         """How much too high the score was that held-out photos' probabilities promised; of a mix that is not known."""
         runs = self.selection.runs
@@ -186,20 +202,20 @@ class Evidence:
         return why
 
 
-def _seen_in_training(photos: Sequence[Photo], runs: Sequence[Path]) -> str:
-    """Which of these photos, by name and content, a run was trained with; empty where none are."""
-    targets = targets_of(photos)
-    for run in runs:
-        trained = recorded_files(run)
-        named = [photo for photo in targets if photo.stem in trained]
-        hashes = sha256_of_all([photo.path for photo in named], "photos compared with those of the training")
-        seen = [photo for photo, found in zip(named, hashes, strict=True) if found == trained[photo.stem].photo]
-        if seen:
-            names = list(dict.fromkeys(photo.path.name for photo in seen))
-            return (
-                f"{counted(len(names), 'photo was', 'photos were')} there in the training of {run}: {first_few(names)}"
-            )
-    return ""
+def _trained_on(photos: Sequence[Photo], run: Path, folds: Collection[int]) -> list[str]:
+    """The names of those photos on which at least one of these folds was trained.
+
+    Raises:
+        InputError: files of the run are damaged, or a photo cannot be read.
+    """
+    recorded = recorded_files(run)
+    table = run_folder.read_folds(run) if recorded else pd.DataFrame({"image": [], "fold": []})
+    held_out = dict(zip(table["image"], table["fold"], strict=True))
+    known = [photo for photo in photos if photo.stem in held_out and photo.targets[0].stem in recorded]
+    trained = [photo for photo in known if {*folds} - {held_out[photo.stem]}]
+    hashes = sha256_of_all([photo.path for photo in trained], "photos compared with those of the training")
+    same = zip(trained, hashes, strict=True)
+    return [photo.path.name for photo, found in same if found == recorded[photo.targets[0].stem].photo]
 
 
 def _warn_of_copies(members: Sequence[Member], recorded: Sequence[Network]) -> None:

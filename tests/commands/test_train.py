@@ -240,7 +240,8 @@ class TestLookingAtTrueMasks:
     ) -> None:
         """Photos of another size, such as a smaller copy of them, are none."""
         train.look_at_new(tmp_path / "run", photos, replace(CARVANA, photo_size=size))
-        assert ("photo_size of Carvana Image Masking is (height, width)" in capsys.readouterr().err) == warned
+        told = f"photos of Carvana Image Masking are {HEIGHT} pixels high: exchange the sides in photo_size"
+        assert (told in capsys.readouterr().err) == warned
 
     def test_files_that_the_run_has_recorded_are_not_looked_at_again(
         self, tmp_path: Path, photos: list[Photo], capsys: pytest.CaptureFixture[str]

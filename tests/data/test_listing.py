@@ -137,7 +137,7 @@ class TestFindingTrainingPhotos:
         pattern = {"train": CARVANA.train_photos, "train_masks": CARVANA.train_masks}[missing]
         assert message_of(folder) == (
             f"{folder / pattern.replace('{stem}', '*')}: no such files; is {folder} the folder with the data of "
-            "Carvana Image Masking? For another competition, give --competition (a RUN keeps its own)"
+            "Carvana Image Masking? For another competition, give --competition (from then on the run knows its own)"
         )
 
     def test_other_competitions_have_other_folders_and_formats(self, tmp_path: Path, tiles: Competition) -> None:

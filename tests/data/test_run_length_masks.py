@@ -91,7 +91,7 @@ def test_a_mask_of_which_the_photo_has_another_size_now_is_decoded_again(
         (
             ["a,4 3"],
             r"train\.csv, line 2: a does not fit its photo of 3x2 pixels: a run ends at pixel 6, but the last one is 5"
-            "; with rle_first = 1 it would fit$",
+            "; with rle_first = 1 this row would fit$",
         ),
         (["a,4 4"], "a run ends at pixel 7, but the last one is 5$"),
         (["a,1 x"], r"train\.csv, line 2: a does not fit its photo of 3x2 pixels: 'x' is not a number$"),

@@ -138,10 +138,22 @@ class TestRecord:
             photo.path.write_bytes(b"%d" % number)
         hashes = FileHashes(hashlib.sha256(b"1").hexdigest(), "0" * 64)
         write_fingerprint(runs[0] / "data.csv", {"7": hashes, "8": hashes})
+        (runs[0] / "folds.csv").write_text("image,group,fold\n7,7,1\n8,8,1\n")
         record = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, photos, 3)
-        seen = f"1 photo was there in the training of {runs[0]}: 8.png"
+        seen = f"{runs[0]} was trained on 1 photo of these: 8.png"
         assert record.expected == ExpectedScore(None, seen)
-        assert capsys.readouterr().err.startswith(f"warning: {seen}, so that these masks look better")
+        assert (
+            capsys.readouterr().err
+            == f"warning: {seen}: masks of these look better than those of unknown photos will\n"
+        )
+        (runs[0] / "folds.csv").write_text("image,group,fold\n7,7,1\n8,8,0\n")  # held out by the fold that is used
+        record = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, photos, 3)
+        assert record.expected == known(runs[:1], tiles, 0.75).expected
+        assert capsys.readouterr().err == ""
+        (runs[0] / "data.csv").write_text("nothing")
+        record = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, photos, 3)
+        assert record.expected
+        assert str(runs[0] / "data.csv") in record.expected.unavailable
 
     def test_a_process_that_does_not_write_the_record_looks_for_no_scores(
         self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path, monkeypatch: pytest.MonkeyPatch

@@ -70,17 +70,28 @@ def order_of_coherent_masks(masks: Sequence[tuple[str, Size]], first: int) -> Or
     return right if lengths[right] <= SHORTER * lengths[wrong] else None
 
 
-def first_of_coherent_masks(masks: Sequence[tuple[str, Size]], order: Order) -> int | None:
-    """The number of the first pixel: from the other one on masks do not fit their photos, or runs not their lines.
+def only_first_that_fits(masks: Sequence[tuple[str, Size]]) -> int | None:
+    """The one number of the first pixel from which on no run begins before its photo, or ends behind it; or None."""
+    fitting = [first for first in FIRSTS if all(_fits(text, size, first) for text, size in masks)]
+    return fitting[0] if len(fitting) == 1 else None
 
-    None if none is sure.
+
+def _fits(text: str, size: Size, first: int) -> bool:
+    try:
+        rle.parse(text, size[0] * size[1], first)
+    except ValueError:
+        return False
+    return True
+
+
+def first_of_coherent_masks(masks: Sequence[tuple[str, Size]], order: Order) -> int | None:
+    """The number of the first pixel from which on hardly a run goes on beyond the end of a line; None if none is sure.
+
+    From the other one on, masks that reach both ends of lines have a pixel of theirs in the line beside.
     """
-    fitting = [first for first in FIRSTS if all(_crossing(*mask, Numbering(order, first)) for mask in masks)]
-    if len(fitting) == 1:
-        return fitting[0]
-    for first in FIRSTS:
-        share, from_other = (crossing_share(masks, Numbering(order, number)) for number in (first, 1 - first))
-        if share is not None and from_other is not None and from_other >= max(LEAST_SHARE, LEAST_RATIO * share):
+    shares = [crossing_share(masks, Numbering(order, first)) for first in FIRSTS]
+    for first, share, other in zip(FIRSTS, shares, reversed(shares), strict=True):
+        if share is not None and other is not None and other >= max(LEAST_SHARE, LEAST_RATIO * share):
             return first
     return None
 
@@ -112,11 +123,6 @@ def _crossing(text: str, size: Size, numbering: Numbering) -> tuple[int, int] | 
     line = size[1] if numbering.order == "row-major" else size[0]
     begun_in, ended_in = runs[:, 0] // line, (runs.sum(axis=1) - 1) // line
     return int((begun_in != ended_in).sum()), len(runs)
-
-
-def starts_at_0(texts: Iterable[str]) -> bool:
-    """Whether a run begins at pixel 0, so that this is the first one."""
-    return any(text.split()[:1] == ["0"] for text in texts)
 
 
 def votes_of_outlines(masks: Iterable[tuple[str, NDArray[np.uint8]]], first: int) -> dict[Order, int]:

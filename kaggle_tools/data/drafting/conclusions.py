@@ -14,8 +14,8 @@ from kaggle_tools.data.checks.numbering import (
     gray_photo,
     majority,
     of_equal_masks,
+    only_first_that_fits,
     order_of_coherent_masks,
-    starts_at_0,
     votes_of_outlines,
 )
 from kaggle_tools.data.drafting.ids import Ids, is_blank
@@ -85,7 +85,9 @@ def _masks(roles: Roles) -> Finding:
     if roles.masks:
         return Finding(roles.masks.pattern, "seen", counted(len(roles.masks.by_id), "file"))
     found, gone = "it has run lengths, and names training photos", roles.without_photo
-    lacking = f", of which {counted(len(gone), 'id is', 'ids are')} not there: {first_few(gone)}" if gone else ""
+    lacking = (
+        f"; of {counted(len(gone), 'id')} the photo, or the class, is not there: {first_few(gone)}" if gone else ""
+    )
     return Finding(_named(roles), "seen", found + lacking)
 
 
@@ -141,25 +143,23 @@ def _run_length_fields(roles: Roles) -> dict[str, Finding]:
 
 def _numbering_without_files(roles: Roles, masks: Sequence[tuple[str, str]]) -> dict[str, Finding]:
     """By what real masks are like, of which stems and run lengths are given."""
-    files = roles.photos.by_name
-    from_0 = starts_at_0(text for _, text in masks)
-    unknown = _unknown_numbering(NO_FILES)
-    if from_0:
-        unknown["rle_first"] = Finding(0, "concluded", f"a run in {_named(roles)} begins at 0")
+    files, found = roles.photos.by_name, _unknown_numbering(NO_FILES)
     of_size = [(text, image_size(files[stem])) for stem, text in masks]
-    if order := order_of_coherent_masks(of_size, 0 if from_0 else 1):
+    first = only_first_that_fits(of_size)
+    if first is not None:
+        ends = "begins at 0" if first == 0 else "ends at the number of its photo's pixels"
+        found["rle_first"] = Finding(first, "concluded", f"a run in {_named(roles)} {ends}")
+    start = 1 if first is None else first
+    if order := order_of_coherent_masks(of_size, start):
         why = f"so hardly a run of {counted(len(masks), 'mask')} goes on beyond the end of a line"
-        unknown["rle_order"] = Finding(order, "concluded", why)
-        first = first_of_coherent_masks(of_size, order)
-        if first is not None and not from_0:
-            why = f"from {1 - first} on, runs would go on beyond the end of a line, or of their photo"
-            unknown["rle_first"] = Finding(first, "concluded", why)
-        return unknown
-    grays = ((text, gray_photo(files[stem])) for stem, text in masks)
-    if order := majority(votes_of_outlines(grays, first=0 if from_0 else 1)):
+        found["rle_order"] = Finding(order, "concluded", why)
+    elif order := majority(votes_of_outlines(((text, gray_photo(files[stem])) for stem, text in masks), start)):
         why = f"so the outlines of {counted(len(masks), 'mask')} lie on edges of their photos"
-        return {**unknown, "rle_order": Finding(order, "concluded", why)}
-    return unknown
+        found["rle_order"] = Finding(order, "concluded", why)
+    if order and first is None and (first := first_of_coherent_masks(of_size, order)) is not None:
+        why = f"from {1 - first} on, runs would go on beyond the end of a line"
+        found["rle_first"] = Finding(first, "concluded", why)
+    return found
 
 
 def _numbering(numbering: Numbering, why: str) -> dict[str, Finding]:

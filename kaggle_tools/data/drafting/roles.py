@@ -52,7 +52,7 @@ class Roles:
 
     @property
     def without_photo(self) -> list[str]:
-        """The ids in the table of run lengths whose photos are not there, as the table has them."""
+        """The ids in the table of run lengths of which no photo is there, or no such class, as the table has them."""
         return self._table[1]
 
     @cached_property

@@ -3,7 +3,6 @@
 All of it follows from PRED (see `pred_folder`); only the pictures of single photos need the photos.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +34,7 @@ TALLEST_CELL = 4 * CELL_WIDTH
 OUTLIER_SPREADS = 5.0
 SMALLEST_SPREAD = 0.01
 FEWEST_FOR_MEDIANS, FEWEST_OF_GROUP = 10, 3
-"""With fewer groups, their medians follow single masks, and the usual spread comes out too small."""
+"""With fewer groups, or masks in one, medians follow single masks, and the usual spread comes out too small."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Deviations:
     """How far the areas of masks are from the usual ones."""
 
     logs: Mapping[str, float]
-    """By stem, the logarithm of the area as a multiple of the usual one; without blank masks."""
+    """By stem, the logarithm of the area as a multiple of the usual one; without blank masks and small groups."""
     limit: float
     """Outliers are further from 0 than this."""
 
@@ -183,28 +182,24 @@ def deviations_of(photos: Sequence[MaskedPhoto], competition: Competition) -> De
     groups, of views, and of groups again are taken out. Outliers are further from it than `OUTLIER_SPREADS` times the
     usual spread, the median absolute deviation, scaled as of a normal distribution.
     """
-    groups, views = _groups_and_views([photo.image for photo in photos], competition)
-    # A photo that is alone in its group has the group's usual area, whatever it is.
-    large = {
-        group
-        for group, count in Counter(groups or ()).items()
-        if count >= FEWEST_OF_GROUP * competition.masks_per_photo
-    }
-    if groups is None or len(large) < FEWEST_FOR_MEDIANS:
+    images = [photo.image for photo in photos]
+    groups, views = _groups_and_views(images, competition)
+    if groups is None:
         return None
-    photos = [photo for photo, group in zip(photos, groups, strict=True) if group in large]
-    views = [view for view, group in zip(views, groups, strict=True) if group in large]
-    groups = [group for group in groups if group in large]
-    if competition.classes:  # each of which has areas of its own
-        classes = classes_of_masks([photo.image for photo in photos], competition)
-        groups, views = ([f"{one} {of}" for one, of in zip(names, classes, strict=True)] for names in (groups, views))
-    areas = pd.Series([photo.area for photo in photos], dtype=float)
-    deviation = pd.Series(np.log(areas.where(areas > 0)))
-    for part in (groups, views, groups):
-        deviation = deviation - deviation.groupby(part).transform("median")
-    logs = {photo.image: float(log) for photo, log in zip(photos, deviation, strict=True) if not np.isnan(log)}
+    # Each class has areas of its own.
+    classes = classes_of_masks(images, competition) if competition.classes else [""] * len(images)
+    areas = [photo.area for photo in photos]
+    table = pd.DataFrame({"image": images, "group": groups, "view": views, "class": classes, "area": areas})
+    table = table[table["area"] > 0]
+    # A mask that is alone in its group has the group's usual area, whatever it is.
+    table = table[table.groupby(["group", "class"])["area"].transform("size") >= FEWEST_OF_GROUP]
+    if table["group"].nunique() < FEWEST_FOR_MEDIANS:
+        return None
+    deviation = np.log(table["area"])
+    for part in ("group", "view", "group"):
+        deviation = deviation - deviation.groupby([table[part], table["class"]]).transform("median")
     spread = max(1.4826 * float(deviation.abs().median()), SMALLEST_SPREAD)
-    return Deviations(logs, OUTLIER_SPREADS * spread) if logs else None
+    return Deviations(dict(zip(table["image"], deviation, strict=True)), OUTLIER_SPREADS * spread)
 
 
 def sheet_lines(stems: Sequence[str], competition: Competition) -> list[tuple[str, list[str]]]:
@@ -322,8 +317,8 @@ def _table(photos: Sequence[MaskedPhoto], ratios: Mapping[str, float], competiti
         (Column(by_score, "{:.5f}"), [_expected(photo, competition) for photo in photos]),
         (Column("area, %", "{:.2f}"), [None if photo.area is None else photo.area * 100 for photo in photos]),
         (Column("of the usual area", "{:.3f}"), [ratios.get(photo.image) for photo in photos]),
-        # Of a blank mask, which has no outline, it would be the doubtful pixels of all the photo.
-        (Column("border width, px", "{:.2f}"), [photo.border_width if photo.area else None for photo in photos]),
+        # Without an outline it would be the doubtful pixels of all the photo.
+        (Column("border width, px", "{:.2f}"), [None if one.area in (0, 1) else one.border_width for one in photos]),
         (Column("agreement", "{:.5f}"), [photo.agreement for photo in photos]),
     ]
     known = [(column, cells) for column, cells in columns if any(cell is not None for cell in cells)]

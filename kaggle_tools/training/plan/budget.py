@@ -1,15 +1,13 @@
-"""What to train within a given time: sizes and epochs, chosen from how fast this machine is.
-
-Most is learnt from small photos, which take less time; outlines need large ones (progressive resizing).
+"""What to train within a given time: how fast this machine is, what there is to do, and what is said of the plan.
 
 H height, W width.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from math import ceil, floor, prod, sqrt
+from math import ceil
 from pathlib import Path
 
 from kaggle_tools.competitions.competition import Competition
@@ -25,33 +23,13 @@ from kaggle_tools.system.hardware import best_device, has_its_own_memory
 from kaggle_tools.system.output import say
 from kaggle_tools.system.processes import device_count, is_started_by_others, on_a_gpu, own_gpu, visible_gpus
 from kaggle_tools.system.progress import duration
-from kaggle_tools.training.plan.speed import Speed, measured_speed
-
-EarlySizes = tuple[tuple[int, int, int], ...]
-"""(height, width, epochs) each."""
+from kaggle_tools.training.plan.sizes_and_epochs import Fold, Plan, least_plan, planned, sizes_for
+from kaggle_tools.training.plan.speed import measured_speed
 
 PLANNED = ("image_size", "early_sizes", "epochs")
 """The settings that a budget chooses, where they are not given."""
-MULTIPLE = 32
-"""Of which the sides are multiples: encoders halve the size five times."""
-STEP = 2**0.25
-"""By which the sides grow from one size to the next."""
-SMALLEST_SIDE = 96
-"""No side of a size that is chosen is shorter, where the photos are not."""
-SEEN = 8_000
-"""So many photos a fresh network must see before a larger size is worth its time."""
-SEEN_LAST = 5_000
-"""So many of them at the last size: what it knows of context is bound to sizes in pixels, and must be learnt anew."""
-PRETRAINED = 0.4
-"""How many of these an encoder needs that has seen photos before."""
-SHARE_OF_LAST = 0.7
-"""Of the time of all epochs, what those of the last size shall take."""
-LEAST_PIXELS, MOST_PIXELS = 0.2, 0.55
-"""Of those of the last size, what a smaller one may have."""
-SIDES_OF_EARLY = 0.7
-"""Of those of the last size, what the sides of the smaller one shall be."""
-LEAST_USED = 0.96
-"""A plan that uses less of the time is worse than one with other shares."""
+SHORTENING = {"epochs": "fewer --epochs", "image_size": "a smaller --image-size", "early_sizes": "fewer --early-sizes"}
+"""What may help where a budget is too short and these settings are given."""
 FIRST_SECONDS, SECONDS_A_PHOTO = 10.0, 0.02
 """What the tables and the page take in the end, with each held-out photo."""
 MEASURED_FOR = 0.1
@@ -77,56 +55,32 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Fold:
-    """What there is to do for each fold."""
+class Work:
+    """The folds that are to be trained, and on what."""
 
-    training: int
-    """Photos to train on."""
+    folds: int
     held_out: int
-    """Photos that each epoch validates, and that are masked at the end."""
-    speed: Speed
-    """Of the machine."""
-    cropped: Callable[[Size], Size] = lambda size: size
-    """How much of a photo of this size is trained on."""
+    """Photos of each."""
+    devices: int
+    """That share the batches of a fold."""
+    at_once: int
+    """Folds that are trained side by side."""
 
-    def epoch_seconds(self, size: Size) -> float:
-        """How long an epoch takes with photos of this size, (height, width)."""
-        training = self.training * self.speed.training.at(self.cropped(size))
-        return training + self.held_out * self.speed.validation.at(size) + self.speed.epoch
+    def of_each_fold(self, seconds: float) -> float:
+        """How many seconds of one device are left for each fold, of those that the whole command has left."""
+        return (seconds - self._end) * self.devices / self._turns
 
-    def masking_seconds(self, size: Size) -> float:
-        """How long the held-out photos take in the end."""
-        return self.held_out * self.speed.masking.at(size)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to train, and how long that takes for each fold."""
-
-    config: TrainingConfig
-    training_seconds: float
-    masking_seconds: float
+    def seconds(self, plan: Plan) -> float:
+        """How long the whole command takes after its measurement."""
+        return plan.seconds * self._turns / self.devices + self._end
 
     @property
-    def seconds(self) -> float:
-        """Of all of it."""
-        return self.training_seconds + self.masking_seconds
+    def _turns(self) -> int:
+        return ceil(self.folds / self.at_once)
 
-    def last_seen(self, fold: Fold) -> int:
-        """How many photos are seen at the last size, each as often as it is."""
-        return (self.config.epochs - self.config.early_epochs) * fold.training
-
-    def is_enough(self, fold: Fold) -> bool:
-        """Whether so many photos are seen that no smaller size would be better."""
-        needed = PRETRAINED if self.config.pretrained or self.config.init else 1
-        return self.config.epochs * fold.training >= needed * SEEN and self.last_seen(fold) >= needed * SEEN_LAST
-
-    def distance(self, seconds: float) -> float:
-        """How far it is from the best use of so many seconds: all of them, in the best shares and sizes."""
-        effort, early = self.config.effort_by_epoch, self.config.early_epochs
-        share, sides = sum(effort[early:]) / sum(effort), sqrt(effort[0]) if early else 1
-        unused = max(0.0, LEAST_USED - self.seconds / seconds)
-        return abs(share - SHARE_OF_LAST) + abs(sides - SIDES_OF_EARLY) / 2 + 4 * unused
+    @property
+    def _end(self) -> float:
+        return FIRST_SECONDS + SECONDS_A_PHOTO * self.held_out * self.folds
 
 
 def settings_within(
@@ -140,7 +94,8 @@ def settings_within(
 ) -> TrainingConfig:
     """The settings with sizes and epochs for which there is time, or those with which the run was begun.
 
-    Measures how fast this machine is, and prints the plan. Each fold that is to be trained has `held_out` photos.
+    Measures how fast this machine is, and prints the plan. `held_out`: how many photos each fold that is to be trained
+    holds out.
 
     Raises:
         InputError: the run was begun with another budget, or not one epoch fits into this one (a budget that would do
@@ -162,34 +117,44 @@ def settings_within(
     on_gpu = has_its_own_memory(best_device())
     speed = on_a_gpu(own_gpu("auto"), measured_speed, *asked) if on_gpu else measured_speed(*asked)
 
-    folds, usual = len(held_out), ceil(sum(held_out) / len(held_out))
-    fold = Fold(len(photos) - usual, usual, speed, config.cropped)
-    gpus = len(visible_gpus(execution.devices)) if execution.parallel_folds else 1
-    devices = 1 if execution.parallel_folds else device_count(execution.devices, execution.nodes)
-    end = FIRST_SECONDS + SECONDS_A_PHOTO * sum(held_out)
+    work = _work(held_out, execution)
+    # What an epoch takes besides its photos is not shared by the devices, by which all is divided in the end.
+    speed = replace(speed, epoch=speed.epoch * work.devices)
+    fold = Fold(len(photos) - work.held_out, work.held_out, speed, config.cropped)
     used = time.monotonic() - budget.started
-    left = budget.seconds - used - end
-    at_once = devices / ceil(folds / max(1, gpus))
-    plan = planned(config, left * at_once, fold, sizes, budget.given)
+    plan = planned(config, work.of_each_fold(budget.seconds - used), fold, sizes, budget.given)
     if plan is None:
-        least = least_plan(config, fold, sizes, budget.given)
-        raise InputError(_too_short(budget, least, used, least.seconds / at_once + end, folds))
-    _say(plan, folds, devices, budget, left - plan.seconds / at_once)
+        raise InputError(_too_short(config, fold, work, sizes_for(largest_size(photos)), budget, used))
+    _say(plan, work, budget, used + work.seconds(plan))
     return plan.config
 
 
-def _too_short(budget: Budget, least: Plan, used: float, needed: float, folds: int) -> str:
-    """That the budget does not suffice for the least plan, which needs so many seconds after those that are used."""
-    of_folds = f" for {folds} folds" if folds > 1 else ""
-    what = f"{counted(least.config.epochs, 'epoch')} at {size_as_text(least.config.image_size or ())}{of_folds}"
-    advice = [f"--budget {ceil(MARGIN * (used + needed) / 60)}m"]
-    advice += ["a single --fold"] if folds > 1 else []
-    advice += ["fewer --epochs"] if "epochs" in budget.given and least.config.epochs > 1 else []
-    advice += ["a smaller --image-size"] if "image_size" in budget.given else []
-    remedy = " or ".join([", ".join(advice[:-1]), advice[-1]] if advice[1:] else advice)
+def _work(held_out: Sequence[int], execution: Execution) -> Work:
+    if execution.parallel_folds:
+        return Work(len(held_out), ceil(sum(held_out) / len(held_out)), 1, max(1, len(visible_gpus(execution.devices))))
+    devices = device_count(execution.devices, execution.nodes)
+    return Work(len(held_out), ceil(sum(held_out) / len(held_out)), devices, 1)
+
+
+def _too_short(
+    config: TrainingConfig, fold: Fold, work: Work, sizes: Sequence[Size], budget: Budget, used: float
+) -> str:
+    """That not even the least plan fits into what is left, and which budget, or which other options, would do."""
+
+    def least(given: Collection[str], folds: int) -> tuple[Plan, float]:
+        plan = least_plan(config, fold, sizes, given)
+        return plan, replace(work, folds=folds).seconds(plan)
+
+    plan, needed = least(budget.given, work.folds)
+    shorter = {words: (budget.given - {name}, work.folds) for name, words in SHORTENING.items()}
+    shorter["a single --fold"] = (budget.given, 1)
+    advice = [words for words, changed in shorter.items() if used + least(*changed)[1] <= budget.seconds]
+    remedies = " or ".join([f"--budget {ceil(MARGIN * (used + needed) / 60)}m", *advice])
+    of_folds = f" for {work.folds} folds" if work.folds > 1 else ""
+    what = f"{counted(plan.config.epochs, 'epoch')} at {size_as_text(plan.config.image_size or ())}{of_folds}"
     return (
-        f"--budget: of {duration(budget.seconds)}, {duration(used)} went for reading the photos and measuring; {what} "
-        f"with masks and tables would take {duration(needed)} more, as busy as this machine is now. Give {remedy}."
+        f"--budget: too short: after {duration(used)} for reading the photos and measuring, {what}, with masks and "
+        f"tables, would take {duration(needed)} more at the speed of now. Give {remedies}."
     )
 
 
@@ -207,110 +172,12 @@ def _as_begun(run: Path, config: TrainingConfig, budget: Budget) -> TrainingConf
     return None
 
 
-def _say(plan: Plan, folds: int, devices: int, budget: Budget, unused: float) -> None:
-    config, together = plan.config, f" on {counted(devices, 'device')}" if devices > 1 else ""
+def _say(plan: Plan, work: Work, budget: Budget, seconds: float) -> None:
+    config, together = plan.config, f" on {counted(work.devices, 'device')}" if work.devices > 1 else ""
     early = [f"{epochs} at {height}x{width}" for height, width, epochs in config.early_sizes]
     last = f"{config.epochs - config.early_epochs} at {size_as_text(config.image_size or ())}"
-    training, masking = (seconds / devices for seconds in (plan.training_seconds, plan.masking_seconds))
-    say(f"plan: {counted(config.epochs, 'epoch')}, {', then '.join([*early, last])}, for {counted(folds, 'fold')}")
+    training, masking = (part / work.devices for part in (plan.training_seconds, plan.masking_seconds))
+    say(f"plan: {counted(config.epochs, 'epoch')}, {', then '.join([*early, last])}, for {counted(work.folds, 'fold')}")
     say(f"a fold{together}: {duration(training)} of training, {duration(masking)} for its held-out photos")
-    seconds = budget.seconds - unused
     ends = datetime.now().astimezone() + timedelta(seconds=budget.started + seconds - time.monotonic())
     say(f"it ends at about {ends:%H:%M}, {duration(seconds)} after it began")
-
-
-def sizes_for(photo: Size) -> list[Size]:
-    """The sizes, (height, width), from which a budget chooses for photos of this size: ascending, to the photo's own.
-
-    From each to the next the sides grow by about a fifth.
-    """
-    sizes, scale = [_multiples(photo, 1, ceil)], 1 / STEP
-    while min(smaller := _multiples(photo, scale, round)) >= SMALLEST_SIDE:
-        sizes.append(smaller)
-        scale /= STEP
-    return list(dict.fromkeys(sizes))[::-1]
-
-
-def planned(
-    config: TrainingConfig, seconds: float, fold: Fold, sizes: Sequence[Size], given: Collection[str]
-) -> Plan | None:
-    """The best use of so many seconds for each fold: the largest size for which there is time to learn enough.
-
-    None where not one epoch of the smallest size fits into the time, or not those that are given.
-
-    Args:
-        config: what is to be trained; those of its settings that are `given` stay as they are.
-        seconds: for each fold.
-        fold: what there is to do.
-        sizes: those to choose from, (height, width), ascending.
-        given: names of `PLANNED` that were decided by whoever asks.
-    """
-    found: list[Plan] = []
-    for last in _last_sizes(config, fold, sizes, given):
-        plans = [*_plans(config, seconds, fold, sizes, last, given)]
-        enough = [plan for plan in plans if plan.is_enough(fold)]
-        if enough:
-            return min(enough, key=lambda plan: plan.distance(seconds))
-        found += plans
-    # Too little time to learn enough at any size: as many photos as possible are seen.
-    return max(found, key=lambda plan: (plan.config.epochs, plan.seconds), default=None)
-
-
-def least_plan(config: TrainingConfig, fold: Fold, sizes: Sequence[Size], given: Collection[str]) -> Plan:
-    """One epoch of the smallest size, or those that are given; the arguments are those of `planned`."""
-    last = _last_sizes(config, fold, sizes, given)[-1]
-    early = config.early_sizes if "early_sizes" in given else ()
-    of_early = sum(epochs for *_, epochs in early)
-    epochs = config.epochs if "epochs" in given else of_early + 1
-    seconds = sum(number * fold.epoch_seconds((h, w)) for h, w, number in early)
-    seconds += (epochs - of_early) * fold.epoch_seconds(last)
-    config = replace(config, image_size=last, early_sizes=early, epochs=epochs)
-    return Plan(config, seconds, fold.masking_seconds(last))
-
-
-def _last_sizes(config: TrainingConfig, fold: Fold, sizes: Sequence[Size], given: Collection[str]) -> list[Size]:
-    """What the size of the last epochs may be, in descending order."""
-    if "image_size" in given:
-        return [config.image_size or sizes[-1]]
-    fitting = [size for size in reversed(sizes) if prod(size) <= prod(fold.speed.largest)]
-    return fitting or [sizes[0]]
-
-
-def _multiples(photo: Size, scale: float, rounded: Callable[[float], int]) -> Size:
-    height, width = (max(1, rounded(side * scale / MULTIPLE)) * MULTIPLE for side in photo)
-    return height, width
-
-
-def _plans(
-    config: TrainingConfig, seconds: float, fold: Fold, sizes: Sequence[Size], last: Size, given: Collection[str]
-) -> Iterator[Plan]:
-    """Yield what fits with each number of epochs at this last size."""
-    masking, each = fold.masking_seconds(last), fold.epoch_seconds(last)
-    for epochs in range(1, 1 + floor((seconds - masking) / each)):
-        left = seconds - masking - epochs * each
-        for early in _early_sizes(config, left, fold, [size for size in sizes if _is_worth_a_stage(size, last)], given):
-            in_all = epochs + sum(early_epochs for *_, early_epochs in early)
-            if "epochs" in given and in_all != config.epochs:
-                continue
-            used = epochs * each + sum(number * fold.epoch_seconds((h, w)) for h, w, number in early)
-            yield Plan(replace(config, image_size=last, early_sizes=early, epochs=in_all), used, masking)
-
-
-def _early_sizes(
-    config: TrainingConfig, left: float, fold: Fold, smaller: Sequence[Size], given: Collection[str]
-) -> Iterator[EarlySizes]:
-    """Yield what fits into the seconds that are left before the last size: nothing, or epochs of one smaller size."""
-    if "early_sizes" in given:
-        if sum(number * fold.epoch_seconds((h, w)) for h, w, number in config.early_sizes) <= left:
-            yield config.early_sizes
-        return
-    yield ()
-    for size in smaller:
-        most = floor(left / fold.epoch_seconds(size))
-        for number in range(1, most + 1) if "epochs" in given else range(most, most and most + 1):
-            yield ((*size, number),)
-
-
-def _is_worth_a_stage(size: Size, last: Size) -> bool:
-    """Whether it is so much smaller that it saves time, and not so much that little is learnt for the last size."""
-    return LEAST_PIXELS <= prod(size) / prod(last) <= MOST_PIXELS

@@ -188,7 +188,7 @@ def test_where_masks_are_run_lengths_alone_their_table_is_named_and_coherent_mas
     assert found["blank_share"].value == 0.17  # the photo without a row
     assert found["train_masks"].why == "it has run lengths, and names training photos"
     write_table(tmp_path / "train.csv", "id,pixels", texts | {"y": "1 1", "z": "1 1"})
-    gone = ", of which 2 ids are not there: y, z"
+    gone = "; of 2 ids the photo, or the class, is not there: y, z"
     assert found_in(tmp_path)["train_masks"].why == f"it has run lengths, and names training photos{gone}"
 
 
@@ -201,7 +201,7 @@ def test_run_lengths_of_masks_that_reach_both_edges_show_the_first_number(tmp_pa
     write_table(tmp_path / "train.csv", "id,pixels", dict.fromkeys("abc", low) | dict.fromkeys("def", high))
     for path in (tmp_path / "masks").iterdir():
         path.unlink()
-    why = f"from {1 - first} on, runs would go on beyond the end of a line, or of their photo"
+    why = f"from {1 - first} on, runs would go on beyond the end of a line"
     assert found_in(tmp_path)["rle_first"] == Finding(first, "concluded", why)
 
 

@@ -83,6 +83,23 @@ class TestUnusualAreas:
         assert deviations(AREAS | alone).ratios.keys() == AREAS.keys()
         assert deviations_of(masked(alone), CARVANA) is None
 
+    def test_a_mask_whose_group_has_else_but_blank_ones_is_not_held_against_itself(self) -> None:
+        blank = {f"old {number}_0{view}": 0.3 * (view == 1) for number in range(12) for view in (1, 2, 3)}
+        assert deviations(AREAS | blank).ratios.keys() == AREAS.keys()
+        assert deviations_of(masked(blank), CARVANA) is None
+
+    def test_classes_have_usual_areas_of_their_own(self) -> None:
+        """Of the second class, twice as large, a group has but one mask that is not blank."""
+        of_classes = replace(CARVANA, classes=("a", "b"))
+        areas = {f"{stem}_a": area for stem, area in AREAS.items()}
+        areas |= {f"{stem}_b": 2 * area for stem, area in AREAS.items() if not stem.startswith("van")}
+        areas |= {"van_01_b": 0.9, "van_02_b": 0.0, "van_03_b": 0.0, "van_04_b": 0.0}
+        found = deviations_of(masked(areas), of_classes)
+        assert found is not None
+        assert found.ratios == pytest.approx(
+            {stem: 1 for stem in areas if not stem.startswith("van") or stem[-1] == "a"}
+        )
+
     def test_usual_areas_are_not_known_of_photos_that_are_not_named_as_the_competitions(self) -> None:
         assert deviations_of(masked(AREAS | {"portrait": 0.2}), CARVANA) is None
 

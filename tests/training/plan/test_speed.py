@@ -179,7 +179,7 @@ def test_no_photo_takes_less_time_than_the_workers_need_to_load_it(
     config = replace(config, image_size=(32, 32), early_sizes=(), epochs=1)
     times = speed._timed(photos, tiles, config, replace(HERE, workers=workers), LONG)
     assert times[:3] == (seconds, seconds, seconds)
-    assert 0 < times.epoch < 5
+    assert times.epoch > 0
 
 
 @pytest.mark.parametrize(("limit", "trained"), [(LONG, 496), (0.0, 22)])
