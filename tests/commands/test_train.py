@@ -27,6 +27,7 @@ from kaggle_tools.report import live
 from kaggle_tools.results.fold_table import record_files
 from kaggle_tools.training import cross_validation
 from kaggle_tools.training.plan import batch
+from kaggle_tools.training.plan import budget as plan_of_budget
 
 
 def config_of(preset: str | None = None, config: Path | None = None, **options: Any) -> TrainingConfig:
@@ -155,6 +156,24 @@ class TestCommand:
     ) -> None:
         self.invoke(tmp_path, *given)
         assert handed_on[1] == trained
+
+    @pytest.mark.parametrize(("given", "held_out"), [([], [3, 1]), (["--fold", 1], [1])])
+    def test_a_budget_knows_how_many_photos_each_chosen_fold_holds_out(
+        self,
+        tmp_path: Path,
+        handed_on: list[Any],
+        monkeypatch: pytest.MonkeyPatch,
+        given: list[object],
+        held_out: list[int],
+    ) -> None:
+        asked: list[Any] = []
+        monkeypatch.setattr(plan_of_budget, "settings_within", lambda *all_: (asked.extend(all_), all_[4])[1])
+        (tmp_path / "run").mkdir()
+        rows = ["image,group,fold", "a_01,a,0", "b_01,b,0", "c_01,c,1", "d_01,d,0"]
+        (tmp_path / "run" / "folds.csv").write_text("\n".join(rows))
+        self.invoke(tmp_path, "--budget", "5m", "--epochs", 4, *given)
+        assert (asked[0].seconds, asked[0].planned, asked[-1]) == (300, ["image_size", "early_sizes"], held_out)
+        assert handed_on[0].is_timed
 
     def test_groups_are_called_as_on_the_page(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_run(tmp_path / "run", tmp_path / "data", {0: {"a_01": (3, 0), "b_01": (0, 0)}})
