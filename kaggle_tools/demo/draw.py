@@ -173,10 +173,13 @@ def _check_formats(competition: Competition) -> None:
 
 
 def _check_classes(competition: Competition, kind: Kind) -> None:
-    if len(competition.classes) > kind.classes:
+    needed = len(competition.classes)
+    if needed > kind.classes:
+        able = [name for name, other in SUBJECTS.items() if other.classes >= needed]
+        instead = f"write demo = {' or '.join(map(repr, able))} into its file" if able else "choose another competition"
         raise InputError(
-            f"{competition.title} has {len(competition.classes)} classes, but of {kind.plural} the demo can draw only "
-            f"{kind.classes}; choose another `demo` for it, or another competition"
+            f"{competition.title} has {needed} classes, but of {kind.plural} the demo can draw only {kind.classes}; "
+            f"{instead}"
         )
 
 

@@ -439,5 +439,7 @@ def test_more_classes_than_can_be_drawn_are_refused_before_anything_is_written(t
     five = replace(STEEL, classes=("1", "2", "3", "4", "5"))
     with pytest.raises(InputError, match="Severstal .* has 5 classes, but of sheets the demo can draw only 4; choose"):
         draw_competition(tmp_path / "demo", five)
+    with pytest.raises(InputError, match="only [01]; write demo = 'steel' or 'clouds' into its file"):
+        draw_competition(tmp_path / "demo", replace(STEEL, demo="cars"))
 
     assert not (tmp_path / "demo").exists()
