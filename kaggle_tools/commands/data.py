@@ -110,6 +110,8 @@ def draft(
     for field, found in fields.items():
         say(f"{field} = {found.value!r}: {found.how}, {found.why}")
     guessed = [field for field, found in fields.items() if found.how == "guessed"]
+    if numbering := [field for field in guessed if field in ("rle_order", "rle_first")]:
+        warn(f"{' and '.join(numbering)}: a wrong guess makes all masks of a submission wrong, and no check may see it")
     say(f"{path}: look up {', '.join(guessed)}; then train with --competition {path}")
 
 

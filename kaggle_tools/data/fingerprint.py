@@ -66,7 +66,7 @@ def fingerprint_of(photos: Sequence[Photo]) -> Fingerprint:
     """
     targets = targets_of(photos)
     files = dict.fromkeys(path for photo in targets for path in (photo.path, photo.mask) if path)
-    hashes = dict(zip(files, sha256_of_all([*files], "files compared with earlier ones"), strict=True))
+    hashes = dict(zip(files, sha256_of_all([*files], "files hashed, so that later changes are noticed"), strict=True))
     return {photo.stem: FileHashes(hashes[photo.path], hashes[photo.mask]) for photo in targets if photo.mask}
 
 

@@ -35,6 +35,9 @@ from kaggle_tools.results.summary import (
 from kaggle_tools.system.output import warn
 from kaggle_tools.system.processes import is_first_process
 
+FEW_PHOTOS = 2_000
+"""So many are compared with those of a training, whatever they are called."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -167,13 +170,13 @@ class Evidence:
         return ExpectedScore(estimate_at(self.held_out, self.competition, care), excess=excess)
 
     def _seen_in_training(self, photos: Sequence[Photo]) -> str:
-        """Which photos a network of the selection was trained on, by name and content; empty where it was on none.
+        """Which photos a network of the selection was trained on, by content; empty where it was on none.
 
         Those of `--extra` are unknown, with masks that a network made.
         """
         for run in self.selection.runs:
             try:
-                seen = _trained_on(photos, run, self.selection.folds or run_folder.trained_folds(run))
+                seen = _trained_on(photos, run, self.selection.folds or run_folder.trained_folds(run), self.competition)
             except InputError as error:  # its files are damaged: then nobody knows
                 return str(error)
             if seen:
@@ -202,8 +205,10 @@ class Evidence:
         return why
 
 
-def _trained_on(photos: Sequence[Photo], run: Path, folds: Collection[int]) -> list[str]:
+def _trained_on(photos: Sequence[Photo], run: Path, folds: Collection[int], competition: Competition) -> list[str]:
     """The names of those photos on which at least one of these folds was trained.
+
+    Of many, only those are compared whose names are those of such photos.
 
     Raises:
         InputError: files of the run are damaged, or a photo cannot be read.
@@ -211,11 +216,16 @@ def _trained_on(photos: Sequence[Photo], run: Path, folds: Collection[int]) -> l
     recorded = recorded_files(run)
     table = run_folder.read_folds(run) if recorded else pd.DataFrame({"image": [], "fold": []})
     held_out = dict(zip(table["image"], table["fold"], strict=True))
-    known = [photo for photo in photos if photo.stem in held_out and photo.targets[0].stem in recorded]
-    trained = [photo for photo in known if {*folds} - {held_out[photo.stem]}]
-    hashes = sha256_of_all([photo.path for photo in trained], "photos compared with those of the training")
-    same = zip(trained, hashes, strict=True)
-    return [photo.path.name for photo, found in same if found == recorded[photo.targets[0].stem].photo]
+    stem_of = {name: stem for stem in held_out for name in competition.names_of(stem)}
+    trained = {
+        hashes.photo: stem_of[name]
+        for name, hashes in recorded.items()
+        if name in stem_of and {*folds} - {held_out[stem_of[name]]}
+    }
+    stems = {*trained.values()}
+    compared = photos if len(photos) <= FEW_PHOTOS else [photo for photo in photos if photo.stem in stems]
+    hashes = sha256_of_all([photo.path for photo in compared], "photos compared with those of the training")
+    return [photo.path.name for photo, found in zip(compared, hashes, strict=True) if found in trained]
 
 
 def _warn_of_copies(members: Sequence[Member], recorded: Sequence[Network]) -> None:

@@ -75,6 +75,8 @@ def write_report(
         masks = masks_part(pred, competition, data) if pred else None
         named = [one.resolve().name for one in runs] + ([f"masks in {pred.resolve().name}"] if pred else [])
         out = out or place_of(runs, pred)
+        if out.is_dir():
+            raise InputError(f"{out}: is a folder, where the page shall be; move it away, or give --out FILE")
         page = Page(
             title=first_few(named),
             kind=_kind(competition),

@@ -27,12 +27,15 @@ from kaggle_tools.data.images import read_mask
 from kaggle_tools.data.listing import Photo
 from kaggle_tools.errors import InputError, counted, first_few
 from kaggle_tools.results.run_folder import (
+    CONFIG_FILE,
     DATA_FILE,
     FOLDS_FILE,
     OOF_FILE,
     WRITES,
+    differing,
     finished_folds,
     is_begun,
+    read_config,
     read_folds,
     read_oof,
 )
@@ -50,7 +53,7 @@ class Split:
     """Those on which the fold is scored."""
 
 
-def folds_of(run: Path, competition: Competition, photos: list[Photo], config: TrainingConfig) -> dict[str, int]:
+def folds_of(run: Path, competition: Competition, photos: Sequence[Photo], config: TrainingConfig) -> dict[str, int]:
     """The fold of each photo by its stem: read from `folds.csv`, or drawn and written there.
 
     Raises:
@@ -76,17 +79,17 @@ def folds_of(run: Path, competition: Competition, photos: list[Photo], config: T
 
 
 def held_out_counts(run: Path, competition: Competition, photos: Sequence[Photo], config: TrainingConfig) -> list[int]:
-    """How many photos each fold holds out, as the run's `folds.csv` says, or as they would be drawn.
+    """How many photos each fold holds out, as the run's `folds.csv` says, or as they will be drawn.
 
     Raises:
-        InputError: too few groups for the folds, or `folds.csv` is damaged.
+        InputError: see `folds_of`.
     """
-    if (run / FOLDS_FILE).exists():
-        of_fold = read_folds(run)["fold"].value_counts()
-        if set(of_fold.index) == set(range(config.folds)):
-            return [int(of_fold[fold]) for fold in range(config.folds)]
-    folds = _drawn(competition, photos, config)["fold"]
-    return [int((folds == fold).sum()) for fold in range(config.folds)]
+    is_redrawn = (run / CONFIG_FILE).exists() and bool({"folds", "seed"} & {*differing(read_config(run), config)})
+    if (run / FOLDS_FILE).exists() and (is_begun(run) or not is_redrawn):
+        folds = [*folds_of(run, competition, photos, config).values()]
+    else:
+        folds = _drawn(competition, photos, config)["fold"].tolist()
+    return [folds.count(fold) for fold in range(config.folds)]
 
 
 def require_enough_groups(competition: Competition, photos: Sequence[Photo], folds: int) -> None:

@@ -132,15 +132,18 @@ class TestRecord:
     def test_photos_that_the_run_was_trained_with_let_no_score_be_expected(
         self, runs: list[Path], tiles: Competition, ensemble: Ensemble, data: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Of two photos of the same names as in the training one has another content."""
+        """Of two photos of the same names as in the training one has another content; a copy has another name."""
         photos = [Photo(stem, data / f"{stem}.png", (1, 4)) for stem in ("7", "8", "9")]
         for number, photo in enumerate(photos):
-            photo.path.write_bytes(b"%d" % number)
-        hashes = FileHashes(hashlib.sha256(b"1").hexdigest(), "0" * 64)
-        write_fingerprint(runs[0] / "data.csv", {"7": hashes, "8": hashes})
+            photo.path.write_bytes(b"%d" % min(number, 1))
+        hashes = {
+            stem: FileHashes(hashlib.sha256(b"%d" % number).hexdigest(), "0" * 64)
+            for stem, number in (("7", 2), ("8", 1))
+        }
+        write_fingerprint(runs[0] / "data.csv", hashes)
         (runs[0] / "folds.csv").write_text("image,group,fold\n7,7,1\n8,8,1\n")
         record = evidence(runs[:1], tiles).record(ensemble, AfterCare(ensemble.threshold), data, photos, 3)
-        seen = f"{runs[0]} was trained on 1 photo of these: 8.png"
+        seen = f"{runs[0]} was trained on 2 photos of these: 8.png, 9.png"
         assert record.expected == ExpectedScore(None, seen)
         assert (
             capsys.readouterr().err

@@ -53,8 +53,14 @@ class TestFolds:
         own = [f"{photo.stem},{photo.stem[:-3]},{ {'5': 1, '6': 2}.get(photo.stem[3], 0) }" for photo in PHOTOS]
         (tmp_path / "folds.csv").write_text("\n".join(["image,group,fold", *own]))
         assert fold_table.held_out_counts(tmp_path, CARVANA, PHOTOS, FOLDS) == [len(PHOTOS) - 6, 3, 3]
-        redrawn = fold_table.held_out_counts(tmp_path, CARVANA, PHOTOS, replace(FOLDS, folds=2))
-        assert (len(redrawn), sum(redrawn)) == (2, len(PHOTOS))
+        message = refusal(fold_table.held_out_counts, tmp_path, CARVANA, PHOTOS, replace(FOLDS, folds=2))
+        assert "its folds are [0, 1, 2], but 2 were asked for" in message
+
+    def test_folds_that_will_be_drawn_anew_are_counted_as_they_will_be(self, tmp_path: Path) -> None:
+        run_folder.write_config(tmp_path, FOLDS, tmp_path, "train")
+        fold_table.folds_of(tmp_path, CARVANA, PHOTOS, FOLDS)
+        counts = fold_table.held_out_counts(tmp_path, CARVANA, PHOTOS, replace(FOLDS, folds=2))
+        assert (len(counts), sum(counts)) == (2, len(PHOTOS))
 
     def test_the_seed_decides_the_folds(self, tmp_path: Path) -> None:
         drawn = [

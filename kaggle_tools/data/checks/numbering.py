@@ -29,6 +29,8 @@ LEAST_RUNS = 10
 LEAST_RATIO, LEAST_SHARE = 10, 0.01
 """A first number is wrong where so many times as many runs as from the other one on go on beyond the end of a line, and
 they are this share of all."""
+LEAST_EDGES = 5
+"""From the right first number on so many runs begin at an edge of the photo, and so many end at one."""
 AROUND = 15
 """Pixels: so wide is what an outline is held against."""
 SURE = 4.0
@@ -42,14 +44,13 @@ class Numbering(NamedTuple):
     first: int
 
 
-def of_equal_masks(masks: Sequence[tuple[str, NDArray[np.bool_]]]) -> Numbering | None:
-    """The one numbering in which run lengths are those of the masks, (H, W), beside them; None where there is none."""
-    fitting = [
+def of_equal_masks(masks: Sequence[tuple[str, NDArray[np.bool_]]]) -> list[Numbering]:
+    """All numberings in which run lengths are those of the masks, (H, W), beside them."""
+    return [
         numbering
         for numbering in map(Numbering._make, product(ORDERS, FIRSTS))
         if all(rle.encode(mask_HW, *numbering) == " ".join(text.split()) for text, mask_HW in masks)
     ]
-    return fitting[0] if len(fitting) == 1 else None
 
 
 def order_of_coherent_masks(masks: Sequence[tuple[str, Size]], first: int) -> Order | None:
@@ -87,13 +88,25 @@ def _fits(text: str, size: Size, first: int) -> bool:
 def first_of_coherent_masks(masks: Sequence[tuple[str, Size]], order: Order) -> int | None:
     """The number of the first pixel from which on hardly a run goes on beyond the end of a line; None if none is sure.
 
-    From the other one on, masks that reach both ends of lines have a pixel of theirs in the line beside.
+    From the other one on, masks that reach an end of lines have a pixel of theirs in the line beside. Masks must reach
+    both ends: where all that reach one go on at the other, they look as if the wrong number was right.
     """
     shares = [crossing_share(masks, Numbering(order, first)) for first in FIRSTS]
     for first, share, other in zip(FIRSTS, shares, reversed(shares), strict=True):
         if share is not None and other is not None and other >= max(LEAST_SHARE, LEAST_RATIO * share):
-            return first
+            edges = np.sum([_runs_at_edges(*mask, Numbering(order, first)) for mask in masks], axis=0)
+            return first if edges.min() >= LEAST_EDGES else None
     return None
+
+
+def _runs_at_edges(text: str, size: Size, numbering: Numbering) -> tuple[int, int]:
+    """How many runs begin where a line does, and how many end where it does, of those within one line."""
+    begins, ends = rle.parse(text, size[0] * size[1], numbering.first).cumsum(axis=1).T
+    line = size[1] if numbering.order == "row-major" else size[0]
+    is_within = begins // line == (ends - 1) // line
+    is_part = ends - begins < line  # a whole line reaches both, whichever is the first number
+    at_begin, at_end = begins % line == 0, ends % line == 0
+    return int((is_within & is_part & at_begin).sum()), int((is_within & is_part & at_end).sum())
 
 
 def _least_crossing(masks: Sequence[tuple[str, Size]], order: Order) -> float:

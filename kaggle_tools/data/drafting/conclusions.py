@@ -26,6 +26,8 @@ from kaggle_tools.errors import counted, counted_of, first_few
 from kaggle_tools.metrics import BY_NAME
 
 How = Literal["seen", "concluded", "guessed"]
+SEVERAL = 3
+"""So many masks of the same single pixel are hardly masks."""
 NO_FILES = "there are no mask files to compare with"
 
 
@@ -124,12 +126,13 @@ def _stem_format(roles: Roles) -> tuple[str, str]:
 
 def _run_length_fields(roles: Roles) -> dict[str, Finding]:
     """In which order pixels are numbered, and from which number on."""
+    marker = _marker(roles)
     # Of several rows, such as one for each object, none is equal to a file, but each is as coherent as a mask.
     usable = [
         (mask_id, text)
         for mask_id in roles.stem_of
         for text in roles.texts.get(mask_id, [])
-        if not is_blank(text) and (len(roles.texts[mask_id]) == 1 or not roles.masks)
+        if not is_blank(text) and text != marker and (len(roles.texts[mask_id]) == 1 or not roles.masks)
     ]
     some = evenly(usable, SOME)
     if not some:
@@ -137,7 +140,7 @@ def _run_length_fields(roles: Roles) -> dict[str, Finding]:
     if roles.masks:
         equal = of_equal_masks([(text, read_mask(roles.masks.by_id[mask_id])) for mask_id, text in some])
         why = f"{counted(len(some), 'mask')} of {_named(roles)} compared with their files"
-        return _numbering(equal, why) if equal else _unknown_numbering(f"{_named(roles)} fits its masks in no order")
+        return _numbering(equal, _named(roles), why)
     return _numbering_without_files(roles, [(roles.stem_of[mask_id], text) for mask_id, text in some])
 
 
@@ -162,9 +165,13 @@ def _numbering_without_files(roles: Roles, masks: Sequence[tuple[str, str]]) -> 
     return found
 
 
-def _numbering(numbering: Numbering, why: str) -> dict[str, Finding]:
-    order, first = numbering
-    return {"rle_order": Finding(order, "concluded", why), "rle_first": Finding(first, "concluded", why)}
+def _numbering(equal: Sequence[Numbering], table: str, why: str) -> dict[str, Finding]:
+    """What all numberings say in which the table is equal to the mask files."""
+    found = _unknown_numbering(f"{table} fits its masks in {'several orders' if equal else 'no order'}")
+    for field, values in (("rle_order", {order for order, _ in equal}), ("rle_first", {first for _, first in equal})):
+        if len(values) == 1:
+            found[field] = Finding(values.pop(), "concluded", why)
+    return found
 
 
 def _unknown_numbering(why: str) -> dict[str, Finding]:
@@ -174,12 +181,17 @@ def _unknown_numbering(why: str) -> dict[str, Finding]:
 
 def _blank_fields(roles: Roles) -> dict[str, Finding]:
     """How many masks are blank, and what a table holds for these."""
+    marker = _marker(roles)
     if roles.masks:
         some = [mask_id for stem in evenly(roles.stems, SOME) for mask_id in roles.ids.of(stem)]
         blank = [mask_id for mask_id in some if not read_mask(roles.masks.by_id[mask_id]).any()]
     else:
         some = [*roles.stem_of]
-        blank = [mask_id for mask_id in some if all(map(is_blank, roles.texts.get(mask_id, [])))]
+        blank = [
+            mask_id
+            for mask_id in some
+            if all(is_blank(text) or text == marker for text in roles.texts.get(mask_id, []))
+        ]
     if not blank:
         return {}
     why = f"{counted_of(len(blank), len(some), 'training mask')} blank"
@@ -193,7 +205,16 @@ def _blank_fields(roles: Roles) -> dict[str, Finding]:
     held = {text for mask_id in blank for text in roles.texts.get(mask_id, [])}
     if len(held) == 1 and (text := held.pop()):
         found["blank_mask"] = Finding(text, "seen", f"in {_named(roles)}")
+    elif marker is not None:
+        found["blank_mask"] = Finding(marker, "guessed", f"several masks of {_named(roles)} are no more than that")
     return found
+
+
+def _marker(roles: Roles) -> str | None:
+    """What several rows hold that is at most one pixel, so that it may stand for a blank mask, if there is such."""
+    counts = Counter(text for texts in roles.texts.values() for text in texts if not is_blank(text))
+    found = [text for text, count in counts.items() if count >= SEVERAL and text.split()[1:] in ([], ["0"], ["1"])]
+    return found[0] if len(found) == 1 else None
 
 
 def _named(roles: Roles) -> str:

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,14 +38,16 @@ def loader(dataset: Dataset[Item], *, workers: int, device: str = "cpu", **setti
 
     `device` is the type of the device on which the model runs, such as `cuda`; `settings` are DataLoader's own.
     """
-    return DataLoader(
-        dataset,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=device == "cuda",
-        worker_init_fn=_step_back if device == "cpu" else _one_thread,
-        **settings,
-    )
+    with warnings.catch_warnings():  # how many workers there are is the user's choice
+        warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
+        return DataLoader(
+            dataset,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=device == "cuda",
+            worker_init_fn=_step_back if device == "cpu" else _one_thread,
+            **settings,
+        )
 
 
 @contextmanager

@@ -30,8 +30,8 @@ PLANNED = ("image_size", "early_sizes", "epochs")
 """The settings that a budget chooses, where they are not given."""
 SHORTENING = {"epochs": "fewer --epochs", "image_size": "a smaller --image-size", "early_sizes": "fewer --early-sizes"}
 """What may help where a budget is too short and these settings are given."""
-FIRST_SECONDS, SECONDS_A_PHOTO = 10.0, 0.02
-"""What the tables and the page take in the end, with each held-out photo."""
+PAGE_SECONDS, SECONDS_A_PHOTO = 10.0, 0.02
+"""What the page takes in the end, and tables with each held-out photo."""
 MEASURED_FOR = 0.1
 """The share of a budget that the measuring of sizes may take."""
 MARGIN = 1.25
@@ -65,6 +65,7 @@ class Work:
     """That share the batches of a fold."""
     at_once: int
     """Folds that are trained side by side."""
+    has_page: bool
 
     def of_each_fold(self, seconds: float) -> float:
         """How many seconds of one device are left for each fold, of those that the whole command has left."""
@@ -80,7 +81,7 @@ class Work:
 
     @property
     def _end(self) -> float:
-        return FIRST_SECONDS + SECONDS_A_PHOTO * self.held_out * self.folds
+        return (PAGE_SECONDS if self.has_page else 0) + SECONDS_A_PHOTO * self.held_out * self.folds
 
 
 def settings_within(
@@ -130,10 +131,14 @@ def settings_within(
 
 
 def _work(held_out: Sequence[int], execution: Execution) -> Work:
-    if execution.parallel_folds:
-        return Work(len(held_out), ceil(sum(held_out) / len(held_out)), 1, max(1, len(visible_gpus(execution.devices))))
-    devices = device_count(execution.devices, execution.nodes)
-    return Work(len(held_out), ceil(sum(held_out) / len(held_out)), devices, 1)
+    side_by_side = execution.parallel_folds
+    return Work(
+        folds=len(held_out),
+        held_out=ceil(sum(held_out) / len(held_out)),
+        devices=1 if side_by_side else device_count(execution.devices, execution.nodes),
+        at_once=max(1, len(visible_gpus(execution.devices))) if side_by_side else 1,
+        has_page=execution.report,
+    )
 
 
 def _too_short(
@@ -165,8 +170,12 @@ def _as_begun(run: Path, config: TrainingConfig, budget: Budget) -> TrainingConf
     begun = run_folder.read_config(run)
     if begun.budget == budget.seconds:
         recorded = {name: begun.settings.get(name) for name in budget.planned}
-        return config_of_settings({**settings_of(config), **recorded})
-    if run_folder.is_begun(run):
+        planned_then = config_of_settings({**settings_of(config), **recorded})
+        if run_folder.is_begun(run) or not run_folder.differing(begun, planned_then):
+            epochs = f"{counted(planned_then.epochs, 'epoch')} for each fold"
+            say(f"the run goes on as it was planned within {duration(budget.seconds)}: {epochs}")
+            return planned_then
+    elif run_folder.is_begun(run):
         was = f"with --budget {duration(begun.budget)}" if begun.budget else "without --budget"
         raise InputError(f"{run}: begun {was}. Give the command as it was, or another --out.")
     return None

@@ -161,7 +161,10 @@ def _timed(
         trainer = make_trainer(Path(folder), config, execution, [*callbacks_of(Path(folder), data, execution), watch])
         if execution.compiled:
             task.model.compile()
-        trainer.fit(task, datamodule=data)
+        try:
+            trainer.fit(task, datamodule=data)
+        except SystemExit as end:  # with which Lightning answers Ctrl-C
+            raise KeyboardInterrupt from end
         architecture = architecture_of(config)
         card = card_of(config, architecture, competition, fold=0)
         scored = scored_photos(

@@ -32,8 +32,11 @@ NUMBERINGS = [*product(["row-major", "column-major"], [0, 1])]
 def test_equal_masks_show_order_and_first_number(order: Any, first: int) -> None:
     masks = [blob(20, 30, seed) for seed in range(3)]
     texts = [rle.encode(mask_HW, order, first) for mask_HW in masks]
-    assert of_equal_masks([*zip(texts, masks, strict=True)]) == Numbering(order, first)
-    assert of_equal_masks([(texts[0], masks[0]), (texts[1], masks[2])]) is None
+    assert of_equal_masks([*zip(texts, masks, strict=True)]) == [Numbering(order, first)]
+    assert of_equal_masks([(texts[0], masks[0]), (texts[1], masks[2])]) == []
+    square_HW = np.pad(np.ones((4, 4), dtype=bool), 3)
+    equal = of_equal_masks([(rle.encode(square_HW, order, first), square_HW)])
+    assert sorted(equal) == [("column-major", first), ("row-major", first)]
 
 
 @pytest.mark.parametrize(("order", "first"), NUMBERINGS)
@@ -68,6 +71,17 @@ def test_masks_that_reach_opposite_edges_show_the_first_number(order: Any, first
     assert first_of_coherent_masks(texts, order) == first
     inside = [(rle.encode(blob(20, 30, seed), order, first), (20, 30)) for seed in range(3)]
     assert first_of_coherent_masks(inside, order) is None
+
+
+@pytest.mark.parametrize("true", [0, 1])
+def test_masks_of_which_all_that_reach_an_edge_go_on_at_the_other_show_no_first_number(true: int) -> None:
+    """One pixel at the end of a column and six at the beginning of the next look like seven there, one number on."""
+    mask_HW = np.zeros((96, 144), dtype=bool)
+    mask_HW[:6, 20:90] = mask_HW[-1:, 20:90] = True
+    masks = [mask_HW, mask_HW[::-1]]
+    for of_masks in ([mask_HW] * 5, [mask_HW[::-1]] * 5, masks):
+        texts = [(rle.encode(one_HW, "column-major", true), (96, 144)) for one_HW in of_masks]
+        assert first_of_coherent_masks(texts, "column-major") in (true, None)
 
 
 @pytest.mark.parametrize(("text", "first"), [("0 1", 0), ("600 1", 1), ("1 1", None), ("0 1 599 2", None)])

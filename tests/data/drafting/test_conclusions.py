@@ -192,6 +192,20 @@ def test_where_masks_are_run_lengths_alone_their_table_is_named_and_coherent_mas
     assert found_in(tmp_path)["train_masks"].why == f"it has run lengths, and names training photos{gone}"
 
 
+@pytest.mark.parametrize("marker", ["0 0", "0 1", "1 1"])
+def test_a_pixel_that_several_masks_are_is_guessed_to_be_a_blank_one(tmp_path: Path, marker: str) -> None:
+    """And says nothing of the first number."""
+    draw(tmp_path, "a b c d e f")
+    texts = {stem: rle.encode(box(stem), "column-major", 1) for stem in "abc"}
+    write_table(tmp_path / "train.csv", "id,pixels", texts | dict.fromkeys("def", marker))
+    for path in (tmp_path / "masks").iterdir():
+        path.unlink()
+    found = found_in(tmp_path)
+    assert found["blank_mask"] == Finding(marker, "guessed", "several masks of train.csv are no more than that")
+    assert found["rle_first"].how == "guessed"
+    assert found["blank_share"].value == 0.67  # and c, which is empty
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_run_lengths_of_masks_that_reach_both_edges_show_the_first_number(tmp_path: Path, first: int) -> None:
     draw(tmp_path, "a b c d e f")
@@ -331,7 +345,7 @@ def test_classes_may_follow_in_ids_behind_a_hyphen(tmp_path: Path) -> None:
     found = found_in(draw_classes(tmp_path, "id,pixels", "{stem}.png-{of_class},{text}"))
     assert found["classes"].value == ["2", "10"]
     assert found["id_pattern"].value == "{stem}.png-{class}"
-    assert found["blank_share"].value == 0.5
+    assert found["blank_share"].value == 0.67  # and c, which is empty
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,13 @@ class TestSettingsWithin:
         assert recorded["budget"] == 60
         assert recorded["settings"]["epochs"] == begun.epochs
 
+    def test_a_run_of_which_nothing_is_trained_is_planned_anew_for_other_settings(
+        self, tmp_path: Path, tiles: Competition, photos: list[Photo], speed: list[tuple[Any, ...]]
+    ) -> None:
+        self.within(tmp_path, tiles, photos, 60, frozenset())
+        self.within(tmp_path, tiles, photos, 60, frozenset(), width=8)
+        assert len(speed) == 2
+
     @pytest.mark.parametrize(("first", "named"), [(60.0, "with --budget 60 s"), (None, "without --budget")])
     def test_a_run_that_was_begun_with_another_budget_is_refused(
         self, first: float | None, named: str, tmp_path: Path, tiles: Competition, photos: list[Photo]
