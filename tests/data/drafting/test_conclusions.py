@@ -345,7 +345,7 @@ def test_classes_may_follow_in_ids_behind_a_hyphen(tmp_path: Path) -> None:
     found = found_in(draw_classes(tmp_path, "id,pixels", "{stem}.png-{of_class},{text}"))
     assert found["classes"].value == ["2", "10"]
     assert found["id_pattern"].value == "{stem}.png-{class}"
-    assert found["blank_share"].value == 0.67  # and c, which is empty
+    assert found["blank_share"].value == 0.5
 
 
 @pytest.mark.parametrize(
