@@ -1,5 +1,6 @@
 """What happens beside a training: its table of metrics, what it prints, its pictures, and when it stops."""
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ from kaggle_tools.system.files import write_text
 from kaggle_tools.system.json_values import floating, mapping
 from kaggle_tools.system.output import say, warn
 from kaggle_tools.system.progress import duration
+
+LINE_SECONDS = 60.0
+"""Between two lines within an epoch."""
 
 
 class MetricsTable(Callback):
@@ -99,6 +103,8 @@ class Patience(EarlyStopping):
 class EpochLines(Checkpoint):
     """One line an epoch: its metrics, and how long this fold and the whole run will still take.
 
+    Within a long epoch it says once a minute how far that is, where no progress bar does.
+
     To Lightning it is a checkpoint, which it calls after all other callbacks and in their order: who reads the line
     knows that the epoch is saved, and a terminal that is gone loses a line and no epoch.
 
@@ -115,7 +121,19 @@ class EpochLines(Checkpoint):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        self.started = time.monotonic()
+        self.started = self.said = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Print how far the epoch is."""
+        now = time.monotonic()
+        if now - self.said < LINE_SECONDS or sys.stdout.isatty() or not trainer.is_global_zero:
+            return
+        self.said = now
+        done, total = batch_idx + 1, int(trainer.num_training_batches)
+        left = duration((now - self.started) / done * (total - done))
+        say(f"epoch {pl_module.current_epoch + 1}/{trainer.max_epochs}: {done:,} of {total:,} batches, {left} left")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line."""

@@ -60,7 +60,7 @@ def test_the_page_of_six_cars_shows_the_three_worst_and_says_that_unusual_areas_
     pred = write_pred(tmp_path / "pred", tmp_path / "data" / "train", dict.fromkeys(PHOTOS_OF_TWO_RUNS, 20))
     page = write_report(None, CARVANA, runs[:1], pred).read_text()
     assert "<h2>The 3 worst cars</h2>" in page
-    assert "this needs photos of at least 10 cars, named as in the competition" in page
+    assert "this needs at least 3 photos each of 10 cars, named as in the competition" in page
 
 
 def test_a_page_leads_to_the_sections_that_it_has_and_to_no_others(runs: list[Path], tmp_path: Path) -> None:

@@ -95,6 +95,16 @@ class TestEpochLines:
         assert said[1].startswith("epoch 2/10  val_dice 0.5000")
         assert said[1].endswith("left: fold 16 min, run 56 min")
 
+    def test_a_long_epoch_says_once_a_minute_how_far_it_is(self, clock: Clock, capsys: Any) -> None:
+        lines, of_epoch = EpochLines(folds_left=1, efforts=EQUAL), trainer(1)
+        of_epoch.num_training_batches = 8
+        lines.on_train_epoch_start(of_epoch, module(1))
+        for batch, seconds in enumerate((30, 29, 61, 40)):
+            clock.now += seconds
+            lines.on_train_batch_end(of_epoch, module(1), None, None, batch)
+        # 120 s for three of eight batches.
+        assert capsys.readouterr().out == "epoch 2/10: 3 of 8 batches, 3 min left\n"
+
     def test_the_line_of_an_epoch_knows_that_larger_photos_take_longer(self, clock: Clock, capsys: Any) -> None:
         lines = EpochLines(folds_left=2, efforts=GROWING)
         for epoch, seconds in ((6, 20), (7, 30), (8, 110)):
