@@ -117,9 +117,12 @@ class Evidence:
         same_tta = all(member.own_tta == (ensemble.tta, ensemble.scales) for member in ensemble.members)
         scores = self.scores(care, same_tta=same_tta)
         expected = scores.expected
-        if seen := self._seen_in_training(photos):
-            warn(f"{seen}: masks of these look better than those of unknown photos will")
-            expected = ExpectedScore(None, seen)
+        try:
+            if seen := self._seen_in_training(photos):
+                warn(f"{seen}: masks of these look better than those of unknown photos will")
+                expected = ExpectedScore(None, seen)
+        except InputError as error:  # files are damaged: then nobody knows
+            expected = ExpectedScore(None, str(error))
         return replace(record, cross_validation=scores.cross_validation, expected=expected)
 
     def scores(self, care: AfterCare, *, same_tta: bool) -> RecordedScores:
@@ -173,12 +176,12 @@ class Evidence:
         """Which photos a network of the selection was trained on, by content; empty where it was on none.
 
         Those of `--extra` are unknown, with masks that a network made.
+
+        Raises:
+            InputError: files of a run are damaged.
         """
         for run in self.selection.runs:
-            try:
-                seen = _trained_on(photos, run, self.selection.folds or run_folder.trained_folds(run), self.competition)
-            except InputError as error:  # its files are damaged: then nobody knows
-                return str(error)
+            seen = _trained_on(photos, run, self.selection.folds or run_folder.trained_folds(run), self.competition)
             if seen:
                 return f"{run} was trained on {counted(len(seen), 'photo')} of these: {first_few(seen)}"
         return ""

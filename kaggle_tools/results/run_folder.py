@@ -181,7 +181,7 @@ def write_config(
     if path.exists():
         begun = read_config(run)
         names = differing(begun, config)
-        if not names and begun.pretrained_sha256 == weights:
+        if not names and begun.pretrained_sha256 == weights and (begun.budget == budget or is_begun(run)):
             return
         if not names and is_begun(run):
             raise InputError(

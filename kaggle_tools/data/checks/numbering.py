@@ -72,9 +72,13 @@ def order_of_coherent_masks(masks: Sequence[tuple[str, Size]], first: int) -> Or
 
 
 def only_first_that_fits(masks: Sequence[tuple[str, Size]]) -> int | None:
-    """The one number of the first pixel from which on no run begins before its photo, or ends behind it; or None."""
-    fitting = [first for first in FIRSTS if all(_fits(text, size, first) for text, size in masks)]
-    return fitting[0] if len(fitting) == 1 else None
+    """The one number of the first pixel from which on no run begins before its photo, or ends behind it; or None.
+
+    Masks that fit from neither on, as damaged ones, say nothing.
+    """
+    fitting = [[first for first in FIRSTS if _fits(text, size, first)] for text, size in masks]
+    sure = {firsts[0] for firsts in fitting if len(firsts) == 1}
+    return sure.pop() if len(sure) == 1 else None
 
 
 def _fits(text: str, size: Size, first: int) -> bool:

@@ -205,14 +205,15 @@ def _blank_fields(roles: Roles) -> dict[str, Finding]:
     held = {text for mask_id in blank for text in roles.texts.get(mask_id, [])}
     if len(held) == 1 and (text := held.pop()):
         found["blank_mask"] = Finding(text, "seen", f"in {_named(roles)}")
-    elif marker is not None:
+    elif marker in held:
         found["blank_mask"] = Finding(marker, "guessed", f"several masks of {_named(roles)} are no more than that")
     return found
 
 
 def _marker(roles: Roles) -> str | None:
     """What several rows hold that is at most one pixel, so that it may stand for a blank mask, if there is such."""
-    counts = Counter(text for texts in roles.texts.values() for text in texts if not is_blank(text))
+    alone = [texts[0] for texts in roles.texts.values() if len(texts) == 1]  # several rows are objects of a mask
+    counts = Counter(text for text in alone if not is_blank(text))
     found = [text for text, count in counts.items() if count >= SEVERAL and text.split()[1:] in ([], ["0"], ["1"])]
     return found[0] if len(found) == 1 else None
 

@@ -29,6 +29,9 @@ LITTLE = 1 << 20  # bytes of shared memory, with which no worker can do anything
 SIGNS_OF_LITTLE_SHARED_MEMORY = re.compile("Bus error|shared memory|No space left on device(?!: ')")
 """In a message of torch. Where the name of a file follows, it is a disk that is full."""
 
+# How many workers there are is the user's choice; torch says so again with each iterator.
+warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
+
 # An iterator of torch that could not be set up would print a traceback when it is removed, as it then looks for this.
 _MultiProcessingDataLoaderIter._shutdown = True
 
@@ -38,16 +41,14 @@ def loader(dataset: Dataset[Item], *, workers: int, device: str = "cpu", **setti
 
     `device` is the type of the device on which the model runs, such as `cuda`; `settings` are DataLoader's own.
     """
-    with warnings.catch_warnings():  # how many workers there are is the user's choice
-        warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
-        return DataLoader(
-            dataset,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=device == "cuda",
-            worker_init_fn=_step_back if device == "cpu" else _one_thread,
-            **settings,
-        )
+    return DataLoader(
+        dataset,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device == "cuda",
+        worker_init_fn=_step_back if device == "cpu" else _one_thread,
+        **settings,
+    )
 
 
 @contextmanager

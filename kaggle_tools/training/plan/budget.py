@@ -167,15 +167,21 @@ def _as_begun(run: Path, config: TrainingConfig, budget: Budget) -> TrainingConf
     """With the sizes and epochs with which the run was begun within this budget; None if nothing was begun."""
     if not (run / run_folder.CONFIG_FILE).exists():
         return None
-    begun = run_folder.read_config(run)
+    begun, is_begun = run_folder.read_config(run), run_folder.is_begun(run)
     if begun.budget == budget.seconds:
-        recorded = {name: begun.settings.get(name) for name in budget.planned}
-        planned_then = config_of_settings({**settings_of(config), **recorded})
-        if run_folder.is_begun(run) or not run_folder.differing(begun, planned_then):
-            epochs = f"{counted(planned_then.epochs, 'epoch')} for each fold"
+        full = ["image_size"] if config.image_size is None else []  # of which the plan has recorded what it is
+        recorded = {name: begun.settings.get(name) for name in [*budget.planned, *full]}
+        try:
+            as_planned = config_of_settings({**settings_of(config), **recorded})
+        except InputError:
+            if is_begun:
+                raise
+            return None  # other settings, into which the plan does not fit
+        if is_begun or not run_folder.differing(begun, as_planned):
+            epochs = f"{counted(as_planned.epochs, 'epoch')} for each fold"
             say(f"the run goes on as it was planned within {duration(budget.seconds)}: {epochs}")
-            return planned_then
-    elif run_folder.is_begun(run):
+            return as_planned
+    elif is_begun:
         was = f"with --budget {duration(begun.budget)}" if begun.budget else "without --budget"
         raise InputError(f"{run}: begun {was}. Give the command as it was, or another --out.")
     return None

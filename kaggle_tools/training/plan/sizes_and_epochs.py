@@ -9,10 +9,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor, prod, sqrt
 
+import numpy as np
+
 from kaggle_tools.config.training import TrainingConfig
 from kaggle_tools.data.images import Size
 from kaggle_tools.training.plan.speed import Speed
 
+COUNTS = 200
+"""So many numbers of epochs are tried at most: of short epochs there may be thousands."""
 EarlySizes = tuple[tuple[int, int, int], ...]
 """(height, width, epochs) each."""
 
@@ -158,10 +162,15 @@ def _plans(
     config: TrainingConfig, seconds: float, fold: Fold, sizes: Sequence[Size], last: Size, given: Collection[str]
 ) -> Iterator[Plan]:
     """Yield what fits with each number of epochs at this last size."""
+    smaller = [size for size in sizes if _is_worth_a_stage(size, last)]
     masking, each = fold.masking_seconds(last), fold.epoch_seconds(last)
-    for epochs in range(1, 1 + floor((seconds - masking) / each)):
+    most = max(0, floor((seconds - masking) / each))
+    if "epochs" in given:
+        most = min(most, config.epochs)
+    for epochs in np.unique(np.linspace(1, most, min(most, COUNTS)).astype(int)).tolist():
+        wanted = config.epochs - epochs if "epochs" in given else None
         left = seconds - masking - epochs * each
-        for early in _early_sizes(config, left, fold, [size for size in sizes if _is_worth_a_stage(size, last)], given):
+        for early in _early_sizes(config, left, fold, smaller, given, wanted):
             in_all = epochs + sum(early_epochs for *_, early_epochs in early)
             if "epochs" in given and in_all != config.epochs:
                 continue
@@ -170,9 +179,17 @@ def _plans(
 
 
 def _early_sizes(
-    config: TrainingConfig, left: float, fold: Fold, smaller: Sequence[Size], given: Collection[str]
+    config: TrainingConfig,
+    left: float,
+    fold: Fold,
+    smaller: Sequence[Size],
+    given: Collection[str],
+    wanted: int | None,
 ) -> Iterator[EarlySizes]:
-    """Yield what fits into the seconds that are left before the last size: nothing, or epochs of one smaller size."""
+    """Yield what fits into the seconds that are left before the last size: nothing, or epochs of one smaller size.
+
+    These are as many as fit, or so many as are `wanted`.
+    """
     if "early_sizes" in given:
         if sum(number * fold.epoch_seconds((h, w)) for h, w, number in config.early_sizes) <= left:
             yield config.early_sizes
@@ -180,7 +197,8 @@ def _early_sizes(
     yield ()
     for size in smaller:
         most = floor(left / fold.epoch_seconds(size))
-        for number in range(1, most + 1) if "epochs" in given else range(most, most and most + 1):
+        number = most if wanted is None else wanted
+        if 1 <= number <= most:
             yield ((*size, number),)
 
 

@@ -87,7 +87,7 @@ def test_masks_of_which_all_that_reach_an_edge_go_on_at_the_other_show_no_first_
 @pytest.mark.parametrize(("text", "first"), [("0 1", 0), ("600 1", 1), ("1 1", None), ("0 1 599 2", None)])
 def test_the_first_and_the_last_pixel_show_the_first_number(text: str, first: int | None) -> None:
     """Of 20x30 pixels the last one is 599, or 600."""
-    assert only_first_that_fits([("5 1", (20, 30)), (text, (20, 30))]) == first
+    assert only_first_that_fits([("5 1", (20, 30)), ("9 0", (20, 30)), (text, (20, 30))]) == first
 
 
 def test_few_runs_do_not_tell() -> None:

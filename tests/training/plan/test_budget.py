@@ -130,6 +130,16 @@ class TestSettingsWithin:
         self.within(tmp_path, tiles, photos, 60, frozenset())
         self.within(tmp_path, tiles, photos, 60, frozenset(), width=8)
         assert len(speed) == 2
+        self.within(tmp_path, tiles, photos, 60, frozenset({"epochs"}), width=8, epochs=1)
+        assert len(speed) == 3
+
+    def test_full_photos_are_continued_at_the_size_that_was_planned(
+        self, tmp_path: Path, tiles: Competition, photos: list[Photo], speed: list[tuple[Any, ...]]
+    ) -> None:
+        begun = self.within(tmp_path, tiles, photos, 60, frozenset({"image_size"}), image_size=None)
+        assert begun.image_size == (32, 32)
+        assert self.within(tmp_path, tiles, photos, 60, frozenset({"image_size"}), image_size=None) == begun
+        assert len(speed) == 1
 
     @pytest.mark.parametrize(("first", "named"), [(60.0, "with --budget 60 s"), (None, "without --budget")])
     def test_a_run_that_was_begun_with_another_budget_is_refused(

@@ -94,6 +94,12 @@ class TestPlanned:
         least = least_plan(replace(CONFIG, **options), FOLD, SQUARES, {"early_sizes"})
         assert (least.config.image_size, least.config.epochs) == ((192, 192), 2)
 
+    def test_thousands_of_epochs_are_planned_at_once(self) -> None:
+        """Ten photos that take a millisecond each: of two minutes 12,000 epochs fit."""
+        tiny = Fold(10, 2, Speed(Line(0.001, 0), Line(0, 0), Line(0, 0), LARGE))
+        assert plan_of(2, fold=tiny).config.epochs >= 0.96 * 12_000
+        assert plan_of(2, {"epochs"}, fold=tiny, epochs=5_000).config.epochs == 5_000
+
     def test_a_size_that_does_not_fit_into_the_memory_is_not_chosen(self) -> None:
         small = replace(FOLD, speed=replace(A_SECOND_A_MEGAPIXEL, largest=(256, 256)))
         assert plan_of(120, fold=small).config.image_size == (256, 256)
