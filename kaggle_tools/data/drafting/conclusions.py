@@ -18,7 +18,7 @@ from kaggle_tools.data.checks.numbering import (
     order_of_coherent_masks,
     votes_of_outlines,
 )
-from kaggle_tools.data.drafting.ids import Ids, is_blank
+from kaggle_tools.data.drafting.ids import Ids
 from kaggle_tools.data.drafting.inventory import Csv, Inventory
 from kaggle_tools.data.drafting.roles import SOME, Roles, evenly
 from kaggle_tools.data.images import image_size, read_mask
@@ -26,8 +26,6 @@ from kaggle_tools.errors import counted, counted_of, first_few
 from kaggle_tools.metrics import BY_NAME
 
 How = Literal["seen", "concluded", "guessed"]
-SEVERAL = 3
-"""So many masks of the same single pixel are hardly masks."""
 NO_FILES = "there are no mask files to compare with"
 
 
@@ -126,13 +124,12 @@ def _stem_format(roles: Roles) -> tuple[str, str]:
 
 def _run_length_fields(roles: Roles) -> dict[str, Finding]:
     """In which order pixels are numbered, and from which number on."""
-    marker = _marker(roles)
     # Of several rows, such as one for each object, none is equal to a file, but each is as coherent as a mask.
     usable = [
         (mask_id, text)
         for mask_id in roles.stem_of
         for text in roles.texts.get(mask_id, [])
-        if not is_blank(text) and text != marker and (len(roles.texts[mask_id]) == 1 or not roles.masks)
+        if not roles.is_blank(text) and (len(roles.texts[mask_id]) == 1 or not roles.masks)
     ]
     some = evenly(usable, SOME)
     if not some:
@@ -181,17 +178,12 @@ def _unknown_numbering(why: str) -> dict[str, Finding]:
 
 def _blank_fields(roles: Roles) -> dict[str, Finding]:
     """How many masks are blank, and what a table holds for these."""
-    marker = _marker(roles)
     if roles.masks:
         some = [mask_id for stem in evenly(roles.stems, SOME) for mask_id in roles.ids.of(stem)]
         blank = [mask_id for mask_id in some if not read_mask(roles.masks.by_id[mask_id]).any()]
     else:
         some = [*roles.stem_of]
-        blank = [
-            mask_id
-            for mask_id in some
-            if all(is_blank(text) or text == marker for text in roles.texts.get(mask_id, []))
-        ]
+        blank = [mask_id for mask_id in some if all(map(roles.is_blank, roles.texts.get(mask_id, [])))]
     if not blank:
         return {}
     why = f"{counted_of(len(blank), len(some), 'training mask')} blank"
@@ -205,17 +197,11 @@ def _blank_fields(roles: Roles) -> dict[str, Finding]:
     held = {text for mask_id in blank for text in roles.texts.get(mask_id, [])}
     if len(held) == 1 and (text := held.pop()):
         found["blank_mask"] = Finding(text, "seen", f"in {_named(roles)}")
-    elif marker in held:
-        found["blank_mask"] = Finding(marker, "guessed", f"several masks of {_named(roles)} are no more than that")
+    elif roles.marker in held:
+        found["blank_mask"] = Finding(
+            roles.marker, "guessed", f"several masks of {_named(roles)} are no more than that"
+        )
     return found
-
-
-def _marker(roles: Roles) -> str | None:
-    """What several rows hold that is at most one pixel, so that it may stand for a blank mask, if there is such."""
-    alone = [texts[0] for texts in roles.texts.values() if len(texts) == 1]  # several rows are objects of a mask
-    counts = Counter(text for text in alone if not is_blank(text))
-    found = [text for text, count in counts.items() if count >= SEVERAL and text.split()[1:] in ([], ["0"], ["1"])]
-    return found[0] if len(found) == 1 else None
 
 
 def _named(roles: Roles) -> str:

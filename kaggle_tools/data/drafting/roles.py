@@ -1,6 +1,6 @@
 """Which files of a data folder are what: photos, masks, test photos, the sample submission."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,13 +8,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from kaggle_tools.data.drafting.ids import Ids, ids_of_sample, ids_of_training
+from kaggle_tools.data.drafting.ids import Ids, ids_of_sample, ids_of_training, is_blank
 from kaggle_tools.data.drafting.inventory import Csv, Images, Inventory
 from kaggle_tools.data.drafting.mask_files import MaskFiles, are_masks, with_mask_files
 from kaggle_tools.errors import InputError, counted, first_few
 
 Item = TypeVar("Item")
 
+SEVERAL = 3
+"""So many masks of the same single pixel are hardly masks."""
 SOME = 500
 """So many training photos are looked at, where that is enough."""
 
@@ -54,6 +56,18 @@ class Roles:
     def without_photo(self) -> list[str]:
         """The ids in the table of run lengths of which no photo is there, or no such class, as the table has them."""
         return self._table[1]
+
+    def is_blank(self, text: str) -> bool:
+        """Whether the table holds this for a mask without foreground."""
+        return is_blank(text) or text == self.marker
+
+    @cached_property
+    def marker(self) -> str | None:
+        """What several masks are that is at most one pixel, so that it may stand for a blank one, if there is such."""
+        alone = [texts[0] for texts in self.texts.values() if len(texts) == 1]  # several rows are objects of a mask
+        counts = Counter(text for text in alone if not is_blank(text))
+        found = [text for text, count in counts.items() if count >= SEVERAL and text.split()[1:] in ([], ["0"], ["1"])]
+        return found[0] if len(found) == 1 else None
 
     @cached_property
     def _table(self) -> tuple[dict[str, list[str]], list[str]]:
